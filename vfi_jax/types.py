@@ -1,0 +1,152 @@
+"""Conventions, and the types that every other file shares.
+
+Frames: float32 in 0..1, `[b, n, h, w, 3]`, in time order; n = 2 (times 0 and 1), or 4 (times -1, 0, 1, 2) where a
+  model says so. uint8 at the edges (files, data, `Interpolator`), divided by 255 on the device.
+Time: `[b, 1, 1, 1]`, or a map `[b, h, w, 1]`; 0 < t < 1. Inside jit t is not checked.
+Flow: pixels of its own resolution, (x, y), backward: `warp(image, flow)[y, x] = image[y + flow_y, x + flow_x]`;
+  channels 0:2 lead from t to frame 0, channels 2:4 from t to frame 1.
+Lists of levels run from coarse to fine; the last entry is the final one.
+Channel order (RGB or BGR) belongs to weights: it is the model's field `channel_order`, and the edge reorders.
+Coordinates, flows, grids and losses are float32 whatever the compute dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.struct
+import jax
+
+
+class UserError(ValueError):
+    """What a user can mend: one line that names the thing and what to do. The shell exits with 1."""
+
+
+class UsageError(UserError):
+    """A wrong argument, seen from the arguments alone. The shell exits with 2."""
+
+
+@flax.struct.dataclass
+class Output:
+    """What a model returns; a field that a model does not have is None. `jit` drops what the caller does not use.
+
+    Attributes:
+      frame: `[b, h, w, 3]`, the frame at time t.
+      flows: one `[b, h_l, w_l, 4]` a level, coarse to fine: t to frame 0, then t to frame 1.
+      mask: `[b, h, w, 1]`, weight of frame 0 in 0..1.
+      residual: `[b, h, w, 3]`, added to `merged`.
+      merged: `[b, h, w, 3]`, the two warped frames blended by `mask`, before the residual.
+    """
+
+    frame: jax.Array
+    flows: list[jax.Array] | None = None
+    mask: jax.Array | None = None
+    residual: jax.Array | None = None
+    merged: jax.Array | None = None
+
+
+@flax.struct.dataclass
+class LossAux:
+    """What a loss returns beside its total.
+
+    Attributes:
+      terms: name to scalar, already weighted: they add up to the total.
+      frame: `[b, h, w, 3]`, the predicted frame.
+    """
+
+    terms: dict[str, jax.Array]
+    frame: jax.Array
+
+
+@flax.struct.dataclass
+class Padding:
+    """How the published scripts enlarge a frame to a legal size.
+
+    Attributes:
+      multiple: sides become multiples of `max(multiple, int(multiple / scale))`.
+      mode: "constant" (zeros), "edge" or "reflect".
+      position: "end" (bottom and right only) or "centre".
+    """
+
+    multiple: int
+    mode: str = "constant"
+    position: str = "end"
+
+
+@flax.struct.dataclass
+class TorchRules:
+    """How a parameter's path here becomes its name and layout in the reference's state dict.
+
+    Attributes:
+      names: (pattern, replacement) pairs for `re.sub`, applied in turn to the path ("block0/conv0_0/weight");
+        what is left of "/" then becomes ".".
+      layouts: (pattern, layout) pairs, the first that is found in the reference's name decides; layouts are the keys
+        of `torch_import.LAYOUTS`, and a name that none is found in keeps its layout.
+    """
+
+    names: tuple[tuple[str, str], ...] = ()
+    layouts: tuple[tuple[str, str], ...] = ()
+
+
+@flax.struct.dataclass
+class Published:
+    """What the authors say of a model.
+
+    Attributes:
+      score: a figure with its set and protocol, or "-" where none was published.
+      licence: of the published weights.
+      channel_order: the one the published weights were trained on.
+    """
+
+    score: str
+    licence: str
+    channel_order: str
+
+
+@flax.struct.dataclass
+class ModelSpec:
+    """One public variant: a row of `vfi_jax.MODELS`.
+
+    Attributes:
+      kind: "interpolation" or "flow".
+      module: the Linen class.
+      config: the module's fields in this variant.
+      num_frames: frames in.
+      any_time: False where the weights know t = 0.5 only.
+      padding: the published scripts' rule; a benchmark's protocol may override it.
+      params: number of parameters after `create`.
+      params_inference: the same without `training_only`.
+      loss: `(model, variables, batch, loss_config, *, step, rng) -> (total, LossAux)`.
+      loss_config: a frozen dataclass with the published weights and schedules.
+      init_rules: (pattern of the path, initialiser) pairs; the first that is found decides, else PyTorch's default.
+      torch_rules: names and layouts of the reference.
+      droppable: patterns of names that published files carry and nothing needs.
+      training_only: patterns of the reference's names that a file for inference may lack.
+      published: what the authors say.
+      status: what was verified here, in a few words.
+      needs: batch fields beside `frames`, `target` and `t` that the loss reads.
+    """
+
+    kind: str
+    module: type
+    config: Mapping[str, Any]
+    num_frames: int
+    any_time: bool
+    padding: Padding
+    params: int
+    params_inference: int
+    loss: Callable[..., Any]
+    loss_config: Any
+    torch_rules: TorchRules
+    published: Published
+    init_rules: tuple[tuple[str, Callable[..., Any]], ...] = ()
+    droppable: tuple[str, ...] = ()
+    training_only: tuple[str, ...] = ()
+    status: str = "parity"
+    needs: tuple[str, ...] = ()
+
+    @property
+    def published_channel_order(self) -> str:
+        """Channel order that the published weights were trained on: "rgb" or "bgr"."""
+        return self.published.channel_order
