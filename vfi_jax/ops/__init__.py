@@ -1,0 +1,8 @@
+"""Operators on images and flows, NHWC."""
+
+from vfi_jax.ops.pad import crop, pad, pad_amounts
+from vfi_jax.ops.resize import resize, resize_to
+from vfi_jax.ops.timestep import time_map
+from vfi_jax.ops.warp import warp
+
+__all__ = ["crop", "pad", "pad_amounts", "resize", "resize_to", "time_map", "warp"]

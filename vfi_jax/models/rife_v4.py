@@ -1,0 +1,337 @@
+"""RIFE v4: the line of Practical-RIFE that people run (networks 4.5 to 4.26), one module for all versions.
+
+Zhewei Huang et al., "Real-Time Intermediate Flow Estimation for Video Frame Interpolation", ECCV 2022, and the author's
+releases after it. Follows the published inference code (vs-rife); the training objective is this project's own, since
+none was published.
+
+Shapes below: `b h w c`, flows in pixels of the full frame, masks as logits until the end.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from vfi_jax.losses.laplacian import laplacian_loss
+from vfi_jax.nn import Conv, ConvTranspose, constant, leaky_relu, pixel_shuffle, torch_default_transposed
+from vfi_jax.ops import resize, time_map, warp
+from vfi_jax.types import LossAux, ModelSpec, Output, Padding, Published, TorchRules, UserError
+
+SLOPE = 0.2
+
+
+class ResConv(nn.Module):
+    """`leaky(conv(x) * beta + x)`, beta one learned gain a channel."""
+
+    features: int
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        self.conv = Conv(self.features, dtype=self.dtype)
+        self.beta = self.param("beta", lambda key, shape: jnp.ones(shape), (self.features,))
+
+    def __call__(self, x: Array) -> Array:
+        return leaky_relu(self.conv(x) * self.beta.astype(self.dtype) + x, SLOPE)
+
+
+class IFBlock(nn.Module):
+    """Change of flow, mask and features, estimated at 1/`level_scale` of the frame.
+
+    Attributes:
+      width: channels inside.
+      features: channels out beside flow (4) and mask (1).
+    """
+
+    width: int
+    features: int
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        self.conv0 = [Conv(self.width // 2, stride=2, dtype=self.dtype), Conv(self.width, stride=2, dtype=self.dtype)]
+        self.convblock = [ResConv(self.width, self.dtype) for _ in range(8)]
+        self.lastconv = ConvTranspose(4 * (5 + self.features), self.dtype)
+
+    def __call__(self, x: Array, flow: Array | None, level_scale: float) -> tuple[Array, Array, Array]:
+        """Returns flow in pixels of the full frame, mask logit and features, at the size of `x`."""
+        x = resize(x, 1 / level_scale)
+        if flow is not None:
+            x = jnp.concatenate([x, resize(flow, 1 / level_scale) / level_scale], -1)
+        for layer in self.conv0:
+            x = leaky_relu(layer(x), SLOPE)
+        for layer in self.convblock:
+            x = layer(x)
+        out = pixel_shuffle(self.lastconv(x), 2).astype(jnp.float32)
+        out = resize(out, level_scale)
+        return out[..., :4] * level_scale, out[..., 4:5], out[..., 5:]
+
+
+class Head(nn.Module):
+    """Feature encoder of one frame, at the frame's own size: `width` channels inside, `features` out."""
+
+    width: int
+    features: int
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        self.cnn0 = Conv(self.width, stride=2, dtype=self.dtype)
+        self.cnn1 = Conv(self.width, dtype=self.dtype)
+        self.cnn2 = Conv(self.width, dtype=self.dtype)
+        self.cnn3 = ConvTranspose(self.features, self.dtype)
+
+    def __call__(self, image: Array) -> Array:
+        x = image
+        for layer in (self.cnn0, self.cnn1, self.cnn2):
+            x = leaky_relu(layer(x), SLOPE)
+        return self.cnn3(x).astype(jnp.float32)
+
+
+@flax.struct.dataclass
+class Level:
+    """What stands after one block.
+
+    Attributes:
+      flow: `[b, h, w, 4]`.
+      mask_logit: `[b, h, w, 1]`.
+      features: `[b, h, w, c]`.
+      warped: `[2b, h, w, 3 + e]`, frame 0 and its encoding, then frame 1 and its, sampled at `flow`.
+    """
+
+    flow: Array
+    mask_logit: Array
+    features: Array
+    warped: Array
+
+    @property
+    def merged(self) -> Array:
+        """`[b, h, w, 3]`, the two warped frames blended by the mask."""
+        warped0, warped1 = jnp.split(self.warped[..., :3], 2)
+        mask = jax.nn.sigmoid(self.mask_logit)
+        return warped0 * mask + warped1 * (1 - mask)
+
+
+class RIFEv4(nn.Module):
+    """Any version of the line; the fields of one stand in its row of `SPECS`.
+
+    Attributes:
+      widths: of the blocks, coarse to fine.
+      level_scales: of the blocks at `scale` 1.
+      features: channels that a block hands to the next beside flow and mask.
+      encoder: (channels inside, channels out) of the frame encoder, or None.
+      sum_masks: a block changes the mask logit; otherwise it replaces it.
+      unused: channels that the blocks put out and nothing reads.
+      scale: below 1 for large frames and motions, above 1 for small ones: level scales are divided by it.
+      ensemble: average every block with its time-reversed self.
+      dtype: compute dtype of the convolutions.
+      variant: name in MODELS.
+      channel_order: of the frames the weights were trained on.
+      any_time: whether the weights know other times than 0.5.
+    """
+
+    widths: tuple[int, ...]
+    level_scales: tuple[float, ...]
+    features: int
+    encoder: tuple[int, int] | None
+    sum_masks: bool = False
+    unused: int = 0
+    scale: float = 1.0
+    ensemble: bool = False
+    dtype: DTypeLike = jnp.float32
+    variant: str = ""
+    channel_order: str = "rgb"
+    any_time: bool = True
+
+    def setup(self) -> None:
+        if self.encoder:
+            self.encode = Head(*self.encoder, self.dtype)
+        for level, width in enumerate(self.widths):
+            setattr(self, f"block{level}", IFBlock(width, self.features + self.unused, self.dtype))
+
+    def __call__(self, frames: Float[Array, "b 2 h w 3"], t: Array) -> Output:
+        """Returns frame, flows (one a block), mask and merged; sides must be multiples of the padding's."""
+        levels = self.levels(frames, t)
+        last = levels[-1]
+        return Output(
+            frame=last.merged,
+            flows=[level.flow for level in levels],
+            mask=jax.nn.sigmoid(last.mask_logit),
+            merged=last.merged,
+        )
+
+    def levels(self, frames: Float[Array, "b 2 h w 3"], t: Array) -> list[Level]:
+        """Returns what stands after each block, coarse to fine.
+
+        Raises:
+          UserError: `ensemble` of a version that hands features on, for which none was published.
+        """
+        if self.ensemble and self.features:
+            raise UserError(f"{self.variant or 'this version'} has no ensemble: leave the field `ensemble` out")
+        images = jnp.concatenate([frames[:, 0], frames[:, 1]])
+        if self.encoder:
+            images = jnp.concatenate([images, self.encode(images)], -1)
+        levels: list[Level] = []
+        for index, level_scale in enumerate(self.level_scales):
+            block = getattr(self, f"block{index}")
+            before = levels[-1] if levels else None
+            flow, mask_logit, features = self._estimate(block, images, time_map(t, frames), before, level_scale / self.scale)
+            if before is not None:
+                flow = before.flow + flow
+                mask_logit = before.mask_logit + mask_logit if self.sum_masks else mask_logit
+            # Frames and encodings share the flow, so one gather serves both.
+            warped = warp(images, jnp.concatenate(jnp.split(flow, 2, -1)))
+            levels.append(Level(flow, mask_logit, features, warped))
+        return levels
+
+    def _estimate(
+        self, block: IFBlock, images: Array, t: Array, before: Level | None, level_scale: float
+    ) -> tuple[Array, Array, Array]:
+        """Runs a block on the state before it, and with `ensemble` on its time reversal, averaged."""
+        out = block(*_block_input(images, t, before, self.features), level_scale)
+        if not self.ensemble:
+            return out[0], out[1], out[2][..., : self.features]
+        mirrored = block(*_block_input(_swap_frames(images), 1 - t, before and _reversed(before), self.features), level_scale)
+        flow = (out[0] + _swap_flow(mirrored[0])) / 2
+        return flow, (out[1] - mirrored[1]) / 2, out[2][..., : self.features]
+
+
+def _block_input(images: Array, t: Array, before: Level | None, features: int) -> tuple[Array, Array | None]:
+    """Order of channels: frame 0, frame 1, encoding 0, encoding 1, t, mask logit, features; then the flow."""
+    first, second = jnp.split(images if before is None else before.warped, 2)
+    x = [first[..., :3], second[..., :3], first[..., 3:], second[..., 3:], t]
+    if before is None:
+        return jnp.concatenate(x, -1), None
+    return jnp.concatenate([*x, before.mask_logit, before.features], -1), before.flow
+
+
+def _swap_frames(images: Array) -> Array:
+    return jnp.concatenate(jnp.split(images, 2)[::-1])
+
+
+def _swap_flow(flow: Array) -> Array:
+    return jnp.concatenate(jnp.split(flow, 2, -1)[::-1], -1)
+
+
+def _reversed(level: Level) -> Level:
+    return Level(_swap_flow(level.flow), -level.mask_logit, level.features, _swap_frames(level.warped))
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """Weights of the objective.
+
+    Attributes:
+      level_weight: of the last level but one, against 1 for the final frame.
+      level_decay: factor from a level to the coarser one before it.
+      pyramid_levels: of the Laplacian pyramid; sides must be divisible by 2 to this power.
+    """
+
+    level_weight: float = 0.1
+    level_decay: float = 0.8
+    pyramid_levels: int = 5
+
+
+def loss(
+    model: RIFEv4, variables: Mapping[str, Any], batch: Mapping[str, Array], config: LossConfig, *, step: Array, rng: Array
+) -> tuple[Array, LossAux]:
+    """`L(frame_n) + level_weight * sum_i level_decay^(n-1-i) * L(frame_i)`, L the Laplacian-pyramid distance.
+
+    The objective of this project: the published one (VGG, Gram, SSIM, two teachers) was never released with the models.
+
+    Args:
+      model: any RIFEv4.
+      variables: its variables.
+      batch: `frames`, `target`, `t`.
+      config: the weights.
+      step: unused; the objective has no schedule.
+      rng: unused; the objective draws nothing.
+
+    Returns:
+      The total, and its terms `reconstruction` and `levels`.
+    """
+    levels = model.apply(variables, batch["frames"], batch["t"], method="levels")
+    distances = [laplacian_loss(level.merged, batch["target"], config.pyramid_levels) for level in levels]
+    weights = [config.level_weight * config.level_decay**i for i in reversed(range(len(levels) - 1))]
+    terms = {
+        "reconstruction": distances[-1],
+        "levels": sum(w * d for w, d in zip(weights, distances[:-1], strict=True)),
+    }
+    return sum(terms.values()), LossAux(terms, levels[-1].merged)
+
+
+NAMES: tuple[tuple[str, str], ...] = ((r"_(\d)/beta", r".\1.beta"), (r"convblock_(\d)", r"convblock.\1"), (r"conv0_(\d)", r"conv0.\1.0"), ("lastconv", "lastconv.0"))
+# 4.10 to 4.13.lite number the encoder's layers as a sequence with activations between.
+NUMBERED_ENCODER = tuple((f"encode/cnn{i}", f"encode.{2 * i}") for i in range(4))
+LAYOUTS = ((r"\.beta$", "channel"), (r"(lastconv\.0|cnn3|encode\.6)\.weight$", "conv_transpose"), (r"\.weight$", "conv"))
+
+
+def _spec(
+    widths: tuple[int, ...],
+    encoder: tuple[int, int] | None,
+    channels_out: int,
+    multiple: int,
+    params: int,
+    *,
+    level_scales: tuple[float, ...] = (8, 4, 2, 1),
+    names: tuple[tuple[str, str], ...] = NAMES,
+    status: str = "parity",
+) -> ModelSpec:
+    """One row: `channels_out` is what a block puts out (4 flow, 1 mask, then features or nothing read)."""
+    features = 8 if channels_out == 13 else 0
+    return ModelSpec(
+        kind="interpolation",
+        module=RIFEv4,
+        config={
+            "widths": widths,
+            "level_scales": level_scales,
+            "features": features,
+            "encoder": encoder,
+            "sum_masks": encoder is None,
+            "unused": channels_out - 5 - features,
+        },
+        num_frames=2,
+        any_time=True,
+        padding=Padding(multiple),
+        params=params,
+        params_inference=params,
+        loss=loss,
+        loss_config=LossConfig(),
+        init_rules=(("beta$", constant(1.0)), ("(lastconv|cnn3)/", torch_default_transposed)),
+        torch_rules=TorchRules(names, LAYOUTS),
+        droppable=(r"^(teacher|caltime|contextnet|unet|block_tea)\.",),
+        published=Published("none published", "MIT", "rgb"),
+        status=status,
+    )
+
+
+FIVE = (16, 8, 4, 2, 1)
+UNSTORED = "no stored case"
+
+# Versions that are not listed share a row: 4.11, 4.12 with 4.10; 4.13.lite with 4.12.lite; 4.13, 4.14, 4.17 to 4.19 and
+# 4.24 with 4.15; 4.16.lite, 4.17.lite with 4.15.lite; 4.21, 4.23 with 4.22.
+SPECS = {
+    "rife_v4_5": _spec((192, 128, 96, 64), None, 5, 32, 5_275_520, status=UNSTORED),
+    "rife_v4_6": _spec((192, 128, 96, 64), None, 6, 32, 5_306_256),
+    "rife_v4_10": _spec(
+        (192, 128, 96, 64), (32, 8), 6, 32, 5_364_312, names=NUMBERED_ENCODER + NAMES, status=UNSTORED
+    ),
+    "rife_v4_12_lite": _spec(
+        (128, 96, 64, 48), (32, 4), 6, 32, 2_631_804, names=NUMBERED_ENCODER + NAMES, status=UNSTORED
+    ),
+    "rife_v4_15": _spec((192, 128, 96, 64), (32, 8), 6, 32, 5_364_312),
+    "rife_v4_15_lite": _spec((128, 96, 64, 48), (16, 4), 6, 32, 2_616_476, status=UNSTORED),
+    "rife_v4_20": _spec((384, 192, 96, 48), (32, 8), 6, 32, 15_376_512, status=UNSTORED),
+    "rife_v4_22": _spec((256, 192, 96, 48), (32, 8), 13, 32, 9_322_416, status=UNSTORED),
+    "rife_v4_22_lite": _spec((192, 128, 64, 32), (16, 4), 13, 32, 4_866_052),
+    "rife_v4_25": _spec((192, 128, 96, 64, 32), (16, 4), 13, 64, 5_664_776, level_scales=FIVE),
+    "rife_v4_25_lite": _spec((192, 128, 96, 64, 24), (16, 4), 13, 128, 5_622_700, level_scales=(32, 16, 8, 4, 1)),
+    "rife_v4_25_heavy": _spec((384, 256, 192, 128, 64), (16, 4), 13, 64, 21_663_528, level_scales=FIVE),
+    "rife_v4_26": _spec((192, 128, 96, 64, 32), (16, 4), 13, 64, 5_664_776, level_scales=FIVE),
+    "rife_v4_26_heavy": _spec((192, 128, 96, 64, 32), (16, 16), 13, 64, 5_723_156, level_scales=FIVE),
+}

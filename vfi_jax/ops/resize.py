@@ -1,0 +1,95 @@
+"""Bilinear resizing without antialiasing."""
+
+from __future__ import annotations
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+
+def resize(image: Float[Array, "*b h w c"], scale: float) -> Float[Array, "*b h2 w2 c"]:
+    """Resizes both sides by `scale`; output sides are `floor(side * scale)`.
+
+    `out[i] = lerp(image, (i + 0.5) / scale - 0.5)` along each axis, clamped to the edges: half-pixel centres, two taps
+    also when shrinking. Follows `F.interpolate(scale_factor=scale, mode="bilinear", align_corners=False)`. Values are
+    not rescaled: a flow is multiplied by the caller.
+
+    Whole factors (8, 1/8) are slices; any other factor (0.8, 1.25) gathers rows and columns, its coordinates computed
+    in float64.
+    """
+    if scale == 1:
+        return image
+    return _resize(image, *(int(math.floor(side * scale)) for side in image.shape[-3:-1]), 1 / scale, 1 / scale)
+
+
+def resize_to(image: Float[Array, "*b h w c"], size: tuple[int, int]) -> Float[Array, "*b h2 w2 c"]:
+    """Resizes to `size` = (height, width), else like `resize`: the ratio of the sides is the step between samples.
+
+    Follows `F.interpolate(size=size, mode="bilinear", align_corners=False)`.
+    """
+    height, width = image.shape[-3:-1]
+    return _resize(image, *size, height / size[0], width / size[1])
+
+
+def _resize(image: Array, height: int, width: int, step_y: float, step_x: float) -> Array:
+    return _resize_axis(_resize_axis(image, -3, height, step_y), -2, width, step_x)
+
+
+def _resize_axis(image: Array, axis: int, size: int, step: float) -> Array:
+    """Resizes one axis to `size` samples that lie `step` input pixels apart."""
+    if step == 1 and size == image.shape[axis]:
+        return image
+    if step > 1 and step == int(step) and size * step <= image.shape[axis]:
+        return _shrink(image, axis, size, int(step))
+    if step < 1 and abs(1 / step - round(1 / step)) < 1e-9 and size == image.shape[axis] * round(1 / step):
+        return _enlarge(image, axis, round(1 / step))
+    return _gather(image, axis, size, step)
+
+
+def _shrink(image: Array, axis: int, size: int, factor: int) -> Array:
+    """Mean of the two middle pixels of every `factor`, or the middle one where it is odd."""
+    stop = (size - 1) * factor + 1
+
+    def every(start: int) -> Array:
+        index = [slice(None)] * image.ndim
+        index[axis] = slice(start, start + stop, factor)
+        return image[tuple(index)]
+
+    if factor % 2:
+        return every(factor // 2)
+    return (every(factor // 2 - 1) + every(factor // 2)) * 0.5
+
+
+def _enlarge(image: Array, axis: int, factor: int) -> Array:
+    """One shifted lerp for each of the `factor` phases, interleaved."""
+    axis %= image.ndim
+    size = image.shape[axis]
+    edge = [(0, 0)] * image.ndim
+    edge[axis] = (1, 1)
+    padded = jnp.pad(image, edge, mode="edge")
+
+    def shifted(start: int) -> Array:
+        index = [slice(None)] * image.ndim
+        index[axis] = slice(start, start + size)
+        return padded[tuple(index)]
+
+    previous, here, following = shifted(0), shifted(1), shifted(2)
+    phases = []
+    for phase in range(factor):
+        offset = (phase + 0.5) / factor - 0.5
+        neighbour = previous if offset < 0 else following
+        phases.append(here * (1 - abs(offset)) + neighbour * abs(offset) if offset else here)
+    out = jnp.stack(phases, axis=axis + 1)
+    return out.reshape(image.shape[:axis] + (size * factor,) + image.shape[axis + 1 :])
+
+
+def _gather(image: Array, axis: int, size: int, step: float) -> Array:
+    position = np.maximum((np.arange(size, dtype=np.float64) + 0.5) * step - 0.5, 0)
+    first = np.minimum(position.astype(np.int64), image.shape[axis] - 1)
+    second = np.minimum(first + 1, image.shape[axis] - 1)
+    shape = [1] * image.ndim
+    shape[axis] = size
+    weight = jnp.asarray((position - first).reshape(shape), image.dtype)
+    return jnp.take(image, first, axis=axis) * (1 - weight) + jnp.take(image, second, axis=axis) * weight
