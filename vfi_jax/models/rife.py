@@ -1,0 +1,382 @@
+"""RIFE: IFNet with a refinement network, trained with privileged distillation (`rife`, `rife_large`, `rife_m`).
+
+Zhewei Huang et al., "Real-Time Intermediate Flow Estimation for Video Frame Interpolation", ECCV 2022. Follows the
+published code where the paper differs: mask logits between levels, thresholded distillation over three levels.
+
+Shapes below: `b h w c`, flows in pixels of the full frame, masks as logits until the end.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from vfi_jax.losses.laplacian import laplacian_loss
+from vfi_jax.nn import Conv, ConvTranspose, PReLU, constant, torch_default_transposed
+from vfi_jax.ops import resize, time_map, warp
+from vfi_jax.types import LossAux, ModelSpec, Output, Padding, Published, TorchRules, UserError
+
+LEVEL_SCALES = (4, 2, 1)
+
+
+class ConvPReLU(nn.Module):
+    """Convolution 3x3, then PReLU."""
+
+    features: int
+    stride: int = 1
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        self.conv = Conv(self.features, stride=self.stride, dtype=self.dtype)
+        self.prelu = PReLU()
+
+    def __call__(self, x: Array) -> Array:
+        return self.prelu(self.conv(x))
+
+
+class UpPReLU(nn.Module):
+    """Transposed convolution that doubles the sides, then PReLU."""
+
+    features: int
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        self.conv = ConvTranspose(self.features, self.dtype)
+        self.prelu = PReLU()
+
+    def __call__(self, x: Array) -> Array:
+        return self.prelu(self.conv(x))
+
+
+class Conv2(nn.Module):
+    """Two ConvPReLU; the first has the stride."""
+
+    features: int
+    stride: int
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        self.conv1 = ConvPReLU(self.features, self.stride, self.dtype)
+        self.conv2 = ConvPReLU(self.features, dtype=self.dtype)
+
+    def __call__(self, x: Array) -> Array:
+        return self.conv2(self.conv1(x))
+
+
+class IFBlock(nn.Module):
+    """Change of flow and mask, estimated at 1/`level_scale` of the frame.
+
+    Attributes:
+      width: channels inside.
+      stride: of the first convolution; 2, and 1 in `rife_large`, which so works at twice the resolution.
+    """
+
+    width: int
+    stride: int
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        half = self.width // 2
+        self.conv0 = [ConvPReLU(half, self.stride, self.dtype), ConvPReLU(self.width, 2, self.dtype)]
+        self.convblock = [ConvPReLU(self.width, dtype=self.dtype) for _ in range(8)]
+        self.lastconv = ConvTranspose(5, self.dtype)
+
+    def __call__(self, x: Array, flow: Array | None, level_scale: float) -> tuple[Array, Array]:
+        """Returns flow in pixels of the full frame and mask logit, at the size of `x`."""
+        x = resize(x, 1 / level_scale)
+        if flow is not None:
+            x = jnp.concatenate([x, resize(flow, 1 / level_scale) / level_scale], -1)
+        for layer in self.conv0:
+            x = layer(x)
+        inner = x
+        for layer in self.convblock:
+            inner = layer(inner)
+        enlarge = self.stride * level_scale
+        out = resize(self.lastconv(inner + x).astype(jnp.float32), enlarge)
+        return out[..., :4] * enlarge, out[..., 4:5]
+
+
+class ContextNet(nn.Module):
+    """Pyramid of one frame's features, each warped to time t; the unwarped ones go on to the next level."""
+
+    stride: int
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        self.conv1 = Conv2(16, self.stride, self.dtype)
+        self.conv2 = Conv2(32, 2, self.dtype)
+        self.conv3 = Conv2(64, 2, self.dtype)
+        self.conv4 = Conv2(128, 2, self.dtype)
+
+    def __call__(self, image: Array, flow: Array) -> list[Array]:
+        warped, x = [], image
+        for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
+            x = layer(x)
+            if layer.stride == 2:
+                flow = resize(flow, 0.5) * 0.5
+            warped.append(warp(x, flow))
+        return warped
+
+
+class UNet(nn.Module):
+    """Residual in -1..1 from frames, warped frames, mask, flow and both contexts."""
+
+    stride: int
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        self.down0 = Conv2(32, self.stride, self.dtype)
+        self.down1 = Conv2(64, 2, self.dtype)
+        self.down2 = Conv2(128, 2, self.dtype)
+        self.down3 = Conv2(256, 2, self.dtype)
+        self.up0 = UpPReLU(128, self.dtype)
+        self.up1 = UpPReLU(64, self.dtype)
+        self.up2 = UpPReLU(32, self.dtype)
+        self.up3 = UpPReLU(16, self.dtype)
+        # What works at twice the resolution comes back to the frame's size here.
+        self.conv = Conv(3, stride=2 // self.stride, dtype=self.dtype)
+
+    def __call__(self, x: Array, context0: list[Array], context1: list[Array]) -> Array:
+        s0 = self.down0(x)
+        s1 = self.down1(_join(s0, context0[0], context1[0]))
+        s2 = self.down2(_join(s1, context0[1], context1[1]))
+        s3 = self.down3(_join(s2, context0[2], context1[2]))
+        x = self.up0(_join(s3, context0[3], context1[3]))
+        x = self.up1(_join(x, s2))
+        x = self.up2(_join(x, s1))
+        x = self.up3(_join(x, s0))
+        return 2 * jax.nn.sigmoid(self.conv(x).astype(jnp.float32)) - 1
+
+
+def _join(*arrays: Array) -> Array:
+    return jnp.concatenate(arrays, -1)
+
+
+@flax.struct.dataclass
+class Level:
+    """What stands after one block.
+
+    Attributes:
+      flow: `[b, h, w, 4]`.
+      mask_logit: `[b, h, w, 1]`.
+      warped0: `[b, h, w, 3]`, frame 0 sampled at flow 0:2.
+      warped1: `[b, h, w, 3]`, frame 1 sampled at flow 2:4.
+    """
+
+    flow: Array
+    mask_logit: Array
+    warped0: Array
+    warped1: Array
+
+    @property
+    def merged(self) -> Array:
+        """`[b, h, w, 3]`, the two warped frames blended by the mask."""
+        mask = jax.nn.sigmoid(self.mask_logit)
+        return self.warped0 * mask + self.warped1 * (1 - mask)
+
+
+class RIFE(nn.Module):
+    """IFNet (`rife`), IFNet_m (`rife_m`, any t) and IFNet_2R (`rife_large`; with `flip_ensemble` 2T2R).
+
+    Attributes:
+      sees_time: t is an input of the blocks.
+      stride: of the first convolutions; 1 works at twice the resolution.
+      scale: below 1 for large frames and motions, above 1 for small ones: level scales are divided by it.
+      dtype: compute dtype of the convolutions.
+      variant: name in MODELS.
+      channel_order: of the frames the weights were trained on.
+      any_time: whether the weights know other times than 0.5.
+    """
+
+    sees_time: bool
+    stride: int
+    scale: float = 1.0
+    dtype: DTypeLike = jnp.float32
+    variant: str = ""
+    channel_order: str = "rgb"
+    any_time: bool = False
+
+    def setup(self) -> None:
+        self.block0 = IFBlock(240, self.stride, self.dtype)
+        self.block1 = IFBlock(150, self.stride, self.dtype)
+        self.block2 = IFBlock(90, self.stride, self.dtype)
+        self.block_tea = IFBlock(90, self.stride, self.dtype)
+        self.contextnet = ContextNet(self.stride, self.dtype)
+        self.unet = UNet(self.stride, self.dtype)
+
+    def __call__(self, frames: Float[Array, "b 2 h w 3"], t: Array) -> Output:
+        """Returns frame (clipped to 0..1), flows, mask, residual and merged; sides: multiples of the padding's.
+
+        t is not an input of `rife` and `rife_large`: their frame is that of t = 0.5.
+        """
+        return self._refine(frames, self.levels(frames, t))
+
+    def initialise(self, frames: Float[Array, "b 2 h w 3"], t: Array) -> tuple[Output, Level]:
+        """Touches every parameter, the teacher's too."""
+        return self.distil(frames, t, frames[:, 0])[1:]
+
+    def distil(
+        self, frames: Float[Array, "b 2 h w 3"], t: Array, target: Float[Array, "b h w 3"]
+    ) -> tuple[list[Level], Output, Level]:
+        """The student's levels and output, and the privileged teacher, which corrects the last level knowing `target`."""
+        levels = self.levels(frames, t)
+        last = levels[-1]
+        seen = _join(*self._inputs(frames, t), last.warped0, last.warped1, last.mask_logit, target)
+        teacher = _advance(self.block_tea(seen, last.flow, 1), last, frames)
+        return levels, self._refine(frames, levels), teacher
+
+    def levels(self, frames: Float[Array, "b 2 h w 3"], t: Array) -> list[Level]:
+        """Returns what stands after each block, coarse to fine."""
+        levels: list[Level] = []
+        for block, level_scale in zip((self.block0, self.block1, self.block2), LEVEL_SCALES, strict=True):
+            inputs, before = self._inputs(frames, t), levels[-1] if levels else None
+            if before is not None:
+                inputs = [*inputs, before.warped0, before.warped1, before.mask_logit]
+            change = block(_join(*inputs), None if before is None else before.flow, level_scale / self.scale)
+            levels.append(_advance(change, before, frames))
+        return levels
+
+    def _inputs(self, frames: Array, t: Array) -> list[Array]:
+        return [frames[:, 0], frames[:, 1], *([time_map(t, frames)] if self.sees_time else [])]
+
+    def _refine(self, frames: Array, levels: list[Level]) -> Output:
+        last = levels[-1]
+        context0 = self.contextnet(frames[:, 0], last.flow[..., :2])
+        context1 = self.contextnet(frames[:, 1], last.flow[..., 2:])
+        seen = _join(frames[:, 0], frames[:, 1], last.warped0, last.warped1, last.mask_logit, last.flow)
+        residual = self.unet(seen, context0, context1)
+        return Output(
+            frame=jnp.clip(last.merged + residual, 0, 1),
+            flows=[level.flow for level in levels],
+            mask=jax.nn.sigmoid(last.mask_logit),
+            residual=residual,
+            merged=last.merged,
+        )
+
+
+def _advance(change: tuple[Array, Array], before: Level | None, frames: Array) -> Level:
+    flow, mask_logit = change
+    if before is not None:
+        flow, mask_logit = before.flow + flow, before.mask_logit + mask_logit
+    return Level(flow, mask_logit, warp(frames[:, 0], flow[..., :2]), warp(frames[:, 1], flow[..., 2:]))
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """Weights of the published objective.
+
+    Attributes:
+      distillation_weight: of the flow distillation, against 1 for both reconstructions.
+      error_margin: how much worse than the teacher (mean absolute error, 0..1) a pixel must be to learn from it.
+      pyramid_levels: of the Laplacian pyramid; sides must be divisible by 2 to this power.
+    """
+
+    distillation_weight: float = 0.01
+    error_margin: float = 0.01
+    pyramid_levels: int = 5
+
+
+def loss(
+    model: RIFE, variables: Mapping[str, Any], batch: Mapping[str, Array], config: LossConfig, *, step: Array, rng: Array
+) -> tuple[Array, LossAux]:
+    """`L(frame) + L(teacher frame) + distillation_weight * sum_i D_i`, L the Laplacian-pyramid distance (ECCV code).
+
+    `D_i = mean_pixels(M_i * sqrt(mean_4(stop(flow_teacher) - flow_i)^2))`, where `M_i` is 1 at pixels whose merged
+    frame of level i is worse than the teacher's by more than `error_margin`, else 0.
+
+    Args:
+      model: any RIFE.
+      variables: its variables, the teacher's (`block_tea`) among them.
+      batch: `frames`, `target`, `t`.
+      config: the weights.
+      step: unused; the objective has no schedule.
+      rng: unused; the objective draws nothing.
+
+    Returns:
+      The total, and its terms `reconstruction`, `teacher` and `distillation`.
+
+    Raises:
+      UserError: the weights lack the teacher.
+    """
+    if "block_tea" not in variables["params"]:
+        raise UserError("these weights lack the teacher (block_tea.*), which training needs: start from `create`")
+    target = batch["target"]
+    levels, out, teacher = model.apply(variables, batch["frames"], batch["t"], target, method="distil")
+    terms = {
+        "reconstruction": laplacian_loss(out.frame, target, config.pyramid_levels),
+        "teacher": laplacian_loss(teacher.merged, target, config.pyramid_levels),
+        "distillation": config.distillation_weight
+        * sum(_distillation(level, teacher, target, config.error_margin) for level in levels),
+    }
+    return sum(terms.values()), LossAux(terms, out.frame)
+
+
+def _distillation(level: Level, teacher: Level, target: Array, margin: float) -> Array:
+    def error(merged: Array) -> Array:
+        return jnp.abs(merged - target).mean(-1)
+
+    worse = lax.stop_gradient(error(level.merged) > error(teacher.merged) + margin)
+    squared = ((lax.stop_gradient(teacher.flow) - level.flow) ** 2).mean(-1)
+    # The published code has a bare root, whose slope at 0 is infinite: equal flows would make NaN of the gradient.
+    return (jnp.sqrt(jnp.where(squared > 0, squared, 1.0)) * (worse & (squared > 0))).mean()
+
+
+NAMES = (
+    (r"(conv0|convblock)_(\d)", r"\1.\2"),
+    (r"(conv0\.\d|convblock\.\d|conv[12])/conv/", r"\1.0."),
+    (r"(conv0\.\d|convblock\.\d|conv[12])/prelu/", r"\1.1."),
+    (r"(up\d)/conv/", r"\1.0."),
+    (r"(up\d)/prelu/", r"\1.1."),
+)
+LAYOUTS = (
+    (r"(lastconv|up\d\.0)\.weight$", "conv_transpose"),
+    (r"(\.0|unet\.conv)\.weight$", "conv"),
+)
+
+
+def _spec(config: Mapping[str, Any], loss_config: LossConfig, params: int, teacher: int, published: str) -> ModelSpec:
+    return ModelSpec(
+        kind="interpolation",
+        module=RIFE,
+        config=config,
+        num_frames=2,
+        any_time=config["sees_time"],
+        padding=Padding(32),
+        params=params,
+        params_inference=params - teacher,
+        loss=loss,
+        loss_config=loss_config,
+        init_rules=(
+            ("prelu", constant(0.25)),
+            (r"(lastconv|up\d/conv)/", torch_default_transposed),
+        ),
+        torch_rules=TorchRules(NAMES, LAYOUTS),
+        training_only=(r"^block_tea\.",),
+        published=Published(published, "MIT (code; none stated for weights)", "bgr"),
+    )
+
+
+SPECS = {
+    "rife": _spec(
+        {"sees_time": False, "stride": 2}, LossConfig(), 10_708_215, 636_665, "35.62 dB Vimeo90K, 8-bit rounded"
+    ),
+    "rife_large": _spec(
+        {"sees_time": False, "stride": 1}, LossConfig(), 10_708_215, 636_665, "36.19 dB Vimeo90K, flip ensemble"
+    ),
+    "rife_m": _spec(
+        {"sees_time": True, "stride": 2},
+        LossConfig(distillation_weight=0.005),
+        10_710_780,
+        637_070,
+        "31.87 dB HD 4x 720p, Y channel",
+    ),
+}
