@@ -1,0 +1,163 @@
+"""Still pictures: files, flow as colour, error maps, contact sheets. RGB, HWC, uint8 unless said otherwise."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Shaped, UInt8
+
+from vfi_jax.files import written_whole
+from vfi_jax.types import UserError
+
+# Baker et al.: more steps where the eye tells more hues apart
+WHEEL_STEPS = {"RY": 15, "YG": 6, "GC": 4, "CB": 11, "BM": 13, "MR": 6}
+ERROR_GAIN = 4.0
+UNKNOWN_FLOW = 1e9  # Middlebury's .flo files mark unknown motion with values above this
+GAP = 2
+LABEL_HEIGHT = 16
+INK, PAPER = (235, 235, 235), 24
+
+
+def color_wheel() -> UInt8[np.ndarray, "55 3"]:
+    """The 55 RGB colours of the Middlebury flow coding, from red over yellow, green, cyan, blue and magenta.
+
+    Source: Baker et al., "A Database and Evaluation Methodology for Optical Flow", IJCV 2011, and its colour code.
+    """
+    # each leg holds one channel at 255 while another rises or falls: (held, moving, rises)
+    legs = zip(WHEEL_STEPS.values(), ((0, 1, 1), (1, 0, 0), (1, 2, 1), (2, 1, 0), (2, 0, 1), (0, 2, 0)), strict=True)
+    colors = []
+    for steps, (held, moving, rises) in legs:
+        leg = np.zeros((steps, 3), np.uint8)
+        ramp = 255 * np.arange(steps) // steps
+        leg[:, held], leg[:, moving] = 255, ramp if rises else 255 - ramp
+        colors.append(leg)
+    return np.concatenate(colors)
+
+
+def flow_to_color(flow: Float[np.ndarray, "h w 2"], max_flow: float | None = None) -> UInt8[np.ndarray, "h w 3"]:
+    """Motion as colour: hue is the direction (right is red), saturation the length; zero is white.
+
+    Source: as `color_wheel`. Vectors longer than `max_flow` are darkened; unknown ones (NaN, above 1e9) are black.
+
+    Args:
+      flow: pixels, (x, y).
+      max_flow: pixels, the length of full saturation; None: the longest known vector.
+    """
+    flow = flow.astype(np.float64)
+    known = (np.abs(flow) < UNKNOWN_FLOW).all(axis=-1)  # False for NaN too
+    x, y = np.moveaxis(np.where(known[..., None], flow, 0.0), -1, 0)
+    length = np.hypot(x, y)
+    length /= max((length.max(initial=0.0) if max_flow is None else max_flow), 1e-9)
+    wheel = color_wheel() / 255.0
+    position = (np.arctan2(-y, -x) / np.pi + 1) / 2 * (len(wheel) - 1)
+    low = np.floor(position).astype(int)
+    part = (position - low)[..., None]
+    hue = (1 - part) * wheel[low] + part * wheel[(low + 1) % len(wheel)]
+    length = length[..., None]
+    color = np.where(length <= 1, 1 - length * (1 - hue), 0.75 * hue)
+    return np.floor(255 * color * known[..., None]).astype(np.uint8)
+
+
+def _unit(image: np.ndarray) -> np.ndarray:
+    """float32 in 0..1 from integers of any width; floats are taken to be in 0..1."""
+    top = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1
+    return image.astype(np.float32) / np.float32(top)
+
+
+def error_picture(a: Shaped[np.ndarray, "h w 3"], b: Shaped[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Absolute difference of two images, mean over channels, times 4 (`ERROR_GAIN`), black to yellow (inferno).
+
+    An error of a quarter of the range or more has the brightest colour. uint8, uint16 or float in 0..1, each.
+    """
+    error = np.abs(_unit(a) - _unit(b)).mean(axis=-1)
+    level = np.rint(255 * np.clip(ERROR_GAIN * error, 0, 1)).astype(np.uint8)
+    return cv2.applyColorMap(level, cv2.COLORMAP_INFERNO)[..., ::-1].copy()
+
+
+def _cell(image: np.ndarray, label: str, height: int, width: int) -> np.ndarray:
+    """`image` in the middle of a cell of `height` x `width` under its label."""
+    cell = np.full((LABEL_HEIGHT + height, width, 3), PAPER, np.uint8)
+    cv2.putText(cell, label, (3, LABEL_HEIGHT - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.4, INK, 1, cv2.LINE_AA)
+    top, left = LABEL_HEIGHT + (height - image.shape[0]) // 2, (width - image.shape[1]) // 2
+    cell[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return cell
+
+
+def sheet(rows: Sequence[Sequence[tuple[UInt8[np.ndarray, "_ _ 3"], str]]]) -> UInt8[np.ndarray, "h w 3"]:
+    """Labelled images in a grid of equal cells; smaller images stand in the middle, short rows end in empty cells.
+
+    A cell is as large as the largest image, plus 16 rows (`LABEL_HEIGHT`) for the label; gaps are 2 pixels (`GAP`).
+
+    Raises:
+      ValueError: there is no image.
+    """
+    images = [image for row in rows for image, _ in row]
+    if not images:
+        raise ValueError("a sheet needs at least one image")
+    height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
+    columns = max(len(row) for row in rows)
+    down, across = LABEL_HEIGHT + height + GAP, width + GAP
+    page = np.full((down * len(rows) - GAP, across * columns - GAP, 3), PAPER, np.uint8)
+    for i, row in enumerate(rows):
+        for j, (image, label) in enumerate(row):
+            page[i * down : (i + 1) * down - GAP, j * across : (j + 1) * across - GAP] = _cell(
+                image, label, height, width
+            )
+    return page
+
+
+def save_png(path: str | os.PathLike[str], image: Shaped[np.ndarray, "h w 3"]) -> None:
+    """Writes an RGB image, uint8 or uint16, as PNG; `path` holds the whole file or what it held before.
+
+    Raises:
+      UserError: the folder is missing or not writable, the disk is full, or `path` is a folder.
+    """
+    data = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))[1].tobytes()
+    with written_whole(Path(path)) as partial:
+        partial.write_bytes(data)
+
+
+def _jpeg_is_whole(data: bytes) -> bool:
+    """Whether an end marker follows the first scan; segments are walked up to it, since thumbnails have markers too."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        if data[at + 1] == 0xDA:
+            return b"\xff\xd9" in data[at:]
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return False
+
+
+def _is_whole(data: bytes) -> bool:
+    """False where a PNG or JPEG lacks its end; decoders would fill the rest with grey."""
+    if data.startswith(b"\x89PNG"):
+        return b"IEND\xaeB`\x82" in data
+    return _jpeg_is_whole(data) if data.startswith(b"\xff\xd8") else bool(data)
+
+
+def load_image(path: str | os.PathLike[str]) -> Shaped[np.ndarray, "h w 3"]:
+    """An image file (PNG, JPEG and what else OpenCV reads) as RGB uint8, or uint16 where the file has 16 bits.
+
+    Grey becomes three equal channels, alpha is dropped, the camera's orientation (Exif) is applied.
+
+    Raises:
+      UserError: `path` is missing, a folder, not an image, cut short, or of another depth.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    if not _is_whole(data):
+        raise UserError(f"cannot read {path}: {'the image is cut short' if data else 'the file is empty'}")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    except cv2.error:  # sides beyond OpenCV's limit, among others
+        image = None
+    if image is None:
+        raise UserError(f"cannot read {path}: not an image, or a damaged one")
+    if image.dtype not in (np.uint8, np.uint16):
+        raise UserError(f"cannot read {path}: samples are {image.dtype}, not 8 or 16 bits")
+    return image[..., ::-1].copy()
