@@ -1,0 +1,238 @@
+"""Reads torch's checkpoint files (.pth, .pkl, .pt, .ckpt) without torch and without running what they name.
+
+Two formats, told apart by content. Zip (torch 1.6 and later): one folder of any name with `data.pkl`, one record
+`data/KEY` a storage, and perhaps `byteorder`. Older: five pickles (magic number, version, system, object, storage
+keys), then for each key the number of elements as int64 and the elements, little-endian whatever the machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import math
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from vfi_jax.torch_pickle import BadFileError, Kind, Storage, Tensor, Unpickler, check
+from vfi_jax.types import UserError
+
+WRAPPERS = ("state_dict", "model_state_dict", "model", "params_ema", "params")
+
+_MAX_PICKLE = 4 << 20  # bytes; a tensor takes about 150 of them
+_MAGIC = 0x1950A86A20F9469CFC6C
+_VERSION = 1001
+_NOT_TORCH = "not a torch weights file"
+_DAMAGE = (  # what zipfile, pickletools and numpy raise on bytes that make no sense
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    ArithmeticError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+)
+
+
+def read_torch(path: str | Path) -> dict[str, np.ndarray]:
+    """Tensors of a state dict by name, in the file's order.
+
+    The state dict is, for a checkpoint, the first mapping with tensors under one of `WRAPPERS`, else the file's top
+    mapping. What else these mappings hold (epoch, optimiser, settings) is left out.
+
+    Returns:
+      Writable arrays in C order and native byte order, dtype as stored; bfloat16 becomes float32 (exact).
+
+    Raises:
+      UserError: one line with the path: no such file, a folder, empty, not a torch file, a TorchScript archive, cut
+        short or damaged, larger unfolded than its size allows, or it names anything beyond tensors and containers.
+    """
+    path = Path(path)
+    try:
+        size = _size(path)
+        with path.open("rb") as file:
+            checkpoint = (_read_zip if file.read(4) == b"PK\x03\x04" else _read_older)(file, size)
+            return _arrays(checkpoint, _state_dict(checkpoint.root), size)
+    except BadFileError as error:
+        raise UserError(f"{path}: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except _DAMAGE as error:
+        reason = " ".join(f"{error or type(error).__name__}".split())[:160]
+        raise UserError(f"{path}: damaged or cut short ({reason}); fetch it again") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class _Checkpoint:
+    """An open file: the object in it, byte order ("<" or ">"), and how to get all bytes of a storage's record."""
+
+    root: Any
+    order: str
+    record: Callable[[Storage], bytes]
+
+
+def _size(path: Path) -> int:
+    if path.is_dir():
+        raise BadFileError("a folder; give the weights file in it")
+    if not path.exists():
+        raise BadFileError("no such file")
+    if not path.is_file():
+        raise BadFileError("not a regular file")
+    size = path.stat().st_size
+    if not size:
+        raise BadFileError("empty; fetch it again")
+    return size
+
+
+# Zip
+
+
+def _read_zip(file: BinaryIO, size: int) -> _Checkpoint:
+    archive = zipfile.ZipFile(file)
+    infos = {info.filename: info for info in archive.infolist()}
+    folder = _folder(infos)
+    if f"{folder}constants.pkl" in infos or any(name.startswith(f"{folder}code/") for name in infos):
+        raise BadFileError("a TorchScript archive (a program); save its state_dict() with torch.save and give that")
+
+    def record(storage: Storage) -> bytes:
+        info = _info(infos, f"{folder}data/{storage.key}")
+        expected = storage.whole * storage.kind.size
+        check(info.file_size == expected, f"a storage has {info.file_size} bytes and should have {expected}")
+        return archive.read(info)
+
+    order = "little"
+    if f"{folder}byteorder" in infos:
+        order = _small(archive, _info(infos, f"{folder}byteorder"), 16).decode().strip()
+    check(order in ("little", "big"), f"unknown byte order {order!r}")
+    root = Unpickler().load(io.BytesIO(_small(archive, _info(infos, f"{folder}data.pkl"), _MAX_PICKLE)))
+    return _Checkpoint(root, "<" if order == "little" else ">", record)
+
+
+def _folder(names: Iterable[str]) -> str:
+    """Folder of `data.pkl` with its slash; torch names it after the file."""
+    found = [name.removesuffix("data.pkl") for name in names if re.fullmatch(r"[^/]+/data\.pkl", name)]
+    if not found:
+        raise BadFileError(f"a zip file, but {_NOT_TORCH} (it has no data.pkl)")
+    check(len(found) == 1, f"{len(found)} data.pkl where torch writes one")
+    return found[0]
+
+
+def _info(infos: dict[str, zipfile.ZipInfo], name: str) -> zipfile.ZipInfo:
+    check(name in infos, f"the record {name[:80]!r} is missing")
+    known = infos[name].compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    check(known, f"the record {name[:80]!r} is compressed in an unknown way")
+    return infos[name]
+
+
+def _small(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> bytes:
+    if info.file_size > limit:
+        raise BadFileError(f"its record {info.filename[:80]!r} has {info.file_size} bytes; more than {limit} is absurd")
+    return archive.read(info)
+
+
+# The older format
+
+
+def _read_older(file: BinaryIO, size: int) -> _Checkpoint:
+    file.seek(0)
+    head = io.BytesIO(file.read(_MAX_PICKLE))
+    unpickler = Unpickler()
+    try:
+        magic = unpickler.load(head)
+    except _DAMAGE as error:
+        raise BadFileError(f"{_NOT_TORCH}{_other_format(head.getvalue())}") from error
+    if magic != _MAGIC:
+        raise BadFileError(f"a pickle, but {_NOT_TORCH}")
+    check(unpickler.load(head) == _VERSION, f"not version {_VERSION} of torch's older format, the only one known")
+    unpickler.load(head)  # the writer's system: its byte order is not that of the elements
+    root, keys = unpickler.load(head), unpickler.load(head)
+    check(isinstance(keys, list) and all(isinstance(key, str) for key in keys), "no list of storages")
+    starts = _record_starts(file, head.tell(), size, keys, unpickler.storages)
+
+    def record(storage: Storage) -> bytes:
+        check(storage.key in starts, f"the storage {storage.key[:80]!r} is missing")
+        file.seek(starts[storage.key])
+        return file.read(storage.whole * storage.kind.size)
+
+    return _Checkpoint(root, "<", record)
+
+
+def _record_starts(
+    file: BinaryIO, position: int, size: int, keys: list[str], storages: dict[str, tuple[Kind, int]]
+) -> dict[str, int]:
+    """Where each record's elements start, after checking that all are there."""
+    starts = {}
+    for key in keys:
+        check(key in storages, f"no tensor says what the storage {key[:80]!r} holds")
+        kind, numel = storages[key]
+        file.seek(position)
+        starts[key] = position + 8
+        position += 8 + numel * kind.size
+        if position > size:
+            raise BadFileError(f"cut short: it has {size} bytes and needs {position} or more; fetch it again")
+        check(int.from_bytes(file.read(8), "little", signed=True) == numel, "a storage of another length than told")
+    return starts
+
+
+def _other_format(head: bytes) -> str:
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return " but HDF5 (Keras)"
+    if head[8:10] == b'{"':
+        return " but safetensors; name it .safetensors"
+    return ""
+
+
+# From records to arrays
+
+
+def _state_dict(root: Any) -> dict[str, Tensor]:
+    if isinstance(root, Tensor):
+        raise BadFileError("a single tensor, not a state dict")
+    if not isinstance(root, dict):
+        raise BadFileError(f"a {type(root).__name__}, not a state dict")
+    for mapping in (*(root.get(name) for name in WRAPPERS), root):
+        if isinstance(mapping, dict):
+            tensors = {name: value for name, value in mapping.items() if isinstance(value, Tensor)}
+            check(all(isinstance(name, str) for name in tensors), "tensors without names")
+            if tensors:
+                return tensors
+    found = ", ".join(f"{name!r:.40}" for name in list(root)[:8]) or "nothing"
+    raise BadFileError(f"no tensors at the top or under {', '.join(WRAPPERS)}, but {found}")
+
+
+def _arrays(checkpoint: _Checkpoint, tensors: dict[str, Tensor], file_size: int) -> dict[str, np.ndarray]:
+    """Arrays of the tensors; each record is read once, however many tensors share it."""
+    storages = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
+    total = sum(storage.whole * storage.kind.size for storage in storages.values())
+    total += sum(math.prod(t.size) * np.dtype(t.storage.kind.result).itemsize for t in tensors.values())
+    # Compression, shared storages and zero strides are legal, and each can make much of a few bytes.
+    if total > max(64 << 20, 16 * file_size):
+        raise BadFileError(f"would unfold to more than 16 times its {file_size} bytes; not a weights file to trust")
+    records = {key: checkpoint.record(storage) for key, storage in storages.items()}
+    return {name: _array(tensor, records[tensor.storage.key], checkpoint.order) for name, tensor in tensors.items()}
+
+
+def _array(tensor: Tensor, record: bytes, order: str) -> np.ndarray:
+    kind = tensor.storage.kind
+    if 0 in tensor.size:
+        return np.zeros(tensor.size, kind.result)
+    view = np.ndarray(
+        tensor.size,
+        np.dtype(kind.stored).newbyteorder(order),
+        buffer=record,
+        offset=(tensor.storage.start + tensor.offset) * kind.size,
+        strides=[step * kind.size for step in tensor.stride],
+    )
+    if kind.stored == "u2":  # bfloat16: the upper half of a float32
+        wide = view.astype("u4", order="C")
+        wide <<= 16
+        return wide.view("f4")
+    return view.astype(kind.result, order="C")
