@@ -62,7 +62,8 @@ def make_clip(
         stream.width, stream.height = size
         stream.pix_fmt = pix_fmt
         context = stream.codec_context
-        stream.time_base = context.time_base = tick or 1 / rate
+        tick = tick or 1 / rate
+        stream.time_base = context.time_base = tick
         context.flags |= av.codec.context.Flags.frame_duration
         for name, value in tags.items():
             setattr(context, name, value)
@@ -77,10 +78,10 @@ def make_clip(
             _write_sound(out, track, float(times[-1] + 1 / rate))
         for index, time in enumerate(times):
             frame = _frame(picture(index, size), pix_fmt, tags)
-            frame.time_base = context.time_base
-            frame.pts = round(time / context.time_base)
+            frame.time_base = tick
+            frame.pts = round(time / tick)
             until = times[index + 1] if index + 1 < len(times) else time + (last or 1 / rate)
-            frame.duration = round(until / context.time_base) - frame.pts
+            frame.duration = round(until / tick) - frame.pts
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
     return path
@@ -113,7 +114,8 @@ def shown(path: Path) -> list[tuple[Fraction, Fraction]]:
     """(time, duration) of every frame, in seconds."""
     with av.open(str(path)) as clip:
         stream = clip.streams.video[0]
-        return [(f.pts * stream.time_base, f.duration * stream.time_base) for f in clip.decode(stream)]
+        tick = Fraction(stream.time_base)
+        return [(f.pts * tick, f.duration * tick) for f in clip.decode(stream)]
 
 
 def pictures(path: Path, pix_fmt: str = "rgb24") -> list[np.ndarray]:
@@ -133,7 +135,7 @@ def packets(path: Path, kind: str = "audio") -> list[list[tuple[Fraction, bytes]
         found: dict[int, list[tuple[Fraction, bytes]]] = {s.index: [] for s in streams}
         for packet in clip.demux(streams) if streams else ():
             if packet.size:
-                found[packet.stream_index].append((packet.pts * packet.time_base, bytes(packet)))
+                found[packet.stream_index].append((packet.pts * Fraction(packet.time_base), bytes(packet)))
         return list(found.values())
 
 

@@ -145,6 +145,14 @@ def test_between_is_asked_for_even_times_and_its_frames_are_written(tmp_path):
     assert max(np.abs(np.float32(a) - b).mean() for a, b in zip(after, expected, strict=True)) < 6
 
 
+@pytest.mark.parametrize("images", [[np.zeros((24, 32, 3), np.uint8)], [np.zeros((48, 64, 3), np.uint16)], []])
+def test_frames_that_do_not_fit_are_refused(tmp_path, images):
+    source = clips.make_clip(tmp_path / "in.mp4", frames=3)
+    with pytest.raises(ValueError, match=r"`between` gave|shorter"):
+        run(source, tmp_path / "out.mp4", 2, lambda frames, times: iter(images))
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
 def test_windows_of_four_repeat_the_ends(tmp_path):
     source = clips.make_clip(tmp_path / "in.mp4", frames=4)
     seen = []
@@ -527,3 +535,9 @@ def test_footage(tmp_path):
 def test_reader_gives_durations(tmp_path):
     with Reader(clips.make_clip(tmp_path / "in.mp4", frames=3)) as reader:
         assert [frame.duration for frame in reader.frames()] == [Fraction(1, 25)] * 3
+
+
+def test_metadata_in_another_encoding(tmp_path):
+    source = clips.make_clip(tmp_path / "in.mkv", frames=3)
+    source.write_bytes(source.read_bytes().replace(b"Lavf", b"L\xe9\xe9f"))
+    assert run(source, tmp_path / "out.mp4", 2).frames == 5

@@ -21,11 +21,10 @@ from pathlib import Path
 import av
 import numpy as np
 from av.codec.context import Flags
-from av.stream import Discard
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
-from vfi_jax.data.frames import SCALING, Reader, TimedFrame, VideoInfo, clock_origin, open_input, probe
+from vfi_jax.data.frames import SCALING, Reader, TimedFrame, VideoInfo, clock_origin, exact, open_input, probe
 from vfi_jax.types import UsageError, UserError
 
 Between = Callable[[tuple[np.ndarray, ...], Sequence[float]], Iterable[np.ndarray]]
@@ -162,6 +161,10 @@ def _interpolated(frames: Iterator[TimedFrame], between: Between, factor: int, n
         yield TimedFrame(left.time, step, left.image)
         images = between(tuple(frame.image for frame in window), times)
         for j, image in zip(range(1, factor), images, strict=True):
+            if (image.shape, image.dtype) != (left.image.shape, left.image.dtype):  # FFmpeg would scale it to fit
+                raise ValueError(
+                    f"`between` gave {image.shape} {image.dtype} for {left.image.shape} {left.image.dtype}"
+                )
             yield TimedFrame(left.time + j * step, step, image)
     yield last
 
@@ -334,9 +337,6 @@ class _Copy:
             target.metadata.update(_metadata(self._container))
             target.set_chapters(self._container.chapters())
             copied = [s for s in self._container.streams if s.index in self._streams and s.type != "attachment"]
-            for stream in self._container.streams:
-                if stream not in copied:
-                    stream.discard = Discard.all
             self._packets = self._container.demux(copied) if copied else iter(())
         except BaseException:
             self._container.close()
@@ -352,10 +352,10 @@ class _Copy:
     def until(self, time: Fraction | None) -> None:
         """Copy every packet that belongs at or before `time` seconds; all that are left where it is None."""
         while (packet := self._next) is not None:
-            start = packet.pts if packet.dts is None else packet.dts
-            if time is not None and (start or 0) * packet.time_base - self._origin > time:
+            start, tick = packet.pts if packet.dts is None else packet.dts, exact(packet.time_base)
+            if time is not None and (start or 0) * tick - self._origin > time:
                 return
-            shift = round(self._origin / packet.time_base)
+            shift = round(self._origin / tick)
             packet.pts = None if packet.pts is None else packet.pts - shift
             packet.dts = None if packet.dts is None else packet.dts - shift
             packet.stream = self._streams[packet.stream_index]

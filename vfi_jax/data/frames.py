@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from numbers import Rational
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,6 +100,11 @@ class TimedFrame(NamedTuple):
     image: np.ndarray
 
 
+def exact(ratio: Rational | None) -> Fraction | None:
+    """A ratio of PyAV, whose arithmetic may be that of 32 bits, as a fraction; None where it is unset."""
+    return Fraction(ratio.numerator, ratio.denominator) if ratio else None
+
+
 def open_input(path: Path) -> av.container.InputContainer:
     """Open a media file. Raises UserError, in one line, where it is missing, no file, empty or not a medium."""
     if not path.exists():
@@ -110,10 +116,17 @@ def open_input(path: Path) -> av.container.InputContainer:
     if not path.stat().st_size:
         raise UserError(f"{path}: is empty (0 bytes); give a video file")
     try:
-        # Absolute, because FFmpeg takes "name:" at the front for a protocol. Metadata may be in any encoding.
-        return av.open(os.path.abspath(path), metadata_errors="replace")
+        # Absolute, because FFmpeg takes "name:" at the front for a protocol.
+        return _open(os.path.abspath(path))
     except av.FFmpegError as error:
         raise UserError(f"{path}: is not a video, or is cut short or damaged ({error.strerror})") from error
+
+
+def _open(name: str) -> av.container.InputContainer:
+    try:
+        return av.open(name)
+    except UnicodeDecodeError:  # PyAV before 19 is strict about metadata
+        return av.open(name, metadata_errors="replace")
 
 
 def clock_origin(container: av.container.InputContainer) -> Fraction:
@@ -146,6 +159,7 @@ class Reader:
         try:
             self._stream = _video_stream(path, self._container)
             self._stream.thread_type = "AUTO"
+            self._tick = exact(self._stream.time_base)
             self._origin = clock_origin(self._container)
             self._scaler = VideoReformatter()
             self._count, self._damaged, self._repeated, self._mended = 0, 0, 0, 0
@@ -188,7 +202,7 @@ class Reader:
                 continue
             following = self._last + duration if before is not None else Fraction(0)
             self._last = self._time(frame, following, is_first=before is None)
-            duration = frame.duration * self._stream.time_base or 1 / self.info.rate
+            duration = frame.duration * self._tick or 1 / self.info.rate
             self._count += 1
             before = frame
             yield TimedFrame(self._last, duration, self._image(frame))
@@ -198,7 +212,7 @@ class Reader:
         """The frame's own time, or `following` where it has none or it lies before the last one's."""
         if frame.pts is None:
             return following
-        time = frame.pts * self._stream.time_base - self._origin
+        time = frame.pts * self._tick - self._origin
         if is_first or time > self._last:
             return time
         self._mended += 1
@@ -236,7 +250,7 @@ class Reader:
     def _note_end(self, packet: av.Packet) -> None:
         start = packet.dts if packet.pts is None else packet.pts
         if start is not None:
-            self._end = max(self._end, (start + (packet.duration or 0)) * packet.time_base)
+            self._end = max(self._end, (start + (packet.duration or 0)) * exact(packet.time_base))
         if packet.size:
             self._packets[packet.stream_index] += 1
             self._cut = packet.is_corrupt
@@ -261,12 +275,12 @@ class Reader:
 
     def _describe(self, frame: av.VideoFrame) -> VideoInfo:
         stream, turned = self._stream, self._turn[0]
-        rate = stream.guessed_rate or stream.average_rate or Fraction(25)
-        tick = stream.time_base
+        rate = exact(stream.guessed_rate) or exact(stream.average_rate) or Fraction(25)
+        tick = self._tick
         if frame.pts is None:  # no clock in the file: frames follow each other at the rate
             tick = frame.duration * tick or 1 / rate
         size = (frame.width, frame.height)
-        aspect = stream.sample_aspect_ratio
+        aspect = exact(stream.sample_aspect_ratio)
         return VideoInfo(
             path=self._path,
             container=self._container.format.name,
@@ -279,7 +293,7 @@ class Reader:
             pixel_format=frame.format.name,
             bits=max(component.bits for component in frame.format.components),
             turned=turned,
-            aspect=1 / aspect if aspect and turned else aspect or None,
+            aspect=1 / aspect if aspect and turned else aspect,
             colour=_colour(frame, stream),
             audio=tuple(s.codec_context.name if s.codec_context else "unknown" for s in self._container.streams.audio),
         )
