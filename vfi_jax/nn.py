@@ -18,7 +18,9 @@ import numpy as np
 from flax import traverse_util
 from jax import lax
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+from vfi_jax.types import Array
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 
@@ -82,9 +84,7 @@ class ConvTranspose(nn.Module):
         phases = lax.conv_general_dilated(
             x.astype(self.dtype), kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=NHWC
         ).reshape(batch, height + 1, width + 1, 2, 2, self.features)
-        rows = [
-            jnp.stack([phases[:, a : a + height, b : b + width, a, b] for b in (0, 1)], axis=3) for a in (0, 1)
-        ]
+        rows = [jnp.stack([phases[:, a : a + height, b : b + width, a, b] for b in (0, 1)], axis=3) for a in (0, 1)]
         out = jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, self.features)
         return out + bias.astype(self.dtype)
 

@@ -17,6 +17,9 @@ from typing import Any
 
 import flax.struct
 import jax
+import numpy as np
+
+Array = jax.Array | np.ndarray
 
 
 class UserError(ValueError):
@@ -39,11 +42,11 @@ class Output:
       merged: `[b, h, w, 3]`, the two warped frames blended by `mask`, before the residual.
     """
 
-    frame: jax.Array
-    flows: list[jax.Array] | None = None
-    mask: jax.Array | None = None
-    residual: jax.Array | None = None
-    merged: jax.Array | None = None
+    frame: Array
+    flows: list[Array] | None = None
+    mask: Array | None = None
+    residual: Array | None = None
+    merged: Array | None = None
 
 
 @flax.struct.dataclass
@@ -55,8 +58,8 @@ class LossAux:
       frame: `[b, h, w, 3]`, the predicted frame.
     """
 
-    terms: dict[str, jax.Array]
-    frame: jax.Array
+    terms: dict[str, Array]
+    frame: Array
 
 
 @flax.struct.dataclass

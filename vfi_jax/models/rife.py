@@ -17,13 +17,13 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jax.typing import ArrayLike, DTypeLike
+from jaxtyping import Float
 
 from vfi_jax.losses.laplacian import laplacian_loss
 from vfi_jax.nn import Conv, ConvTranspose, PReLU, constant, torch_default_transposed
 from vfi_jax.ops import resize, time_map, warp
-from vfi_jax.types import LossAux, ModelSpec, Output, Padding, Published, TorchRules, UserError
+from vfi_jax.types import Array, LossAux, ModelSpec, Output, Padding, Published, TorchRules, UserError
 
 LEVEL_SCALES = (4, 2, 1)
 
@@ -213,28 +213,28 @@ class RIFE(nn.Module):
         self.contextnet = ContextNet(self.stride, self.dtype)
         self.unet = UNet(self.stride, self.dtype)
 
-    def __call__(self, frames: Float[Array, "b 2 h w 3"], t: Array) -> Output:
+    def __call__(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> Output:
         """Returns frame (clipped to 0..1), flows, mask, residual and merged; sides: multiples of the padding's.
 
         t is not an input of `rife` and `rife_large`: their frame is that of t = 0.5.
         """
         return self._refine(frames, self.levels(frames, t))
 
-    def initialise(self, frames: Float[Array, "b 2 h w 3"], t: Array) -> tuple[Output, Level]:
+    def initialise(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> tuple[Output, Level]:
         """Touches every parameter, the teacher's too."""
         return self.distil(frames, t, frames[:, 0])[1:]
 
     def distil(
-        self, frames: Float[Array, "b 2 h w 3"], t: Array, target: Float[Array, "b h w 3"]
+        self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike, target: Float[Array, "b h w 3"]
     ) -> tuple[list[Level], Output, Level]:
-        """The student's levels and output, and the privileged teacher, which corrects the last level knowing `target`."""
+        """The student's levels and output, and the privileged teacher: the last level corrected knowing `target`."""
         levels = self.levels(frames, t)
         last = levels[-1]
         seen = _join(*self._inputs(frames, t), last.warped0, last.warped1, last.mask_logit, target)
         teacher = _advance(self.block_tea(seen, last.flow, 1), last, frames)
         return levels, self._refine(frames, levels), teacher
 
-    def levels(self, frames: Float[Array, "b 2 h w 3"], t: Array) -> list[Level]:
+    def levels(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> list[Level]:
         """Returns what stands after each block, coarse to fine."""
         levels: list[Level] = []
         for block, level_scale in zip((self.block0, self.block1, self.block2), LEVEL_SCALES, strict=True):
@@ -245,7 +245,7 @@ class RIFE(nn.Module):
             levels.append(_advance(change, before, frames))
         return levels
 
-    def _inputs(self, frames: Array, t: Array) -> list[Array]:
+    def _inputs(self, frames: Array, t: ArrayLike) -> list[Array]:
         return [frames[:, 0], frames[:, 1], *([time_map(t, frames)] if self.sees_time else [])]
 
     def _refine(self, frames: Array, levels: list[Level]) -> Output:
@@ -286,7 +286,13 @@ class LossConfig:
 
 
 def loss(
-    model: RIFE, variables: Mapping[str, Any], batch: Mapping[str, Array], config: LossConfig, *, step: Array, rng: Array
+    model: RIFE,
+    variables: Mapping[str, Any],
+    batch: Mapping[str, Array],
+    config: LossConfig,
+    *,
+    step: ArrayLike,
+    rng: Array | None,
 ) -> tuple[Array, LossAux]:
     """`L(frame) + L(teacher frame) + distillation_weight * sum_i D_i`, L the Laplacian-pyramid distance (ECCV code).
 

@@ -17,13 +17,13 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jax.typing import ArrayLike, DTypeLike
+from jaxtyping import Float
 
 from vfi_jax.losses.laplacian import laplacian_loss
 from vfi_jax.nn import Conv, ConvTranspose, constant, leaky_relu, pixel_shuffle, torch_default_transposed
 from vfi_jax.ops import resize, time_map, warp
-from vfi_jax.types import LossAux, ModelSpec, Output, Padding, Published, TorchRules, UserError
+from vfi_jax.types import Array, LossAux, ModelSpec, Output, Padding, Published, TorchRules, UserError
 
 SLOPE = 0.2
 
@@ -154,7 +154,7 @@ class RIFEv4(nn.Module):
         for level, width in enumerate(self.widths):
             setattr(self, f"block{level}", IFBlock(width, self.features + self.unused, self.dtype))
 
-    def __call__(self, frames: Float[Array, "b 2 h w 3"], t: Array) -> Output:
+    def __call__(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> Output:
         """Returns frame, flows (one a block), mask and merged; sides must be multiples of the padding's."""
         levels = self.levels(frames, t)
         last = levels[-1]
@@ -165,7 +165,7 @@ class RIFEv4(nn.Module):
             merged=last.merged,
         )
 
-    def levels(self, frames: Float[Array, "b 2 h w 3"], t: Array) -> list[Level]:
+    def levels(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> list[Level]:
         """Returns what stands after each block, coarse to fine.
 
         Raises:
@@ -180,7 +180,9 @@ class RIFEv4(nn.Module):
         for index, level_scale in enumerate(self.level_scales):
             block = getattr(self, f"block{index}")
             before = levels[-1] if levels else None
-            flow, mask_logit, features = self._estimate(block, images, time_map(t, frames), before, level_scale / self.scale)
+            flow, mask_logit, features = self._estimate(
+                block, images, time_map(t, frames), before, level_scale / self.scale
+            )
             if before is not None:
                 flow = before.flow + flow
                 mask_logit = before.mask_logit + mask_logit if self.sum_masks else mask_logit
@@ -196,7 +198,9 @@ class RIFEv4(nn.Module):
         out = block(*_block_input(images, t, before, self.features), level_scale)
         if not self.ensemble:
             return out[0], out[1], out[2][..., : self.features]
-        mirrored = block(*_block_input(_swap_frames(images), 1 - t, before and _reversed(before), self.features), level_scale)
+        mirrored = block(
+            *_block_input(_swap_frames(images), 1 - t, before and _reversed(before), self.features), level_scale
+        )
         flow = (out[0] + _swap_flow(mirrored[0])) / 2
         return flow, (out[1] - mirrored[1]) / 2, out[2][..., : self.features]
 
@@ -238,7 +242,13 @@ class LossConfig:
 
 
 def loss(
-    model: RIFEv4, variables: Mapping[str, Any], batch: Mapping[str, Array], config: LossConfig, *, step: Array, rng: Array
+    model: RIFEv4,
+    variables: Mapping[str, Any],
+    batch: Mapping[str, Array],
+    config: LossConfig,
+    *,
+    step: ArrayLike,
+    rng: Array | None,
 ) -> tuple[Array, LossAux]:
     """`L(frame_n) + level_weight * sum_i level_decay^(n-1-i) * L(frame_i)`, L the Laplacian-pyramid distance.
 
@@ -265,10 +275,19 @@ def loss(
     return sum(terms.values()), LossAux(terms, levels[-1].merged)
 
 
-NAMES: tuple[tuple[str, str], ...] = ((r"_(\d)/beta", r".\1.beta"), (r"convblock_(\d)", r"convblock.\1"), (r"conv0_(\d)", r"conv0.\1.0"), ("lastconv", "lastconv.0"))
+NAMES: tuple[tuple[str, str], ...] = (
+    (r"_(\d)/beta", r".\1.beta"),
+    (r"convblock_(\d)", r"convblock.\1"),
+    (r"conv0_(\d)", r"conv0.\1.0"),
+    ("lastconv", "lastconv.0"),
+)
 # 4.10 to 4.13.lite number the encoder's layers as a sequence with activations between.
 NUMBERED_ENCODER = tuple((f"encode/cnn{i}", f"encode.{2 * i}") for i in range(4))
-LAYOUTS = ((r"\.beta$", "channel"), (r"(lastconv\.0|cnn3|encode\.6)\.weight$", "conv_transpose"), (r"\.weight$", "conv"))
+LAYOUTS = (
+    (r"\.beta$", "channel"),
+    (r"(lastconv\.0|cnn3|encode\.6)\.weight$", "conv_transpose"),
+    (r"\.weight$", "conv"),
+)
 
 
 def _spec(
@@ -318,9 +337,7 @@ UNSTORED = "no stored case"
 SPECS = {
     "rife_v4_5": _spec((192, 128, 96, 64), None, 5, 32, 5_275_520, status=UNSTORED),
     "rife_v4_6": _spec((192, 128, 96, 64), None, 6, 32, 5_306_256),
-    "rife_v4_10": _spec(
-        (192, 128, 96, 64), (32, 8), 6, 32, 5_364_312, names=NUMBERED_ENCODER + NAMES, status=UNSTORED
-    ),
+    "rife_v4_10": _spec((192, 128, 96, 64), (32, 8), 6, 32, 5_364_312, names=NUMBERED_ENCODER + NAMES, status=UNSTORED),
     "rife_v4_12_lite": _spec(
         (128, 96, 64, 48), (32, 4), 6, 32, 2_631_804, names=NUMBERED_ENCODER + NAMES, status=UNSTORED
     ),

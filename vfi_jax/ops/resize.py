@@ -6,7 +6,9 @@ import math
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+from vfi_jax.types import Array
 
 
 def resize(image: Float[Array, "*b h w c"], scale: float) -> Float[Array, "*b h2 w2 c"]:
@@ -21,7 +23,7 @@ def resize(image: Float[Array, "*b h w c"], scale: float) -> Float[Array, "*b h2
     """
     if scale == 1:
         return image
-    return _resize(image, *(int(math.floor(side * scale)) for side in image.shape[-3:-1]), 1 / scale, 1 / scale)
+    return _resize(image, *(math.floor(side * scale) for side in image.shape[-3:-1]), 1 / scale, 1 / scale)
 
 
 def resize_to(image: Float[Array, "*b h w c"], size: tuple[int, int]) -> Float[Array, "*b h2 w2 c"]:
@@ -34,7 +36,7 @@ def resize_to(image: Float[Array, "*b h w c"], size: tuple[int, int]) -> Float[A
 
 
 def _resize(image: Array, height: int, width: int, step_y: float, step_x: float) -> Array:
-    return _resize_axis(_resize_axis(image, -3, height, step_y), -2, width, step_x)
+    return _resize_axis(_resize_axis(image, -2, width, step_x), -3, height, step_y)
 
 
 def _resize_axis(image: Array, axis: int, size: int, step: float) -> Array:
@@ -82,7 +84,7 @@ def _enlarge(image: Array, axis: int, factor: int) -> Array:
         neighbour = previous if offset < 0 else following
         phases.append(here * (1 - abs(offset)) + neighbour * abs(offset) if offset else here)
     out = jnp.stack(phases, axis=axis + 1)
-    return out.reshape(image.shape[:axis] + (size * factor,) + image.shape[axis + 1 :])
+    return out.reshape(*image.shape[:axis], size * factor, *image.shape[axis + 1 :])
 
 
 def _gather(image: Array, axis: int, size: int, step: float) -> Array:

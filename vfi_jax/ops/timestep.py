@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+from vfi_jax.types import Array
 
 
 def time_map(t: ArrayLike, frames: Float[Array, "b n h w c"]) -> Float[Array, "b h w 1"]:

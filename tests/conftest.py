@@ -1,0 +1,22 @@
+"""Shared by all tests: CPU, a compilation cache, no weights but those a test installs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+
+jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".cache" / "jax"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+@pytest.fixture
+def weights_folder(tmp_path, monkeypatch) -> Path:
+    """An empty weights folder of the test's own."""
+    monkeypatch.setenv("VFI_JAX_WEIGHTS", str(tmp_path / "weights"))
+    return tmp_path / "weights"

@@ -1,0 +1,109 @@
+"""Stored cases of the published PyTorch implementations, and the weights they were made with.
+
+A case holds inputs and outputs; the weights are rebuilt from each parameter's name. The folder `fixtures` beside this
+file has at least one case a family; `VFI_JAX_PARITY` may name a folder with all of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vfi_jax
+
+STORED = Path(__file__).parent / "fixtures"
+OTHERS = os.environ.get("VFI_JAX_PARITY")
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One stored case of one model."""
+
+    folder: Path
+    model: str
+    name: str
+
+    @functools.cached_property
+    def meta(self) -> dict:
+        return json.loads((self.folder / "meta.json").read_text())
+
+    @functools.cached_property
+    def fields(self) -> dict:
+        return next(case for case in self.meta["cases"] if case["name"] == self.name)
+
+    @functools.cached_property
+    def arrays(self) -> dict[str, np.ndarray]:
+        with np.load(self.folder / self.fields["file"]) as arrays:
+            return dict(arrays)
+
+    @property
+    def frames(self) -> np.ndarray:
+        return np.stack([self.arrays["img0"], self.arrays["img1"]], 1)
+
+    @property
+    def t(self) -> np.ndarray:
+        times = self.arrays.get("timestep", np.float32(self.fields.get("timestep", 0.5)))
+        return np.broadcast_to(times.reshape(-1, 1, 1, 1), (len(self.frames), 1, 1, 1))
+
+    @functools.cached_property
+    def state(self) -> dict[str, np.ndarray]:
+        return make_state(self.meta["params"], self.meta["seed"], self.meta["gain"])
+
+    @functools.cached_property
+    def variables(self) -> dict:
+        return vfi_jax.from_torch(self.model, self.state)
+
+
+def cases(family: str, wanted=lambda fields: True) -> list:
+    """Parameters for pytest: stored cases first, those found elsewhere marked slow."""
+    found = []
+    for root, marks in ((STORED, ()), (OTHERS and Path(OTHERS), pytest.mark.slow)):
+        for meta in sorted(root.glob("*/meta.json")) if root else ():
+            model = meta.parent.name
+            if not model.startswith(family) or model not in vfi_jax.MODELS:
+                continue
+            for fields in json.loads(meta.read_text())["cases"]:
+                here = (meta.parent / fields["file"]).exists()
+                if here and wanted(fields) and not (root != STORED and (STORED / model / fields["file"]).exists()):
+                    case = Case(meta.parent, model, fields["name"])
+                    found.append(pytest.param(case, id=f"{model}-{case.name}", marks=marks))
+    return found
+
+
+def ops(family: str, name: str) -> dict[str, np.ndarray]:
+    """Arrays of a stored operator case."""
+    with np.load(STORED / family / f"{name}.npz") as arrays:
+        return dict(arrays)
+
+
+def make_array(name: str, shape: tuple[int, ...], seed: int, gain: float) -> np.ndarray:
+    """The float32 array of the parameter `name` in the reference's layout, as the cases' authors defined it."""
+    rng = np.random.RandomState((zlib.crc32(name.encode()) ^ (seed * 2654435761)) & 0xFFFFFFFF)
+    noise = rng.standard_normal(shape).astype(np.float32)
+    if len(shape) >= 2:
+        return noise * np.float32(gain * np.sqrt(2.0 / int(np.prod(shape[1:]))))
+    if name.endswith("bias"):
+        return np.float32(0.02) * noise
+    return np.float32(0.25) + np.float32(0.05) * noise
+
+
+def make_state(shapes: dict[str, list[int]], seed: int = 0, gain: float = 1.0) -> dict[str, np.ndarray]:
+    """A whole state dict: name to float32 array."""
+    return {name: make_array(name, tuple(shape), seed, gain) for name, shape in shapes.items()}
+
+
+def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """max |a - b| over max |b|."""
+    return float(np.abs(np.asarray(ours) - theirs).max() / np.abs(theirs).max())
+
+
+def apart(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """max |a - b|."""
+    return float(np.abs(np.asarray(ours) - theirs).max())

@@ -1,0 +1,156 @@
+"""Operators against stored values of PyTorch, and their properties."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from parity import apart, ops, relative
+
+from vfi_jax import ops as vops
+from vfi_jax.losses import laplacian_loss, laplacian_pyramid
+from vfi_jax.nn import ConvTranspose, pixel_shuffle
+from vfi_jax.types import Padding, UserError
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("case", ["warp", "warp_integer_and_border_flow", "warp_features"])
+def test_warp_values_and_gradients(case):
+    stored = ops("ops_rife", case)
+    image, flow = stored["img"], stored["flow"]
+    out, pull = jax.vjp(vops.warp, image, flow)
+    assert relative(out, stored["out"]) < 1e-6  # float32 rounding
+    if "grad_img" in stored:
+        grad_image, grad_flow = pull(jnp.asarray(stored.get("cotangent", np.ones_like(stored["out"]))))
+        assert relative(grad_image, stored["grad_img"]) < 1e-5  # sums of many terms at the border
+        # Slopes at whole pixels depend on rounding, so this also shows that the arithmetic is the reference's.
+        assert relative(grad_flow, stored["grad_flow"]) < 1e-5
+
+
+def test_warp_zero_flow_is_identity():
+    image = RNG.random((2, 17, 23, 3), np.float32)
+    # The way through the normalised grid rounds coordinates by some 1e-6 px.
+    assert apart(vops.warp(image, np.zeros((2, 17, 23, 2), np.float32)), image) < 1e-5
+
+
+def test_warp_whole_pixels_shift():
+    image = RNG.random((12, 16, 3), np.float32)
+    flow = np.broadcast_to(np.float32([3, -2]), (12, 16, 2))
+    expected = image[np.clip(np.arange(12) - 2, 0, 11)][:, np.clip(np.arange(16) + 3, 0, 15)]
+    assert apart(vops.warp(image, flow), expected) < 1e-5
+
+
+def test_warp_is_linear_in_the_image():
+    a, b = RNG.random((2, 9, 11, 3), np.float32)
+    flow = RNG.normal(0, 4, (9, 11, 2)).astype(np.float32)
+    assert apart(vops.warp(2 * a - b, flow), 2 * vops.warp(a, flow) - vops.warp(b, flow)) < 1e-5
+
+
+def test_warp_commutes_with_flips():
+    image = RNG.random((9, 11, 3), np.float32)
+    flow = RNG.normal(0, 4, (9, 11, 2)).astype(np.float32)
+    flipped = vops.warp(image[:, ::-1], flow[:, ::-1] * np.float32([-1, 1]))[:, ::-1]
+    assert apart(vops.warp(image, flow), flipped) < 1e-5
+
+
+def test_warp_keeps_dtype_and_float32_coordinates():
+    image = jnp.asarray(RNG.random((4, 600, 1), np.float32), jnp.bfloat16)
+    out = vops.warp(image, jnp.zeros((4, 600, 2), jnp.bfloat16))
+    assert out.dtype == jnp.bfloat16
+    assert apart(out.astype(jnp.float32), np.asarray(image, np.float32)) < 0.01  # columns above 256 are told apart
+
+
+@pytest.mark.parametrize("scale", [0.0625, 0.125, 0.25, 0.5, 2, 4, 8])
+def test_resize_by_whole_factors(scale):
+    stored = ops("ops_rife", "resize_bilinear")
+    image, out = ("y", "out_y_scale_") if scale > 2 else ("x", "out_scale_")
+    assert apart(vops.resize(stored[image], scale), stored[f"{out}{scale}"]) < 1e-6
+
+
+def test_resize_to_a_size():
+    stored = ops("ops_rife", "resize_to_32x32")
+    padded = np.pad(stored["x"], ((0, 0), (0, 19), (0, 26), (0, 0)))
+    assert apart(vops.resize_to(padded, (32, 32)), stored["out"]) < 1e-6
+
+
+@pytest.mark.parametrize(("scale", "height", "width"), [(0.8, 40, 60), (1.25, 40, 60), (0.4, 25, 35), (1 / 3, 31, 44)])
+def test_resize_by_other_factors(scale, height, width):
+    image = RNG.random((1, height, width, 2), np.float32)
+    out = np.asarray(vops.resize(image, scale))
+    assert out.shape[1:3] == (int(height * scale), int(width * scale))
+    for row, column in [(0, 0), (3, 5), (out.shape[1] - 1, out.shape[2] - 1)]:
+        assert apart(out[0, row, column], _bilinear(image[0], row, column, scale)) < 1e-5
+
+
+def _bilinear(image, row, column, scale):
+    """Written out for one pixel, in float64."""
+    y, x = (max((i + 0.5) / scale - 0.5, 0) for i in (row, column))
+    y0, x0 = int(y), int(x)
+    y1, x1 = min(y0 + 1, image.shape[0] - 1), min(x0 + 1, image.shape[1] - 1)
+    top = image[y0, x0] * (1 - (x - x0)) + image[y0, x1] * (x - x0)
+    bottom = image[y1, x0] * (1 - (x - x0)) + image[y1, x1] * (x - x0)
+    return top * (1 - (y - y0)) + bottom * (y - y0)
+
+
+@pytest.mark.parametrize("scale", [2, 4, 0.5, 0.25])
+def test_slices_equal_the_general_path(scale):
+    image = RNG.random((1, 16, 24, 2), np.float32)
+    general = jax.image.resize(image, (1, int(16 * scale), int(24 * scale), 2), "linear", antialias=False)
+    assert apart(vops.resize(image, scale), general) < 1e-6
+
+
+def test_resize_gradient_is_the_adjoint():
+    image = RNG.random((1, 8, 12, 2), np.float32)
+    for scale in (2, 0.5, 1.25):
+        out, pull = jax.vjp(lambda x, s=scale: vops.resize(x, s), image)
+        other = RNG.random(out.shape, np.float32)
+        assert abs(float((out * other).sum() - (image * pull(jnp.asarray(other))[0]).sum())) < 1e-3
+
+
+def test_transposed_convolution_and_pixel_shuffle():
+    stored = ops("ops_rife", "conv_transpose_pixelshuffle")
+    params = {"weight": stored["weight"].transpose(2, 3, 0, 1), "bias": stored["bias"]}
+    out = ConvTranspose(8).apply({"params": params}, stored["x"])
+    assert apart(out, stored["conv_transpose"]) < 1e-5
+    assert apart(pixel_shuffle(out, 2), stored["pixel_shuffle"]) < 1e-5
+
+
+def test_laplacian_loss():
+    stored = ops("ops_rife", "laplacian_loss")
+    bands = laplacian_pyramid(stored["a"], 5)
+    assert apart(bands[0][:, ::4, ::4], stored["band0_stride4"]) < 1e-6
+    assert apart(bands[2], stored["band2"]) < 1e-6
+    assert apart(bands[4], stored["band4"]) < 1e-6
+    total, gradient = jax.value_and_grad(laplacian_loss)(stored["a"], stored["b"], 5)
+    assert abs(total / stored["loss"] - 1) < 1e-5
+    assert apart(gradient[:, ::2, ::2], stored["grad_a_stride2"]) < 1e-7  # gradients are of order 1e-4
+
+
+def test_laplacian_loss_refuses_small_images():
+    with pytest.raises(ValueError, match="sides divisible by 32 and >= 48"):
+        laplacian_loss(np.zeros((1, 32, 32, 3), np.float32), np.zeros((1, 32, 32, 3), np.float32), 5)
+
+
+@pytest.mark.parametrize("mode", ["constant", "edge", "reflect"])
+@pytest.mark.parametrize("position", ["end", "centre"])
+def test_pad_and_crop(mode, position):
+    padding = Padding(32, mode, position)
+    image = RNG.random((2, 45, 70, 3), np.float32)
+    padded = vops.pad(image, padding)
+    assert padded.shape == (2, 64, 96, 3)
+    assert (vops.crop(padded, 45, 70, padding) == image).all()
+    assert vops.pad(padded, padding) is padded
+    assert vops.pad(image, padding, scale=0.5).shape == (2, 64, 128, 3)
+    assert vops.pad(image, padding, scale=2.0).shape == (2, 64, 96, 3)
+
+
+def test_reflection_needs_enough_pixels():
+    with pytest.raises(UserError, match="too small"):
+        vops.pad(np.zeros((1, 5, 70, 3), np.float32), Padding(32, "reflect"))
+
+
+def test_time_map():
+    frames = np.zeros((2, 2, 4, 6, 3), np.float32)
+    assert vops.time_map(0.25, frames).shape == (2, 4, 6, 1)
+    per_sample = vops.time_map(np.float32([0.1, 0.9]).reshape(2, 1, 1, 1), frames)
+    assert apart(per_sample[1], np.float32(0.9)) == 0

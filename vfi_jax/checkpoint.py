@@ -1,0 +1,50 @@
+"""Weight files: safetensors with the reference's names and layouts, and published PyTorch files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from vfi_jax.files import written_whole
+from vfi_jax.torch_files import read_torch
+from vfi_jax.types import UserError
+
+
+def read_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """A state dict with the reference's names, and the file's metadata (empty for PyTorch files).
+
+    Args:
+      path: `.safetensors`; anything else is read as a PyTorch file.
+
+    Raises:
+      UserError: no such file, a folder, or not a weights file.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such weights file")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: name the weights file in it")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    return read_torch(path), {}
+
+
+def write_weights(path: Path, state: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Writes safetensors; the file appears under its name only when it is whole.
+
+    Raises:
+      UserError: the folder is missing or the disk is full.
+    """
+    with written_whole(path) as partial:
+        partial.write_bytes(save(dict(state), dict(metadata)))
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, TypeError, OSError) as error:
+        raise UserError(f"{path} is not a whole safetensors file: {str(error).splitlines()[0]}") from None

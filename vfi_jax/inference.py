@@ -1,0 +1,278 @@
+"""From a model to frames: `Interpolator`, and wrappers that are called like a model."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Float
+
+from vfi_jax import weights, zoo
+from vfi_jax.models import MODELS
+from vfi_jax.ops import crop, pad
+from vfi_jax.types import Array, Output, UsageError, UserError
+
+MIDPOINT = 0.5
+FINEST = 2.0**-16  # the smallest step of time that `recursive` divides down to
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What `Interpolator` and the wrappers need: any Linen module of MODELS, or a wrapper around one."""
+
+    variant: str
+    channel_order: str
+    any_time: bool
+
+    def apply(self, variables: Mapping[str, Any], frames: Array, t: ArrayLike) -> Output:
+        """The frame at t, with what else the model knows."""
+
+
+class _Wrapper:
+    """Passes on what belongs to the wrapped model."""
+
+    model: Model
+
+    @property
+    def variant(self) -> str:
+        """Name in MODELS."""
+        return self.model.variant
+
+    @property
+    def channel_order(self) -> str:
+        """Channel order of the weights."""
+        return self.model.channel_order
+
+    @property
+    def any_time(self) -> bool:
+        """Whether the weights know other times than 0.5."""
+        return self.model.any_time
+
+    @property
+    def scale(self) -> float:
+        """The model's `scale`; padding follows it."""
+        return getattr(self.model, "scale", 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class FlipEnsemble(_Wrapper):
+    """See `flip_ensemble`."""
+
+    model: Model
+
+    def apply(self, variables: Mapping[str, Any], frames: Float[Array, "b n h w 3"], t: ArrayLike) -> Output:
+        """Returns the mean frame only: flows and masks of the two passes do not average."""
+        t = jnp.asarray(t)
+        turned = self.model.apply(variables, frames[..., ::-1, ::-1, :], t[..., ::-1, ::-1, :] if t.ndim else t)
+        return Output((self.model.apply(variables, frames, t).frame + turned.frame[:, ::-1, ::-1]) / 2)
+
+
+def flip_ensemble(model: Model) -> FlipEnsemble:
+    """Averages the frame with that of the pair turned by 180 degrees, turned back: "TTA", RIFE's "2T"."""
+    return FlipEnsemble(model)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recursive(_Wrapper):
+    """See `recursive`."""
+
+    model: Model
+
+    def apply(self, variables: Mapping[str, Any], frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> Output:
+        """Returns the frame only. t: a number or `[b, 1, 1, 1]`, in steps of a power of two."""
+        batch = frames.shape[0]
+        wanted = jnp.broadcast_to(jnp.asarray(t, jnp.float32), (batch, 1, 1, 1))
+
+        def middle(pair: Array) -> Array:
+            return self.model.apply(variables, pair, jnp.full((batch, 1, 1, 1), MIDPOINT)).frame
+
+        def step(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+            pair, frame, time, width = state
+            earlier = wanted < time
+            inner = jnp.where(earlier[:, None], jnp.stack([pair[:, 0], frame], 1), jnp.stack([frame, pair[:, 1]], 1))
+            moved = jnp.where(wanted == time, time, jnp.where(earlier, time - width / 4, time + width / 4))
+            # Frames that are there already stay.
+            return inner, jnp.where(wanted == time, frame, middle(inner)), moved, width / 2
+
+        def unfinished(state: tuple[Array, Array, Array, Array]) -> Array:
+            return jnp.any(state[2] != wanted) & (state[3] > FINEST)
+
+        start = (frames, middle(frames), jnp.full((batch, 1, 1, 1), MIDPOINT), jnp.float32(1))
+        return Output(jax.lax.while_loop(unfinished, step, start)[1])
+
+
+def recursive(model: Model) -> Recursive:
+    """Other times from a midpoint model: halves the interval towards t = k / 2^n until it is met (n runs)."""
+    return Recursive(model)
+
+
+class Interpolator:
+    """Frames of any size, at the edge of the project: RGB in, RGB out.
+
+    Pads as the published scripts do, reorders channels for the weights, clips, rounds, crops. One compiled program for
+    each padded shape, shared by all sizes that are padded to it.
+    """
+
+    def __init__(self, model: Model | str | None = None, variables: Mapping[str, Any] | None = None) -> None:
+        """Takes `(model, variables)`, a name in MODELS (weights from the user's folder), or nothing: the default.
+
+        The default's weights are fetched when they are not there yet, and it says so.
+
+        Raises:
+          UserError: no weights.
+          UsageError: no such model, or a model without variables.
+        """
+        if model is None:
+            model = weights.ensure_default()
+        if isinstance(model, str):
+            model, variables = zoo.load(model)
+        if variables is None:
+            raise UsageError("a model needs its variables: Interpolator(model, variables)")
+        self.model = model
+        self.spec = MODELS[model.variant]
+        self.variables = jax.device_put(variables)
+
+    def __call__(self, *frames: Any, t: Any = MIDPOINT) -> np.ndarray:
+        """The frame at time t between the given ones.
+
+        Args:
+          *frames: as many as the model takes, `[h, w, 3]` or `[b, h, w, 3]`, RGB; uint8, uint16, or float in 0..1.
+          t: a number; `[b]` or `[b, 1, 1, 1]`; or a map of the frames' size with one channel. 0 < t < 1.
+
+        Returns:
+          Shape and dtype of one input; integers are rounded half to even.
+
+        Raises:
+          ValueError: number, sizes, dtypes or values of the frames; a t that these weights do not know.
+        """
+        stacked = _stacked(frames, self.spec.num_frames)
+        size, single = stacked.shape[-3:-1], stacked.ndim == 4
+        batch = stacked[None] if single else stacked
+        times = self._times(t, batch.shape[0], size)
+        out = self._cropped(_predict(self.model, self.variables, self._padded(batch), times), batch.dtype, size)
+        return out[0] if single else out
+
+    def between(self, frames: Sequence[np.ndarray], times: Sequence[float]) -> Iterator[np.ndarray]:
+        """The frames at several times between one set of frames, in order; see `__call__`.
+
+        A midpoint model halves the interval, each frame made once: times are multiples of 1 / 2^n then.
+
+        Args:
+          frames: as many as the model takes, `[h, w, 3]`.
+          times: increasing.
+
+        Yields:
+          `[h, w, 3]`, dtype of the inputs.
+        """
+        stacked = _stacked(frames, self.spec.num_frames)[None]
+        size, padded = stacked.shape[-3:-1], self._padded(stacked)
+        if self.model.any_time:
+            made = (_predict(self.model, self.variables, padded, self._times(t, 1, size)) for t in times)
+        else:
+            made = self._halved(padded, 0.0, 1.0, times)
+        for frame in made:
+            yield self._cropped(frame, stacked.dtype, size)[0]
+
+    def times(self, factor: int) -> list[float]:
+        """Times of the frames between two that make `factor` times as many.
+
+        Raises:
+          UsageError: a factor that is no power of two, for a model that knows the middle only.
+        """
+        if not self.model.any_time and factor & (factor - 1):
+            raise UsageError(
+                f"{self.model.variant} knows the middle frame only: a factor must be a power of two, not {factor}"
+            )
+        return [i / factor for i in range(1, factor)]
+
+    def _halved(self, padded: Array, start: float, stop: float, times: Sequence[float]) -> Iterator[Array]:
+        if not times:
+            return
+        middle = (start + stop) / 2
+        if stop - start < FINEST:
+            raise UsageError(f"{self.model.variant} knows the middle frame only: t = {times[0]:g} is not k / 2^n")
+        frame = _predict(self.model, self.variables, padded, np.full((1, 1, 1, 1), MIDPOINT, np.float32))
+        yield from self._halved(jnp.stack([padded[:, 0], frame], 1), start, middle, [t for t in times if t < middle])
+        if middle in times:
+            yield frame
+        yield from self._halved(jnp.stack([frame, padded[:, -1]], 1), middle, stop, [t for t in times if t > middle])
+
+    def _padded(self, frames: np.ndarray) -> Array:
+        return _as_float(pad(frames, self.spec.padding, getattr(self.model, "scale", 1.0)))
+
+    def _cropped(self, frame: Array, dtype: np.dtype, size: tuple[int, int]) -> np.ndarray:
+        padded = np.asarray(_as_type(frame, dtype)).astype(dtype, copy=False)
+        return crop(padded, *size, self.spec.padding, getattr(self.model, "scale", 1.0))
+
+    def _times(self, t: Any, batch: int, size: tuple[int, int]) -> np.ndarray:
+        """T as `[b, 1, 1, 1]` or a padded map, checked."""
+        times = np.asarray(t, np.float32)
+        if not ((times > 0) & (times < 1)).all():
+            raise UserError(f"t must lie between 0 and 1 (exclusive), not {_shown(times)}")
+        if isinstance(self.model, Recursive):
+            if (times / FINEST % 1).any():
+                raise UserError(f"a recursive model takes t = k / 2^n, not {_shown(times)}")
+        elif not self.model.any_time and (times != MIDPOINT).any():
+            raise UserError(f"these weights of {self.model.variant} know t = 0.5 only, not {_shown(times)}")
+        if times.size in (1, batch):
+            return np.broadcast_to(times.reshape(-1, 1, 1, 1), (batch, 1, 1, 1))
+        if times.shape[-3:] != (*size, 1):
+            raise UserError(f"t has shape {times.shape}: it is a number, one a frame, or a map {(batch, *size, 1)}")
+        full = np.broadcast_to(times, (batch, *size, 1))
+        edges = dataclasses.replace(self.spec.padding, mode="edge")
+        return pad(full, edges, getattr(self.model, "scale", 1.0))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _predict(model: Model, variables: Mapping[str, Any], frames: Array, t: ArrayLike) -> Array:
+    """RGB frames `[b, n, h, w, 3]` to the clipped RGB frame `[b, h, w, 3]`, float32."""
+    reorder = slice(None, None, -1) if model.channel_order == "bgr" else slice(None)
+    frame = model.apply(variables, frames[..., reorder], t).frame
+    return jnp.clip(frame[..., reorder].astype(jnp.float32), 0, 1)
+
+
+@jax.jit
+def _as_float(frames: Array) -> Array:
+    if jnp.issubdtype(frames.dtype, jnp.floating):
+        return frames.astype(jnp.float32)
+    return frames.astype(jnp.float32) / jnp.iinfo(frames.dtype).max
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _as_type(frame: Array, dtype: np.dtype) -> Array:
+    if np.issubdtype(dtype, np.floating):
+        return frame  # NumPy casts: float64 is not a type of the device
+    return jnp.round(frame * np.iinfo(dtype).max).astype(dtype)
+
+
+def _stacked(frames: Sequence[Any], count: int) -> np.ndarray:
+    """The frames as `[..., n, h, w, 3]`, checked."""
+    if len(frames) != count:
+        raise UserError(f"this model takes {count} frames, not {len(frames)}")
+    arrays = [np.asarray(frame) for frame in frames]
+    shapes, dtypes = {array.shape for array in arrays}, {array.dtype for array in arrays}
+    if len(shapes) > 1 or len(dtypes) > 1:
+        raise UserError(f"frames differ: {_listed(shapes)}, {_listed(dtypes)}; all need one size and dtype")
+    shape, dtype = arrays[0].shape, arrays[0].dtype
+    if len(shape) not in (3, 4) or shape[-1] != 3 or 0 in shape:
+        raise UserError(f"frames have shape {shape}: [h, w, 3] or [b, h, w, 3], RGB, is needed")
+    if dtype not in (np.uint8, np.uint16) and not np.issubdtype(dtype, np.floating):
+        raise UserError(f"frames are {dtype}: uint8, uint16 or float in 0..1 is needed")
+    stacked = np.stack(arrays, axis=-4)
+    if np.issubdtype(dtype, np.floating) and not (np.abs(stacked) < 2).all():
+        raise UserError(f"float frames are in 0..1; these reach {_shown(stacked)}: divide by 255, or pass uint8")
+    return stacked
+
+
+def _listed(values: set[Any]) -> str:
+    return " and ".join(sorted(str(value) for value in values))
+
+
+def _shown(values: np.ndarray) -> str:
+    return f"{values.flat[0]:g}" if values.size == 1 else f"{values.min():g}..{values.max():g}"
