@@ -179,6 +179,13 @@ class Interpolator:
         for frame in made:
             yield self._cropped(frame, stacked.dtype, size)[0]
 
+    def flow(self, *frames: Any, t: float = MIDPOINT) -> np.ndarray:
+        """The flow from the frame at t to frame 0, `[h, w, 2]` float32 in pixels; for looking at, see `__call__`."""
+        stacked = _stacked(frames, self.spec.num_frames)[None]
+        size, padded = stacked.shape[-3:-1], self._padded(stacked)
+        flow = _predict_flow(self.model, self.variables, padded, self._times(t, 1, size))
+        return crop(np.asarray(flow), *size, self.spec.padding, getattr(self.model, "scale", 1.0))[0]
+
     def times(self, factor: int) -> list[float]:
         """Times of the frames between two that make `factor` times as many.
 
@@ -229,12 +236,20 @@ class Interpolator:
         return pad(full, edges, getattr(self.model, "scale", 1.0))
 
 
+def _order(model: Model) -> slice:
+    return slice(None, None, -1) if model.channel_order == "bgr" else slice(None)
+
+
 @functools.partial(jax.jit, static_argnums=0)
-def _predict(model: Model, variables: Mapping[str, Any], frames: Array, t: ArrayLike) -> Array:
+def _predict(model: Model, variables: Mapping[str, Any], frames: Array, t: Array) -> Array:
     """RGB frames `[b, n, h, w, 3]` to the clipped RGB frame `[b, h, w, 3]`, float32."""
-    reorder = slice(None, None, -1) if model.channel_order == "bgr" else slice(None)
-    frame = model.apply(variables, frames[..., reorder], t).frame
-    return jnp.clip(frame[..., reorder].astype(jnp.float32), 0, 1)
+    frame = model.apply(variables, frames[..., _order(model)], t).frame
+    return jnp.clip(frame[..., _order(model)].astype(jnp.float32), 0, 1)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _predict_flow(model: Model, variables: Mapping[str, Any], frames: Array, t: Array) -> Array:
+    return model.apply(variables, frames[..., _order(model)], t).flows[-1][..., :2]
 
 
 @jax.jit

@@ -39,6 +39,11 @@ def build(name: str, **fields: Any) -> nn.Module:
     return spec.module(**{**spec.config, "any_time": spec.any_time, "variant": name, **fields})
 
 
+def shapes(name: str) -> dict[str, Any]:
+    """Variables of a variant, training-only ones included, as `jax.ShapeDtypeStruct`s; nothing is computed."""
+    return torch_import.shapes(spec_of(name), build(name))
+
+
 def create(name: str, seed: int = 0, **fields: Any) -> tuple[nn.Module, dict[str, Any]]:
     """A model with fresh weights, training-only parameters included.
 
@@ -54,8 +59,7 @@ def create(name: str, seed: int = 0, **fields: Any) -> tuple[nn.Module, dict[str
       UsageError: no such model or field.
     """
     model, spec = build(name, **fields), spec_of(name)
-    shapes = torch_import.shapes(spec, model)
-    return model, {"params": initialise(shapes["params"], spec.init_rules, seed)}
+    return model, {"params": initialise(torch_import.shapes(spec, model)["params"], spec.init_rules, seed)}
 
 
 def from_torch(name: str, state_dict: Mapping[str, Any]) -> dict[str, Any]:

