@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -107,19 +108,16 @@ def _interpolator(name: str | None, file: Path | None) -> Interpolator:
     return Interpolator(*zoo.load(name or weights.DEFAULT, file))
 
 
-class _progress:  # noqa: N801 - used as a function: a bar with ETA, told (done, total)
-    def __init__(self, total: int | None) -> None:
-        self.bar = tqdm(total=total, unit="frame", dynamic_ncols=True)
+@contextlib.contextmanager
+def _progress(total: int | None) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar with ETA, told (frames done, frames in all or None)."""
+    with tqdm(total=total, unit="frame", dynamic_ncols=True) as bar:
 
-    def __enter__(self) -> Callable[[int, int | None], None]:
-        return self.update
+        def update(done: int, total: int | None) -> None:
+            bar.total = total if total is None else max(done, total)
+            bar.update(done - bar.n)
 
-    def update(self, done: int, total: int | None) -> None:
-        self.bar.total = total if total is None or done <= total else done
-        self.bar.update(done - self.bar.n)
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
+        yield update
 
 
 def _demo(options: argparse.Namespace) -> None:

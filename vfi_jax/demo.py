@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -51,7 +52,7 @@ def run(interpolator: Interpolator, folder: Path, progress: Progress | None = No
         _write_lossless(source, inputs)
         between = _recorded(interpolator, made, seconds)
         interpolate_video(source, folder / "demo.mp4", between, 2, progress=progress)
-    average = [_average(*pair) for pair in zip(inputs[:-1], inputs[1:], strict=True)]
+    average = [_average(*pair) for pair in itertools.pairwise(inputs)]
     save_png(folder / "demo.png", _picture(interpolator, inputs, made, truth))
     return Scores(
         ours=float(np.mean([psnr(*pair) for pair in zip(made, truth, strict=True)])),

