@@ -29,7 +29,11 @@ def shell(capsys, *arguments):
         code = cli.main([str(argument) for argument in arguments])
     except SystemExit as leaving:
         code = leaving.code
-    return code, [line for line in capsys.readouterr().err.splitlines() if line and "frame/s" not in line]
+    return code, [
+        line
+        for line in capsys.readouterr().err.splitlines()
+        if line and "frame/s" not in line and "s/frame" not in line
+    ]
 
 
 def test_interpolates_with_weights_of_a_file(tmp_path, capsys, made_up):
