@@ -52,11 +52,11 @@ def run(interpolator: Interpolator, folder: Path, progress: Progress | None = No
         _write_lossless(source, inputs)
         between = _recorded(interpolator, made, seconds)
         interpolate_video(source, folder / "demo.mp4", between, 2, progress=progress)
-    average = [_average(*pair) for pair in itertools.pairwise(inputs)]
+    baseline = [average(*pair) for pair in itertools.pairwise(inputs)]
     save_png(folder / "demo.png", _picture(interpolator, inputs, made, truth))
     return Scores(
         ours=float(np.mean([psnr(*pair) for pair in zip(made, truth, strict=True)])),
-        average=float(np.mean([psnr(*pair) for pair in zip(average, truth, strict=True)])),
+        average=float(np.mean([psnr(*pair) for pair in zip(baseline, truth, strict=True)])),
         seconds=float(np.median(seconds[1:])),
     )
 
@@ -82,7 +82,8 @@ def _write_lossless(path: Path, frames: np.ndarray) -> None:
         container.mux(stream.encode(None))
 
 
-def _average(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def average(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The mean of two uint8 frames, rounded half to even: what any interpolation has to beat."""
     return np.rint((first.astype(np.float32) + second) / 2).astype(np.uint8)
 
 
@@ -92,7 +93,7 @@ def _picture(
     rows = []
     for pair in SHOWN:
         first, second, ours, true = inputs[pair], inputs[pair + 1], made[pair], truth[pair]
-        average = _average(first, second)
+        baseline = average(first, second)
         flow = interpolator.flow(first, second)
         rows.append(
             [
@@ -101,7 +102,7 @@ def _picture(
                 (ours, f"ours, {psnr(ours, true):.1f} dB"),
                 (true, "truth"),
                 (error_picture(ours, true), "error x4"),
-                (error_picture(average, true), f"error x4 of averaging, {psnr(average, true):.1f} dB"),
+                (error_picture(baseline, true), f"error x4 of averaging, {psnr(baseline, true):.1f} dB"),
                 (flow_to_color(flow), f"flow to input {pair}, largest {np.linalg.norm(flow, axis=-1).max():.0f} px"),
             ]
         )
