@@ -1,0 +1,221 @@
+"""What a recipe says: frozen dataclasses, made from the ConfigDict of a file in `configs/` with every name and type
+checked. Defaults are those of a plain fine-tuning run; published recipes state their own."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from vfi_jax.types import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """Which frames of a window are the inputs and which is the target; t lies between the inputs around it.
+
+    `inputs` and `target` fix them. With `inputs` empty they are drawn: with probability `sorted_share` three distinct
+    frames, in order, the middle one being the target (RIFE-m); else a target and two inputs equally far from it.
+
+    Attributes:
+      frames: length of a window, n.
+      inputs: indices of the inputs, in order; 2 or 4 of them.
+      target: index of the target.
+      sorted_share: 0..1.
+    """
+
+    frames: int = 3
+    inputs: tuple[int, ...] = ()
+    target: int = -1
+    sorted_share: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Augment:
+    """Augmentation of training samples, in this order; the same decision for all frames of a sample.
+
+    Attributes:
+      crop: side of a square crop at a random place, pixels.
+      reverse_channels: probability of RGB <-> BGR.
+      flip_rows: probability of upside down.
+      flip_columns: probability of left to right.
+      reverse_time: probability of swapping the inputs, with t <- 1 - t.
+      rotate: probability of a rotation, by 90, 180 or 270 degrees alike.
+    """
+
+    crop: int = 224
+    reverse_channels: float = 0.5
+    flip_rows: float = 0.5
+    flip_columns: float = 0.5
+    reverse_time: float = 0.5
+    rotate: float = 0.75
+
+
+@dataclasses.dataclass(frozen=True)
+class Footage:
+    """How windows are cut out of videos.
+
+    Attributes:
+      frames: length of a window, n.
+      step: frames from the start of a window to that of the next.
+      short_side: frames are reduced (area, never enlarged) to this short side, pixels; 0: kept.
+      per_clip: windows taken of a clip at most, evenly spread; 0: all.
+      duplicate: mean absolute difference of neighbours, 0..255, below which the second is a duplicate.
+      static: the same of the window's ends, below which the window is static.
+      fade: share of the change between neighbours that one gain and offset for the whole frame explains, above which
+        it is a fade.
+      flash: jump of the mean brightness, 0..255, that is taken back within two frames.
+      interlaced: how much more neighbouring rows differ than rows two apart (a ratio) for a frame to count as combed.
+    """
+
+    frames: int = 5
+    step: int = 4
+    short_side: int = 0
+    per_clip: int = 0
+    duplicate: float = 0.3
+    static: float = 0.8
+    fade: float = 0.6
+    flash: float = 12.0
+    interlaced: float = 1.3
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Where training samples come from.
+
+    Attributes:
+      path: a set, told by what it holds: Vimeo90K triplet or septuplet, a folder of windows, of records, of video
+        files, a packed file; or `synthetic:COUNT`, made-up scenes.
+      validation: a set of the same kinds for validation; "": the last `holdout` of `path`, clips kept whole.
+      holdout: share, 0..1.
+      window: inputs and target.
+      augment: for training.
+      footage: for video files.
+      workers: processes that decode and augment; 0: in threads of this one.
+    """
+
+    path: str = ""
+    validation: str = ""
+    holdout: float = 0.05
+    window: Window = Window()
+    augment: Augment = Augment()
+    footage: Footage = Footage()
+    workers: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimiser:
+    """AdamW under a linear warm-up and a cosine to `final_rate`.
+
+    Attributes:
+      rate: the peak.
+      final_rate: at the last step.
+      warmup: steps; the first has rate 0.
+      weight_decay: on all parameters.
+      clip_norm: of the global gradient norm; 0: none.
+    """
+
+    rate: float = 1e-4
+    final_rate: float = 0.0
+    warmup: int = 0
+    weight_decay: float = 1e-4
+    clip_norm: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """Weights to start from.
+
+    Attributes:
+      model: in MODELS; "": fresh weights.
+      weights: anything `vfi_jax.load` takes: a file, a run's folder; "": those shipped or installed.
+    """
+
+    model: str = ""
+    weights: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """A training run.
+
+    Attributes:
+      model: in MODELS.
+      fields: of the module, in the place of the variant's.
+      loss: fields of the model's loss config, in the place of its own.
+      extra_losses: name in `vfi_jax.losses.RECONSTRUCTION` to weight, added to the model's objective.
+      init_from: weights to start from.
+      seed: of weights, data and augmentation.
+      epochs: passes over the training set; 0: `steps` decides.
+      steps: optimiser steps; 0: `epochs` decides.
+      batch_size: over all devices.
+      data: the sets.
+      optimiser: AdamW and its schedule.
+      ema: decay of the averaged weights, which validation uses; 0: none are kept.
+      precision: "float32" or "bfloat16" (compute of the convolutions; parameters, flows and losses stay float32).
+      log_every: steps between rows of the log.
+      checkpoint_every: steps.
+      validate_every: steps; a multiple of `checkpoint_every`.
+      validation_samples: frames judged at each validation.
+      tensorboard: write its files too.
+    """
+
+    model: str
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    loss: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    extra_losses: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    init_from: Start = Start()
+    seed: int = 0
+    epochs: int = 0
+    steps: int = 0
+    batch_size: int = 16
+    data: Data = Data()
+    optimiser: Optimiser = Optimiser()
+    ema: float = 0.0
+    precision: str = "float32"
+    log_every: int = 100
+    checkpoint_every: int = 1000
+    validate_every: int = 1000
+    validation_samples: int = 64
+    tensorboard: bool = False
+
+
+def parse(kind: type, values: Mapping[str, Any], where: str = "config") -> Any:
+    """A dataclass of this file from nested mappings; lists become tuples, whole numbers floats where one is wanted.
+
+    Raises:
+      UsageError: a name that the dataclass does not have (says the nearest), a missing one, or a value of a wrong type.
+    """
+    hints = typing.get_type_hints(kind)
+    for name in values:
+        if name not in hints:
+            nearest = difflib.get_close_matches(name, hints, 1)
+            raise UsageError(f"{where} has no {name!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else ""))
+    for field in dataclasses.fields(kind):
+        if field.name not in values and field.default is field.default_factory is dataclasses.MISSING:
+            raise UsageError(f"{where} lacks {field.name!r}")
+    return kind(**{name: _value(hints[name], value, f"{where}.{name}") for name, value in values.items()})
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    origin = typing.get_origin(kind)
+    if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+        return parse(kind, value, where)
+    if origin is tuple and isinstance(value, (list, tuple)):
+        return tuple(_value(typing.get_args(kind)[0], item, where) for item in value)
+    if isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(value, Mapping):
+        return {key: _value(typing.get_args(kind)[1], item, f"{where}.{key}") for key, item in value.items()}
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is Any or (not isinstance(kind, types.GenericAlias) and origin is None and type(value) is kind):
+        return value
+    shown = getattr(kind, "__name__", str(kind))
+    raise UsageError(f"{where} must be {shown}, not {value!r} ({type(value).__name__})")
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """The inverse of `parse`: plain nested dicts, ready for JSON."""
+    return dataclasses.asdict(config)
