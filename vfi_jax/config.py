@@ -1,5 +1,6 @@
 """What a recipe says: frozen dataclasses, made from the ConfigDict of a file in `configs/` with every name and type
-checked. Defaults are those of a plain fine-tuning run; published recipes state their own."""
+checked. Defaults are those of a plain fine-tuning run; published recipes state their own.
+"""
 
 from __future__ import annotations
 
