@@ -80,10 +80,10 @@ class ConvTranspose(nn.Module):
         batch, height, width, channels = x.shape
         # Phase 0 sees kernel rows 3, 1 (from the pixel above, then its own); phase 1 sees 2, 0.
         kernel = weight.astype(self.dtype)[::-1, ::-1].reshape(2, 2, 2, 2, channels, self.features)
-        kernel = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, channels, 4 * self.features)
-        phases = lax.conv_general_dilated(
-            x.astype(self.dtype), kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=NHWC
-        ).reshape(batch, height + 1, width + 1, 2, 2, self.features)
+        kernel = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(4 * channels, 4 * self.features)
+        padded = jnp.pad(x.astype(self.dtype), ((0, 0), (1, 1), (1, 1), (0, 0)))
+        seen = [padded[:, a : a + height + 1, b : b + width + 1] for a in (0, 1) for b in (0, 1)]
+        phases = (jnp.concatenate(seen, -1) @ kernel).reshape(batch, height + 1, width + 1, 2, 2, self.features)
         rows = [jnp.stack([phases[:, a : a + height, b : b + width, a, b] for b in (0, 1)], axis=3) for a in (0, 1)]
         out = jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, self.features)
         return out + bias.astype(self.dtype)
