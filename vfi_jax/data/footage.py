@@ -1,0 +1,242 @@
+"""Windows of frames out of video files: cuts, fades, flashes, held, combed and static stretches are left out.
+
+A file is decoded twice: once to mark its frames, on small grey pictures, and once to cut windows out. Cuts are found by
+PySceneDetect's detectors on the decoded frames; the other marks are simple measures of successive frames, each with its
+threshold in `config.Footage`.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from scenedetect import AdaptiveDetector, ContentDetector, FrameTimecode
+
+from vfi_jax.config import Footage
+from vfi_jax.data.frames import Reader
+
+SUFFIXES = frozenset(
+    (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts",
+     ".wmv", ".flv", ".ogv", ".3gp", ".264", ".h264", ".265", ".hevc", ".y4m", ".gif")
+)  # fmt: skip
+SMALL = 160  # long side of the pictures that marks are computed on
+BLACK = 20.0  # mean level, 0..255, up to which an edge row or column is a border
+DISSOLVE = 3  # frames to each side over which a dissolve changes linearly
+MOVED = 12  # change of a pixel, 0..255, that counts as motion where combing is looked for
+RATE = 25.0  # of the detectors' time codes; only frame numbers matter
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """A video file, analysed.
+
+    Attributes:
+      path: the file.
+      frames: number of frames.
+      starts: first frame of every window that is kept.
+      rejected: windows by reason: "cut", "fade", "flash", "duplicate", "static", "interlaced"; the first that applies.
+      rows: (first, last + 1) inside black borders.
+      columns: likewise.
+    """
+
+    path: Path
+    frames: int
+    starts: tuple[int, ...]
+    rejected: Counter[str]
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Marks:
+    """What is wrong, frame by frame; `cut`, `fade` and `duplicate` say it of the change from the frame before."""
+
+    cut: Bool[np.ndarray, "n"]
+    fade: Bool[np.ndarray, "n"]
+    flash: Bool[np.ndarray, "n"]
+    duplicate: Bool[np.ndarray, "n"]
+    interlaced: Bool[np.ndarray, "n"]
+
+    def reason(self, start: int, stop: int) -> str | None:
+        """Why the window of frames `start` to `stop` - 1 is no good, or None."""
+        for name in ("cut", "fade", "duplicate"):
+            if getattr(self, name)[start + 1 : stop].any():
+                return name
+        return next((name for name in ("flash", "interlaced") if getattr(self, name)[start:stop].any()), None)
+
+
+def videos_in(folder: Path) -> list[Path]:
+    """Video files in a folder and below, by their suffix, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def analyse(path: Path, config: Footage) -> Clip:
+    """Decodes a file once and says which windows are worth keeping.
+
+    Raises:
+      UserError: the file cannot be read, is cut short or damaged.
+    """
+    analysis = _Analysis()
+    with Reader(path) as reader:
+        for frame in reader.frames():
+            analysis.see(to_uint8(frame.image))
+    marks, small = analysis.marks(config), analysis.small
+    starts, rejected = [], Counter()
+    for start in range(0, len(small) - config.frames + 1, config.step):
+        reason = marks.reason(start, start + config.frames)
+        if reason is None and _change(small[start], small[start + config.frames - 1]) < config.static:
+            reason = "static"
+        if reason:
+            rejected[reason] += 1
+        else:
+            starts.append(start)
+    return Clip(path, len(small), tuple(spread(starts, config.per_clip)), rejected, *analysis.inside())
+
+
+def spread(items: list[int], count: int) -> list[int]:
+    """At most `count` of the items, evenly spread; all where `count` is 0."""
+    if not count or len(items) <= count:
+        return items
+    return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)]
+
+
+def windows(clip: Clip, config: Footage) -> Iterator[tuple[int, UInt8[np.ndarray, "n h w 3"]]]:
+    """(first frame, RGB frames) of every window that is kept, borders cut off, reduced to the short side; even sides.
+
+    Raises:
+      UserError: as `analyse`.
+    """
+    starts = set(clip.starts)
+    recent: collections.deque[np.ndarray] = collections.deque(maxlen=config.frames)
+    with Reader(clip.path) as reader:
+        for index, frame in enumerate(reader.frames()):
+            first = index - config.frames + 1
+            image = to_uint8(frame.image[slice(*clip.rows), slice(*clip.columns)])
+            recent.append(_reduced(image, config.short_side))
+            if first in starts:
+                yield first, np.stack(recent)
+            if starts and first >= max(starts):
+                return
+
+
+def to_uint8(image: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
+    """uint16 (0..65535) rounded to uint8; uint8 as it is."""
+    return image if image.dtype == np.uint8 else ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _reduced(image: np.ndarray, short_side: int) -> np.ndarray:
+    """Averaged down so that the short side is `short_side`, never enlarged; even sides."""
+    height, width = image.shape[:2]
+    ratio = min(1.0, short_side / min(height, width)) if short_side else 1.0
+    height, width = (round(side * ratio) // 2 * 2 for side in (height, width))
+    if ratio == 1.0:
+        return np.ascontiguousarray(image[:height, :width])
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _change(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean absolute difference, in levels."""
+    return float(np.abs(a - b).mean())
+
+
+class _Analysis:
+    """Measures of a video's frames, taken one after the other."""
+
+    def __init__(self) -> None:
+        self.small: list[np.ndarray] = []
+        self._combed: list[float] = []
+        self._detectors = (AdaptiveDetector(min_scene_len=0), ContentDetector(min_scene_len=0))
+        self._cuts: set[int] = set()
+        self._rows: np.ndarray | None = None
+        self._columns: np.ndarray | None = None
+        self._before: np.ndarray | None = None
+
+    def see(self, image: UInt8[np.ndarray, "h w 3"]) -> None:
+        """Takes the next frame."""
+        index = len(self.small)
+        ratio = min(1.0, SMALL / max(image.shape[:2]))
+        size = tuple(max(2, round(side * ratio)) for side in image.shape[1::-1])
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        for detector in self._detectors:
+            found = detector.process_frame(FrameTimecode(index, RATE), np.ascontiguousarray(small[..., ::-1]))
+            self._cuts |= {code.frame_num for code in found}
+        self.small.append(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32))
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        self._combed.append(0.0 if self._before is None else _combing(grey, self._before))
+        self._before = grey
+        rows, columns = (cv2.reduce(grey, axis, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel() for axis in (1, 0))
+        self._rows = rows if self._rows is None else np.maximum(self._rows, rows)
+        self._columns = columns if self._columns is None else np.maximum(self._columns, columns)
+
+    def inside(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Rows and columns inside borders that are black in every frame."""
+        return _inside(self._rows), _inside(self._columns)
+
+    def marks(self, config: Footage) -> Marks:
+        """The verdicts on all frames."""
+        count = len(self.small)
+        cut = np.zeros(count, bool)
+        cut[[index for index in self._cuts if index < count]] = True
+        pairs = [(self.small[max(i - 1, 0)], self.small[i]) for i in range(count)]
+        fade = np.array([_explained(*pair) > config.fade for pair in pairs]) | _dissolves(self.small)
+        duplicate = np.array([_change(*pair) < config.duplicate for pair in pairs])
+        brightness = np.array([frame.mean() for frame in self.small])
+        combed = np.array(self._combed) > config.interlaced
+        return Marks(cut, fade & ~duplicate, _flashes(brightness, config.flash), duplicate, combed)
+
+
+def _inside(level: Float[np.ndarray, "n"]) -> tuple[int, int]:
+    bright = np.flatnonzero(level > BLACK)
+    return (int(bright[0]), int(bright[-1]) + 1) if len(bright) else (0, len(level))
+
+
+def _explained(before: np.ndarray, after: np.ndarray) -> float:
+    """Share of the change's mean square that the best `gain * before + offset` explains, 0..1."""
+    change = float(np.mean((after - before) ** 2))
+    spread_before = float(before.var())
+    gain = float(np.mean((before - before.mean()) * (after - after.mean()))) / spread_before if spread_before else 0.0
+    left = float(np.var(after - gain * before))
+    return 1 - left / change if change else 0.0
+
+
+def _dissolves(frames: list[np.ndarray]) -> Bool[np.ndarray, "n"]:
+    """Changes inside a dissolve: a large change over six frames with the middle one half-way, which motion never is."""
+    found = np.zeros(len(frames), bool)
+    for i in range(DISSOLVE, len(frames) - DISSOLVE):
+        first, middle, last = frames[i - DISSOLVE], frames[i], frames[i + DISSOLVE]
+        change = _change(first, last)
+        if change > 8 and _change((first + last) / 2, middle) < 0.12 * change:
+            found[i - DISSOLVE + 1 : i + DISSOLVE + 1] = True
+    return found
+
+
+def _flashes(brightness: Float[np.ndarray, "n"], jump: float) -> Bool[np.ndarray, "n"]:
+    """Frames whose brightness leaves that of the frames around, which agree, by more than `jump`; two at most."""
+    found = np.zeros(len(brightness), bool)
+    for length in (1, 2):
+        for i in range(1, len(brightness) - length):
+            around = brightness[[i - 1, i + length]]
+            inside = brightness[i : i + length]
+            if np.abs(inside - around.mean()).min() > jump and np.ptp(around) < jump / 2:
+                found[i : i + length] = True
+    return found
+
+
+def _combing(grey: UInt8[np.ndarray, "h w"], before: UInt8[np.ndarray, "h w"]) -> float:
+    """How much more neighbouring rows differ than rows two apart, where the picture moves; below 1 in clean frames."""
+    moved = (cv2.absdiff(grey, before) > MOVED)[:-2]
+    if moved.mean() < 0.01:
+        return 0.0
+    near, far = cv2.absdiff(grey[:-2], grey[1:-1])[moved], cv2.absdiff(grey[:-2], grey[2:])[moved]
+    return float(near.mean() / max(far.mean(), 1.0))
+
+
+def rejections(clips: Iterable[Clip]) -> Counter[str]:
+    """Windows rejected in all clips, by reason."""
+    return sum((clip.rejected for clip in clips), Counter())

@@ -1,0 +1,130 @@
+"""The training step and its state: pure functions; one program runs on one CPU, eight GPUs or a pod."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from vfi_jax.inference import Model
+from vfi_jax.losses import RECONSTRUCTION
+from vfi_jax.types import Array, ModelSpec, UsageError
+
+Batch = Mapping[str, Array]
+FRAMES = ("frames", "target")  # fields of a batch that are pictures: uint8 on the way in
+
+
+@flax.struct.dataclass
+class State:
+    """What a run has learned.
+
+    Attributes:
+      step: int32, steps done.
+      params: what is trained, float32.
+      optimiser: optax's state.
+      ema: averaged parameters; None where none are kept.
+    """
+
+    step: Array
+    params: Any
+    optimiser: optax.OptState
+    ema: Any = None
+
+    @property
+    def best(self) -> Any:
+        """The parameters to judge and to ship: averaged where they are kept."""
+        return self.params if self.ema is None else self.ema
+
+
+def start(params: Any, transform: optax.GradientTransformation, *, ema: bool) -> State:
+    """The state before the first step."""
+    return State(jnp.int32(0), params, transform.init(params), params if ema else None)
+
+
+def data_mesh() -> Mesh:
+    """All devices on one axis, `data`."""
+    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+
+
+def on_devices(batch: Batch, mesh: Mesh) -> dict[str, Array]:
+    """A batch of this host, `[b / hosts, ...]`, as global arrays split over `data`."""
+    split = NamedSharding(mesh, PartitionSpec("data"))
+    return {name: jax.make_array_from_process_local_data(split, np.asarray(a)) for name, a in batch.items()}
+
+
+def make_step(
+    spec: ModelSpec,
+    model: Model,
+    transform: optax.GradientTransformation,
+    mesh: Mesh,
+    *,
+    loss_config: Any,
+    extra_losses: Mapping[str, float],
+    ema: float,
+    seed: int,
+) -> Callable[[State, Batch], tuple[State, dict[str, Array]]]:
+    """The jitted training step: `(state, batch) -> (state, metrics)`. The state is donated.
+
+    There are no collectives in it: the batch is split over the mesh and the state is not, and XLA adds the reduction
+    of the gradients. Pictures of the batch are RGB uint8 (or float32 in 0..1) and are put into the model's channel
+    order here.
+
+    Args:
+      spec: of the model.
+      model: the module.
+      transform: the optimiser.
+      mesh: of `data_mesh`.
+      loss_config: of the model's objective.
+      extra_losses: name in `losses.RECONSTRUCTION` to weight.
+      ema: decay of the averaged parameters; 0 where none are kept.
+      seed: of what the objective draws; each step folds its number in.
+
+    Returns:
+      The step; its metrics are `loss`, `loss/TERM` for every term (already weighted) and `gradient_norm`.
+
+    Raises:
+      UsageError: no such extra loss.
+    """
+    check_losses(extra_losses)
+
+    def objective(params: Any, batch: Batch, step: Array) -> tuple[Array, dict[str, Array]]:
+        rng = jax.random.fold_in(jax.random.key(seed), step)
+        total, aux = spec.loss(model, {"params": params}, batch, loss_config, step=step, rng=rng)
+        extras = {name: w * RECONSTRUCTION[name](aux.frame, batch["target"]) for name, w in extra_losses.items()}
+        return total + sum(extras.values()), {**aux.terms, **extras}
+
+    def step(state: State, batch: Batch) -> tuple[State, dict[str, Array]]:
+        batch = _ready(batch, model.channel_order)
+        (loss, terms), gradients = jax.value_and_grad(objective, has_aux=True)(state.params, batch, state.step)
+        updates, optimiser = transform.update(gradients, state.optimiser, state.params)
+        params = optax.apply_updates(state.params, updates)
+        averaged = state.ema if state.ema is None else optax.incremental_update(params, state.ema, 1 - ema)
+        metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradients)}
+        metrics |= {f"loss/{name}": value for name, value in terms.items()}
+        return State(state.step + 1, params, optimiser, averaged), metrics
+
+    whole, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
+    return jax.jit(step, in_shardings=(whole, split), out_shardings=(whole, whole), donate_argnums=0)
+
+
+def check_losses(names: Mapping[str, float]) -> None:
+    """Raises UsageError where a name is none of `losses.RECONSTRUCTION`."""
+    for name in names:
+        if name not in RECONSTRUCTION:
+            raise UsageError(f"no loss is called {name!r}; extra_losses takes: {', '.join(RECONSTRUCTION)}")
+
+
+def _ready(batch: Batch, channel_order: str) -> dict[str, Array]:
+    """Pictures as float32 in 0..1, in the model's channel order."""
+    order = slice(None, None, -1) if channel_order == "bgr" else slice(None)
+    ready = dict(batch)
+    for name in FRAMES:
+        picture = batch[name][..., order]
+        ready[name] = picture.astype(jnp.float32) / 255 if picture.dtype == jnp.uint8 else picture
+    return ready
