@@ -1,18 +1,32 @@
-"""Losses: pure functions of arrays; weights and schedules live in a model's objective.
+"""Losses: pure functions of arrays; weights and schedules live in a model's objective."""
 
-`RECONSTRUCTION` names those that compare a predicted frame with the true one, `[b, h, w, 3]` in 0..1, and need no more.
-"""
+from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from types import MappingProxyType
 
-from vfi_jax.losses.charbonnier import charbonnier_loss, l1_loss
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from vfi_jax.losses.census import census_loss, census_map
+from vfi_jax.losses.charbonnier import charbonnier_loss
 from vfi_jax.losses.laplacian import laplacian_loss, laplacian_pyramid
 from vfi_jax.types import Array
 
+LEVELS = 5  # of the Laplacian pyramid
+
+
+def _l1(frame: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"]) -> Float[Array, ""]:
+    return jnp.abs(frame - target).mean()
+
+
+def _laplacian(frame: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"]) -> Float[Array, ""]:
+    return laplacian_loss(frame, target, LEVELS)
+
+
+# Distances of a predicted frame from its target, both `[b, h, w, 3]` in 0..1, by the names that recipes use; scalars.
 RECONSTRUCTION: Mapping[str, Callable[[Array, Array], Array]] = MappingProxyType(
-    {"charbonnier": charbonnier_loss, "l1": l1_loss, "laplacian": partial(laplacian_loss, levels=5)}
+    {"census": census_loss, "charbonnier": charbonnier_loss, "l1": _l1, "laplacian": _laplacian}
 )
 
-__all__ = ["RECONSTRUCTION", "charbonnier_loss", "l1_loss", "laplacian_loss", "laplacian_pyramid"]
+__all__ = ["RECONSTRUCTION", "census_loss", "census_map", "charbonnier_loss", "laplacian_loss", "laplacian_pyramid"]

@@ -1,4 +1,4 @@
-"""Absolute differences, sharp and rounded off at zero."""
+"""The smooth L1 distance."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from jaxtyping import Float
 
 from vfi_jax.types import Array
 
-
-def l1_loss(a: Float[Array, "b h w c"], b: Float[Array, "b h w c"]) -> Float[Array, ""]:
-    """`mean |a - b|`."""
-    return jnp.abs(a - b).mean()
+EPSILON = 1e-3  # IFRNet and AMT
 
 
-def charbonnier_loss(a: Float[Array, "b h w c"], b: Float[Array, "b h w c"], epsilon: float = 1e-3) -> Float[Array, ""]:
-    """`mean sqrt((a - b)^2 + epsilon^2)`; IFRNet's epsilon."""
+def charbonnier_loss(
+    a: Float[Array, "*shape"], b: Float[Array, "*shape"], epsilon: float = EPSILON
+) -> Float[Array, ""]:
+    """`mean sqrt((a - b)^2 + epsilon^2)`: L1 for differences far above `epsilon`, which is also its least value."""
     return jnp.sqrt((a - b) ** 2 + epsilon**2).mean()

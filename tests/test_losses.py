@@ -1,0 +1,83 @@
+"""Losses against numbers of the published PyTorch code, and what must hold of any distance."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from parity import apart, ops, relative
+
+from vfi_jax.losses import RECONSTRUCTION, census_loss, census_map, charbonnier_loss
+
+RNG = np.random.default_rng(0)
+LUMA = np.float32([0.2989, 0.5870, 0.1140])
+
+
+def test_charbonnier():
+    stored = ops("ops_ifrnet", "charbonnier")
+    zeros = np.zeros_like(stored["diff"])
+    loss, gradient = jax.value_and_grad(charbonnier_loss)(stored["diff"], zeros)
+    assert abs(loss / stored["loss"] - 1) < 1e-6  # float32 rounding
+    assert relative(gradient, stored["grad"]) < 1e-6
+
+
+@pytest.mark.parametrize(("patch", "border"), [(3, 1), (7, 3)])
+def test_census_of_ifrnet(patch, border):
+    stored = ops("ops_ifrnet", f"census_{patch}")
+
+    def loss(x):
+        grey = x.mean(-1, keepdims=True), stored["y"].mean(-1, keepdims=True)
+        return census_map(*grey, patch=patch, border=border).mean()
+
+    value, gradient = jax.value_and_grad(loss)(stored["x"])
+    assert abs(value / stored["loss"] - 1) < 1e-5  # 49 terms a pixel, added in another order
+    assert relative(gradient, stored["grad_x"]) < 1e-5
+    if patch == 7:
+        assert abs(census_loss(stored["x"], stored["y"]) / value - 1) < 1e-6
+
+
+def test_census_gives_the_target_no_gradient():
+    stored = ops("ops_ifrnet", "census_7")
+    gradient = jax.grad(census_loss, argnums=1)(stored["x"], stored["y"])
+    assert (gradient == 0).all()
+
+
+def test_census_of_features():
+    stored = ops("ops_ifrnet", "geometry_3")
+
+    def loss(x, y):
+        return census_map(x, y, patch=3, border=1).mean()
+
+    value, gradients = jax.value_and_grad(loss, argnums=(0, 1))(stored["x"], stored["y"])
+    assert abs(value / stored["loss"] - 1) < 1e-5
+    assert relative(gradients[0], stored["grad_x"]) < 1e-5
+    assert relative(gradients[1], stored["grad_y"]) < 1e-5
+
+
+def test_ternary_of_rife():
+    stored = ops("ops_rife", "ternary_sobel_epe")
+    grey = [(stored[name] @ LUMA)[..., None] for name in ("a", "b")]
+    assert apart(census_map(*grey, patch=7, border=1), stored["ternary"]) < 1e-5  # values reach 0.5
+
+
+@pytest.mark.parametrize("name", RECONSTRUCTION)
+def test_reconstruction(name):
+    """Least at the target, larger the farther from it, and the gradient leads there."""
+    target = RNG.random((2, 64, 96, 3), np.float32)
+    noise = RNG.standard_normal(target.shape).astype(np.float32) * 0.1
+    loss = jax.jit(jax.value_and_grad(RECONSTRUCTION[name]))
+    (at_target, still), (near, gradient), (far, _) = (loss(target + part * noise, target) for part in (0, 0.5, 1))
+    assert at_target.shape == ()
+    assert at_target == pytest.approx(1e-3 if name == "charbonnier" else 0, abs=1e-6)
+    assert at_target < near < far
+    assert jnp.isfinite(still).all()
+    assert (gradient * noise).sum() > 0
+
+
+def test_reconstruction_scales():
+    """Of a constant offset of 0.1: L1 and Charbonnier see all of it, Laplacian and census (inside) nothing."""
+    target = np.full((1, 64, 64, 3), 0.4, np.float32)
+    seen = {name: float(loss(target + np.float32(0.1), target)) for name, loss in RECONSTRUCTION.items()}
+    assert seen["l1"] == pytest.approx(0.1, abs=1e-6)
+    assert seen["charbonnier"] == pytest.approx(np.hypot(0.1, 1e-3), abs=1e-6)
+    assert seen["laplacian"] == pytest.approx(0, abs=1e-5)
+    assert seen["census"] == pytest.approx(0, abs=1e-10)
