@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from vfi_jax import picture
+from vfi_jax.data import images
 from vfi_jax.types import UserError
 
 
@@ -87,7 +88,7 @@ def test_sheet_needs_an_image():
 def test_png_round_trip(tmp_path, dtype):
     image = random_image(dtype)
     picture.save_png(tmp_path / "a.png", image)
-    again = picture.load_image(tmp_path / "a.png")
+    again = images.load_image(tmp_path / "a.png")
     assert again.dtype == dtype
     np.testing.assert_array_equal(again, image)
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
@@ -97,11 +98,11 @@ def test_load_jpeg_grey_and_alpha(tmp_path):
     red = np.zeros((16, 16, 3), np.uint8)
     red[..., 2] = 255  # OpenCV writes BGR
     cv2.imwrite(str(tmp_path / "red.jpg"), red)
-    assert np.abs(picture.load_image(tmp_path / "red.jpg").astype(int) - [255, 0, 0]).max() < 8
+    assert np.abs(images.load_image(tmp_path / "red.jpg").astype(int) - [255, 0, 0]).max() < 8
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((5, 6), 77, np.uint8))
-    assert (picture.load_image(tmp_path / "grey.png") == np.full((5, 6, 3), 77)).all()
+    assert (images.load_image(tmp_path / "grey.png") == np.full((5, 6, 3), 77)).all()
     cv2.imwrite(str(tmp_path / "alpha.png"), np.concatenate([red, np.full((16, 16, 1), 9, np.uint8)], axis=-1))
-    assert (picture.load_image(tmp_path / "alpha.png") == [255, 0, 0]).all()
+    assert (images.load_image(tmp_path / "alpha.png") == [255, 0, 0]).all()
 
 
 def write_bad_files(folder):
@@ -127,7 +128,7 @@ def write_bad_files(folder):
 def test_bad_files_are_one_line(tmp_path):
     for name in write_bad_files(tmp_path):
         with pytest.raises(UserError) as caught:
-            picture.load_image(tmp_path / name)
+            images.load_image(tmp_path / name)
         assert name in str(caught.value)
         assert "\n" not in str(caught.value)
 
@@ -152,5 +153,5 @@ def test_failed_saving_keeps_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="No space left"):
         picture.save_png(tmp_path / "a.png", old // 2)
     monkeypatch.undo()
-    np.testing.assert_array_equal(picture.load_image(tmp_path / "a.png"), old)
+    np.testing.assert_array_equal(images.load_image(tmp_path / "a.png"), old)
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +38,22 @@ def read(path: Path) -> tuple[UInt8[np.ndarray, "m n h w 3"], dict[str, Any]]:
             return file.get_tensor("frames"), about
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is not a whole packed set: {str(error).splitlines()[0]}; make it again") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class Held:
+    """Windows of a packed set as a source: what validation reads."""
+
+    frames: UInt8[np.ndarray, "m n h w 3"]
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        """Number of windows."""
+        return len(self.names)
+
+    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
+        """`frames` and `name` of a window."""
+        return {"frames": self.frames[index], "name": self.names[index]}
 
 
 class PackedBatches:

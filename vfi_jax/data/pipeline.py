@@ -1,0 +1,103 @@
+"""From a source to batches on the host: shuffled, augmented, resumable, with Grain."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import grain
+import numpy as np
+from absl import flags
+
+from vfi_jax.config import Augment, Data, Window
+from vfi_jax.data.augment import crop, draw, sample_of, transform, validation_sample
+from vfi_jax.data.sources import Source
+from vfi_jax.types import UserError
+
+ORDER, AUGMENTATION = 1, 2  # added to the seed, so that the two draws differ
+
+
+class _Prepare(grain.transforms.RandomMap):
+    """Window to augmented sample."""
+
+    def __init__(self, window: Window, augment: Augment) -> None:
+        self._window, self._augment = window, augment
+
+    def random_map(self, element: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        sample = crop(sample_of(element, self._window, rng), self._augment.crop, rng)
+        return transform(sample, draw(rng, self._augment))
+
+
+class Batches:
+    """An endless iterator of training batches of this process.
+
+    Batches: `frames` uint8 `[b, k, s, s, 3]`, `target` `[b, s, s, 3]`, `t` float32 `[b, 1, 1, 1]`, `name`. Each epoch
+    has an order of its own; the same seed gives the same batches for any number of workers.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        data: Data,
+        batch_size: int,
+        seed: int,
+        *,
+        process_index: int = 0,
+        process_count: int = 1,
+    ) -> None:
+        """`batch_size` is that of all processes together.
+
+        Raises:
+          UserError: fewer windows than a batch.
+        """
+        if len(source) < batch_size:
+            raise UserError(
+                f"{len(source)} windows do not fill a batch of {batch_size}: lower batch_size or add footage"
+            )
+        if not flags.FLAGS.is_parsed():  # Grain's workers read a flag
+            flags.FLAGS.mark_as_parsed()
+        samples = (
+            grain.MapDataset.source(source)
+            .shuffle(seed=seed + ORDER)
+            .repeat()
+            .random_map(_Prepare(data.window, data.augment), seed=seed + AUGMENTATION)
+        )
+        self._iterator = grain.experimental.ElasticIterator(
+            samples,
+            batch_size,
+            grain.sharding.ShardOptions(process_index, process_count, drop_remainder=True),
+            multiprocessing_options=grain.MultiprocessingOptions(num_workers=data.workers) if data.workers else None,
+        )
+
+    def __iter__(self) -> Batches:
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        return next(self._iterator)
+
+    def get_state(self) -> dict[str, Any]:
+        """The place in the data, ready for JSON; independent of workers and processes."""
+        return dict(self._iterator.get_state())
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Continues from `get_state`."""
+        self._iterator.set_state(dict(state))
+
+    def close(self) -> None:
+        """Ends the workers."""
+        if close := getattr(self._iterator, "close", None):
+            close()
+
+
+def validation_batches(source: Source, window: Window, batch_size: int, limit: int) -> Iterator[dict[str, Any]]:
+    """Whole frames without augmentation, at most `limit` of them evenly spread; a batch has one size of frames.
+
+    Yields:
+      `frames` uint8 `[b, k, h, w, 3]`, `target`, `t`, `name`; b is at most `batch_size`.
+    """
+    indices = np.linspace(0, len(source) - 1, min(limit, len(source))).round().astype(int)
+    samples = (validation_sample(source[index], window) for index in indices)
+    for _, alike in itertools.groupby(samples, key=lambda sample: sample["frames"].shape):
+        while group := list(itertools.islice(alike, batch_size)):
+            yield {name: np.stack([sample[name] for sample in group]) for name in group[0]}

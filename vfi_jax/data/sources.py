@@ -1,0 +1,214 @@
+"""Sets of windows with random access: `source[i]` is `{"frames": uint8 [n, h, w, 3], "name": str}`, RGB.
+
+A set is told by what its path holds. Sources open their files lazily, so they can be sent to worker processes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, SupportsIndex, runtime_checkable
+
+import numpy as np
+
+from vfi_jax.data.footage import to_uint8
+from vfi_jax.data.images import load_image
+from vfi_jax.data.synthetic import random_scene
+from vfi_jax.types import UsageError, UserError
+
+SYNTHETIC = "synthetic:"
+LISTS = {"train": ("tri_trainlist.txt", "sep_trainlist.txt"), "test": ("tri_testlist.txt", "sep_testlist.txt")}
+VIMEO_TRAINING_SHARE = 0.95  # of the published training list; the rest is validation, as in RIFE's code
+
+
+@runtime_checkable
+class Source(Protocol):
+    """What the pipeline reads; Grain's protocol of random access, with names.
+
+    Attributes:
+      names: one a window, `CLIP/WINDOW`.
+      has_own_split: windows of one clip are in one part by the set's own order (Vimeo90K's published list).
+    """
+
+    names: Sequence[str]
+    has_own_split: bool
+
+    def __len__(self) -> int:
+        """Number of windows."""
+
+    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
+        """`frames` uint8 `[n, h, w, 3]` and `name`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class WindowFolders:
+    """One folder of numbered images a window: Vimeo90K's `sequences/*/*/im1.png, ...`, and any tree like it.
+
+    Attributes:
+      root: what the names are below.
+      names: of the windows, relative to `root`.
+      has_own_split: see `Source`.
+    """
+
+    root: Path
+    names: Sequence[str]
+    has_own_split: bool = False
+
+    def __len__(self) -> int:
+        """Number of windows."""
+        return len(self.names)
+
+    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
+        """Reads a window.
+
+        Raises:
+          UserError: an image is missing or unreadable, or sizes differ within the window.
+        """
+        name = self.names[index]
+        files = images_in(self.root / name)
+        frames = [to_uint8(load_image(file)) for file in files]
+        if not frames:
+            raise UserError(f"{self.root / name}: no images in it; take it off the list, or fetch the set again")
+        sizes = {frame.shape for frame in frames}
+        if len(sizes) > 1:
+            shown = " and ".join(sorted(f"{w}x{h}" for h, w, _ in sizes))
+            raise UserError(f"{self.root / name} mixes sizes ({shown}): all frames of a window need one")
+        return {"frames": np.stack(frames), "name": name}
+
+
+@dataclasses.dataclass(frozen=True)
+class Synthetic:
+    """Made-up scenes (`data.synthetic.random_scene`), drawn on demand: window i is that of seed i.
+
+    Attributes:
+      count: number of windows.
+      length: frames a window, from time 0 to 1.
+      height: pixels.
+      width: pixels.
+      speed: pixels that the fastest layer moves from the first frame to the last.
+    """
+
+    count: int
+    length: int
+    height: int = 96
+    width: int = 128
+    speed: float = 10.0
+    has_own_split: bool = False
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Each scene is a clip of its own."""
+        return [f"scene{index:06d}/0" for index in range(self.count)]
+
+    def __len__(self) -> int:
+        """Number of windows."""
+        return self.count
+
+    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
+        """Draws a window."""
+        number = int(index)
+        scene = random_scene(number, self.height, self.width, speed=self.speed)
+        frames = [scene.frame(time) for time in np.linspace(0, 1, self.length)]
+        return {"frames": np.rint(255 * np.stack(frames)).astype(np.uint8), "name": f"scene{number:06d}/0"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Some windows of a source."""
+
+    source: Source
+    indices: range
+
+    @property
+    def has_own_split(self) -> bool:
+        """See `Source`."""
+        return self.source.has_own_split
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the windows in the part."""
+        return [self.source.names[index] for index in self.indices]
+
+    def __len__(self) -> int:
+        """Number of windows."""
+        return len(self.indices)
+
+    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
+        """Reads a window of the part."""
+        return self.source[self.indices[index]]
+
+
+def images_in(folder: Path) -> list[Path]:
+    """PNG and JPEG files of a folder in the order of the numbers in their names."""
+    found = [path for path in folder.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg")]
+    return sorted(found, key=lambda path: (len(path.stem), path.stem))
+
+
+def open_source(path: str, length: int, *, listed: str = "train") -> Source:
+    """The set at a path.
+
+    Args:
+      path: Vimeo90K (triplet or septuplet, with its lists), any folder of window folders, or `synthetic:COUNT`.
+      length: frames a window; of synthetic ones.
+      listed: which of Vimeo90K's lists: "train" or "test"; the other where there is no such list.
+
+    Raises:
+      UserError: nothing there, or nothing that is recognised.
+      UsageError: an empty path, or a COUNT that is no number.
+    """
+    if not path:
+        raise UsageError("data.path is empty: name a set, such as --config.data.path=FOLDER")
+    if path.startswith(SYNTHETIC):
+        count = path.removeprefix(SYNTHETIC)
+        if not count.isdigit() or not int(count):
+            raise UsageError(f"{path}: a number of scenes is needed, such as synthetic:64")
+        return Synthetic(int(count), length)
+    folder = Path(path)
+    if not folder.is_dir():
+        raise UserError(f"{path}: no such folder")
+    lists = [name for kind in (listed, "train", "test") for name in LISTS[kind] if (folder / name).is_file()]
+    if lists and (folder / "sequences").is_dir():
+        names = (folder / lists[0]).read_text().split()
+        if not names:
+            raise UserError(f"{folder / lists[0]} is empty")
+        return WindowFolders(folder / "sequences", names, has_own_split="train" in lists[0])
+    names = sorted({str(file.parent.relative_to(folder)) for file in folder.rglob("*") if _is_picture(file)})
+    if not names:
+        raise UserError(
+            f"{path}: no set that is known: Vimeo90K (sequences/ and its lists) or folders of images; "
+            "for videos run `vfi-jax prepare records` first"
+        )
+    return WindowFolders(folder, names)
+
+
+def _is_picture(file: Path) -> bool:
+    return file.suffix.lower() in (".png", ".jpg", ".jpeg")
+
+
+def split(source: Source, holdout: float) -> tuple[Part, Part]:
+    """Training and validation: the last `holdout` of the windows, moved back to where a clip begins.
+
+    Vimeo90K's training list is split as published: its first 95 %.
+
+    Raises:
+      UserError: a single clip, which cannot be split.
+    """
+    count = len(source)
+    at = int(count * VIMEO_TRAINING_SHARE) if source.has_own_split else boundary(source.names, holdout)
+    if not 0 < at < count:
+        raise UserError("the set has one clip only: name others with --config.data.validation=FOLDER")
+    return Part(source, range(at)), Part(source, range(at, count))
+
+
+def boundary(names: Sequence[str], holdout: float) -> int:
+    """Index of the first window held out: the last `holdout` of them, moved back to where a clip begins."""
+    at = min(len(names) - 1, round(len(names) * (1 - holdout)))
+    while at > 0 and clip_of(names[at]) == clip_of(names[at - 1]):
+        at -= 1
+    return at
+
+
+def clip_of(name: str) -> str:
+    """The clip of a window's name."""
+    return name.rpartition("/")[0]

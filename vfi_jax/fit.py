@@ -1,0 +1,303 @@
+"""A training run from its config: data -> model -> optimiser -> loop -> checkpoints, log, curves and samples."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from vfi_jax import config, optim, packed, report, runs, training, zoo
+from vfi_jax.inference import Interpolator, Model
+from vfi_jax.metrics import psnr
+from vfi_jax.types import ModelSpec, UsageError, UserError
+
+STRIPS = 4  # validation samples shown
+
+
+class Batches(Protocol):
+    """An endless iterator of batches that knows its place."""
+
+    def __next__(self) -> dict[str, Any]:
+        """The next batch, of this process."""
+
+    def get_state(self) -> dict[str, Any]:
+        """The place in the data, ready for JSON."""
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes there."""
+
+    def close(self) -> None:
+        """Ends it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sets:
+    """The data of a run: training batches, their number an epoch, and what gives the validation batches anew."""
+
+    batches: Batches
+    steps_per_epoch: int
+    validation: Callable[[], Iterator[dict[str, Any]]]
+
+
+def open_sets(run: config.Train) -> Sets:
+    """Opens the training and validation sets of a run.
+
+    Raises:
+      UserError: see `data.sources.open_source`, `packed.read`.
+    """
+    if Path(run.data.path).suffix == ".safetensors":
+        return _packed_sets(run)
+    # Not needed where the set is packed: a machine that only trains can do without Grain, PyAV and OpenCV.
+    from vfi_jax.data import pipeline, sources
+
+    source = sources.open_source(run.data.path, run.data.window.frames)
+    if run.data.validation:
+        train, held_out = source, sources.open_source(run.data.validation, run.data.window.frames, listed="test")
+    else:
+        train, held_out = sources.split(source, run.data.holdout)
+    batches = pipeline.Batches(
+        train,
+        run.data,
+        run.batch_size,
+        run.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    return Sets(batches, len(train) // run.batch_size, lambda: _from_source(held_out, run))
+
+
+def _packed_sets(run: config.Train) -> Sets:
+    frames, about = packed.read(Path(run.data.path))
+    from vfi_jax.data import sources
+
+    at = len(frames) if run.data.validation else sources.boundary(about["names"], run.data.holdout)
+    batches = packed.PackedBatches(frames[:at], run.data, run.batch_size, run.seed, training.data_mesh())
+    if run.data.validation:
+        held_out = sources.open_source(run.data.validation, run.data.window.frames, listed="test")
+    else:
+        held_out = packed.Held(frames[at:], about["names"][at:])
+    return Sets(batches, at // run.batch_size, lambda: _from_source(held_out, run))
+
+
+def _from_source(source: Any, run: config.Train) -> Iterator[dict[str, Any]]:
+    from vfi_jax.data import pipeline
+
+    window = run.data.window
+    if len(source[0]["frames"]) != window.frames:  # a set of another length is judged in its middle
+        length = len(source[0]["frames"])
+        window = config.Window(frames=length)
+    return pipeline.validation_batches(source, window, run.batch_size, run.validation_samples)
+
+
+def build(run: config.Train) -> tuple[ModelSpec, Model, Any, Any]:
+    """Spec, module, initial parameters and loss config of a run.
+
+    Raises:
+      UsageError: no such model, field, precision or loss field; weights of another network.
+      UserError: weights to start from that cannot be read.
+    """
+    spec = zoo.spec_of(run.model)
+    if run.precision not in ("float32", "bfloat16"):
+        raise UsageError(f"config.precision is {run.precision!r}: float32 or bfloat16")
+    fields = {"dtype": jnp.dtype(run.precision), **run.fields}
+    start = run.init_from
+    if not start.model:
+        model, variables = zoo.create(run.model, run.seed, **fields)
+    else:
+        source, variables = zoo.load(start.model, start.weights or None)
+        model = zoo.build(run.model, **{"channel_order": source.channel_order, **fields})
+        expected = zoo.shapes(run.model)["params"]
+        if jax.tree.map(np.shape, variables["params"]) != jax.tree.map(np.shape, expected):
+            raise UsageError(
+                f"weights of {start.model} do not fit {run.model}: another network, or without its teacher"
+            )
+    return spec, model, variables["params"], _loss_config(spec, run)
+
+
+def _loss_config(spec: ModelSpec, run: config.Train) -> Any:
+    known = {field.name for field in dataclasses.fields(spec.loss_config)}
+    for name in run.loss:
+        if name not in known:
+            raise UsageError(f"config.loss has no {name!r} for {run.model}; it has: {', '.join(sorted(known))}")
+    return dataclasses.replace(spec.loss_config, **run.loss)
+
+
+def fit(run: config.Train, folder: Path, say: Callable[[str], None] = print) -> None:
+    """Trains, or continues where the folder's newest checkpoint stands, until the config's last step.
+
+    Args:
+      run: the config.
+      folder: the run's.
+      say: told a line for every row of the log.
+
+    Raises:
+      UserError: bad data, weights or folder; a loss that is not finite (the last checkpoint stays).
+      UsageError: a config that does not fit the model, or a folder of another run.
+    """
+    if bool(run.steps) == bool(run.epochs):
+        raise UsageError("config.steps or config.epochs must be given, and not both")
+    if run.batch_size % jax.device_count():
+        raise UsageError(f"config.batch_size {run.batch_size} does not divide over {jax.device_count()} devices")
+    if run.validate_every % run.checkpoint_every:
+        raise UsageError("config.validate_every must be a multiple of config.checkpoint_every")
+    training.check_losses(run.extra_losses)
+    spec, model, params, loss_config = build(run)
+    sets = open_sets(run)
+    runs.open_run(folder, run)
+    steps = run.steps or run.epochs * sets.steps_per_epoch
+    transform = optim.optimiser(run.optimiser, steps)
+    mesh = training.data_mesh()
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    state = jax.device_put(training.start(params, transform, ema=bool(run.ema)), everywhere)
+    step = training.make_step(
+        spec,
+        model,
+        transform,
+        mesh,
+        loss_config=loss_config,
+        extra_losses=run.extra_losses,
+        ema=run.ema,
+        seed=run.seed,
+    )
+    checkpoints = runs.Checkpoints(folder)
+    try:
+        loop = _Loop(run, folder, steps, model, sets, step, optim.schedule(run.optimiser, steps), checkpoints, say)
+        loop.run(_resumed(state, checkpoints, sets.batches, say))
+    finally:
+        checkpoints.close()
+        sets.batches.close()
+
+
+def _items(state: training.State) -> dict[str, Any]:
+    items = {"params": state.params, "optimiser": state.optimiser}
+    return items if state.ema is None else {**items, "ema": state.ema}
+
+
+def _resumed(state: training.State, checkpoints: runs.Checkpoints, batches: Batches, say: Callable) -> training.State:
+    """The state of the newest checkpoint, and the data at its place; the given state where there is none."""
+    steps = checkpoints.steps()
+    if not steps:
+        return state
+    items, position = checkpoints.restore(steps[-1], _items(state))
+    batches.set_state(position["data"])
+    say(f"continuing from step {steps[-1]}")
+    return state.replace(step=jnp.int32(steps[-1]), **items)
+
+
+@dataclasses.dataclass
+class _Loop:
+    """What the loop holds on to."""
+
+    config: config.Train
+    folder: Path
+    steps: int
+    model: Model
+    sets: Sets
+    step: Callable
+    rate: Callable
+    checkpoints: runs.Checkpoints
+    say: Callable[[str], None]
+
+    def run(self, state: training.State) -> None:
+        """From the state's step to the last."""
+        done = int(state.step)
+        log = runs.Log(self.folder, done, tensorboard=self.config.tensorboard)
+        clock = _Clock()
+        try:
+            while done < self.steps:
+                with clock.waiting():
+                    batch = next(self.sets.batches)
+                batch.pop("name", None)
+                state, metrics = self.step(state, training.on_devices(batch, training.data_mesh()))
+                done += 1
+                if done % self.config.log_every == 0 or done == self.steps:
+                    self._report(log, done, metrics, clock)
+                if done % self.config.checkpoint_every == 0 or done == self.steps:
+                    self._save(log, done, state)
+                    clock = _Clock()
+        finally:
+            log.close()
+
+    def _report(self, log: runs.Log, done: int, metrics: Mapping[str, jax.Array], clock: _Clock) -> None:
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        if not math.isfinite(values["loss"]):
+            raise UserError(
+                f"the loss is {values['loss']} at step {done}: lower optimiser.rate or set optimiser.clip_norm; "
+                "the last checkpoint is kept"
+            )
+        row = {"step": done, **values, "rate": float(self.rate(done - 1)), **clock.lap(self.config.batch_size)}
+        log.write(row)
+        left = (self.steps - done) * (row["wait_s"] + row["compute_s"])
+        self.say(
+            f"step {done}/{self.steps}  loss {row['loss']:.5f}  {row['samples_per_s']:.1f} samples/s  "
+            f"(waits {row['wait_s']:.3f} s, computes {row['compute_s']:.3f} s a step)  {_duration(left)} left"
+        )
+
+    def _save(self, log: runs.Log, done: int, state: training.State) -> None:
+        """Validates where it is due, saves, and draws the curves."""
+        score = None
+        if done % self.config.validate_every == 0 or done == self.steps:
+            score = self._validate(log, done, state)
+        position = {"step": done, "data": self.sets.batches.get_state()}
+        self.checkpoints.save(done, _items(state), position, score)
+        report.curves(self.folder / "curves.png", runs.read_log(self.folder))
+
+    def _validate(self, log: runs.Log, done: int, state: training.State) -> float:
+        """Mean PSNR of rounded frames, the rule of `eval.py`; a strip of the first samples."""
+        interpolate = Interpolator(self.model, {"params": state.best})
+        scores, strips = [], []
+        for batch in self.sets.validation():
+            frames = np.moveaxis(batch["frames"], 1, 0)
+            made = interpolate(*frames, t=batch["t"])
+            scores += [psnr(*pair) for pair in zip(made, batch["target"], strict=True)]
+            shown = zip(*frames, made, batch["target"], strict=True)
+            strips += list(shown)[: STRIPS - len(strips)]
+        if not scores:
+            raise UserError("no validation samples: raise data.holdout, or name a set with data.validation")
+        mean = float(np.mean(scores))
+        log.write({"step": done, "validation_psnr": mean, "validation_samples": len(scores)})
+        picture = report.strips(strips)
+        log.picture(done, picture)
+        self.say(f"step {done}: validation PSNR {mean:.3f} dB over {len(scores)} frames")
+        return mean
+
+
+class _Clock:
+    """Seconds a step since the last lap, split into waiting for data and the rest."""
+
+    def __init__(self) -> None:
+        self._start, self._waited, self._laps = time.perf_counter(), 0.0, 0
+
+    def waiting(self) -> _Clock:
+        """A context whose time counts as waiting."""
+        return self
+
+    def __enter__(self) -> None:
+        self._entered = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._waited += time.perf_counter() - self._entered
+        self._laps += 1
+
+    def lap(self, batch_size: int) -> dict[str, float]:
+        """Rounds off and starts anew."""
+        took, waited, laps = time.perf_counter() - self._start, self._waited, max(1, self._laps)
+        self.__init__()
+        return {
+            "samples_per_s": batch_size * laps / took,
+            "wait_s": waited / laps,
+            "compute_s": (took - waited) / laps,
+        }
+
+
+def _duration(seconds: float) -> str:
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"

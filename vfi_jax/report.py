@@ -1,0 +1,52 @@
+"""Pictures of runs: curves and sample strips."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from vfi_jax.files import written_whole
+from vfi_jax.metrics import psnr
+from vfi_jax.picture import error_picture, sheet
+
+
+def curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draws loss, its terms, rate and validation PSNR over the steps as PNG."""
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    loss, score, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 1))
+    names = sorted({name for row in rows for name in row if name == "loss" or name.startswith("loss/")})
+    for name in names:
+        _line(loss, rows, name)
+    _line(score, rows, "validation_psnr", marker="o")
+    _line(rate, rows, "rate")
+    loss.set(ylabel="loss", yscale="log")
+    loss.legend(fontsize="small")
+    score.set_ylabel("validation PSNR, dB")
+    rate.set(ylabel="rate", xlabel="step")
+    with written_whole(path) as partial:
+        figure.savefig(partial)
+
+
+def _line(axes: Any, rows: Sequence[Mapping[str, Any]], name: str, **style: Any) -> None:
+    points = [(row["step"], row[name]) for row in rows if name in row]
+    if points:
+        axes.plot(*zip(*points, strict=True), label=name, linewidth=1, **style)
+        axes.grid(alpha=0.3)
+
+
+def strips(samples: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """A sheet of samples, each (inputs..., ours, truth), with the error beside them."""
+    rows = []
+    for *inputs, ours, truth in samples:
+        cells = [(image, f"input {index}") for index, image in enumerate(inputs)]
+        cells += [
+            (ours, f"ours, {psnr(ours, truth):.2f} dB"),
+            (truth, "truth"),
+            (error_picture(ours, truth), "error x4"),
+        ]
+        rows.append(cells)
+    return sheet(rows)

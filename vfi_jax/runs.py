@@ -1,0 +1,225 @@
+"""A run's folder: `config.json`, `checkpoints/STEP/`, `metrics.jsonl`, `curves.png`, `samples/`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jaxtyping import UInt8
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+from vfi_jax import config
+from vfi_jax.files import written_whole
+from vfi_jax.picture import save_png
+from vfi_jax.types import UsageError, UserError
+
+CONFIG, CHECKPOINTS, METRICS, SAMPLES = "config.json", "checkpoints", "metrics.jsonl", "samples"
+KEPT = 2  # newest steps
+RESUMABLE = ("steps", "epochs", "log_every", "checkpoint_every", "validate_every", "validation_samples", "tensorboard")
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is that of a run."""
+    return (path / CONFIG).is_file()
+
+
+def read_config(folder: Path) -> config.Train:
+    """The config that a run was started with.
+
+    Raises:
+      UserError: it is missing or damaged.
+    """
+    try:
+        return config.parse(config.Train, json.loads((folder / CONFIG).read_text()), str(folder / CONFIG))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder} is not a run's folder, or its {CONFIG} is damaged: {error}") from None
+
+
+def open_run(folder: Path, wanted: config.Train) -> None:
+    """Makes the folder of a run, or checks that the one there is of the same run.
+
+    Raises:
+      UsageError: it holds a run with another config; says what differs.
+      UserError: it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{os.getpid()}.probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror}; choose another --workdir") from None
+    text = json.dumps(config.as_dict(wanted), indent=2)
+    if is_run(folder):
+        before, now = config.as_dict(read_config(folder)), json.loads(text)
+        differing = [
+            name for name in now if now[name] != json.loads(json.dumps(before[name])) and name not in RESUMABLE
+        ]
+        if differing:
+            name = differing[0]
+            raise UsageError(
+                f"{folder} holds a run with another config ({name}: {_brief(before[name])}, now {_brief(now[name])}): "
+                "choose another --workdir"
+            )
+    with written_whole(folder / CONFIG) as partial:
+        partial.write_text(text)
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) < 60 else text[:57] + "..."
+
+
+class Checkpoints:
+    """The saved steps of a run: the two newest, and the one with the best validation score.
+
+    A step holds `params`, `ema` where it is kept, `optimiser`, and `position` (step and place in the data).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        newest = LatestN(KEPT)
+        best = BestN(get_metric_fn=lambda scores: scores["psnr"], n=1, keep_checkpoints_without_metrics=False)
+        options = ocp.CheckpointManagerOptions(
+            best_fn=lambda scores: scores["psnr"],
+            preservation_policy=AnyPreservationPolicy([newest, best]),
+            cleanup_tmp_directories=False,
+        )
+        self._folder = folder / CHECKPOINTS
+        self._manager = ocp.CheckpointManager(self._folder.resolve(), options=options)
+
+    def steps(self) -> list[int]:
+        """Saved steps, rising; folders without anything in them do not count."""
+        return sorted(step for step in self._manager.all_steps() if any((self._folder / str(step)).iterdir()))
+
+    def save(self, step: int, items: Mapping[str, Any], position: Mapping[str, Any], psnr: float | None) -> None:
+        """Saves in the background; `psnr` is the validation score, where there is one.
+
+        Raises:
+          UserError: the disk is full or the folder cannot be written.
+        """
+        saved = {name: ocp.args.StandardSave(item) for name, item in items.items()}
+        args = ocp.args.Composite(**saved, position=ocp.args.JsonSave(dict(position)))
+        try:
+            self._manager.save(step, args=args, metrics=None if psnr is None else {"psnr": psnr})
+        except (OSError, ValueError) as error:
+            raise UserError(f"step {step} cannot be saved in {self._folder}: {error}") from None
+
+    def restore(self, step: int, items: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Items as they are in `items` (arrays or `ShapeDtypeStruct`s with shardings), and the position.
+
+        Raises:
+          UserError: the step is damaged or of another model.
+        """
+        like = {name: ocp.args.StandardRestore(jax.tree.map(_abstract, item)) for name, item in items.items()}
+        try:
+            found = self._manager.restore(step, args=ocp.args.Composite(**like, position=ocp.args.JsonRestore()))
+        except (OSError, ValueError, KeyError) as error:
+            line = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(f"{self._folder / str(step)} cannot be restored: {line}") from None
+        return {name: found[name] for name in items}, found["position"]
+
+    def wait(self) -> None:
+        """Until what is being saved is on the disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits, and lets go of the folder."""
+        self._manager.close()
+
+
+def _abstract(leaf: Any) -> Any:
+    if isinstance(leaf, jax.Array):
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+    return leaf
+
+
+def read_params(folder: Path, step: int | str | None, like: Any) -> Any:
+    """Parameters of a run as NumPy arrays: the averaged ones where they were kept.
+
+    Args:
+      folder: of the run.
+      step: a number, "best" (by validation), or None: the newest.
+      like: the parameters' tree, for their shapes.
+
+    Raises:
+      UserError: no such step, nothing saved yet, damaged.
+    """
+    checkpoints = Checkpoints(folder)
+    try:
+        steps = checkpoints.steps()
+        if not steps:
+            raise UserError(f"{folder} has no checkpoint yet")
+        chosen = {"best": checkpoints._manager.best_step() or steps[-1], None: steps[-1]}.get(step, step)
+        if chosen not in steps:
+            raise UserError(f"{folder} has no checkpoint of step {chosen}; it has: {', '.join(map(str, steps))}")
+        name = "ema" if (folder / CHECKPOINTS / str(chosen) / "ema").is_dir() else "params"
+        return jax.tree.map(np.asarray, checkpoints.restore(chosen, {name: like})[0][name])
+    finally:
+        checkpoints.close()
+
+
+class Log:
+    """`metrics.jsonl`: one row a line, each with `step`; on resuming, rows after the restored step are taken off."""
+
+    def __init__(self, folder: Path, step: int, *, tensorboard: bool = False) -> None:
+        self._folder = folder
+        self._board = _tensorboard(folder) if tensorboard else None
+        self._path = folder / METRICS
+        rows = [row for row in read_log(folder) if row["step"] <= step] if self._path.exists() else []
+        with written_whole(self._path) as partial:
+            partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        self._file = self._path.open("a")
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Appends a row and flushes it.
+
+        Raises:
+          UserError: the disk is full.
+        """
+        try:
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise UserError(f"{self._path} cannot be written: {error.strerror}") from None
+        if self._board:
+            for name, value in row.items():
+                self._board.add_scalar(name, value, row["step"])
+
+    def picture(self, step: int, image: UInt8[np.ndarray, "h w 3"]) -> None:
+        """Keeps a sheet of samples as `samples/STEP.png`."""
+        folder = self._folder / SAMPLES
+        folder.mkdir(exist_ok=True)
+        save_png(folder / f"{step:07d}.png", image)
+        if self._board:
+            self._board.add_image("samples", image, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+        if self._board:
+            self._board.close()
+
+
+def _tensorboard(folder: Path) -> Any:
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        raise UserError("tensorboard needs tensorboardX: pip install 'vfi_jax[logging]', or leave it off") from None
+    return SummaryWriter(str(folder / "tensorboard"))
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a run's log; a half-written last line is left out."""
+    rows = []
+    for line in (folder / METRICS).read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows
