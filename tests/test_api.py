@@ -13,6 +13,8 @@ ROOT = Path(vfi_jax.__file__).parent
 LAYERS = [
     {"types", "config"},
     {"files", "torch_pickle"},
+    {"picture"},
+    {"runs"},
     {"ops", "nn"},
     {"losses", "metrics"},
     {"models"},
@@ -21,9 +23,10 @@ LAYERS = [
     {"weights"},
     {"zoo"},
     {"inference"},
-    {"data", "picture"},
-    {"video"},
-    {"demo"},
+    {"data"},
+    {"optim", "packed", "training"},
+    {"video", "benchmarks", "prepare", "report"},
+    {"demo", "fit"},
     {"cli"},
 ]
 FILES = sorted(ROOT.rglob("*.py"))

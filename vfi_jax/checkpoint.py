@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
@@ -40,6 +43,15 @@ def write_weights(path: Path, state: Mapping[str, np.ndarray], metadata: Mapping
     """
     with written_whole(path) as partial:
         partial.write_bytes(save(dict(state), dict(metadata)))
+
+
+def fingerprint(variables: Mapping[str, Any]) -> str:
+    """SHA-256 of all arrays as float32, with their paths: the same for the same weights in whatever file they came."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.ascontiguousarray(leaf, dtype="<f4").tobytes())
+    return digest.hexdigest()
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -1,0 +1,104 @@
+"""Metrics against scikit-image, the published scripts' numbers, and hand-made cases."""
+
+import numpy as np
+import pytest
+from parity import ops
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from vfi_jax import metrics
+from vfi_jax.metrics import interpolation_error, psnr
+
+RNG = np.random.default_rng(0)
+SSIM = {name: lambda *args, ssim=ssim: np.asarray(ssim(*args)) for name, ssim in metrics.SSIM.items()}
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """Two images of uint8, one smooth and dark in places, and the other a noisy version of it."""
+    y, x = np.mgrid[:40, :56] / 8
+    truth = np.stack([127 + 100 * np.sin(x + phase) * np.cos(y) for phase in range(3)], -1)
+    noisy = truth + RNG.normal(0, 12, truth.shape) * (x[..., None] > 3)
+    return np.uint8([np.clip(noisy, 0, 255), np.clip(truth + 5, 0, 255)]), np.uint8([truth, truth])
+
+
+def test_psnr_of_scikit_image(pair):
+    ours = psnr(*pair)
+    assert ours.shape == (2,)
+    assert ours == pytest.approx([peak_signal_noise_ratio(t, f, data_range=255) for f, t in zip(*pair, strict=True)])
+    frames = [np.float32(images / 255) for images in pair]
+    assert psnr(*frames, data_range=1.0) == pytest.approx(ours, abs=1e-5)  # float32 frames
+
+
+def test_psnr_by_hand():
+    black = np.zeros((4, 5, 3), np.uint8)
+    one_off = black.copy()
+    one_off[2, 3, 1] = 255
+    assert psnr(one_off, black) == pytest.approx(10 * np.log10(4 * 5 * 3))
+    assert psnr(black, black) == np.inf
+    assert psnr(black, np.full_like(black, 255)) == 0  # no wrap-around of bytes
+
+
+def test_scores_of_the_published_scripts():
+    """RIFE's: the float frame is rounded to 8 bit, and compared with the 8-bit truth."""
+    stored = ops("ops_rife", "metrics")
+    frame, truth = np.rint(stored["pred"][0] * 255).astype(np.uint8), stored["gt_uint8"]
+    assert psnr(frame, truth) == pytest.approx(stored["vimeo_psnr"], abs=1e-8)
+    assert psnr(frame, truth) == pytest.approx(stored["ucf_psnr"], abs=1e-6)  # theirs in float32
+    assert interpolation_error(frame, truth) == pytest.approx(stored["middlebury_ie"], abs=1e-8)
+    assert SSIM["matlab"](frame[None], truth[None])[0] == pytest.approx(
+        stored["vimeo_ssim"], abs=1e-5
+    )  # float32 on both sides
+    unrounded = psnr(stored["pred"][0], np.float32(truth / 255), data_range=1.0)
+    assert unrounded == pytest.approx(stored["val_psnr_unrounded"], abs=1e-6)
+
+
+def test_scores_of_ifrnet():
+    stored = ops("ops_ifrnet", "metrics")
+    a, b = stored["a"], stored["b"]
+    assert psnr(a[0], b[0], data_range=1.0) == pytest.approx(stored["psnr"], abs=1e-5)
+    assert SSIM["matlab"](a, b, 1.0)[0] == pytest.approx(stored["ssim3d"], abs=1e-5)
+    bytes_a, bytes_b = (np.rint(image * 255).astype(np.uint8) for image in (a[0], b[0]))
+    assert interpolation_error(bytes_a, bytes_b) == pytest.approx(stored["ie"], abs=1e-5)
+
+
+def test_ssim_matlab():
+    stored = ops("ops_rife", "ssim")
+    for first, second in ("ab", "ac", "aa"):
+        ours = SSIM["matlab"](stored[first], stored[second], 1.0)
+        assert ours[0] == pytest.approx(stored[f"ssim_matlab_{first}{second}"], abs=1e-5)
+    assert SSIM["matlab"](stored["s1"], stored["s2"], 1.0)[0] == pytest.approx(stored["ssim_matlab_s1s2"], abs=1e-5)
+    scaled = SSIM["matlab"](stored["a"] * 255, stored["c"] * 255, 255.0)
+    assert scaled[0] == pytest.approx(stored["ssim_matlab_ac_255"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("variant", "options"),
+    [
+        ("gaussian", {"gaussian_weights": True, "use_sample_covariance": False, "sigma": 1.5}),
+        ("uniform", {}),
+    ],
+)
+def test_ssim_of_scikit_image(pair, variant, options):
+    wanted = [
+        structural_similarity(t, f, data_range=255, channel_axis=-1, **options) for f, t in zip(*pair, strict=True)
+    ]
+    assert SSIM[variant](*pair) == pytest.approx(wanted, abs=1e-5)  # ours is float32
+    assert SSIM[variant](*pair) != pytest.approx([value + 2e-4 for value in wanted], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", SSIM)
+def test_ssim_is_a_similarity(pair, name):
+    frames, truth = pair
+    assert SSIM[name](truth, truth) == pytest.approx(1, abs=1e-6)
+    assert SSIM[name](truth, frames) == pytest.approx(SSIM[name](frames, truth), abs=1e-6)
+    assert (SSIM[name](frames, truth) < [0.95, 1.0]).all()
+    each = [SSIM[name](frames[i : i + 1], truth[i : i + 1])[0] for i in range(2)]
+    assert SSIM[name](frames, truth) == pytest.approx(each, abs=1e-6)
+    with pytest.raises(ValueError, match="smaller than SSIM's window"):
+        SSIM[name](frames[:, :6], truth[:, :6])
+
+
+def test_ssim_variants_differ(pair):
+    """By more than any tolerance here, so that none stands in for another."""
+    values = [float(ssim(*pair)[0]) for ssim in SSIM.values()]
+    assert min(abs(a - b) for i, a in enumerate(values) for b in values[:i]) > 1e-3
