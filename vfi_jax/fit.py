@@ -47,18 +47,23 @@ class Sets:
     validation: Callable[[], Iterator[dict[str, Any]]]
 
 
-def open_sets(run: config.Train) -> Sets:
+def open_sets(run: config.Train, folder: Path) -> Sets:
     """Opens the training and validation sets of a run.
 
+    A folder of video files is first made into records, in the run's folder; where that was begun it continues.
+
     Raises:
-      UserError: see `data.sources.open_source`, `packed.read`.
+      UserError: see `data.sources.open_source`, `packed.read`, `prepare.records`.
     """
     if Path(run.data.path).suffix == ".safetensors":
         return _packed_sets(run)
     # Not needed where the set is packed: a machine that only trains can do without Grain, PyAV and OpenCV.
     from vfi_jax.data import pipeline, sources
 
-    source = sources.open_source(run.data.path, run.data.window.frames)
+    path = run.data.path
+    if sources.is_footage(path):
+        path = str(_recorded(run, folder / "records"))
+    source = sources.open_source(path, run.data.window.frames)
     if run.data.validation:
         train, held_out = source, sources.open_source(run.data.validation, run.data.window.frames, listed="test")
     else:
@@ -72,6 +77,20 @@ def open_sets(run: config.Train) -> Sets:
         process_count=jax.process_count(),
     )
     return Sets(batches, len(train) // run.batch_size, lambda: _from_source(held_out, run))
+
+
+def _recorded(run: config.Train, folder: Path) -> Path:
+    """The records of the run's videos, made by the first process while the others wait."""
+    from jax.experimental import multihost_utils
+
+    from vfi_jax import prepare
+
+    if jax.process_index() == 0:
+        cut = dataclasses.replace(run.data.footage, frames=run.data.window.frames)
+        prepare.records(run.data.path, folder, cut, smallest=run.data.augment.crop)
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("records")
+    return folder
 
 
 def _packed_sets(run: config.Train) -> Sets:
@@ -113,7 +132,8 @@ def build(run: config.Train) -> tuple[ModelSpec, Model, Any, Any]:
         model, variables = zoo.create(run.model, run.seed, **fields)
     else:
         source, variables = zoo.load(start.model, start.weights or None)
-        model = zoo.build(run.model, **{"channel_order": source.channel_order, **fields})
+        known = {"channel_order": source.channel_order, "any_time": source.any_time}
+        model = zoo.build(run.model, **{**known, **fields})
         expected = zoo.shapes(run.model)["params"]
         if jax.tree.map(np.shape, variables["params"]) != jax.tree.map(np.shape, expected):
             raise UsageError(
@@ -150,8 +170,8 @@ def fit(run: config.Train, folder: Path, say: Callable[[str], None] = print) -> 
         raise UsageError("config.validate_every must be a multiple of config.checkpoint_every")
     training.check_losses(run.extra_losses)
     spec, model, params, loss_config = build(run)
-    sets = open_sets(run)
     runs.open_run(folder, run)
+    sets = open_sets(run, folder)
     steps = run.steps or run.epochs * sets.steps_per_epoch
     transform = optim.optimiser(run.optimiser, steps)
     mesh = training.data_mesh()
@@ -246,7 +266,8 @@ class _Loop:
         score = None
         if done % self.config.validate_every == 0 or done == self.steps:
             score = self._validate(log, done, state)
-        position = {"step": done, "data": self.sets.batches.get_state()}
+        known = {"channel_order": self.model.channel_order, "any_time": self.model.any_time}
+        position = {"step": done, "data": self.sets.batches.get_state(), "model": known}
         self.checkpoints.save(done, _items(state), position, score)
         report.curves(self.folder / "curves.png", runs.read_log(self.folder))
 

@@ -122,14 +122,12 @@ class Interpolator:
     def __init__(self, model: Model | str | None = None, variables: Mapping[str, Any] | None = None) -> None:
         """Takes `(model, variables)`, a name in MODELS (weights from the user's folder), or nothing: the default.
 
-        The default's weights are fetched when they are not there yet, and it says so.
-
         Raises:
           UserError: no weights.
           UsageError: no such model, or a model without variables.
         """
         if model is None:
-            model = weights.ensure_default()
+            model = weights.DEFAULT
         if isinstance(model, str):
             model, variables = zoo.load(model)
         if variables is None:

@@ -1,27 +1,34 @@
-"""Training sets made once: packed windows out of footage."""
+"""Training sets made once: records out of any source, packed windows out of footage."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import io
 import json
-import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
 from vfi_jax.config import Footage
-from vfi_jax.data import footage
+from vfi_jax.data import footage, sources
 from vfi_jax.data.footage import Clip
+from vfi_jax.data.records import ABOUT, INFO, SPLIT, read_about, shard_lengths
+from vfi_jax.data.sources import Source
 from vfi_jax.files import written_whole
 from vfi_jax.packed import KIND
-from vfi_jax.types import UserError
+from vfi_jax.types import UsageError, UserError
 
 STILL = 1.0  # added to a place's motion, levels: what the chance of a still place is
 PLACES = 12  # random crops of a window among which one is drawn
+PER_SHARD = 64  # records a file; what is lost at most when the work is killed
+ENCODINGS = ("png", "raw")
 
 
 def pack(source: Path, output: Path, config: Footage, *, size: int, megabytes: int, seed: int = 0) -> dict[str, Any]:
@@ -71,18 +78,186 @@ def told(rejected: Counter[str]) -> str:
 
 
 def _analysed(source: Path, config: Footage) -> list[Clip]:
-    """Every clip that can be read; others are told and left out."""
+    return [footage.analyse(path, config) for path in tqdm(_videos(source), unit="clip", desc="look")]
+
+
+def _videos(source: Path) -> list[Path]:
     if not source.is_dir():
         raise UserError(f"{source}: no such folder of videos")
-    paths, clips = footage.videos_in(source), []
-    for path in tqdm(paths, unit="clip", desc="look"):
-        try:
-            clips.append(footage.analyse(path, config))
-        except UserError as error:
-            print(f"left out: {error}", file=sys.stderr)
-    if not clips:
-        raise UserError(f"{source}: {'none of its videos can be read' if paths else 'no video files in it'}")
-    return clips
+    paths = footage.videos_in(source)
+    if not paths:
+        raise UserError(f"{source}: no video files in it")
+    return paths
+
+
+def records(source: str, output: Path, config: Footage, *, encoding: str = "png", smallest: int = 0) -> dict[str, Any]:
+    """Writes windows into ArrayRecord files with TFDS's description; after a kill the same call continues.
+
+    Each record has `name` and `frames`: PNG (`[h, w, 3]` each), or raw (one array `[n, h, w, 3]`, one size for all).
+
+    Args:
+      source: a folder of video files, or what `data.sources.open_source` takes.
+      output: folder of the set; made where it is missing.
+      config: how windows are cut out of videos; its `frames` for synthetic ones too.
+      encoding: "png" or "raw".
+      smallest: windows with a shorter side are left out, pixels.
+
+    Returns:
+      Counts: "windows", "clips", "rejected" by reason.
+
+    Raises:
+      UsageError: no such encoding; `output` holds a set made with other settings.
+      UserError: an unreadable clip or image (what is written stays), no usable window, mixed sizes in raw, no space.
+    """
+    if encoding not in ENCODINGS:
+        raise UsageError(f"encoding is {encoding!r}: one of {', '.join(ENCODINGS)}")
+    settings = {"source": source, "encoding": encoding, "smallest": smallest, "footage": dataclasses.asdict(config)}
+    videos = sources.is_footage(source)
+    groups = _clips(Path(source), config) if videos else _whole(sources.open_source(source, config.frames))
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        return _RecordSet(output, settings).write(groups)
+    except OSError as error:
+        raise UserError(f"{output} cannot be written: {error.strerror or error}; what is written stays") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Group:
+    """Windows that are found together, those of a clip or all of a source; nothing is read before it is asked for."""
+
+    name: str
+    look: Callable[[], _Found]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """What a group has: number of windows, those rejected by reason, and the named windows from a number on."""
+
+    count: int
+    rejected: Counter[str]
+    windows: Callable[[int], Iterator[tuple[str, np.ndarray]]]
+
+
+def _clips(folder: Path, config: Footage) -> list[_Group]:
+    def look(path: Path) -> _Found:
+        clip = footage.analyse(path, config)
+
+        def windows(start: int) -> Iterator[tuple[str, np.ndarray]]:
+            for first, frames in footage.windows(dataclasses.replace(clip, starts=clip.starts[start:]), config):
+                yield f"{path.relative_to(folder)}/{first:06d}", frames
+
+        return _Found(len(clip.starts), clip.rejected, windows)
+
+    return [_Group(str(path.relative_to(folder)), functools.partial(look, path)) for path in _videos(folder)]
+
+
+def _whole(source: Source) -> list[_Group]:
+    def windows(start: int) -> Iterator[tuple[str, np.ndarray]]:
+        for window in (source[index] for index in range(start, len(source))):
+            yield window["name"], window["frames"]
+
+    return [_Group("", lambda: _Found(len(source), Counter(), windows))]
+
+
+class _RecordSet:
+    """A set that is being written.
+
+    TFDS's writer starts a new file for each group and after `PER_SHARD` records and knows the full ones only. It writes
+    down what it knows in place, so a kill may leave nothing of that: a copy stands in our own file, with names and
+    counts, and is what continues.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        self._folder, self._settings = folder, settings
+        self._about: dict[str, Any] = {
+            "settings": settings, "finished": False, "clips": {}, "names": [], "shape": None, "info": ""
+        }  # fmt: skip
+        if (folder / ABOUT).is_file():
+            found = read_about(folder)
+            if found["settings"] != json.loads(json.dumps(settings)):
+                raise UsageError(f"{folder} holds records made with other settings: choose another folder")
+            self._about = found
+            (folder / INFO).unlink(missing_ok=True)
+            if found["info"]:
+                (folder / INFO).write_text(found["info"])
+
+    def write(self, groups: list[_Group]) -> dict[str, Any]:
+        """Writes what is missing; returns the counts."""
+        self._save(finished=self._about["finished"])
+        for group in tqdm(groups, unit="clip", desc="records", disable=len(groups) == 1):
+            if group.name not in self._about["clips"]:
+                self._add(group.name, group.look())
+        names, clips = self._about["names"], self._about["clips"]
+        rejected = sum((Counter(clip["rejected"]) for clip in clips.values()), Counter())
+        if not names:
+            raise UserError(f"no usable window in {len(clips)} clips; rejected: {told(rejected)}")
+        self._save(finished=True)
+        return {"windows": len(names), "clips": len(clips), "rejected": dict(rejected)}
+
+    def _add(self, name: str, found: _Found) -> None:
+        names, writer = self._about["names"], None
+        before = sum(clip["kept"] for clip in self._about["clips"].values())
+        at = len(names) - before
+        windows = tqdm(found.windows(at), total=found.count, initial=at, unit="window", desc=name, leave=not name)
+        for window, frames in windows:
+            if min(frames.shape[1:3]) < self._settings["smallest"]:
+                found.rejected["small"] += found.count
+                break
+            self._check_shape(window, frames)
+            writer = writer or _writer(self._folder, self._raw, frames.shape)
+            writer.add_examples({SPLIT: [{"name": window, "frames": frames if self._raw else _pngs(frames)}]})
+            names.append(window)
+            if (len(names) - before) % PER_SHARD == 0:
+                self._save()
+        if writer:
+            writer.close_all()
+        self._about["clips"][name] = {"kept": len(names) - before, "rejected": dict(found.rejected)}
+        self._save()
+
+    @property
+    def _raw(self) -> bool:
+        return self._settings["encoding"] == "raw"
+
+    def _check_shape(self, name: str, frames: np.ndarray) -> None:
+        shape = list(frames.shape) if self._raw else [len(frames)]
+        self._about["shape"] = self._about["shape"] or shape
+        if shape != self._about["shape"]:
+            raise UserError(
+                f"{name} has frames of shape {shape}, those before {self._about['shape']}: "
+                "raw records have one size (use png), and all windows one length"
+            )
+
+    def _save(self, *, finished: bool = False) -> None:
+        """Writes down what the full files hold."""
+        about = self._about
+        info = self._folder / INFO
+        about.update(finished=finished, info=info.read_text() if info.is_file() else "")
+        kept = about["names"][: sum(shard_lengths(about["info"]))]
+        with written_whole(self._folder / ABOUT) as partial:
+            partial.write_text(json.dumps({**about, "names": kept}))
+
+
+def _writer(folder: Path, raw: bool, shape: tuple[int, ...]) -> Any:
+    import tensorflow_datasets as tfds  # half a second, which packing does without
+
+    identity = tfds.core.dataset_info.DatasetIdentity(
+        name="windows", version=tfds.core.Version("1.0.0"), data_dir=str(folder), module_name="vfi_jax"
+    )
+    picture = tfds.features.Image(shape=(None, None, 3), encoding_format="png")
+    frames = tfds.features.Tensor(shape=shape, dtype=np.uint8) if raw else tfds.features.Sequence(picture)
+    info = tfds.core.DatasetInfo(
+        builder=identity,
+        description="Windows of consecutive frames, RGB.",
+        features=tfds.features.FeaturesDict({"name": tfds.features.Text(), "frames": frames}),
+    )
+    writer = tfds.core.SequentialWriter(info, PER_SHARD, overwrite=False, file_format="array_record")
+    if not folder.joinpath(INFO).is_file():
+        writer.initialize_splits([SPLIT])
+    return writer
+
+
+def _pngs(frames: np.ndarray) -> list[io.BytesIO]:
+    return [io.BytesIO(cv2.imencode(".png", frame[..., ::-1])[1].tobytes()) for frame in frames]
 
 
 def _shares(available: list[int], room: int) -> list[int]:

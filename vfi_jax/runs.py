@@ -42,7 +42,7 @@ def read_config(folder: Path) -> config.Train:
 
 
 def open_run(folder: Path, wanted: config.Train) -> None:
-    """Makes the folder of a run, or checks that the one there is of the same run.
+    """Makes the folder of a run, or checks that the one there is of the same run; one without a checkpoint may change.
 
     Raises:
       UsageError: it holds a run with another config; says what differs.
@@ -56,7 +56,7 @@ def open_run(folder: Path, wanted: config.Train) -> None:
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror}; choose another --workdir") from None
     text = json.dumps(config.as_dict(wanted), indent=2)
-    if is_run(folder):
+    if is_run(folder) and (folder / CHECKPOINTS).is_dir():
         before, now = config.as_dict(read_config(folder)), json.loads(text)
         differing = [
             name for name in now if now[name] != json.loads(json.dumps(before[name])) and name not in RESUMABLE
@@ -96,6 +96,21 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """Saved steps, rising; folders without anything in them do not count."""
         return sorted(step for step in self._manager.all_steps() if any((self._folder / str(step)).iterdir()))
+
+    def chosen(self, step: int | str | None) -> int:
+        """The number of a step: itself, that of the "best" by validation, or the newest for None.
+
+        Raises:
+          UserError: there is none.
+        """
+        steps = self.steps()
+        if not steps:
+            raise UserError(f"{self._folder.parent} has no checkpoint yet")
+        best = self._manager.best_step()
+        found = {None: steps[-1], "best": steps[-1] if best is None else best}.get(step, step)
+        if found not in steps:
+            raise UserError(f"{self._folder.parent} has no step {found}; it has: {', '.join(map(str, steps))}")
+        return int(found)
 
     def save(self, step: int, items: Mapping[str, Any], position: Mapping[str, Any], psnr: float | None) -> None:
         """Saves in the background; `psnr` is the validation score, where there is one.
@@ -139,8 +154,8 @@ def _abstract(leaf: Any) -> Any:
     return leaf
 
 
-def read_params(folder: Path, step: int | str | None, like: Any) -> Any:
-    """Parameters of a run as NumPy arrays: the averaged ones where they were kept.
+def read_params(folder: Path, step: int | str | None, like: Any) -> tuple[Any, dict[str, Any]]:
+    """Parameters of a run as NumPy arrays, the averaged ones where they were kept, and the model's fields they imply.
 
     Args:
       folder: of the run.
@@ -150,16 +165,14 @@ def read_params(folder: Path, step: int | str | None, like: Any) -> Any:
     Raises:
       UserError: no such step, nothing saved yet, damaged.
     """
+    if not (folder / CHECKPOINTS).is_dir():
+        raise UserError(f"{folder} has no checkpoint yet")
     checkpoints = Checkpoints(folder)
     try:
-        steps = checkpoints.steps()
-        if not steps:
-            raise UserError(f"{folder} has no checkpoint yet")
-        chosen = {"best": checkpoints._manager.best_step() or steps[-1], None: steps[-1]}.get(step, step)
-        if chosen not in steps:
-            raise UserError(f"{folder} has no checkpoint of step {chosen}; it has: {', '.join(map(str, steps))}")
+        chosen = checkpoints.chosen(step)
         name = "ema" if (folder / CHECKPOINTS / str(chosen) / "ema").is_dir() else "params"
-        return jax.tree.map(np.asarray, checkpoints.restore(chosen, {name: like})[0][name])
+        items, position = checkpoints.restore(chosen, {name: like})
+        return jax.tree.map(np.asarray, items[name]), position.get("model", {})
     finally:
         checkpoints.close()
 

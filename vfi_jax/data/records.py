@@ -1,0 +1,109 @@
+"""Windows in ArrayRecord files with TFDS's description of them, read without TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, SupportsIndex
+
+import numpy as np
+
+from vfi_jax.types import UserError
+
+SPLIT = "train"
+INFO = "dataset_info.json"  # TFDS's
+ABOUT = "prepared.json"  # ours: names, settings, counts, and whether the set is whole
+
+
+def is_records(folder: Path) -> bool:
+    """Whether a folder holds a record set, whole or not."""
+    return (folder / ABOUT).is_file()
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """What was prepared: `settings`, `names`, `clips` (finished ones), `finished`, `info` (TFDS's description).
+
+    Raises:
+      UserError: missing or damaged.
+    """
+    try:
+        return json.loads((folder / ABOUT).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / ABOUT} cannot be read ({error}): prepare the records again") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """A record set as a source of windows.
+
+    Attributes:
+      folder: of the set.
+      names: of the windows, as written.
+      has_own_split: see `sources.Source`.
+    """
+
+    folder: Path
+    names: Sequence[str]
+    has_own_split: bool = False
+
+    def __len__(self) -> int:
+        """Number of windows."""
+        return len(self.names)
+
+    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
+        """Reads a window.
+
+        Raises:
+          UserError: its file is damaged.
+        """
+        try:
+            record = self._data[int(index)]
+        except (RuntimeError, LookupError, OSError, ValueError) as error:
+            raise UserError(
+                f"{self.folder}: record {index} ({self.names[index]}) cannot be read: {_brief(error)}; "
+                "prepare the records again"
+            ) from None
+        return {"frames": np.stack(list(record["frames"])), "name": self.names[index]}
+
+    @functools.cached_property
+    def _data(self) -> Any:
+        return _data_source(self.folder)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Worker processes open the files themselves.
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+
+def open_records(folder: Path) -> Records:
+    """A record set, after a look at the end of each of its files.
+
+    Raises:
+      UserError: it was not finished, or a file is missing, cut short or damaged.
+    """
+    about = read_about(folder)
+    if not about["finished"]:
+        raise UserError(f"{folder} is unfinished: run the `vfi-jax prepare records` that made it again; it continues")
+    source = Records(folder, about["names"])
+    for end in itertools.accumulate(shard_lengths(about["info"])):
+        _ = source[end - 1]
+    return source
+
+
+def shard_lengths(info: str) -> list[int]:
+    """Number of records in each file, by the text of TFDS's description; none where it is empty."""
+    splits = json.loads(info)["splits"] if info else []
+    return [int(length) for split in splits for length in split.get("shardLengths", [])]
+
+
+def _data_source(folder: Path) -> Any:
+    import tensorflow_datasets as tfds  # half a second
+
+    return tfds.builder_from_directory(folder).as_data_source(SPLIT)
+
+
+def _brief(error: Exception) -> str:
+    return str(error).splitlines()[0].partition(";")[0][:120]
