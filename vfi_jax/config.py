@@ -78,7 +78,7 @@ class Footage:
     per_clip: int = 0
     duplicate: float = 0.3
     static: float = 0.8
-    fade: float = 0.6
+    fade: float = 0.4
     flash: float = 12.0
     interlaced: float = 1.3
 
@@ -211,6 +211,8 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         return {key: _value(typing.get_args(kind)[1], item, f"{where}.{key}") for key, item in value.items()}
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if kind is Any and isinstance(value, list):
+        return tuple(value)  # fields of modules are hashed
     if kind is Any or (not isinstance(kind, types.GenericAlias) and origin is None and type(value) is kind):
         return value
     shown = getattr(kind, "__name__", str(kind))

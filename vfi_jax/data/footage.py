@@ -27,7 +27,10 @@ SUFFIXES = frozenset(
 )  # fmt: skip
 SMALL = 160  # long side of the pictures that marks are computed on
 BLACK = 20.0  # mean level, 0..255, up to which an edge row or column is a border
-DISSOLVE = 3  # frames to each side over which a dissolve changes linearly
+CELLS = 8  # to each side of a picture, where motion is to be overlooked
+SLIGHT = 1.0  # change of brightness or contrast from frame to frame that is no fade, root mean square of levels
+DISSOLVES = (3, 4, 6, 8, 10)  # half lengths of dissolves that are looked for, frames
+DIP, DIFFERENT = 0.72, 8.0  # fall of the variance in a dissolve, and change of the large cells over it, levels
 MOVED = 12  # change of a pixel, 0..255, that counts as motion where combing is looked for
 RATE = 25.0  # of the detectors' time codes; only frame numbers matter
 
@@ -184,7 +187,7 @@ class _Analysis:
         cut = np.zeros(count, bool)
         cut[[index for index in self._cuts if index < count]] = True
         pairs = [(self.small[max(i - 1, 0)], self.small[i]) for i in range(count)]
-        fade = np.array([_explained(*pair) > config.fade for pair in pairs]) | _dissolves(self.small)
+        fade = np.array([_explained(*map(_coarse, pair)) > config.fade for pair in pairs]) | _dissolves(self.small, cut)
         duplicate = np.array([_change(*pair) < config.duplicate for pair in pairs])
         brightness = np.array([frame.mean() for frame in self.small])
         combed = np.array(self._combed) > config.interlaced
@@ -196,23 +199,40 @@ def _inside(level: Float[np.ndarray, "n"]) -> tuple[int, int]:
     return (int(bright[0]), int(bright[-1]) + 1) if len(bright) else (0, len(level))
 
 
+def _coarse(frame: np.ndarray) -> np.ndarray:
+    """Means of large cells, which small motions hardly change."""
+    return cv2.resize(frame, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
+
+
 def _explained(before: np.ndarray, after: np.ndarray) -> float:
-    """Share of the change's mean square that the best `gain * before + offset` explains, 0..1."""
+    """Share of the change's mean square that the best `gain * before + offset` explains, 0..1; 0 where it is slight."""
     change = float(np.mean((after - before) ** 2))
     spread_before = float(before.var())
     gain = float(np.mean((before - before.mean()) * (after - after.mean()))) / spread_before if spread_before else 0.0
     left = float(np.var(after - gain * before))
-    return 1 - left / change if change else 0.0
+    return 1 - left / change if change - left > SLIGHT**2 else 0.0
 
 
-def _dissolves(frames: list[np.ndarray]) -> Bool[np.ndarray, "n"]:
-    """Changes inside a dissolve: a large change over six frames with the middle one half-way, which motion never is."""
+def _dissolves(frames: list[np.ndarray], cut: Bool[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
+    """Changes inside a dissolve: two pictures mixed have less contrast than either, which motion never does.
+
+    A frame is in the middle of one, `reach` frames long to each side, where the variance falls below `DIP` of that at
+    the ends while the large cells change, with no cut between. The least reach that shows nearly the whole dip counts.
+    """
+    variance = np.array([frame.var() for frame in frames])
+    coarse = [_coarse(frame) for frame in frames]
+    ratios = np.ones((len(DISSOLVES), len(frames)))
+    for row, reach in enumerate(DISSOLVES):
+        for i in range(reach, len(frames) - reach):
+            one_shot = not cut[i - reach + 1 : i + reach + 1].any()
+            if one_shot and _change(coarse[i - reach], coarse[i + reach]) > DIFFERENT:
+                ratios[row, i] = variance[i] / max((variance[i - reach] + variance[i + reach]) / 2, 1.0)
+    lowest = ratios.min(0, initial=1.0)
     found = np.zeros(len(frames), bool)
-    for i in range(DISSOLVE, len(frames) - DISSOLVE):
-        first, middle, last = frames[i - DISSOLVE], frames[i], frames[i + DISSOLVE]
-        change = _change(first, last)
-        if change > 8 and _change((first + last) / 2, middle) < 0.12 * change:
-            found[i - DISSOLVE + 1 : i + DISSOLVE + 1] = True
+    for i in np.flatnonzero(lowest < DIP):
+        if lowest[i] == lowest[max(0, i - 3) : i + 4].min():
+            reach = DISSOLVES[int(np.argmax(ratios[:, i] < lowest[i] + 0.05))]
+            found[max(0, i - reach) : i + reach + 2] = True
     return found
 
 
