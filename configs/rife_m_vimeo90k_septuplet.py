@@ -4,8 +4,7 @@ Paper: Zhewei Huang et al., "Real-Time Intermediate Flow Estimation for Video Fr
 the published code and its author's remarks: three distinct frames of the seven, in order, t from their places; the
 distillation weight of issue 253. The code as checked in never passes t on; here it is passed, as the author says.
 
-    python train.py --config configs/rife_m_vimeo90k_septuplet.py --workdir runs/rife_m \\
-        --config.data.path=vimeo_septuplet
+    python train.py --config configs/rife_m_vimeo90k_septuplet.py --workdir runs/m --config.data.path=vimeo_septuplet
 
 Expected: 22.96, 31.87 and 34.25 dB on HD 4x at 544p, 720p and 1080p (published). 300 epochs; the published run used
 four GPUs.

@@ -46,7 +46,9 @@ def test_pictures_are_flipped_then_turned_clockwise(sample, rotation):
         assert np.array_equal(turned["target"], np.rot90(wanted, -rotation))
 
 
-@pytest.mark.parametrize("decision", [Decision(False, r, c, False, q) for r in (0, 1) for c in (0, 1) for q in range(4)])
+@pytest.mark.parametrize(
+    "decision", [Decision(False, r, c, False, q) for r in (0, 1) for c in (0, 1) for q in range(4)]
+)
 def test_flow_still_leads_to_the_same_pixels(decision):
     """Warping and augmenting change places: the augmented flow warps the augmented image."""
     image = RNG.integers(0, 256, (1, 8, 8, 3)).astype(np.float32)
@@ -110,7 +112,10 @@ def test_fixed_windows():
 
 
 def test_validation_takes_the_outermost_frames():
-    record = {"frames": np.zeros((7, 4, 4, 3), np.uint8) + np.arange(7, dtype=np.uint8)[:, None, None, None], "name": "a"}
+    record = {
+        "frames": np.zeros((7, 4, 4, 3), np.uint8) + np.arange(7, dtype=np.uint8)[:, None, None, None],
+        "name": "a",
+    }
     for window in (Window(frames=7), Window(frames=7, sorted_share=1.0)):
         sample = validation_sample(record, window)
         assert sample["frames"][:, 0, 0, 0].tolist() == [0, 6]

@@ -45,7 +45,10 @@ def test_published_figures_of_rife():
     ("values", "line"),
     [
         ({"model": "rife", "stpes": 3}, "config has no 'stpes'; did you mean 'steps'?"),
-        ({"model": "rife", "data": {"window": {"frmes": 3}}}, "config.data.window has no 'frmes'; did you mean 'frames'?"),
+        (
+            {"model": "rife", "data": {"window": {"frmes": 3}}},
+            "config.data.window has no 'frmes'; did you mean 'frames'?",
+        ),
         ({"model": "rife", "batch_size": "8"}, "config.batch_size must be int, not '8' (str)"),
         ({"model": "rife", "batch_size": 8.5}, "config.batch_size must be int, not 8.5 (float)"),
         ({"model": "rife", "tensorboard": 1}, "config.tensorboard must be bool, not 1 (int)"),

@@ -121,7 +121,9 @@ BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType(
     {
         benchmark.name: benchmark
         for benchmark in (
-            Benchmark("vimeo90k", "test list, 448x256", lambda data: _in_vimeo_layout(_existing(data / "vimeo_triplet"))),
+            Benchmark(
+                "vimeo90k", "test list, 448x256", lambda data: _in_vimeo_layout(_existing(data / "vimeo_triplet"))
+            ),
             Benchmark("ucf101", "the DVF test set, 256x256", _ucf101),
             Benchmark("middlebury", '"other", on a canvas of 640x480 zeros', _middlebury, MIDDLEBURY_SIZE),
             Benchmark("middlebury_native", '"other", at its own sizes', _middlebury),

@@ -90,7 +90,9 @@ def _add_prepare(commands: argparse._SubParsersAction) -> None:
     action.add_argument("--smallest", type=int, default=0, metavar="PX", help="leave out windows with a shorter side")
     action.set_defaults(run=_records)
     _add_footage(action, "DIR", "folder of the set")
-    action = actions.add_parser("pack", help="crops of a folder of videos in one file, for sets that live on the device")
+    action = actions.add_parser(
+        "pack", help="crops of a folder of videos in one file, for sets that live on the device"
+    )
     action.add_argument("source", type=Path, help="a folder of videos")
     action.add_argument("--size", type=int, default=224, metavar="PX", help="side of the crops (%(default)s)")
     action.add_argument("--megabytes", type=int, default=1000, metavar="MB", help="of frames, at most (%(default)s)")

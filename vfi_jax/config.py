@@ -80,7 +80,7 @@ class Footage:
     static: float = 0.8
     fade: float = 0.4
     flash: float = 12.0
-    interlaced: float = 1.3
+    interlaced: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)

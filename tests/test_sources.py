@@ -1,0 +1,230 @@
+"""Sets of windows: folders, records and their preparation, packed files; what is wrong with them is told in one line."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import make_clip
+
+from vfi_jax import cli, packed, prepare
+from vfi_jax.config import Footage
+from vfi_jax.data import sources
+from vfi_jax.data.records import ABOUT, INFO
+from vfi_jax.data.synthetic import random_scene
+from vfi_jax.picture import save_png
+from vfi_jax.types import UsageError, UserError
+
+CUT = Footage(frames=3, step=3)
+
+
+def write_windows(root, names, length=3, size=(20, 24)):
+    """A tree of window folders; returns what is in it."""
+    rng, found = np.random.default_rng(0), {}
+    for name in names:
+        frames = rng.integers(0, 256, (length, *size, 3), np.uint8)
+        (root / name).mkdir(parents=True)
+        for index, frame in enumerate(frames, 1):
+            save_png(root / name / f"im{index}.png", frame)
+        found[name] = frames
+    return found
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """Two clips of a moving scene, one of another size."""
+    folder = tmp_path_factory.mktemp("videos")
+    for name, (width, height) in {"a.mkv": (96, 80), "sub/b.mkv": (112, 96)}.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        scene = random_scene(7, height, width, speed=60)
+        frames = [np.rint(255 * scene.frame(time)).astype(np.uint8) for time in np.linspace(0, 1, 20)]
+        make_clip(
+            folder / name, frames=20, size=(width, height), picture=lambda i, _, frames=frames: frames[i],
+            codec="ffv1", pix_fmt="bgr0",
+        )  # fmt: skip
+    return folder
+
+
+@pytest.mark.parametrize("length", [3, 7])
+def test_vimeo_layout(tmp_path, length):
+    names = ["00001/0001", "00001/0002", "00002/0001"]
+    kind = {3: "tri", 7: "sep"}[length]
+    stored = write_windows(tmp_path / "sequences", names, length)
+    (tmp_path / f"{kind}_trainlist.txt").write_text("\n".join(names[:2]) + "\n\n")
+    (tmp_path / f"{kind}_testlist.txt").write_text(names[2] + "\n")
+    train = sources.open_source(str(tmp_path), length)
+    assert train.names == names[:2]
+    assert train.has_own_split
+    assert np.array_equal(train[1]["frames"], stored[names[1]])
+    assert sources.open_source(str(tmp_path), length, listed="test").names == names[2:]
+
+
+def test_published_split_of_vimeo():
+    """The first 95 % of 51,313 names, as RIFE's code has it, whatever their clips."""
+    source = sources.WindowFolders(Path(), [f"{i // 300:05d}/{i % 300:04d}" for i in range(51313)], has_own_split=True)
+    train, held_out = sources.split(source, 0.5)
+    assert (len(train), len(held_out)) == (48747, 2566)
+
+
+def test_clips_are_kept_whole():
+    names = [f"{clip}/{window}" for clip in "abcd" for window in range(10)]
+    train, held_out = sources.split(sources.WindowFolders(Path(), names), 0.15)
+    assert (len(train), len(held_out)) == (30, 10)
+    assert not {name[0] for name in train.names} & {name[0] for name in held_out.names}
+    with pytest.raises(UserError, match="one clip only"):
+        sources.split(sources.WindowFolders(Path(), names[:10]), 0.15)
+
+
+def test_pictures_are_in_the_order_of_their_numbers(tmp_path):
+    stored = write_windows(tmp_path, ["clip"], length=11)
+    assert np.array_equal(sources.open_source(str(tmp_path), 11)[0]["frames"], stored["clip"])
+
+
+def test_bad_folders(tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        sources.open_source(str(tmp_path / "nowhere"), 3)
+    with pytest.raises(UsageError, match=r"data\.path is empty"):
+        sources.open_source("", 3)
+    with pytest.raises(UsageError, match="a number of scenes is needed"):
+        sources.open_source("synthetic:many", 3)
+    with pytest.raises(UserError, match="no set that is known"):
+        sources.open_source(str(tmp_path), 3)
+    write_windows(tmp_path, ["a/1"])
+    save_png(tmp_path / "a/1/im2.png", np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(UserError, match=r"a/1 mixes sizes \(24x20 and 8x8\)"):
+        sources.open_source(str(tmp_path), 3)[0]
+    (tmp_path / "a/1/im2.png").write_bytes(b"\x89PNG cut")
+    with pytest.raises(UserError, match=r"im2\.png: the image is cut short"):
+        sources.open_source(str(tmp_path), 3)[0]
+
+
+@pytest.mark.parametrize("encoding", ["png", "raw"])
+def test_records_are_what_they_were_made_of(tmp_path, encoding):
+    stored = write_windows(tmp_path / "in", ["a/1", "a/2", "b/1"])
+    counts = prepare.records(str(tmp_path / "in"), tmp_path / "out", CUT, encoding=encoding)
+    assert counts == {"windows": 3, "clips": 1, "rejected": {}}
+    source = sources.open_source(str(tmp_path / "out"), 3)
+    assert list(source.names) == list(stored)
+    for index, (name, frames) in enumerate(stored.items()):
+        assert source[index]["name"] == name
+        assert np.array_equal(source[index]["frames"], frames)
+
+
+def test_records_of_videos(videos, tmp_path, capsys):
+    command = ["prepare", "records", str(videos), "-o", str(tmp_path / "set"), "--frames", "3", "--step", "3"]
+    assert cli.main(command) == 0
+    assert capsys.readouterr().out.endswith("from 2 clips; rejected: none\n")
+    source = sources.open_source(str(tmp_path / "set"), 3)
+    assert [name for name in source.names if name.startswith("a.mkv")] == [f"a.mkv/{i:06d}" for i in range(0, 18, 3)]
+    assert source[0]["frames"].shape == (3, 80, 96, 3)
+    assert source[len(source) - 1]["frames"].shape == (3, 96, 112, 3)
+    smaller = prepare.records(str(videos), tmp_path / "large", CUT, smallest=90)
+    assert smaller["rejected"] == {"small": 6}
+
+
+def test_tfds_reads_records(tmp_path):
+    """The set is an ordinary TFDS one, and TensorFlow stays out of it."""
+    write_windows(tmp_path / "in", ["a/1"])
+    prepare.records(str(tmp_path / "in"), tmp_path / "out", CUT)
+    code = (
+        "import sys, tensorflow_datasets as tfds; "
+        f"print(len(tfds.builder_from_directory({str(tmp_path / 'out')!r}).as_data_source('train')[0]['frames'])); "
+        "assert 'tensorflow' not in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "3\n"
+
+
+def test_records_continue_after_a_kill(tmp_path):
+    """Killed with full files behind it; the same command finishes, and the set is that of an unbroken run."""
+    wanted = "synthetic:200"
+    command = [sys.executable, "-m", "vfi_jax.cli", "prepare", "records", wanted, "--frames", "3", "-o"]
+    process = subprocess.Popen([*command, str(tmp_path / "killed")], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "killed" / "windows-train.array_record-00001").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    about = json.loads((tmp_path / "killed" / ABOUT).read_text())
+    assert not about["finished"]
+    with pytest.raises(UserError, match="is unfinished: run the `vfi-jax prepare records` that made it again"):
+        sources.open_source(str(tmp_path / "killed"), 3)
+    (tmp_path / "killed" / INFO).write_text("")  # as a kill while TFDS writes leaves it
+    prepare.records(wanted, tmp_path / "killed", Footage(frames=3))
+    found, drawn = sources.open_source(str(tmp_path / "killed"), 3), sources.Synthetic(200, 3)
+    assert list(found.names) == list(drawn.names)
+    for index in (0, 63, 64, 127, 128, 199):
+        assert np.array_equal(found[index]["frames"], drawn[index]["frames"])
+
+
+def test_damaged_records(tmp_path):
+    prepare.records("synthetic:70", tmp_path / "set", Footage(frames=3))
+    with pytest.raises(UsageError, match="made with other settings"):
+        prepare.records("synthetic:71", tmp_path / "set", Footage(frames=3))
+    file = tmp_path / "set" / "windows-train.array_record-00001"
+    file.write_bytes(file.read_bytes()[:-1000])
+    with pytest.raises(UserError, match=r"record 69 .* cannot be read"):
+        sources.open_source(str(tmp_path / "set"), 3)
+    file.unlink()
+    with pytest.raises(UserError, match=r"record 69 .* cannot be read"):
+        sources.open_source(str(tmp_path / "set"), 3)
+
+
+def test_sets_without_a_usable_window(tmp_path, capsys):
+    still = np.full((64, 64, 3), 90, np.uint8)
+    make_clip(tmp_path / "still.mp4", frames=12, size=(64, 64), picture=lambda i, _: still)
+    for kind, output in (("records", tmp_path / "set"), ("pack", tmp_path / "set.safetensors")):
+        assert cli.main(["prepare", kind, str(tmp_path), "-o", str(output), "--frames", "3", "--step", "1"]) == 1
+        told = capsys.readouterr().err.strip().splitlines()[-1]
+        assert "no usable window in 1 clips; rejected: 10 duplicate" in told
+    assert not (tmp_path / "set.safetensors").exists()
+
+
+def test_unreadable_clip(videos, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.mkv").write_bytes((videos / "a.mkv").read_bytes())
+    (tmp_path / "in/b.mp4").write_bytes(b"junk" * 1000)
+    command = ["prepare", "records", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--frames", "3", "--step", "3"]
+    assert cli.main(command) == 1
+    assert "b.mp4" in capsys.readouterr().err.strip().splitlines()[-1]
+    (tmp_path / "in/b.mp4").unlink()
+    assert cli.main(command) == 0  # what was written before is part of it
+    assert len(sources.open_source(str(tmp_path / "out"), 3)) == 6
+
+
+def test_mixed_sizes_in_raw_records(videos, tmp_path):
+    with pytest.raises(UserError, match="raw records have one size"):
+        prepare.records(str(videos), tmp_path / "out", CUT, encoding="raw")
+
+
+def test_folders_that_cannot_be_written(videos, capsys):
+    assert cli.main(["prepare", "records", str(videos), "-o", "/proc/nowhere/set"]) == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_packed_windows(videos, tmp_path):
+    output = tmp_path / "set.safetensors"
+    counts = prepare.pack(videos, output, CUT, size=64, megabytes=1)
+    frames, about = packed.read(output)
+    assert frames.shape == (counts["windows"], 3, 64, 64, 3)
+    assert (len(about["names"]), about["clips"]) == (counts["windows"], 2)
+    again = tmp_path / "again.safetensors"
+    prepare.pack(videos, again, CUT, size=64, megabytes=1)
+    assert again.read_bytes() == output.read_bytes()
+    whole = output.read_bytes()
+    output.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="is not a whole packed set"):
+        packed.read(output)
+
+
+def test_crops_are_of_the_frames(videos, tmp_path):
+    prepare.pack(videos, tmp_path / "set.safetensors", CUT, size=72, megabytes=10)
+    frames, about = packed.read(tmp_path / "set.safetensors")
+    prepare.records(str(videos), tmp_path / "set", CUT)
+    source = sources.open_source(str(tmp_path / "set"), 3)
+    whole = source[list(source.names).index(about["names"][0])]["frames"]
+    places = [(y, x) for y in range(80 - 72 + 1) for x in range(96 - 72 + 1)]
+    assert any(np.array_equal(whole[:, y : y + 72, x : x + 72], frames[0]) for y, x in places)
