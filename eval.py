@@ -27,9 +27,7 @@ from vfi_jax.picture import save_png
 from vfi_jax.types import UsageError, UserError
 
 MODEL = flags.DEFINE_string("model", "rife_lap", "a model in `vfi-jax models`")
-WEIGHTS = flags.DEFINE_string(
-    "weights", None, "a weights file or a run's folder (those shipped or installed)"
-)
+WEIGHTS = flags.DEFINE_string("weights", None, "a weights file or a run's folder (those shipped or installed)")
 STEP = flags.DEFINE_string("step", None, "of a run: a number, or `best`; by default the newest")
 NAMES = flags.DEFINE_list("benchmarks", None, f"of {', '.join(benchmarks.BENCHMARKS)}, triplets=FOLDER")
 DATA = flags.DEFINE_string("data", ".", "the folder that holds the sets")

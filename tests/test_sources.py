@@ -1,4 +1,4 @@
-"""Sets of windows: folders, records and their preparation, packed files; what is wrong with them is told in one line."""
+"""Sets of windows: folders, records and their preparation, packed files; what is wrong is told in one line."""
 
 import json
 import signal
