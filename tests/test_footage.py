@@ -89,7 +89,7 @@ def test_still_and_interlaced_clips_give_nothing(tmp_path):
     assert not kept.starts
     assert kept.rejected.keys() <= {"static", "duplicate"}
 
-    moving = [np.uint8(np.clip(frame, 0, 255)) for frame in scene(2, 2 * LENGTH, speed=15.0)]
+    moving = [np.uint8(np.clip(frame, 0, 255)) for frame in scene(4, 2 * LENGTH, speed=4.0)]
 
     def woven(i, _):
         frame = moving[2 * i].copy()

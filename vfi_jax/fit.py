@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from vfi_jax.types import ModelSpec, UsageError, UserError
 STRIPS = 4  # validation samples shown
 
 
+@runtime_checkable
 class Batches(Protocol):
     """An endless iterator of batches that knows its place."""
 

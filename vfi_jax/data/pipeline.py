@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from vfi_jax.data.sources import Source
 from vfi_jax.types import UserError
 
 ORDER, AUGMENTATION = 1, 2  # added to the seed, so that the two draws differ
+AHEAD = 4  # batches made in threads before they are asked for; Grain's own 500 fill the memory and starve the step
 
 
 class _Prepare(grain.transforms.RandomMap):
@@ -67,6 +69,7 @@ class Batches:
             samples,
             batch_size,
             grain.sharding.ShardOptions(process_index, process_count, drop_remainder=True),
+            read_options=grain.ReadOptions(num_threads=min(AHEAD, os.cpu_count() or 1), prefetch_buffer_size=AHEAD),
             multiprocessing_options=grain.MultiprocessingOptions(num_workers=data.workers) if data.workers else None,
         )
 

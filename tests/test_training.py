@@ -1,0 +1,360 @@
+"""Training: the schedule, the step, and runs that stop, continue and go wrong."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from parity import ops
+
+import vfi_jax
+from vfi_jax import fit, optim, packed, runs, training
+from vfi_jax.config import Augment, Data, Optimiser, Start, Train, Window
+from vfi_jax.data import pipeline, sources
+from vfi_jax.types import UsageError, UserError
+
+ROOT = Path(__file__).parent.parent
+TINY = {"widths": (16, 16), "level_scales": (2, 1), "encoder": None, "features": 0}
+RUN = Train(
+    model="rife_lap",
+    fields=TINY,
+    steps=4,
+    batch_size=2,
+    ema=0.9,
+    data=Data(path="synthetic:12", holdout=0.2, window=Window(3, (0, 2), 1), augment=Augment(crop=64)),
+    optimiser=Optimiser(rate=1e-3, warmup=1, clip_norm=1.0),
+    log_every=1,
+    checkpoint_every=2,
+    validate_every=4,
+    validation_samples=2,
+)
+
+
+def quiet(_):
+    pass
+
+
+def losses(folder):
+    return [row["loss"] for row in runs.read_log(folder) if "loss" in row]
+
+
+def newest(folder):
+    """Everything saved at the newest step, by path."""
+    checkpoints = runs.Checkpoints(folder)
+    step = checkpoints.steps()[-1]
+    _, _, params, _ = fit.build(RUN)
+    state = training.start(params, optim.optimiser(RUN.optimiser, RUN.steps), ema=True)
+    wanted = {"params": state.params, "optimiser": state.optimiser, "ema": state.ema}
+    items, position = checkpoints.restore(step, wanted)
+    checkpoints.close()
+    return {"step": step, "position": position, **items}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run without a break."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    fit.fit(RUN, folder, quiet)
+    return folder
+
+
+def test_published_schedule():
+    stored = ops("ops_rife", "lr_schedule")
+    schedule = optim.schedule(Optimiser(rate=3e-4, final_rate=3e-6, warmup=2000), 300 * 761)
+    rates = [float(schedule(step)) for step in stored["steps"]]
+    # optax computes in float32, and cos near pi loses digits of what is left.
+    assert rates == pytest.approx(stored["lr"].tolist(), rel=1e-4, abs=1e-12)
+
+
+def test_decay_is_on_every_parameter():
+    transform = optim.optimiser(Optimiser(rate=0.1, weight_decay=0.5), 10)
+    params = {"bias": jnp.ones(3), "weight": jnp.ones((2, 2))}
+    updates, _ = transform.update(jax.tree.map(jnp.zeros_like, params), transform.init(params), params)
+    for update in jax.tree.leaves(updates):
+        assert np.asarray(update) == pytest.approx(-0.1 * 0.5, rel=1e-6)
+
+
+def test_a_run_leaves_what_is_promised(whole):
+    assert {"config.json", "metrics.jsonl", "curves.png", "samples", "checkpoints"} <= set(os.listdir(whole))
+    rows = runs.read_log(whole)
+    assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3, 4]
+    for row in rows:
+        if "loss" in row:
+            terms = [value for name, value in row.items() if name.startswith("loss/")]
+            assert sum(terms) == pytest.approx(row["loss"], rel=1e-5)
+            assert {"rate", "gradient_norm", "samples_per_s", "wait_s", "compute_s"} <= row.keys()
+    assert [row["step"] for row in rows if "validation_psnr" in row] == [4]
+    assert runs.read_config(whole) == RUN
+
+
+def test_resume_continues_bit_for_bit(whole, tmp_path):
+    """Interrupted after a step that was not saved: that step is made again, and the end is that of an unbroken run."""
+
+    def interrupt(line):
+        if line.startswith("step 3/"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit.fit(RUN, tmp_path / "run", interrupt)
+    assert losses(tmp_path / "run") == losses(whole)[:3]
+    told = []
+    fit.fit(RUN, tmp_path / "run", told.append)
+    assert told[0] == "continuing from step 2"
+    assert losses(tmp_path / "run") == losses(whole)
+    ours, theirs = newest(tmp_path / "run"), newest(whole)
+    assert ours["position"] == theirs["position"]
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_seeds(whole, tmp_path):
+    fit.fit(RUN, tmp_path / "same", quiet)
+    assert losses(tmp_path / "same") == losses(whole)
+    fit.fit(dataclasses.replace(RUN, seed=1, steps=2, validate_every=2), tmp_path / "other", quiet)
+    assert not set(losses(tmp_path / "other")) & set(losses(whole))
+
+
+def test_load_takes_a_run(whole):
+    model, variables = vfi_jax.load("rife_lap", whole)
+    saved = newest(whole)
+    jax.tree.map(np.testing.assert_array_equal, variables["params"], jax.tree.map(np.asarray, saved["ema"]))
+    assert model.widths == (16, 16)
+    frame = np.zeros((40, 48, 3), np.uint8)
+    assert vfi_jax.Interpolator(model, variables)(frame, frame, t=0.3).shape == frame.shape
+    earlier = vfi_jax.load("rife_lap", whole, step=2)[1]["params"]
+    assert any(not np.array_equal(*pair) for pair in zip(*map(jax.tree.leaves, (earlier, saved["ema"])), strict=True))
+    best = vfi_jax.load("rife_lap", whole, step="best")[1]["params"]
+    jax.tree.map(np.testing.assert_array_equal, best, variables["params"])
+    with pytest.raises(UsageError, match=r"holds weights of rife_lap, not of rife: pass --model rife_lap"):
+        vfi_jax.load("rife", whole)
+    with pytest.raises(UserError, match="has no step 3; it has: 2, 4"):
+        vfi_jax.load("rife_lap", whole, step=3)
+
+
+def test_fine_tuning_starts_from_a_run(whole):
+    start = dataclasses.replace(RUN, init_from=Start("rife_lap", str(whole)))
+    _, _, params, _ = fit.build(start)
+    jax.tree.map(np.testing.assert_array_equal, params, vfi_jax.load("rife_lap", whole)[1]["params"])
+    with pytest.raises(UsageError, match="do not fit rife_v4_25"):
+        fit.build(dataclasses.replace(start, model="rife_v4_25", fields={}))
+
+
+def test_extra_losses_ema_and_bfloat16(tmp_path):
+    run = dataclasses.replace(
+        RUN, steps=2, validate_every=2, ema=0.0, precision="bfloat16", extra_losses={"census": 0.5, "l1": 0.0}
+    )
+    fit.fit(run, tmp_path, quiet)
+    row = runs.read_log(tmp_path)[0]
+    assert 0 < row["loss/census"] < 0.5
+    assert row["loss/l1"] == 0
+    assert not (tmp_path / "checkpoints/2/ema").exists()
+    _, variables = vfi_jax.load("rife_lap", tmp_path)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype(np.float32)}
+
+
+def test_averaged_parameters(whole):
+    """After the first step from a: 0.9 a + 0.1 b; here from the saved steps, over two steps of the run."""
+    checkpoints = runs.Checkpoints(whole)
+    _, _, params, _ = fit.build(RUN)
+    state = training.start(params, optim.optimiser(RUN.optimiser, RUN.steps), ema=True)
+    spec, model, _, loss_config = fit.build(RUN)
+    transform, mesh = optim.optimiser(RUN.optimiser, RUN.steps), training.data_mesh()
+    step = training.make_step(
+        spec, model, transform, mesh, loss_config=loss_config, extra_losses={}, ema=0.9, seed=RUN.seed
+    )
+    rng = np.random.default_rng(0)
+    batch = {
+        "frames": rng.integers(0, 256, (2, 2, 64, 64, 3), np.uint8),
+        "target": rng.integers(0, 256, (2, 64, 64, 3), np.uint8),
+        "t": np.full((2, 1, 1, 1), 0.5, np.float32),
+    }
+    before = jax.tree.map(np.array, state.params)
+    for _ in range(2):  # the first has rate 0
+        averaged = jax.tree.map(np.array, state.ema)
+        state, _ = step(state, training.on_devices(batch, mesh))
+    for name, ema, new in zip(*map(jax.tree.leaves, (averaged, state.ema, state.params)), strict=True):
+        np.testing.assert_allclose(ema, 0.9 * name + 0.1 * np.asarray(new), rtol=1e-5, atol=1e-7)
+    assert any((old != new).any() for old, new in zip(*map(jax.tree.leaves, (before, state.params)), strict=True))
+    checkpoints.close()
+
+
+def test_devices_share_a_batch(tmp_path):
+    """On two devices the loss of each step is that of one device, up to the order of sums."""
+    code = f"""
+import sys; sys.path.insert(0, {str(ROOT / "tests")!r})
+import jax
+from pathlib import Path
+from test_training import RUN, fit, losses, quiet
+assert jax.device_count() == 2
+fit.fit(RUN, Path({str(tmp_path)!r}), quiet)
+print(*losses(Path({str(tmp_path)!r})))
+"""
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **flags})
+    assert done.returncode == 0, done.stderr
+    fit.fit(RUN, tmp_path / "one", quiet)
+    assert [float(word) for word in done.stdout.split()] == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"steps": 0}, "config.steps or config.epochs"),
+        ({"model": "rief"}, "no model is called 'rief'"),
+        ({"fields": {"width": 3}}, "rife_lap has no field 'width'"),
+        ({"precision": "float16"}, "float32 or bfloat16"),
+        ({"loss": {"weigth": 1.0}}, "config.loss has no 'weigth' for rife_lap"),
+        ({"extra_losses": {"lpips": 1.0}}, "no loss is called 'lpips'"),
+        ({"validate_every": 3}, "multiple of config.checkpoint_every"),
+        ({"batch_size": 50}, "do not fill a batch of 50"),
+        ({"data": Data(path="nowhere")}, "nowhere: no such folder"),
+        ({"data": Data(path="nowhere.safetensors")}, "not a whole packed set"),
+        ({"init_from": Start("rife", "nowhere.pkl")}, "nowhere.pkl: no such weights file"),
+        ({"data": dataclasses.replace(RUN.data, augment=Augment(crop=300))}, "too small for data.augment.crop = 300"),
+    ],
+)
+def test_bad_configs_are_told(tmp_path, change, line):
+    with pytest.raises(UserError, match=line):
+        fit.fit(dataclasses.replace(RUN, **change), tmp_path / "run", quiet)
+    fit.fit(dataclasses.replace(RUN, steps=1, checkpoint_every=1, validate_every=1), tmp_path / "run", quiet)
+
+
+def test_folders_of_other_runs(whole, tmp_path):
+    with pytest.raises(UsageError, match=r"holds a run with another config \(batch_size: 2, now 1\)"):
+        fit.fit(dataclasses.replace(RUN, batch_size=1), whole, quiet)
+    with pytest.raises(UserError, match="cannot be written"):
+        fit.fit(RUN, Path("/proc/run"), quiet)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.json").write_text("{")
+    with pytest.raises(UserError, match=r"config\.json is damaged"):
+        runs.read_config(tmp_path / "run")
+
+
+def test_damaged_checkpoint_is_told(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "run")
+    for file in (tmp_path / "run/checkpoints/4/params").rglob("manifest.ocdbt"):
+        file.unlink()
+    with pytest.raises(UserError, match=r"checkpoints/4 cannot be restored"):
+        vfi_jax.load("rife_lap", tmp_path / "run")
+    (tmp_path / "run/checkpoints/9").mkdir()  # what a crash may leave
+    with pytest.raises(UserError, match=r"checkpoints/4 cannot be restored"):
+        vfi_jax.load("rife_lap", tmp_path / "run")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    wild = dataclasses.replace(RUN, optimiser=Optimiser(rate=1e12), steps=40, validate_every=2)
+    with pytest.raises(UserError, match=r"lower optimiser\.rate"):
+        fit.fit(wild, tmp_path, quiet)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_batches_do_not_depend_on_workers(workers):
+    source = sources.Synthetic(10, 5, 40, 48)
+    data = Data(window=Window(5, sorted_share=0.5), augment=Augment(crop=32), workers=workers)
+    batches = pipeline.Batches(source, data, 4, seed=3)
+    found = [next(batches) for _ in range(4)]
+    state = batches.get_state()
+    following = next(batches)
+    batches.close()
+    assert json.loads(json.dumps(state)) == {"global_next_index": 16}
+    checksum = [(batch["name"].tolist(), int(batch["frames"].sum()), int(batch["target"].sum())) for batch in found]
+    alone = pipeline.Batches(source, dataclasses.replace(data, workers=0), 4, seed=3)
+    assert checksum == [
+        (batch["name"].tolist(), int(batch["frames"].sum()), int(batch["target"].sum()))
+        for batch in (next(alone) for _ in range(4))
+    ]
+    alone.set_state(state)
+    assert np.array_equal(next(alone)["frames"], following["frames"])
+    alone.close()
+    names = [name for batch in found for name in batch["name"].tolist()]
+    assert len(set(names[:10])) == 10  # an epoch has every window once
+    assert names[:6] != names[10:]
+
+
+def test_processes_share_a_batch():
+    source = sources.Synthetic(10, 3, 40, 48)
+    data = Data(augment=Augment(crop=32))
+    parts = [pipeline.Batches(source, data, 4, 0, process_index=i, process_count=2) for i in range(2)]
+    all_of_it = pipeline.Batches(source, data, 4, 0)
+    batch, halves = next(all_of_it), [next(part) for part in parts]
+    assert sorted(name for half in halves for name in half["name"].tolist()) == sorted(batch["name"].tolist())
+    for iterator in (*parts, all_of_it):
+        iterator.close()
+
+
+def test_packed_batches():
+    frames = np.arange(12, dtype=np.uint8).repeat(5 * 32 * 32 * 3).reshape(12, 5, 32, 32, 3)
+    frames = frames + 20 * np.arange(5, dtype=np.uint8)[None, :, None, None, None]
+    data = Data(window=Window(5, sorted_share=1.0), augment=Augment(16, 0, 0, 0, 0.5, 0))
+    batches = packed.PackedBatches(frames, data, 4, 0, training.data_mesh())
+    seen = []
+    for _ in range(3):
+        batch = jax.device_get(next(batches))
+        windows = batch["frames"][:, 0, 0, 0, 0] % 20
+        seen += windows.tolist()
+        first, last = (batch["frames"][:, i, 0, 0, 0] // 20 for i in range(2))
+        target = batch["target"][:, 0, 0, 0] // 20
+        assert (target - first.astype(int)) / (last.astype(int) - first) == pytest.approx(batch["t"].ravel())
+    assert sorted(seen) == list(range(12))
+    state = batches.get_state()
+    following = next(batches)
+    again = packed.PackedBatches(frames, data, 4, 0, training.data_mesh())
+    again.set_state(json.loads(json.dumps(state)))
+    assert np.array_equal(next(again)["frames"], following["frames"])
+    for wrong, line in (
+        (dataclasses.replace(data, window=Window(3)), "have 5 frames"),
+        (dataclasses.replace(data, augment=Augment(64)), "smaller than data.augment.crop 64"),
+    ):
+        with pytest.raises(UserError, match=line):
+            packed.PackedBatches(frames, wrong, 4, 0, training.data_mesh())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["rife_footage", "rife_vimeo90k", "rife_m_vimeo90k_septuplet"])
+def test_smoke_recipes_survive_a_kill(recipe, tmp_path):
+    """The command line: killed in the middle, the same command finishes."""
+    command = [sys.executable, "train.py", f"--config=configs/{recipe}.py:smoke", f"--workdir={tmp_path}"]
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache/jax")}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 600
+    while not (tmp_path / "checkpoints/5").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("continuing from step ")
+    steps = [row["step"] for row in runs.read_log(tmp_path) if "loss" in row]
+    assert steps == list(range(1, 21))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "line"),
+    [
+        ([], 2, "--config FILE and --workdir FOLDER are needed"),
+        (["--config=configs/rife_footage.py:smokey", "--workdir=W"], 2, "no variant 'smokey'"),
+        (["--config=configs/nowhere.py", "--workdir=W"], 2, "nowhere.py"),
+        (["--config=configs/rife_footage.py", "--workdir=W", "--config.stpes=3"], 2, "stpes"),
+        (["--config=configs/rife_footage.py", "--workdir=W", "--config.steps=many"], 2, "many"),
+        (["--config=configs/rife_footage.py:scratch", "--workdir=W"], 2, "data.path is empty"),
+        (
+            ["--config=configs/rife_footage.py:scratch", "--workdir=W", "--config.data.path=nowhere"],
+            1,
+            "no such folder",
+        ),
+    ],
+)
+def test_command_line_tells_one_line(tmp_path, arguments, code, line):
+    arguments = [argument.replace("=W", f"={tmp_path / 'run'}") for argument in arguments]
+    done = subprocess.run([sys.executable, "train.py", *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    assert line in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
