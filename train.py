@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -28,14 +29,20 @@ def main(arguments: Sequence[str]) -> None:
             raise UsageError(f"{arguments[1]!r} is no flag: see --help")
         if CONFIG.value is None or not WORKDIR.value:
             raise UsageError("--config FILE and --workdir FOLDER are needed")
-        run = config.parse(config.Train, CONFIG.value.to_dict())
-        fit.fit(run, Path(WORKDIR.value), lambda line: print(line, flush=True))
+        fit.fit(config.parse(config.Train, _recipe()), Path(WORKDIR.value), lambda line: print(line, flush=True))
     except KeyboardInterrupt:
         sys.exit(_told("interrupted; the same command continues from the last checkpoint", 130))
     except UsageError as error:
         sys.exit(_told(error, 2))
     except (UserError, OSError, MemoryError) as error:
         sys.exit(_told(error, 1))
+
+
+def _recipe() -> dict[str, Any]:
+    try:
+        return CONFIG.value.to_dict()
+    except OSError as error:  # kept by absl until the config is used
+        raise UsageError(" ".join(str(error).split())) from None
 
 
 def parse_flags(arguments: Sequence[str]) -> list[str]:

@@ -186,6 +186,7 @@ def test_averaged_parameters(whole):
     checkpoints.close()
 
 
+@pytest.mark.slow
 def test_devices_share_a_batch(tmp_path):
     """On two devices the loss of each step is that of one device, up to the order of sums."""
     code = f"""
@@ -218,13 +219,21 @@ print(*losses(Path({str(tmp_path)!r})))
         ({"data": Data(path="nowhere")}, "nowhere: no such folder"),
         ({"data": Data(path="nowhere.safetensors")}, "not a whole packed set"),
         ({"init_from": Start("rife", "nowhere.pkl")}, "nowhere.pkl: no such weights file"),
-        ({"data": dataclasses.replace(RUN.data, augment=Augment(crop=300))}, "too small for data.augment.crop = 300"),
     ],
 )
 def test_bad_configs_are_told(tmp_path, change, line):
     with pytest.raises(UserError, match=line):
         fit.fit(dataclasses.replace(RUN, **change), tmp_path / "run", quiet)
-    fit.fit(dataclasses.replace(RUN, steps=1, checkpoint_every=1, validate_every=1), tmp_path / "run", quiet)
+
+
+def test_a_mended_config_may_use_the_same_folder(tmp_path):
+    """As long as nothing was saved there."""
+    with pytest.raises(UserError, match=r"too small for data\.augment\.crop = 300"):
+        fit.fit(
+            dataclasses.replace(RUN, data=dataclasses.replace(RUN.data, augment=Augment(crop=300))), tmp_path, quiet
+        )
+    fit.fit(dataclasses.replace(RUN, steps=2, validate_every=2), tmp_path, quiet)
+    assert runs.read_config(tmp_path).data.augment.crop == 64
 
 
 def test_folders_of_other_runs(whole, tmp_path):
@@ -238,9 +247,11 @@ def test_folders_of_other_runs(whole, tmp_path):
         runs.read_config(tmp_path / "run")
 
 
+# Orbax's threads finish on an event loop that its error has closed.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_damaged_checkpoint_is_told(whole, tmp_path):
     shutil.copytree(whole, tmp_path / "run")
-    for file in (tmp_path / "run/checkpoints/4/params").rglob("manifest.ocdbt"):
+    for file in (tmp_path / "run/checkpoints/4/ema").rglob("manifest.ocdbt"):
         file.unlink()
     with pytest.raises(UserError, match=r"checkpoints/4 cannot be restored"):
         vfi_jax.load("rife_lap", tmp_path / "run")

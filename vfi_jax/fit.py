@@ -135,7 +135,7 @@ def build(run: config.Train) -> tuple[ModelSpec, Model, Any, Any]:
         source, variables = zoo.load(start.model, start.weights or None)
         known = {"channel_order": source.channel_order, "any_time": source.any_time}
         model = zoo.build(run.model, **{**known, **fields})
-        expected = zoo.shapes(run.model)["params"]
+        expected = zoo.shapes(run.model, **run.fields)["params"]
         if jax.tree.map(np.shape, variables["params"]) != jax.tree.map(np.shape, expected):
             raise UsageError(
                 f"weights of {start.model} do not fit {run.model}: another network, or without its teacher"

@@ -56,7 +56,7 @@ def open_run(folder: Path, wanted: config.Train) -> None:
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror}; choose another --workdir") from None
     text = json.dumps(config.as_dict(wanted), indent=2)
-    if is_run(folder) and (folder / CHECKPOINTS).is_dir():
+    if is_run(folder) and any((folder / CHECKPOINTS).glob("[0-9]*")):
         before, now = config.as_dict(read_config(folder)), json.loads(text)
         differing = [
             name for name in now if now[name] != json.loads(json.dumps(before[name])) and name not in RESUMABLE

@@ -41,9 +41,9 @@ def build(name: str, **fields: Any) -> nn.Module:
     return spec.module(**{**spec.config, "any_time": spec.any_time, "variant": name, **fields})
 
 
-def shapes(name: str) -> dict[str, Any]:
+def shapes(name: str, **fields: Any) -> dict[str, Any]:
     """Variables of a variant, training-only ones included, as `jax.ShapeDtypeStruct`s; nothing is computed."""
-    return torch_import.shapes(spec_of(name), build(name))
+    return torch_import.shapes(spec_of(name), build(name, **fields))
 
 
 def create(name: str, seed: int = 0, **fields: Any) -> tuple[nn.Module, dict[str, Any]]:
@@ -124,8 +124,7 @@ def _load_run(
 
     config = runs.read_config(folder)
     _check_model(folder, config.model, name)
-    like = torch_import.shapes(spec_of(name), build(name, **config.fields))["params"]
-    params, known = runs.read_params(folder, step, like)
+    params, known = runs.read_params(folder, step, shapes(name, **config.fields)["params"])
     return build(name, **{**config.fields, **known, **fields}), {"params": params}
 
 
