@@ -23,7 +23,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder")
 
 def main(arguments: Sequence[str]) -> None:
     """Runs; failures are told in one line: exit code 2 for wrong usage, 1 for any other."""
-    logging.set_verbosity(logging.ERROR)  # Orbax tells every file that it writes, and every step without a score
+    logging.set_verbosity(logging.FATAL)  # Orbax tells every file, and failures at length that are told here in a line
     try:
         if len(arguments) > 1:
             raise UsageError(f"{arguments[1]!r} is no flag: see --help")

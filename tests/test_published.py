@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import vfi_jax
-from vfi_jax import cli, demo, weights
+from vfi_jax import demo, weights
 from vfi_jax.metrics import psnr
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
@@ -84,28 +84,6 @@ def test_frames_of_the_published_code(installed):
             assert np.abs(frame - stored[key] / 65535).max() < 2e-4, key
 
 
-def test_demo(installed, tmp_path, capsys):
-    assert cli.main(["demo", "-o", str(tmp_path)]) == 0
-    assert {path.name for path in tmp_path.iterdir()} == {"demo.mp4", "demo.png"}
-    assert read(tmp_path / "demo.png").std() > 30
-    out = capsys.readouterr().out
-    print(out)
-    assert "rife_v4_25" in out
-
-
-def test_demo_beats_averaging_by_far(installed, tmp_path):
-    scores = demo.run(vfi_jax.Interpolator(), tmp_path)
-    assert scores.ours > scores.average + 3
-
-
-def test_default_is_fetched_once_and_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("VFI_JAX_WEIGHTS", str(tmp_path))
-    assert vfi_jax.Interpolator().model.variant == weights.DEFAULT
-    assert "fetching them once" in capsys.readouterr().err
-    vfi_jax.Interpolator()
-    assert capsys.readouterr().err == ""
-
-
 def test_wheel_in_an_empty_environment(tmp_path):
     """Built, installed with its dependencies, and run, outside of the source tree."""
     source = Path(__file__).parent.parent
@@ -114,7 +92,7 @@ def test_wheel_in_an_empty_environment(tmp_path):
     venv.create(tmp_path / "env", with_pip=True)
     binaries = tmp_path / "env" / ("Scripts" if os.name == "nt" else "bin")
     run([binaries / "python", "-m", "pip", "install", "-q", next(tmp_path.glob("*.whl"))])
-    env = {**os.environ, "VFI_JAX_WEIGHTS": str(tmp_path / "weights"), "PYTHONPATH": ""}
+    env = {**os.environ, "VFI_JAX_WEIGHTS": str(tmp_path / "none"), "PYTHONPATH": ""}
     out = run([binaries / "vfi-jax", "demo"], env=env).stdout
     assert "dB against the true middle frames" in out
     assert (tmp_path / "demo.png").stat().st_size > 100_000

@@ -216,8 +216,9 @@ print(*losses(Path({str(tmp_path)!r})))
         ({"extra_losses": {"lpips": 1.0}}, "no loss is called 'lpips'"),
         ({"validate_every": 3}, "multiple of config.checkpoint_every"),
         ({"batch_size": 50}, "do not fill a batch of 50"),
-        ({"data": Data(path="nowhere")}, "nowhere: no such folder"),
-        ({"data": Data(path="nowhere.safetensors")}, "not a whole packed set"),
+        ({"data": Data(path="synthetic:12", augment=Augment(crop=100))}, "rife_lap needs a multiple of 64"),
+        ({"data": Data(path="nowhere", augment=Augment(crop=64))}, "nowhere: no such folder"),
+        ({"data": Data(path="nowhere.safetensors", augment=Augment(crop=64))}, "not a whole packed set"),
         ({"init_from": Start("rife", "nowhere.pkl")}, "nowhere.pkl: no such weights file"),
     ],
 )
@@ -228,9 +229,9 @@ def test_bad_configs_are_told(tmp_path, change, line):
 
 def test_a_mended_config_may_use_the_same_folder(tmp_path):
     """As long as nothing was saved there."""
-    with pytest.raises(UserError, match=r"too small for data\.augment\.crop = 300"):
+    with pytest.raises(UserError, match=r"too small for data\.augment\.crop = 320"):
         fit.fit(
-            dataclasses.replace(RUN, data=dataclasses.replace(RUN.data, augment=Augment(crop=300))), tmp_path, quiet
+            dataclasses.replace(RUN, data=dataclasses.replace(RUN.data, augment=Augment(crop=320))), tmp_path, quiet
         )
     fit.fit(dataclasses.replace(RUN, steps=2, validate_every=2), tmp_path, quiet)
     assert runs.read_config(tmp_path).data.augment.crop == 64

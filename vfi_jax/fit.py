@@ -171,6 +171,10 @@ def fit(run: config.Train, folder: Path, say: Callable[[str], None] = print) -> 
         raise UsageError("config.validate_every must be a multiple of config.checkpoint_every")
     training.check_losses(run.extra_losses)
     spec, model, params, loss_config = build(run)
+    if run.data.augment.crop % spec.padding.multiple:
+        raise UsageError(
+            f"config.data.augment.crop is {run.data.augment.crop}: {run.model} needs a multiple of {spec.padding.multiple}"
+        )
     runs.open_run(folder, run)
     sets = open_sets(run, folder)
     steps = run.steps or run.epochs * sets.steps_per_epoch

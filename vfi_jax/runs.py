@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +37,12 @@ def read_config(folder: Path) -> config.Train:
     Raises:
       UserError: it is missing or damaged.
     """
+    if not is_run(folder):
+        raise UserError(f"{folder} is a folder, but not that of a run: name a weights file in it")
     try:
         return config.parse(config.Train, json.loads((folder / CONFIG).read_text()), str(folder / CONFIG))
     except (OSError, ValueError) as error:
-        raise UserError(f"{folder} is not a run's folder, or its {CONFIG} is damaged: {error}") from None
+        raise UserError(f"{folder / CONFIG} is damaged: {error}") from None
 
 
 def open_run(folder: Path, wanted: config.Train) -> None:
@@ -118,12 +122,18 @@ class Checkpoints:
         Raises:
           UserError: the disk is full or the folder cannot be written.
         """
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(items))
+        free = shutil.disk_usage(self._folder.parent).free
+        # Orbax fails in the background, in many words: better not to begin.
+        if free < needed:
+            raise UserError(
+                f"{self._folder} cannot be written: the disk is full ({free / 1e6:.0f} MB free, {needed / 1e6:.0f} MB "
+                "needed): free some space and run the same command again; what was saved stays"
+            )
         saved = {name: ocp.args.StandardSave(item) for name, item in items.items()}
         args = ocp.args.Composite(**saved, position=ocp.args.JsonSave(dict(position)))
-        try:
+        with self._told():
             self._manager.save(step, args=args, metrics=None if psnr is None else {"psnr": psnr})
-        except (OSError, ValueError) as error:
-            raise UserError(f"step {step} cannot be saved in {self._folder}: {error}") from None
 
     def restore(self, step: int, items: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Items as they are in `items` (arrays or `ShapeDtypeStruct`s with shardings), and the position.
@@ -139,13 +149,26 @@ class Checkpoints:
             raise UserError(f"{self._folder / str(step)} cannot be restored: {line}") from None
         return {name: found[name] for name in items}, found["position"]
 
-    def wait(self) -> None:
-        """Until what is being saved is on the disk."""
-        self._manager.wait_until_finished()
-
     def close(self) -> None:
-        """Waits, and lets go of the folder."""
-        self._manager.close()
+        """Waits until what is being saved is on the disk, and lets go of the folder.
+
+        Raises:
+          UserError: see `save`.
+        """
+        with self._told():
+            self._manager.close()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What Orbax says in many words, of this step or of the one before, in one line."""
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            full = "No space left" in str(error)
+            why = "the disk is full: free some space and" if full else f"{str(error).splitlines()[0][:200]};"
+            raise UserError(
+                f"{self._folder} cannot be written: {why} run the same command again; what was saved stays"
+            ) from None
 
 
 def _abstract(leaf: Any) -> Any:
