@@ -79,6 +79,19 @@ def test_clips_are_kept_whole():
         sources.split(sources.WindowFolders(Path(), names[:10]), 0.15)
 
 
+def test_clips_are_drawn_alike(videos, tmp_path):
+    """Footage is sampled by clip: the shorter one is repeated, and no window of the longer is lost."""
+    prepare.records(str(videos), tmp_path / "set", CUT)
+    source = sources.open_source(str(tmp_path / "set"), 3)
+    assert source.by_clip
+    part = sources.Part(source, range(2, len(source)))  # four of six windows of the first clip
+    alike = sources.balanced(part)
+    first = [name for name in alike.names if name.startswith("a.mkv")]
+    assert len(first) == len(alike) / 2
+    assert set(alike.names) == set(part.names)
+    assert alike[len(alike) - 1]["name"] == alike.names[-1]
+
+
 def test_pictures_are_in_the_order_of_their_numbers(tmp_path):
     stored = write_windows(tmp_path, ["clip"], length=11)
     assert np.array_equal(sources.open_source(str(tmp_path), 11)[0]["frames"], stored["clip"])

@@ -69,6 +69,8 @@ def open_sets(run: config.Train, folder: Path) -> Sets:
         train, held_out = source, sources.open_source(run.data.validation, run.data.window.frames, listed="test")
     else:
         train, held_out = sources.split(source, run.data.holdout)
+    if train.by_clip:
+        train = sources.balanced(train)
     batches = pipeline.Batches(
         train,
         run.data,
@@ -172,8 +174,9 @@ def fit(run: config.Train, folder: Path, say: Callable[[str], None] = print) -> 
     training.check_losses(run.extra_losses)
     spec, model, params, loss_config = build(run)
     if run.data.augment.crop % spec.padding.multiple:
+        multiple = spec.padding.multiple
         raise UsageError(
-            f"config.data.augment.crop is {run.data.augment.crop}: {run.model} needs a multiple of {spec.padding.multiple}"
+            f"config.data.augment.crop is {run.data.augment.crop}: {run.model} needs a multiple of {multiple}"
         )
     runs.open_run(folder, run)
     sets = open_sets(run, folder)

@@ -43,11 +43,13 @@ class Records:
     Attributes:
       folder: of the set.
       names: of the windows, as written.
+      by_clip: see `sources.Source`.
       has_own_split: see `sources.Source`.
     """
 
     folder: Path
     names: Sequence[str]
+    by_clip: bool
     has_own_split: bool = False
 
     def __len__(self) -> int:
@@ -87,7 +89,7 @@ def open_records(folder: Path) -> Records:
     about = read_about(folder)
     if not about["finished"]:
         raise UserError(f"{folder} is unfinished: run the `vfi-jax prepare records` that made it again; it continues")
-    source = Records(folder, about["names"])
+    source = Records(folder, about["names"], by_clip=len(about["clips"]) > 1)
     for end in itertools.accumulate(shard_lengths(about["info"])):
         _ = source[end - 1]
     return source

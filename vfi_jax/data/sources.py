@@ -6,6 +6,7 @@ A set is told by what its path holds. Sources open their files lazily, so they c
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, SupportsIndex, runtime_checkable
@@ -30,10 +31,12 @@ class Source(Protocol):
     Attributes:
       names: one a window, `CLIP/WINDOW`.
       has_own_split: windows of one clip are in one part by the set's own order (Vimeo90K's published list).
+      by_clip: clips differ in length and kind, so that training draws from every clip alike.
     """
 
     names: Sequence[str]
     has_own_split: bool
+    by_clip: bool
 
     def __len__(self) -> int:
         """Number of windows."""
@@ -50,11 +53,13 @@ class WindowFolders:
       root: what the names are below.
       names: of the windows, relative to `root`.
       has_own_split: see `Source`.
+      by_clip: see `Source`.
     """
 
     root: Path
     names: Sequence[str]
     has_own_split: bool = False
+    by_clip: bool = False
 
     def __len__(self) -> int:
         """Number of windows."""
@@ -96,6 +101,7 @@ class Synthetic:
     width: int = 128
     speed: float = 10.0
     has_own_split: bool = False
+    by_clip: bool = False
 
     @property
     def names(self) -> Sequence[str]:
@@ -116,15 +122,20 @@ class Synthetic:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Some windows of a source."""
+    """Some windows of a source, in an order of its own; a window may come more than once."""
 
     source: Source
-    indices: range
+    indices: Sequence[int]
 
     @property
     def has_own_split(self) -> bool:
         """See `Source`."""
         return self.source.has_own_split
+
+    @property
+    def by_clip(self) -> bool:
+        """See `Source`."""
+        return self.source.by_clip
 
     @property
     def names(self) -> Sequence[str]:
@@ -209,6 +220,15 @@ def split(source: Source, holdout: float) -> tuple[Part, Part]:
     if not 0 < at < count:
         raise UserError("the set has one clip only: name others with --config.data.validation=FOLDER")
     return Part(source, range(at)), Part(source, range(at, count))
+
+
+def balanced(source: Source) -> Part:
+    """Every clip as often as the one with the most windows: those of shorter clips are repeated."""
+    clips: dict[str, list[int]] = {}
+    for index, name in enumerate(source.names):
+        clips.setdefault(clip_of(name), []).append(index)
+    longest = max(map(len, clips.values()))
+    return Part(source, [index for own in clips.values() for index in itertools.islice(itertools.cycle(own), longest)])
 
 
 def boundary(names: Sequence[str], holdout: float) -> int:
