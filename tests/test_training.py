@@ -262,9 +262,12 @@ def test_damaged_checkpoint_is_told(whole, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
-    wild = dataclasses.replace(RUN, optimiser=Optimiser(rate=1e12), steps=40, validate_every=2)
+    """Seen before it is saved, also between the steps that are logged."""
+    wild = dataclasses.replace(RUN, optimiser=Optimiser(rate=1e12, warmup=2), steps=40, log_every=100)
+    wild = dataclasses.replace(wild, checkpoint_every=1, validate_every=1)
     with pytest.raises(UserError, match=r"lower optimiser\.rate"):
         fit.fit(wild, tmp_path, quiet)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(vfi_jax.load("rife_lap", tmp_path)[1]))
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])

@@ -165,19 +165,8 @@ def fit(run: config.Train, folder: Path, say: Callable[[str], None] = print) -> 
       UserError: bad data, weights or folder; a loss that is not finite (the last checkpoint stays).
       UsageError: a config that does not fit the model, or a folder of another run.
     """
-    if bool(run.steps) == bool(run.epochs):
-        raise UsageError("config.steps or config.epochs must be given, and not both")
-    if run.batch_size % jax.device_count():
-        raise UsageError(f"config.batch_size {run.batch_size} does not divide over {jax.device_count()} devices")
-    if run.validate_every % run.checkpoint_every:
-        raise UsageError("config.validate_every must be a multiple of config.checkpoint_every")
-    training.check_losses(run.extra_losses)
+    _check(run)
     spec, model, params, loss_config = build(run)
-    if run.data.augment.crop % spec.padding.multiple:
-        multiple = spec.padding.multiple
-        raise UsageError(
-            f"config.data.augment.crop is {run.data.augment.crop}: {run.model} needs a multiple of {multiple}"
-        )
     runs.open_run(folder, run)
     sets = open_sets(run, folder)
     steps = run.steps or run.epochs * sets.steps_per_epoch
@@ -202,6 +191,20 @@ def fit(run: config.Train, folder: Path, say: Callable[[str], None] = print) -> 
     finally:
         checkpoints.close()
         sets.batches.close()
+
+
+def _check(run: config.Train) -> None:
+    """What can be seen to be wrong before anything is read."""
+    if bool(run.steps) == bool(run.epochs):
+        raise UsageError("config.steps or config.epochs must be given, and not both")
+    if run.batch_size % jax.device_count():
+        raise UsageError(f"config.batch_size {run.batch_size} does not divide over {jax.device_count()} devices")
+    if run.validate_every % run.checkpoint_every:
+        raise UsageError("config.validate_every must be a multiple of config.checkpoint_every")
+    training.check_losses(run.extra_losses)
+    crop, multiple = run.data.augment.crop, zoo.spec_of(run.model).padding.multiple
+    if crop % multiple:
+        raise UsageError(f"config.data.augment.crop is {crop}: {run.model} needs a multiple of {multiple}")
 
 
 def _items(state: training.State) -> dict[str, Any]:
@@ -246,21 +249,19 @@ class _Loop:
                 batch.pop("name", None)
                 state, metrics = self.step(state, training.on_devices(batch, training.data_mesh()))
                 done += 1
-                if done % self.config.log_every == 0 or done == self.steps:
-                    self._report(log, done, metrics, clock)
-                if done % self.config.checkpoint_every == 0 or done == self.steps:
+                if self._due(done, self.config.log_every):
+                    self._report(log, done, _finite(metrics, done), clock)
+                if self._due(done, self.config.checkpoint_every):
+                    _finite(metrics, done)
                     self._save(log, done, state)
                     clock = _Clock()
         finally:
             log.close()
 
-    def _report(self, log: runs.Log, done: int, metrics: Mapping[str, jax.Array], clock: _Clock) -> None:
-        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        if not math.isfinite(values["loss"]):
-            raise UserError(
-                f"the loss is {values['loss']} at step {done}: lower optimiser.rate or set optimiser.clip_norm; "
-                "the last checkpoint is kept"
-            )
+    def _due(self, done: int, every: int) -> bool:
+        return done % every == 0 or done == self.steps
+
+    def _report(self, log: runs.Log, done: int, values: Mapping[str, float], clock: _Clock) -> None:
         row = {"step": done, **values, "rate": float(self.rate(done - 1)), **clock.lap(self.config.batch_size)}
         log.write(row)
         left = (self.steps - done) * (row["wait_s"] + row["compute_s"])
@@ -272,7 +273,7 @@ class _Loop:
     def _save(self, log: runs.Log, done: int, state: training.State) -> None:
         """Validates where it is due, saves, and draws the curves."""
         score = None
-        if done % self.config.validate_every == 0 or done == self.steps:
+        if self._due(done, self.config.validate_every):
             score = self._validate(log, done, state)
         known = {"channel_order": self.model.channel_order, "any_time": self.model.any_time}
         position = {"step": done, "data": self.sets.batches.get_state(), "model": known}
@@ -297,6 +298,17 @@ class _Loop:
         log.picture(done, picture)
         self.say(f"step {done}: validation PSNR {mean:.3f} dB over {len(scores)} frames")
         return mean
+
+
+def _finite(metrics: Mapping[str, jax.Array], done: int) -> dict[str, float]:
+    """The metrics of a step on the host; waits for it."""
+    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    if not math.isfinite(values["loss"] + values["gradient_norm"]):
+        raise UserError(
+            f"the loss is {values['loss']}, its gradient's norm {values['gradient_norm']} at step {done}: lower optimiser.rate or set optimiser.clip_norm; "
+            "the last checkpoint is kept"
+        )
+    return values
 
 
 class _Clock:
