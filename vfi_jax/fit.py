@@ -305,8 +305,8 @@ def _finite(metrics: Mapping[str, jax.Array], done: int) -> dict[str, float]:
     values = {name: float(value) for name, value in jax.device_get(metrics).items()}
     if not math.isfinite(values["loss"] + values["gradient_norm"]):
         raise UserError(
-            f"the loss is {values['loss']}, its gradient's norm {values['gradient_norm']} at step {done}: lower optimiser.rate or set optimiser.clip_norm; "
-            "the last checkpoint is kept"
+            f"the loss is {values['loss']}, its gradient's norm {values['gradient_norm']} at step {done}: "
+            "lower optimiser.rate or set optimiser.clip_norm; the last checkpoint is kept"
         )
     return values
 

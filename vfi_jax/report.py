@@ -24,7 +24,8 @@ def curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     _line(score, rows, "validation_psnr", marker="o")
     _line(rate, rows, "rate")
     loss.set(ylabel="loss", yscale="log")
-    loss.legend(fontsize="small")
+    if names:
+        loss.legend(fontsize="small")
     score.set_ylabel("validation PSNR, dB")
     rate.set(ylabel="rate", xlabel="step")
     with written_whole(path) as partial:
