@@ -53,9 +53,12 @@ def data_mesh() -> Mesh:
 
 
 def on_devices(batch: Batch, mesh: Mesh) -> dict[str, Array]:
-    """A batch of this host, `[b / hosts, ...]`, as global arrays split over `data`."""
+    """A batch of this host, `[b / hosts, ...]`, as global arrays split over `data`; what is on devices stays there."""
     split = NamedSharding(mesh, PartitionSpec("data"))
-    return {name: jax.make_array_from_process_local_data(split, np.asarray(a)) for name, a in batch.items()}
+    return {
+        name: a if isinstance(a, jax.Array) else jax.make_array_from_process_local_data(split, a)
+        for name, a in batch.items()
+    }
 
 
 def make_step(
