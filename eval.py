@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
-from absl import app, flags
+from absl import app, flags, logging
 from tqdm import tqdm
 
 from vfi_jax import benchmarks, checkpoint, report, zoo
@@ -40,6 +40,7 @@ PACKAGES = ("vfi_jax", "jax", "jaxlib", "flax", "numpy", "opencv-python-headless
 
 def main(arguments: Sequence[str]) -> None:
     """Runs; failures are told in one line: exit code 2 for wrong usage, 1 for any other."""
+    logging.set_verbosity(logging.ERROR)  # jax tells which backends there are not
     try:
         if len(arguments) > 1:
             raise UsageError(f"{arguments[1]!r} is no flag: see --help")

@@ -72,7 +72,14 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("convert", help="write weights of a run or a published file as safetensors")
     command.add_argument("--model", required=True, metavar="NAME", help="a model in `vfi-jax models`")
-    command.add_argument("--weights", type=Path, required=True, metavar="PATH", help="a weights file or a run's folder")
+    command.add_argument(
+        "--weights",
+        type=Path,
+        required=True,
+        nargs="+",
+        metavar="PATH",
+        help="weights files or runs; of several, the mean",
+    )
     command.add_argument("--step", metavar="N", help="of a run: a number, or `best` (the newest)")
     command.add_argument("--half", action="store_true", help="as float16: half the size")
     command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".safetensors")
@@ -139,8 +146,11 @@ def _tell_counts(output: Path, counts: dict[str, Any]) -> None:
 
 def _convert(options: argparse.Namespace) -> None:
     step = int(options.step) if options.step and options.step.isdigit() else options.step
-    model, variables = zoo.load(options.model, options.weights, step=step)
-    zoo.save(options.output, model, variables, source=str(options.weights), half=options.half)
+    models, several = zip(*(zoo.load(options.model, path, step=step) for path in options.weights), strict=True)
+    if len(set(models)) > 1:
+        raise UsageError("these weights differ in channel order, times or fields: they have no mean")
+    source = " + ".join(map(str, options.weights))
+    zoo.save(options.output, models[0], zoo.average(several), source=source, half=options.half)
     print(f"{options.output}: {options.model}, {options.output.stat().st_size / 1e6:.1f} MB")
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
+import jax
 import numpy as np
 
 from vfi_jax import checkpoint, torch_import, weights
@@ -131,6 +132,15 @@ def _load_run(
 def _check_model(path: Path, found: str, wanted: str) -> None:
     if found != wanted:
         raise UsageError(f"{path} holds weights of {found}, not of {wanted}: pass --model {found}")
+
+
+def average(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The mean of several variables of one model, computed in float64, float32.
+
+    Runs that started from the same weights mostly have a better mean than each is ("Model soups", Wortsman et al., ICML
+    2022).
+    """
+    return jax.tree.map(lambda *leaves: np.mean(leaves, axis=0, dtype=np.float64).astype(np.float32), *several)
 
 
 def save(
