@@ -10,7 +10,8 @@ The shipped weights were made of a packed set, which needs the least of a machin
     vfi-jax prepare pack clips -o clips.safetensors --frames 5 --step 2 --size 224 --short-side 360 --megabytes 3000
     python train.py --config configs/rife_footage.py --workdir runs/footage --config.data.path=clips.safetensors
 
-Time: 1.3 s a step on two CPU cores, 53 minutes. Expected: about 0.7 dB above RIFE v4.25 on held-out frames (vfi_jax/weights/rife_lap.md).
+Time: 1.3 s a step on two CPU cores, 53 minutes. Expected: about 0.7 dB above RIFE v4.25 on held-out frames
+(vfi_jax/weights/rife_lap.md).
 
 Variants: `scratch` trains RIFE-m from fresh weights; `smoke` is a minute on made-up scenes.
 """
