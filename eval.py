@@ -57,9 +57,13 @@ def evaluate() -> None:
     """Weights first, then the data of all benchmarks, then the work."""
     if not NAMES.value:
         raise UsageError(f"--benchmarks is needed: {', '.join(benchmarks.BENCHMARKS)}, triplets=FOLDER")
+    if BATCH.value < 1:
+        raise UsageError(f"--batch_size is {BATCH.value}: 1 or more is needed")
     wanted = [benchmarks.named(name) for name in NAMES.value]
+    if len({benchmark.name for benchmark in wanted}) < len(wanted):
+        raise UsageError("two benchmarks have one name, and their results would overwrite each other: run them apart")
     step = int(STEP.value) if STEP.value and STEP.value.isdigit() else STEP.value
-    model, variables = zoo.load(MODEL.value, WEIGHTS.value, **({"step": step} if step else {}))
+    model, variables = zoo.load(MODEL.value, WEIGHTS.value, step=step)
     interpolate = Interpolator(flip_ensemble(model) if ENSEMBLE.value else model, variables)
     found = [(benchmark, benchmark.find(Path(DATA.value))) for benchmark in wanted]
     folder = Path(OUTPUT.value or f"runs/eval/{MODEL.value}")

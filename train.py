@@ -6,6 +6,7 @@ The same command in the same folder continues. A variant of a config stands afte
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,7 +51,17 @@ def parse_flags(arguments: Sequence[str]) -> list[str]:
     try:
         return flags.FLAGS(list(arguments))
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError, ImportError) as error:
-        sys.exit(_told(" ".join(str(error).split()), 2))
+        missing = isinstance(error, KeyError | AttributeError)  # a name that the recipe lacks, and perhaps a guess
+        text = f"the recipe has no {_unquoted(str(error.args[0]))}" if missing else str(error)
+        sys.exit(_told(" ".join(text.split()), 2))
+
+
+def _unquoted(text: str) -> str:
+    """What ml_collections quoted, if it did."""
+    try:
+        return str(ast.literal_eval(text))
+    except (ValueError, SyntaxError):
+        return text
 
 
 def _told(error: object, code: int) -> int:

@@ -25,7 +25,7 @@ def get_config(variant: str = "default") -> ConfigDict:
         {
             "model": "rife_lap",
             "init_from": {"model": "rife_v4_25", "weights": ""},
-            "extra_losses": {"charbonnier": 1.0},
+            "extra_losses": {"census": 0.0, "charbonnier": 1.0, "l1": 0.0, "laplacian": 0.0},
             "steps": 2400,
             "batch_size": 8,
             "seed": 0,
@@ -37,6 +37,7 @@ def get_config(variant: str = "default") -> ConfigDict:
                 "holdout": 0.05,
                 "window": {"frames": 5, "sorted_share": 0.1},
                 "augment": {"crop": 192},
+                "footage": {"step": 2, "short_side": 360, "per_clip": 0},
                 "workers": 0,
             },
             "optimiser": {"rate": 1e-4, "final_rate": 0.0, "warmup": 50, "weight_decay": 1e-4, "clip_norm": 1.0},

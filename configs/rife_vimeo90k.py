@@ -35,7 +35,7 @@ def get_config(variant: str = "default") -> ConfigDict:
                 "workers": 8,
             },
             "optimiser": {"rate": 3e-4, "final_rate": 3e-6, "warmup": 2000, "weight_decay": 1e-3, "clip_norm": 0.0},
-            "extra_losses": {},
+            "extra_losses": {"census": 0.0, "charbonnier": 0.0, "l1": 0.0, "laplacian": 0.0},
             "init_from": {"model": "", "weights": ""},
             "log_every": 100,
             "checkpoint_every": 761,

@@ -137,6 +137,11 @@ def test_bad_sets(data, tmp_path):
         benchmarks.named("vimeo")
     with pytest.raises(UserError, match="ucf101_interp_ours: no such folder"):
         BENCHMARKS["ucf101"].find(tmp_path)
+    for name, wanted in (("ucf101", "ucf101_interp_ours"), ("middlebury", "other-gt-interp")):
+        for folder in (wanted, "other-data"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+        with pytest.raises(UserError, match=f"{wanted}.* fetch the set again"):
+            BENCHMARKS[name].find(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no triplets"):
         benchmarks.named(f"triplets={tmp_path / 'empty'}").find(tmp_path)
@@ -190,6 +195,8 @@ def test_command_line(data, tmp_path):
         (["--model=rief", "--benchmarks=ucf101"], 2, "no model is called 'rief'"),
         (["--model=rife"], 2, "--benchmarks is needed"),
         (["--model=rife", "--benchmarks=ucf"], 2, "no benchmark is called 'ucf'"),
+        (["--model=rife", "--benchmarks=ucf101,ucf101"], 2, "have one name"),
+        (["--model=rife", "--benchmarks=ucf101", "--batch_size=0"], 2, "--batch_size is 0"),
         (["--model=rife", "--weights=nowhere.pkl", "--benchmarks=ucf101", "--data=nowhere"], 1, "nowhere.pkl"),
         (["--modle=rife"], 2, "modle"),
         (["--model=rife", "--batch_size=many"], 2, "many"),

@@ -241,3 +241,41 @@ def test_crops_are_of_the_frames(videos, tmp_path):
     whole = source[list(source.names).index(about["names"][0])]["frames"]
     places = [(y, x) for y in range(80 - 72 + 1) for x in range(96 - 72 + 1)]
     assert any(np.array_equal(whole[:, y : y + 72, x : x + 72], frames[0]) for y, x in places)
+
+
+def test_small_windows_are_left_out_one_by_one(tmp_path):
+    """Also across a stop: what was looked at and left out counts in the place."""
+    stored = write_windows(tmp_path / "in", [f"a/{i:03d}" for i in range(70)])
+    for index in (3, 68):
+        for image in (tmp_path / f"in/a/{index:03d}").iterdir():
+            save_png(image, np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "in/a/069/im2.png").write_bytes(b"\x89PNG cut")
+    command = ["prepare", "records", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--frames", "3"]
+    command += ["--smallest", "16"]
+    assert cli.main(command) == 1
+    save_png(tmp_path / "in/a/069/im2.png", stored["a/069"][1])
+    assert cli.main(command) == 0
+    source = sources.open_source(str(tmp_path / "out"), 3)
+    assert list(source.names) == [f"a/{i:03d}" for i in range(70) if i not in (3, 68)]
+    assert np.array_equal(source[67]["frames"], stored["a/069"])
+    assert prepare.records(str(tmp_path / "in"), tmp_path / "out", Footage(frames=3), smallest=16)["rejected"] == {
+        "small": 2
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "line"),
+    [
+        (["records", "synthetic:9", "-o", "OUT", "--frames", "0"], 2, "--frames is 0: 1 or more"),
+        (["pack", "IN", "-o", "OUT/set.safetensors", "--size", "0"], 2, "--size is 0: 1 or more"),
+        (["pack", "IN", "-o", "OUT/no/set.safetensors"], 1, "no: no such folder"),
+        (["pack", "IN", "-o", "OUT/set.npz"], 2, "is a .safetensors file"),
+        (["pack", "OUT", "-o", "OUT/set.safetensors"], 1, "no video files in it"),
+        (["records", "nowhere", "-o", "OUT/set"], 1, "nowhere: no such folder"),
+    ],
+)
+def test_wrong_use_of_prepare(videos, tmp_path, capsys, arguments, code, line):
+    places = {"IN": str(videos), "OUT": str(tmp_path)}
+    arguments = [places.get(word, word.replace("OUT/", f"{tmp_path}/")) for word in arguments]
+    assert cli.main(["prepare", *arguments]) == code
+    assert line in capsys.readouterr().err.strip().splitlines()[-1]

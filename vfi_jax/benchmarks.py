@@ -95,6 +95,8 @@ def _triplet(root: Path, name: str) -> Triplet:
 def _ucf101(data: Path) -> list[Triplet]:
     folder = _existing(data / "ucf101_interp_ours")
     found = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: (len(path.name), path.name))
+    if not found:
+        raise UserError(f"{folder} is empty: fetch the set again")
     return [Triplet(p.name, p / "frame_00.png", p / "frame_01_gt.png", p / "frame_02.png") for p in found]
 
 
@@ -102,6 +104,8 @@ def _middlebury(data: Path) -> list[Triplet]:
     root = data / "middlebury" if (data / "middlebury").is_dir() else data
     truths = sorted(_existing(root / "other-gt-interp").glob("*/frame10i11.png"))
     inputs = _existing(root / "other-data")
+    if not truths:
+        raise UserError(f"{root / 'other-gt-interp'} holds no scene with frame10i11.png: fetch the set again")
     return [
         Triplet(path.parent.name, inputs / path.parent.name / "frame10.png", path,
                 inputs / path.parent.name / "frame11.png")

@@ -21,6 +21,9 @@ from vfi_jax.models import MODELS
 from vfi_jax.ops import pad_amounts
 from vfi_jax.types import ModelSpec, UsageError, UserError
 
+LEAST = {  # of numbers that `prepare` is given
+    "frames": 1, "step": 1, "short_side": 0, "per_clip": 0, "smallest": 0, "size": 1, "megabytes": 1, "seed": 0
+}  # fmt: skip
 FULL_HEIGHT, FULL_WIDTH = 720, 1280  # at which costs are told
 
 
@@ -118,9 +121,10 @@ def _add_footage(command: argparse.ArgumentParser, metavar: str, output: str) ->
 
 
 def _footage(options: argparse.Namespace) -> Footage:
-    for name in ("frames", "step"):
-        if getattr(options, name) < 1:
-            raise UsageError(f"--{name} is {getattr(options, name)}: 1 or more is needed")
+    for name, least in LEAST.items():
+        if getattr(options, name, least) < least:
+            flag = name.replace("_", "-")
+            raise UsageError(f"--{flag} is {getattr(options, name)}: {least} or more is needed")
     return Footage(options.frames, options.step, options.short_side, options.per_clip)
 
 

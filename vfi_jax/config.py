@@ -90,7 +90,7 @@ class Data:
     Attributes:
       path: a set, told by what it holds: Vimeo90K triplet or septuplet, a folder of windows, of records, of video
         files, a packed file; or `synthetic:COUNT`, made-up scenes.
-      validation: a set of the same kinds for validation; "": the last `holdout` of `path`, clips kept whole.
+      validation: a set for validation, folders of images or records; "": the last `holdout` of `path`, clips whole.
       holdout: share, 0..1.
       window: inputs and target.
       augment: for training.

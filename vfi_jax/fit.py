@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,14 +13,28 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 
-from vfi_jax import config, optim, packed, report, runs, training, zoo
-from vfi_jax.inference import Interpolator, Model
+from vfi_jax import config, optim, packed, prepare, report, runs, training, zoo
+from vfi_jax.data import pipeline, sources
+from vfi_jax.data.augment import choices, times
+from vfi_jax.data.records import is_records
+from vfi_jax.inference import MIDPOINT, Interpolator, Model
 from vfi_jax.metrics import psnr
 from vfi_jax.types import ModelSpec, UsageError, UserError
 
 STRIPS = 4  # validation samples shown
+MOST = 2**31 - 1
+LIMITS = (  # name, least, most
+    ("batch_size", 1, MOST), ("steps", 0, MOST), ("epochs", 0, MOST), ("seed", 0, MOST - 2), ("ema", 0, 1),
+    ("log_every", 1, MOST), ("checkpoint_every", 1, MOST), ("validate_every", 1, MOST), ("validation_samples", 1, MOST),
+    ("data.holdout", 0, 1), ("data.workers", 0, 1000), ("data.augment.crop", 1, MOST),
+    ("data.window.sorted_share", 0, 1),
+    ("data.footage.step", 1, MOST), ("data.footage.short_side", 0, MOST), ("data.footage.per_clip", 0, MOST),
+    ("optimiser.rate", 0, math.inf), ("optimiser.final_rate", 0, math.inf), ("optimiser.warmup", 0, MOST),
+    ("optimiser.weight_decay", 0, math.inf), ("optimiser.clip_norm", 0, math.inf),
+)  # fmt: skip
 
 
 @runtime_checkable
@@ -58,12 +73,9 @@ def open_sets(run: config.Train, folder: Path) -> Sets:
     """
     if Path(run.data.path).suffix == ".safetensors":
         return _packed_sets(run)
-    # Not needed where the set is packed: a machine that only trains can do without Grain, PyAV and OpenCV.
-    from vfi_jax.data import pipeline, sources
-
-    path = run.data.path
-    if sources.is_footage(path):
-        path = str(_recorded(run, folder / "records"))
+    path, recorded = run.data.path, folder / "records"
+    if sources.is_footage(path) or is_records(recorded):
+        path = str(_recorded(run, recorded))
     source = sources.open_source(path, run.data.window.frames)
     if run.data.validation:
         train, held_out = source, sources.open_source(run.data.validation, run.data.window.frames, listed="test")
@@ -84,10 +96,6 @@ def open_sets(run: config.Train, folder: Path) -> Sets:
 
 def _recorded(run: config.Train, folder: Path) -> Path:
     """The records of the run's videos, made by the first process while the others wait."""
-    from jax.experimental import multihost_utils
-
-    from vfi_jax import prepare
-
     if jax.process_index() == 0:
         cut = dataclasses.replace(run.data.footage, frames=run.data.window.frames)
         prepare.records(run.data.path, folder, cut, smallest=run.data.augment.crop)
@@ -98,8 +106,6 @@ def _recorded(run: config.Train, folder: Path) -> Path:
 
 def _packed_sets(run: config.Train) -> Sets:
     frames, about = packed.read(Path(run.data.path))
-    from vfi_jax.data import sources
-
     at = len(frames) if run.data.validation else sources.boundary(about["names"], run.data.holdout)
     batches = packed.PackedBatches(frames[:at], run.data, run.batch_size, run.seed, training.data_mesh())
     if run.data.validation:
@@ -110,8 +116,6 @@ def _packed_sets(run: config.Train) -> Sets:
 
 
 def _from_source(source: Any, run: config.Train) -> Iterator[dict[str, Any]]:
-    from vfi_jax.data import pipeline
-
     window = run.data.window
     if len(source[0]["frames"]) != window.frames:  # a set of another length is judged in its middle
         length = len(source[0]["frames"])
@@ -195,6 +199,10 @@ def fit(run: config.Train, folder: Path, say: Callable[[str], None] = print) -> 
 
 def _check(run: config.Train) -> None:
     """What can be seen to be wrong before anything is read."""
+    for name, least, most in LIMITS:
+        value = functools.reduce(getattr, name.split("."), run)
+        if not least <= value <= most:
+            raise UsageError(f"config.{name} is {value}: it must lie between {least:g} and {most:g}")
     if bool(run.steps) == bool(run.epochs):
         raise UsageError("config.steps or config.epochs must be given, and not both")
     if run.batch_size % jax.device_count():
@@ -202,9 +210,22 @@ def _check(run: config.Train) -> None:
     if run.validate_every % run.checkpoint_every:
         raise UsageError("config.validate_every must be a multiple of config.checkpoint_every")
     training.check_losses(run.extra_losses)
-    crop, multiple = run.data.augment.crop, zoo.spec_of(run.model).padding.multiple
-    if crop % multiple:
-        raise UsageError(f"config.data.augment.crop is {crop}: {run.model} needs a multiple of {multiple}")
+    spec, crop = zoo.spec_of(run.model), run.data.augment.crop
+    if crop % spec.padding.multiple:
+        raise UsageError(f"config.data.augment.crop is {crop}: {run.model} needs a multiple of {spec.padding.multiple}")
+    inputs, target, _ = choices(run.data.window)
+    if inputs.shape[1] != spec.num_frames:
+        raise UsageError(f"config.data.window gives {inputs.shape[1]} inputs: {run.model} takes {spec.num_frames}")
+    if not spec.any_time and (times(inputs, target) != MIDPOINT).any():
+        raise UsageError(
+            f"config.data.window gives other times than 0.5, which {run.model} does not know: "
+            "set inputs and target, or sorted_share to 0"
+        )
+    validation = run.data.validation
+    if Path(validation).suffix == ".safetensors" or sources.is_footage(validation):
+        raise UsageError(
+            f"config.data.validation is {validation}: make records of it first (`vfi-jax prepare records`)"
+        )
 
 
 def _items(state: training.State) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
@@ -48,6 +49,10 @@ def pack(source: Path, output: Path, config: Footage, *, size: int, megabytes: i
     Raises:
       UserError: no videos, no usable window (with what was rejected), a clip that cannot be read, no space.
     """
+    if output.suffix != ".safetensors":
+        raise UsageError(f"{output}: a packed set is a .safetensors file")
+    if not output.parent.is_dir():
+        raise UserError(f"{output.parent}: no such folder; create it first")
     clips = _analysed(source, config)
     rejected = footage.rejections(clips)
     room = megabytes * 10**6 // (config.frames * size * size * 3)
@@ -68,7 +73,10 @@ def pack(source: Path, output: Path, config: Footage, *, size: int, megabytes: i
     counts = {"windows": len(crops), "clips": sum(map(bool, share)), "rejected": dict(rejected)}
     about = {"names": names, "source": source.name, "footage": dataclasses.asdict(config), "seed": seed, **counts}
     with written_whole(output) as partial:
-        save_file({"frames": np.stack(crops)}, partial, {KIND: json.dumps(about)})
+        try:
+            save_file({"frames": np.stack(crops)}, partial, {KIND: json.dumps(about)})
+        except SafetensorError as error:
+            raise UserError(f"{output} cannot be written: {str(error).splitlines()[0]}") from None
     return counts
 
 
@@ -112,11 +120,14 @@ def records(source: str, output: Path, config: Footage, *, encoding: str = "png"
     if encoding not in ENCODINGS:
         raise UsageError(f"encoding is {encoding!r}: one of {', '.join(ENCODINGS)}")
     settings = {"source": source, "encoding": encoding, "smallest": smallest, "footage": dataclasses.asdict(config)}
-    videos = sources.is_footage(source)
-    groups = _clips(Path(source), config) if videos else _whole(sources.open_source(source, config.frames))
     try:
         output.mkdir(parents=True, exist_ok=True)
-        return _RecordSet(output, settings).write(groups)
+        records = _RecordSet(output, settings)
+        if records.finished:
+            return records.counts()
+        videos = sources.is_footage(source)
+        groups = _clips(Path(source), config) if videos else _whole(sources.open_source(source, config.frames))
+        return records.write(groups)
     except OSError as error:
         raise UserError(f"{output} cannot be written: {error.strerror or error}; what is written stays") from None
 
@@ -170,7 +181,8 @@ class _RecordSet:
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         self._folder, self._settings = folder, settings
         self._about: dict[str, Any] = {
-            "settings": settings, "finished": False, "clips": {}, "names": [], "shape": None, "info": ""
+            "settings": settings, "finished": False, "clips": {}, "names": [], "looked": [0, 0], "shape": None,
+            "info": "",
         }  # fmt: skip
         if (folder / ABOUT).is_file():
             found = read_about(folder)
@@ -183,35 +195,52 @@ class _RecordSet:
 
     def write(self, groups: list[_Group]) -> dict[str, Any]:
         """Writes what is missing; returns the counts."""
-        self._save(finished=self._about["finished"])
+        self._save()
         for group in tqdm(groups, unit="clip", desc="records", disable=len(groups) == 1):
             if group.name not in self._about["clips"]:
                 self._add(group.name, group.look())
-        names, clips = self._about["names"], self._about["clips"]
-        rejected = sum((Counter(clip["rejected"]) for clip in clips.values()), Counter())
-        if not names:
-            raise UserError(f"no usable window in {len(clips)} clips; rejected: {told(rejected)}")
+        counts = self.counts()
+        if not counts["windows"]:
+            rejected = told(Counter(counts["rejected"]))
+            raise UserError(f"no usable window in {counts['clips']} clips; rejected: {rejected}")
         self._save(finished=True)
-        return {"windows": len(names), "clips": len(clips), "rejected": dict(rejected)}
+        return counts
+
+    @property
+    def finished(self) -> bool:
+        """Whether the set is whole."""
+        return self._about["finished"]
+
+    def counts(self) -> dict[str, Any]:
+        """Windows, clips, and what was rejected by reason."""
+        clips = self._about["clips"]
+        rejected = sum((Counter(clip["rejected"]) for clip in clips.values()), Counter())
+        return {"windows": len(self._about["names"]), "clips": len(clips), "rejected": dict(rejected)}
 
     def _add(self, name: str, found: _Found) -> None:
         names, writer = self._about["names"], None
         before = sum(clip["kept"] for clip in self._about["clips"].values())
-        at = len(names) - before
-        windows = tqdm(found.windows(at), total=found.count, initial=at, unit="window", desc=name, leave=not name)
+        looked, small = self._about["looked"]
+        windows = tqdm(
+            found.windows(looked), total=found.count, initial=looked, unit="window", desc=name, leave=not name
+        )
         for window, frames in windows:
+            looked += 1
             if min(frames.shape[1:3]) < self._settings["smallest"]:
-                found.rejected["small"] += found.count
-                break
+                small += 1
+                continue
             self._check_shape(window, frames)
             writer = writer or _writer(self._folder, self._raw, frames.shape)
             writer.add_examples({SPLIT: [{"name": window, "frames": frames if self._raw else _pngs(frames)}]})
             names.append(window)
             if (len(names) - before) % PER_SHARD == 0:
+                self._about["looked"] = [looked, small]
                 self._save()
         if writer:
             writer.close_all()
-        self._about["clips"][name] = {"kept": len(names) - before, "rejected": dict(found.rejected)}
+        rejected = found.rejected + Counter({"small": small})  # without those that are zero
+        self._about["clips"][name] = {"kept": len(names) - before, "rejected": dict(rejected)}
+        self._about["looked"] = [0, 0]
         self._save()
 
     @property
@@ -278,4 +307,4 @@ def _moving_crop(frames: np.ndarray, size: int, rng: np.random.Generator) -> np.
     places = rng.integers(0, (height - size + 1, width - size + 1), (PLACES, 2))
     motion = np.array([change[y : y + size, x : x + size].mean() for y, x in places]) + STILL
     y, x = places[rng.choice(PLACES, p=motion / motion.sum())]
-    return frames[:, y : y + size, x : x + size]
+    return frames[:, y : y + size, x : x + size].copy()  # a view would keep the whole window

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +95,12 @@ class Checkpoints:
             cleanup_tmp_directories=False,
         )
         self._folder = folder / CHECKPOINTS
+        _drop_empty_steps(self._folder)
         self._manager = ocp.CheckpointManager(self._folder.resolve(), options=options)
 
     def steps(self) -> list[int]:
-        """Saved steps, rising; folders without anything in them do not count."""
-        return sorted(step for step in self._manager.all_steps() if any((self._folder / str(step)).iterdir()))
+        """Saved steps, rising."""
+        return sorted(self._manager.all_steps())
 
     def chosen(self, step: int | str | None) -> int:
         """The number of a step: itself, that of the "best" by validation, or the newest for None.
@@ -130,10 +131,12 @@ class Checkpoints:
                 f"{self._folder} cannot be written: the disk is full ({free / 1e6:.0f} MB free, {needed / 1e6:.0f} MB "
                 "needed): free some space and run the same command again; what was saved stays"
             )
-        saved = {name: ocp.args.StandardSave(item) for name, item in items.items()}
-        args = ocp.args.Composite(**saved, position=ocp.args.JsonSave(dict(position)))
+        parts = {name: ocp.args.StandardSave(item) for name, item in items.items()}
+        args = ocp.args.Composite(**parts, position=ocp.args.JsonSave(dict(position)))
         with self._told():
-            self._manager.save(step, args=args, metrics=None if psnr is None else {"psnr": psnr})
+            saved = self._manager.save(step, args=args, metrics=None if psnr is None else {"psnr": psnr})
+        if not saved:
+            raise UserError(f"{self._folder} took no step {step}: is another run writing there?")
 
     def restore(self, step: int, items: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Items as they are in `items` (arrays or `ShapeDtypeStruct`s with shardings), and the position.
@@ -144,7 +147,7 @@ class Checkpoints:
         like = {name: ocp.args.StandardRestore(jax.tree.map(_abstract, item)) for name, item in items.items()}
         try:
             found = self._manager.restore(step, args=ocp.args.Composite(**like, position=ocp.args.JsonRestore()))
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # damaged data is a plain Exception to Orbax
             line = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"{self._folder / str(step)} cannot be restored: {line}") from None
         return {name: found[name] for name in items}, found["position"]
@@ -158,7 +161,7 @@ class Checkpoints:
         with self._told():
             self._manager.close()
 
-    @contextmanager
+    @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
         """What Orbax says in many words, of this step or of the one before, in one line."""
         try:
@@ -169,6 +172,13 @@ class Checkpoints:
             raise UserError(
                 f"{self._folder} cannot be written: {why} run the same command again; what was saved stays"
             ) from None
+
+
+def _drop_empty_steps(folder: Path) -> None:
+    """Takes away what a crash may leave: Orbax would count it as the newest step and save nothing before it."""
+    for step in folder.glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # not empty
+            step.rmdir()
 
 
 def _abstract(leaf: Any) -> Any:

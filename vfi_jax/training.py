@@ -83,7 +83,7 @@ def make_step(
       transform: the optimiser.
       mesh: of `data_mesh`.
       loss_config: of the model's objective.
-      extra_losses: name in `losses.RECONSTRUCTION` to weight.
+      extra_losses: name in `losses.RECONSTRUCTION` to weight; those of weight 0 are left out.
       ema: decay of the averaged parameters; 0 where none are kept.
       seed: of what the objective draws; each step folds its number in.
 
@@ -98,7 +98,8 @@ def make_step(
     def objective(params: Any, batch: Batch, step: Array) -> tuple[Array, dict[str, Array]]:
         rng = jax.random.fold_in(jax.random.key(seed), step)
         total, aux = spec.loss(model, {"params": params}, batch, loss_config, step=step, rng=rng)
-        extras = {name: w * RECONSTRUCTION[name](aux.frame, batch["target"]) for name, w in extra_losses.items()}
+        weights = {name: weight for name, weight in extra_losses.items() if weight}
+        extras = {name: w * RECONSTRUCTION[name](aux.frame, batch["target"]) for name, w in weights.items()}
         return total + sum(extras.values()), {**aux.terms, **extras}
 
     def step(state: State, batch: Batch) -> tuple[State, dict[str, Array]]:

@@ -145,7 +145,7 @@ def _reduced(image: np.ndarray, short_side: int) -> np.ndarray:
 
 def _change(a: np.ndarray, b: np.ndarray) -> float:
     """Mean absolute difference, in levels."""
-    return float(np.abs(a - b).mean())
+    return float(np.abs(np.float32(a) - np.float32(b)).mean())
 
 
 class _Analysis:
@@ -169,7 +169,7 @@ class _Analysis:
         for detector in self._detectors:
             found = detector.process_frame(FrameTimecode(index, RATE), np.ascontiguousarray(small[..., ::-1]))
             self._cuts |= {code.frame_num for code in found}
-        self.small.append(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32))
+        self.small.append(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         self._combed.append(0.0 if self._before is None else _combing(grey, self._before))
         self._before = grey
@@ -201,7 +201,7 @@ def _inside(level: Float[np.ndarray, "n"]) -> tuple[int, int]:
 
 def _coarse(frame: np.ndarray) -> np.ndarray:
     """Means of large cells, which small motions hardly change."""
-    return cv2.resize(frame, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
+    return cv2.resize(frame.astype(np.float32), (CELLS, CELLS), interpolation=cv2.INTER_AREA)
 
 
 def _explained(before: np.ndarray, after: np.ndarray) -> float:

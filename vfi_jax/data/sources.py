@@ -72,7 +72,7 @@ class WindowFolders:
           UserError: an image is missing or unreadable, or sizes differ within the window.
         """
         name = self.names[index]
-        files = images_in(self.root / name)
+        files = images_in(self.root / name) if (self.root / name).is_dir() else []
         frames = [to_uint8(load_image(file)) for file in files]
         if not frames:
             raise UserError(f"{self.root / name}: no images in it; take it off the list, or fetch the set again")
@@ -240,5 +240,5 @@ def boundary(names: Sequence[str], holdout: float) -> int:
 
 
 def clip_of(name: str) -> str:
-    """The clip of a window's name."""
-    return name.rpartition("/")[0]
+    """The clip of a window's name; a window without one is its own."""
+    return name.rpartition("/")[0] or name
