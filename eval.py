@@ -20,7 +20,7 @@ from absl import app, flags, logging
 from tqdm import tqdm
 
 from vfi_jax import benchmarks, checkpoint, report, zoo
-from vfi_jax.benchmarks import Benchmark, Score, Triplet
+from vfi_jax.benchmarks import Score
 from vfi_jax.files import written_whole
 from vfi_jax.inference import Interpolator, flip_ensemble
 from vfi_jax.picture import save_png
@@ -81,7 +81,9 @@ def evaluate() -> None:
         )
         results[benchmark.name] = {"protocol": benchmark.protocol, "images": len(rows), **means}
         _write_rows(folder / f"{benchmark.name}.csv", rows)
-        save_png(folder / f"{benchmark.name}_worst.png", _worst(interpolate, benchmark, triplets, rows))
+        worst = sorted(zip(rows, triplets, strict=True), key=lambda pair: pair[0].psnr)[:WORST]
+        strips = report.strips([benchmarks.strip(interpolate, benchmark, triplet) for _, triplet in worst])
+        save_png(folder / f"{benchmark.name}_worst.png", strips)
     about = {
         "model": MODEL.value,
         "weights": {"from": WEIGHTS.value, "step": STEP.value, "sha256": checkpoint.fingerprint(variables)},
@@ -99,16 +101,6 @@ def _write_rows(path: Path, rows: Sequence[Score]) -> None:
         writer = csv.writer(file)
         writer.writerow([field.name for field in dataclasses.fields(Score)])
         writer.writerows(dataclasses.astuple(row) for row in rows)
-
-
-def _worst(interpolate: Interpolator, benchmark: Benchmark, triplets: Sequence[Triplet], rows: Sequence[Score]):
-    """Strips of the images with the lowest PSNR."""
-    samples = []
-    for index in sorted(range(len(rows)), key=lambda i: rows[i].psnr)[:WORST]:
-        first, truth, second = benchmarks.pictures(triplets[index])
-        made = benchmarks.predict(interpolate, benchmark, first[None], second[None])[0]
-        samples.append((first, second, made, truth))
-    return report.strips(samples)
 
 
 def _told(error: object, code: int) -> int:

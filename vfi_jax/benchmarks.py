@@ -191,6 +191,12 @@ def pictures(triplet: Triplet) -> UInt8[np.ndarray, "3 h w 3"]:
     return np.stack(images)
 
 
+def strip(interpolate: Interpolator, benchmark: Benchmark, triplet: Triplet) -> tuple[np.ndarray, ...]:
+    """The two frames, ours and the truth, to look at."""
+    first, truth, second = pictures(triplet)
+    return first, second, predict(interpolate, benchmark, first[None], second[None])[0], truth
+
+
 def predict(
     interpolate: Interpolator,
     benchmark: Benchmark,
