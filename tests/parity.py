@@ -22,6 +22,10 @@ STORED = Path(__file__).parent / "fixtures"
 OTHERS = os.environ.get("VFI_JAX_PARITY")
 
 
+def _name(fields: dict) -> str:
+    return fields.get("name", Path(fields["file"]).stem)
+
+
 @dataclasses.dataclass(frozen=True)
 class Case:
     """One stored case of one model."""
@@ -36,7 +40,7 @@ class Case:
 
     @functools.cached_property
     def fields(self) -> dict:
-        return next(case for case in self.meta["cases"] if case["name"] == self.name)
+        return next(case for case in self.meta["cases"] if _name(case) == self.name)
 
     @functools.cached_property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -72,7 +76,7 @@ def cases(family: str, wanted=lambda fields: True) -> list:
             for fields in json.loads(meta.read_text())["cases"]:
                 here = (meta.parent / fields["file"]).exists()
                 if here and wanted(fields) and not (root != STORED and (STORED / model / fields["file"]).exists()):
-                    case = Case(meta.parent, model, fields["name"])
+                    case = Case(meta.parent, model, _name(fields))
                     found.append(pytest.param(case, id=f"{model}-{case.name}", marks=marks))
     return found
 

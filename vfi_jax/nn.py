@@ -99,6 +99,31 @@ class PReLU(nn.Module):
         return jnp.where(x >= 0, x, slope.astype(x.dtype) * x)
 
 
+class ConvPReLU(nn.Module):
+    """Convolution with a bias, then PReLU.
+
+    Attributes:
+      features: channels out.
+      stride: the same in both axes.
+      dtype: compute dtype.
+      kernel: odd side of the kernel.
+    """
+
+    features: int
+    stride: int = 1
+    dtype: DTypeLike = jnp.float32
+    kernel: int = 3
+
+    def setup(self) -> None:
+        """Layers by the names that import rules turn into the reference's."""
+        self.conv = Conv(self.features, self.kernel, self.stride, self.dtype)
+        self.prelu = PReLU()
+
+    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
+        """Returns sides `ceil(h / stride)`, `ceil(w / stride)`."""
+        return self.prelu(self.conv(x))
+
+
 def leaky_relu(x: Float[Array, "*b c"], slope: float) -> Float[Array, "*b c"]:
     """`max(0, x) + slope * min(0, x)`."""
     return jnp.where(x >= 0, x, slope * x)

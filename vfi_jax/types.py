@@ -129,6 +129,8 @@ class ModelSpec:
       published: what the authors say.
       status: what was verified here, in a few words.
       needs: batch fields beside `frames`, `target` and `t` that the loss reads.
+      time_kernel: the reference's name of the convolution whose last channel in is t; weights in which that channel is
+        zero know t = 0.5 only.
     """
 
     kind: str
@@ -148,6 +150,7 @@ class ModelSpec:
     training_only: tuple[str, ...] = ()
     status: str = "parity"
     needs: tuple[str, ...] = ()
+    time_kernel: str = ""
 
     @property
     def published_channel_order(self) -> str:

@@ -113,9 +113,14 @@ def load(
     _check_model(path, metadata.get("model", name), name)
     known = {
         "channel_order": metadata.get("channel_order", spec.published_channel_order),
-        "any_time": metadata.get("any_time", str(spec.any_time)) == "True",
+        "any_time": metadata.get("any_time", str(spec.any_time and _sees_time(spec, state))) == "True",
     }
     return build(name, **{**known, **fields}), torch_import.from_torch(spec, name, state)
+
+
+def _sees_time(spec: ModelSpec, state: Mapping[str, Any]) -> bool:
+    kernel = torch_import.strip_prefix(state).get(spec.time_kernel)
+    return kernel is None or bool(np.any(np.asarray(kernel)[:, -1]))
 
 
 def _load_run(

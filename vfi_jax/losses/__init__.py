@@ -10,6 +10,8 @@ from jaxtyping import Float
 
 from vfi_jax.losses.census import census_loss, census_map
 from vfi_jax.losses.charbonnier import charbonnier_loss
+from vfi_jax.losses.flow import adaptive_flow_loss, endpoint_error
+from vfi_jax.losses.geometry import geometry_loss
 from vfi_jax.losses.laplacian import laplacian_loss, laplacian_pyramid
 from vfi_jax.types import Array
 
@@ -29,4 +31,14 @@ RECONSTRUCTION: Mapping[str, Callable[[Array, Array], Array]] = MappingProxyType
     {"census": census_loss, "charbonnier": charbonnier_loss, "l1": _l1, "laplacian": _laplacian}
 )
 
-__all__ = ["RECONSTRUCTION", "census_loss", "census_map", "charbonnier_loss", "laplacian_loss", "laplacian_pyramid"]
+__all__ = [
+    "RECONSTRUCTION",
+    "adaptive_flow_loss",
+    "census_loss",
+    "census_map",
+    "charbonnier_loss",
+    "endpoint_error",
+    "geometry_loss",
+    "laplacian_loss",
+    "laplacian_pyramid",
+]

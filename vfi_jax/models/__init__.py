@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from vfi_jax.models import rife, rife_v4
+from vfi_jax.models import ifrnet, rife, rife_v4
 from vfi_jax.types import ModelSpec
 
-MODELS: MappingProxyType[str, ModelSpec] = MappingProxyType({**rife.SPECS, **rife_v4.SPECS})
+MODELS: MappingProxyType[str, ModelSpec] = MappingProxyType({**rife.SPECS, **rife_v4.SPECS, **ifrnet.SPECS})

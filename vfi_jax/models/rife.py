@@ -21,26 +21,11 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Float
 
 from vfi_jax.losses.laplacian import laplacian_loss
-from vfi_jax.nn import Conv, ConvTranspose, PReLU, constant, torch_default_transposed
+from vfi_jax.nn import Conv, ConvPReLU, ConvTranspose, PReLU, constant, torch_default_transposed
 from vfi_jax.ops import resize, time_map, warp
 from vfi_jax.types import Array, LossAux, ModelSpec, Output, Padding, Published, TorchRules, UserError
 
 LEVEL_SCALES = (4, 2, 1)
-
-
-class ConvPReLU(nn.Module):
-    """Convolution 3x3, then PReLU."""
-
-    features: int
-    stride: int = 1
-    dtype: DTypeLike = jnp.float32
-
-    def setup(self) -> None:
-        self.conv = Conv(self.features, stride=self.stride, dtype=self.dtype)
-        self.prelu = PReLU()
-
-    def __call__(self, x: Array) -> Array:
-        return self.prelu(self.conv(x))
 
 
 class UpPReLU(nn.Module):
