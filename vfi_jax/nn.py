@@ -20,7 +20,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from vfi_jax.types import Array
+from vfi_jax.types import Array, UserError
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 
@@ -31,19 +31,21 @@ def _declared(key: Any, shape: tuple[int, ...]) -> Array:
 
 
 class Conv(nn.Module):
-    """Convolution with zero padding of (kernel - 1) / 2 on each side and a bias.
+    """Convolution with padding of (kernel - 1) / 2 on each side and a bias.
 
     Attributes:
       features: channels out.
       kernel: odd side of the kernel.
       stride: the same in both axes.
       dtype: compute dtype.
+      padding: "constant" (zeros) or "reflect".
     """
 
     features: int
     kernel: int = 3
     stride: int = 1
     dtype: DTypeLike = jnp.float32
+    padding: str = "constant"
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
@@ -51,6 +53,9 @@ class Conv(nn.Module):
         weight = self.param("weight", _declared, (self.kernel, self.kernel, x.shape[-1], self.features))
         bias = self.param("bias", _declared, (self.features,))
         border = (self.kernel // 2, self.kernel // 2)
+        if self.padding != "constant":
+            x = jnp.pad(x, ((0, 0), border, border, (0, 0)), mode=self.padding)
+            border = (0, 0)
         out = lax.conv_general_dilated(
             x.astype(self.dtype),
             weight.astype(self.dtype),
@@ -134,6 +139,19 @@ def pixel_shuffle(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2
     batch, height, width, channels = x.shape
     x = x.reshape(batch, height, width, channels // factor**2, factor, factor)
     return x.transpose(0, 1, 4, 2, 5, 3).reshape(batch, height * factor, width * factor, channels // factor**2)
+
+
+def pixel_unshuffle(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 c2"]:
+    """Space to channels, the inverse of `pixel_shuffle`.
+
+    Raises:
+      UserError: a side that `factor` does not divide.
+    """
+    batch, height, width, channels = x.shape
+    if height % factor or width % factor:
+        raise UserError(f"sides of {width}x{height} are no multiples of {factor}")
+    x = x.reshape(batch, height // factor, factor, width // factor, factor, channels)
+    return x.transpose(0, 1, 3, 5, 2, 4).reshape(batch, height // factor, width // factor, channels * factor**2)
 
 
 # (generator, shape of the parameter, shape of its layer's weight) -> values

