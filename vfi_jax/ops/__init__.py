@@ -2,7 +2,20 @@
 
 from vfi_jax.ops.pad import crop, pad, pad_amounts
 from vfi_jax.ops.resize import resize, resize_to
+from vfi_jax.ops.splat import splat_average, splat_linear, splat_softmax, splat_sum
 from vfi_jax.ops.timestep import time_map
 from vfi_jax.ops.warp import warp
 
-__all__ = ["crop", "pad", "pad_amounts", "resize", "resize_to", "time_map", "warp"]
+__all__ = [
+    "crop",
+    "pad",
+    "pad_amounts",
+    "resize",
+    "resize_to",
+    "splat_average",
+    "splat_linear",
+    "splat_softmax",
+    "splat_sum",
+    "time_map",
+    "warp",
+]

@@ -1,0 +1,57 @@
+"""Forward warping: every pixel is laid down where its flow leads, in four parts.
+
+S. Niklaus and F. Liu, "Softmax Splatting for Video Frame Interpolation", CVPR 2020, as XLA's scatter-add: deterministic
+on CPU, in the order of the device elsewhere. Image and flow are on the source grid, flow (x, y) in pixels, finite.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from vfi_jax.types import Array
+
+
+def splat_sum(image: Float[Array, "b h w c"], flow: Float[Array, "b h w 2"]) -> Float[Array, "b h w c"]:
+    """`out[q] = sum_p k(p + flow[p] - q) image[p]`, k the bilinear kernel `(1 - |x|)(1 - |y|)` where both are below 1.
+
+    Parts that fall outside are lost and the rest is not made up for. The transpose of bilinear sampling at `p + flow`
+    with zeros outside.
+    """
+    return jax.vmap(_splat_one)(image, flow)
+
+
+def splat_average(image: Float[Array, "b h w c"], flow: Float[Array, "b h w 2"]) -> Float[Array, "b h w c"]:
+    """`S(image) / S(1)`, S the sum of `splat_sum`; 0 where nothing falls (the weight is 0 exactly)."""
+    return splat_linear(image, flow, jnp.ones_like(image[..., :1]))
+
+
+def splat_linear(
+    image: Float[Array, "b h w c"], flow: Float[Array, "b h w 2"], metric: Float[Array, "b h w 1"]
+) -> Float[Array, "b h w c"]:
+    """`S(image * metric) / S(metric)`; where the divisor is 0 exactly, it is 1. The metric is used as it is given."""
+    both = splat_sum(jnp.concatenate([image * metric, metric], -1), flow)
+    weight = both[..., -1:]
+    return both[..., :-1] / jnp.where(weight == 0, 1, weight)
+
+
+def splat_softmax(
+    image: Float[Array, "b h w c"], flow: Float[Array, "b h w 2"], metric: Float[Array, "b h w 1"]
+) -> Float[Array, "b h w c"]:
+    """`S(image * exp(metric)) / S(exp(metric))`: the larger metric is in front. Nothing is taken off before exp."""
+    return splat_linear(image, flow, jnp.exp(metric))
+
+
+def _splat_one(image: Array, flow: Array) -> Array:
+    height, width, channels = image.shape
+    x, y = jnp.arange(width) + flow[..., 0], jnp.arange(height)[:, None] + flow[..., 1]
+    left, top = jnp.floor(x), jnp.floor(y)
+    out = jnp.zeros((height * width, channels), image.dtype)
+    for across, down in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        weight = (1 - jnp.abs(x - left - across)) * (1 - jnp.abs(y - top - down))
+        column, row = left + across, top + down
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        index = jnp.where(inside, row * width + column, height * width).astype(jnp.int32)
+        out = out.at[index].add(weight[..., None] * image, mode="drop")
+    return out.reshape(height, width, channels)
