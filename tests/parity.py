@@ -108,6 +108,19 @@ def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.abs(np.asarray(ours) - theirs).max() / np.abs(theirs).max())
 
 
+def check_gradients(case: Case, gradients: dict, tolerance: float) -> None:
+    """Compares those that are stored: whole, or their first entries and their length."""
+    ours = vfi_jax.to_torch(case.model, gradients)
+    for name in case.fields["gradients"]:
+        if f"grad/{name}" in case.arrays:
+            assert relative(ours[name], case.arrays[f"grad/{name}"]) < tolerance, name
+            continue
+        head = case.arrays[f"grad_head/{name}"]
+        assert np.abs(ours[name].ravel()[: len(head)] - head).max() < tolerance * np.abs(ours[name]).max(), name
+        length = float(np.linalg.norm(ours[name]))
+        assert length == pytest.approx(float(case.arrays[f"grad_stats/{name}"][1]), rel=tolerance), name
+
+
 def apart(ours: np.ndarray, theirs: np.ndarray) -> float:
     """max |a - b|."""
     return float(np.abs(np.asarray(ours) - theirs).max())

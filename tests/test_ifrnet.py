@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 import pytest
-from parity import apart, cases, ops, relative
+from parity import apart, cases, check_gradients, ops, relative
 
 import vfi_jax
 from vfi_jax import checkpoint
@@ -59,16 +59,7 @@ def test_objective_and_gradients(case):
         assert float(aux.terms["distillation"]) == pytest.approx(float(stored["loss_dis"]), rel=LOSS)
     assert sum(map(float, aux.terms.values())) == pytest.approx(float(total), rel=1e-6)
     assert apart(aux.frame, stored["pred"]) < FRAME
-    theirs = vfi_jax.to_torch(case.model, gradients)
-    for name in case.fields["gradients"]:
-        if f"grad/{name}" in stored:
-            assert relative(theirs[name], stored[f"grad/{name}"]) < GRADIENT, name
-        else:
-            head = stored[f"grad_head/{name}"]
-            scale = np.abs(theirs[name]).max()
-            assert np.abs(theirs[name].ravel()[: len(head)] - head).max() < GRADIENT * scale, name
-            length = float(np.linalg.norm(theirs[name]))
-            assert length == pytest.approx(float(stored[f"grad_stats/{name}"][1]), rel=GRADIENT), name
+    check_gradients(case, gradients, GRADIENT)
 
 
 def test_adaptive_distance():

@@ -10,7 +10,9 @@ import pytest
 
 import vfi_jax
 from vfi_jax import benchmarks, checkpoint, cli, demo, weights
+from vfi_jax.data.frames import Reader
 from vfi_jax.data.images import load_image
+from vfi_jax.metrics import psnr
 
 CARD = Path(weights.__file__).parent / "rife_lap.md"
 DATA = os.environ.get("VFI_JAX_DATA")
@@ -52,6 +54,21 @@ def test_demo(weights_folder, tmp_path, capsys):
     assert "rife_lap" in out
     scores = demo.run(vfi_jax.Interpolator(), tmp_path)
     assert scores.ours > scores.average + 3
+
+
+@needs_data
+@pytest.mark.slow
+@pytest.mark.parametrize(("clip", "least"), [("bee.mp4", 27.332), ("bug_video_640.mp4", 33.875)])
+def test_clips(clip, least):
+    """Every second frame taken out and rebuilt: at least what RIFE v4.25 as published gives."""
+    with Reader(Path(DATA) / "devset/clips" / clip) as reader:
+        frames = [frame.image for frame in reader.frames()]
+    interpolate = vfi_jax.Interpolator()
+    triplets = zip(frames[::2], frames[1::2], frames[2::2], strict=False)
+    mean = np.mean([psnr(interpolate(first, second), truth) for first, truth, second in triplets])
+    print(f"\n{clip}: {mean:.3f} dB")
+    assert mean >= least
+    assert f"{mean:.2f}" in CARD.read_text()
 
 
 @needs_data

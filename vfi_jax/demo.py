@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from vfi_jax.benchmarks import average
 from vfi_jax.data.synthetic import DEMO_FRAMES, clip, demo_scene
 from vfi_jax.inference import Interpolator
 from vfi_jax.metrics import psnr
@@ -80,11 +81,6 @@ def _write_lossless(path: Path, frames: np.ndarray) -> None:
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode(None))
-
-
-def average(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The mean of two uint8 frames, rounded half to even: what any interpolation has to beat."""
-    return np.rint((first.astype(np.float32) + second) / 2).astype(np.uint8)
 
 
 def _picture(
