@@ -23,12 +23,16 @@ def test_parameter_counts(name):
     spec = vfi_jax.MODELS[name]
     shapes = zoo.shapes(name)["params"]
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == spec.params
-    names = torch_import._table(spec)
-    needed = [shape for key, (_, shape) in names.items() if not torch_import._matches(key, spec.training_only)]
+    names = torch_import._table(spec, spec.torch_rules)
+    needed = [
+        shape
+        for key, (path, shape) in names.items()
+        if path[0] == "params" and not torch_import._matches(key, spec.training_only)
+    ]
     assert sum(int(np.prod(shape)) for shape in needed) == spec.params_inference
 
 
-@pytest.mark.parametrize("name", ["rife_m", "rife_v4_25_lite"])
+@pytest.mark.parametrize("name", ["rife_m", "rife_v4_25_lite", "raft"])
 def test_round_trip_with_torch_names(name):
     _, variables = vfi_jax.create(name, seed=3)
     state = vfi_jax.to_torch(name, variables)

@@ -35,14 +35,14 @@ class Conv(nn.Module):
 
     Attributes:
       features: channels out.
-      kernel: odd side of the kernel.
+      kernel: odd side of the kernel, or (height, width).
       stride: the same in both axes.
       dtype: compute dtype.
       padding: "constant" (zeros) or "reflect".
     """
 
     features: int
-    kernel: int = 3
+    kernel: int | tuple[int, int] = 3
     stride: int = 1
     dtype: DTypeLike = jnp.float32
     padding: str = "constant"
@@ -50,17 +50,18 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         """Returns sides `ceil(h / stride)`, `ceil(w / stride)`."""
-        weight = self.param("weight", _declared, (self.kernel, self.kernel, x.shape[-1], self.features))
+        sides = self.kernel if isinstance(self.kernel, tuple) else (self.kernel, self.kernel)
+        weight = self.param("weight", _declared, (*sides, x.shape[-1], self.features))
         bias = self.param("bias", _declared, (self.features,))
-        border = (self.kernel // 2, self.kernel // 2)
+        borders = [(side // 2, side // 2) for side in sides]
         if self.padding != "constant":
-            x = jnp.pad(x, ((0, 0), border, border, (0, 0)), mode=self.padding)
-            border = (0, 0)
+            x = jnp.pad(x, ((0, 0), *borders, (0, 0)), mode=self.padding)
+            borders = [(0, 0), (0, 0)]
         out = lax.conv_general_dilated(
             x.astype(self.dtype),
             weight.astype(self.dtype),
             (self.stride, self.stride),
-            (border, border),
+            borders,
             dimension_numbers=NHWC,
         )
         return out + bias.astype(self.dtype)
@@ -104,6 +105,23 @@ class PReLU(nn.Module):
         return jnp.where(x >= 0, x, slope.astype(x.dtype) * x)
 
 
+class FrozenBatchNorm(nn.Module):
+    """`(x - running_mean) / sqrt(running_var + epsilon) * weight + bias`, by statistics that training does not change.
+
+    They are variables of the collection `batch_stats`. In float32; the result has the input's dtype.
+    """
+
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """Returns the input's shape and dtype."""
+        weight, bias = (self.param(name, _declared, (x.shape[-1],)) for name in ("weight", "bias"))
+        statistic = lambda name: self.variable("batch_stats", name, jnp.zeros, (x.shape[-1],)).value  # noqa: E731
+        gain = weight * lax.rsqrt(statistic("running_var") + self.epsilon)
+        return ((x - statistic("running_mean")) * gain + bias).astype(x.dtype)
+
+
 class ConvPReLU(nn.Module):
     """Convolution with a bias, then PReLU.
 
@@ -132,6 +150,13 @@ class ConvPReLU(nn.Module):
 def leaky_relu(x: Float[Array, "*b c"], slope: float) -> Float[Array, "*b c"]:
     """`max(0, x) + slope * min(0, x)`."""
     return jnp.where(x >= 0, x, slope * x)
+
+
+def instance_norm(x: Float[Array, "b h w c"], epsilon: float = 1e-5) -> Float[Array, "b h w c"]:
+    """`(x - mean) / sqrt(variance + epsilon)` over each sample's own h, w; nothing is learned. In float32."""
+    wide = x.astype(jnp.float32)
+    centred = wide - wide.mean((1, 2), keepdims=True)
+    return (centred * lax.rsqrt((centred**2).mean((1, 2), keepdims=True) + epsilon)).astype(x.dtype)
 
 
 def pixel_shuffle(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 c2"]:
@@ -166,6 +191,11 @@ def torch_default(rng: np.random.Generator, shape: tuple[int, ...], weight: tupl
 def torch_default_transposed(rng: np.random.Generator, shape: tuple[int, ...], weight: tuple[int, ...]) -> np.ndarray:
     """The same for transposed convolutions, whose fan-in PyTorch takes from the channels out."""
     return rng.uniform(-1, 1, shape) / np.sqrt(weight[0] * weight[1] * weight[3])
+
+
+def kaiming_fan_out(rng: np.random.Generator, shape: tuple[int, ...], weight: tuple[int, ...]) -> np.ndarray:
+    """Normal with deviation `sqrt(2 / fan_out)`: PyTorch's `kaiming_normal_(mode="fan_out")` for ReLU."""
+    return rng.normal(0, np.sqrt(2 * weight[-2] / np.prod(weight)), shape)
 
 
 def constant(value: float) -> Initialiser:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from vfi_jax.types import ModelSpec, UserError
+from vfi_jax.types import ModelSpec, TorchRules, UserError
 
 TRACED_SIDE = 256  # legal for every model
 LISTED = 12  # names in an error, before it says `...`
@@ -36,34 +36,40 @@ AS_IS = Layout(lambda a: a, lambda a: a)
 def shapes(spec: ModelSpec, model: nn.Module) -> dict[str, Any]:
     """Variables of a model as `jax.ShapeDtypeStruct`s, training-only ones included; nothing is computed."""
     frames = jax.ShapeDtypeStruct((1, spec.num_frames, TRACED_SIDE, TRACED_SIDE, 3), jnp.float32)
-    t = jax.ShapeDtypeStruct((1, 1, 1, 1), jnp.float32)
+    times = [jax.ShapeDtypeStruct((1, 1, 1, 1), jnp.float32)] if spec.kind == "interpolation" else []
     key = jax.eval_shape(lambda: jax.random.key(0))
     # A model with training-only parameters has a method that touches everything.
     method = "initialise" if hasattr(model, "initialise") else None
-    return jax.eval_shape(lambda key, frames, t: model.init(key, frames, t, method=method), key, frames, t)
+    return jax.eval_shape(lambda key, *inputs: model.init(key, *inputs, method=method), key, frames, *times)
 
 
-def torch_name(path: str, spec: ModelSpec) -> str:
-    """The reference's name of the parameter at `path` ("block0/conv0_0/weight")."""
-    for pattern, replacement in spec.torch_rules.names:
+def torch_name(path: str, rules: TorchRules) -> str:
+    """The reference's name of the variable at `path` ("block0/conv0_0/weight"), its collection left out."""
+    for pattern, replacement in rules.names:
         path = re.sub(pattern, replacement, path)
     return path.replace("/", ".")
 
 
-def _layout(name: str, spec: ModelSpec) -> Layout:
-    key = next((layout for pattern, layout in spec.torch_rules.layouts if re.search(pattern, name)), None)
+def _layout(name: str, rules: TorchRules) -> Layout:
+    key = next((layout for pattern, layout in rules.layouts if re.search(pattern, name)), None)
     return LAYOUTS[key] if key else AS_IS
 
 
-def _table(spec: ModelSpec) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """The reference's name -> (path here, shape there)."""
-    flat = traverse_util.flatten_dict(shapes(spec, spec.module(**spec.config))["params"], sep="/")
+def _table(spec: ModelSpec, rules: TorchRules) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
+    """The reference's name -> (path here, the collection first; shape there)."""
+    flat = traverse_util.flatten_dict(shapes(spec, spec.module(**spec.config)))
     table = {}
     for path, leaf in flat.items():
-        name = torch_name(path, spec)
-        there = _layout(name, spec).theirs(np.broadcast_to(np.float32(0), leaf.shape))
+        name = torch_name("/".join(path[1:]), rules)
+        there = _layout(name, rules).theirs(np.broadcast_to(np.float32(0), leaf.shape))
         table[name] = (path, there.shape)
     return table
+
+
+def _known_names(spec: ModelSpec, state: Mapping[str, Any]) -> tuple[TorchRules, dict[str, Any]]:
+    """The rules whose names the state has most of, with their table."""
+    every = [(rules, _table(spec, rules)) for rules in (spec.torch_rules, *spec.other_torch_rules)]
+    return max(every, key=lambda pair: len(pair[1].keys() & state.keys()))  # the reference's own where none is
 
 
 def strip_prefix(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,13 +90,14 @@ def from_torch(spec: ModelSpec, name: str, state: Mapping[str, Any]) -> dict[str
       state: name to NumPy array or tensor; a `module.` prefix is taken off.
 
     Returns:
-      `{"params": ...}`, float32; names under `spec.training_only` may be absent and then are absent here.
+      `{"params": ...}` and the model's other collections, float32; names under
+      `spec.training_only` may be absent and then are absent here.
 
     Raises:
       UserError: anything missing, unknown or misshapen, all of it in one line.
     """
-    table = _table(spec)
     state = {key: value for key, value in strip_prefix(state).items() if not _matches(key, spec.droppable)}
+    rules, table = _known_names(spec, state)
     missing = sorted(key for key in table.keys() - state.keys() if not _matches(key, spec.training_only))
     unknown = sorted(state.keys() - table.keys())
     wrong = [
@@ -101,21 +108,29 @@ def from_torch(spec: ModelSpec, name: str, state: Mapping[str, Any]) -> dict[str
     if missing or unknown or wrong:
         raise UserError(_difference(name, missing, unknown, wrong))
     flat = {
-        path: np.ascontiguousarray(_layout(key, spec).ours(_to_numpy(state[key])), np.float32)
+        path: np.ascontiguousarray(_layout(key, rules).ours(_to_numpy(state[key])), np.float32)
         for key, (path, _) in table.items()
         if key in state
     }
-    return {"params": traverse_util.unflatten_dict(flat, sep="/")}
+    return traverse_util.unflatten_dict(flat)
 
 
 def to_torch(spec: ModelSpec, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The inverse of `from_torch`: the reference's names and layouts, float32."""
-    flat = traverse_util.flatten_dict(variables["params"], sep="/")
-    names = {torch_name(path, spec): value for path, value in flat.items()}
-    return {
-        name: np.ascontiguousarray(_layout(name, spec).theirs(np.asarray(value, np.float32)))
+    """The inverse of `from_torch`: the reference's names, duplicates too, and layouts, float32."""
+    flat = traverse_util.flatten_dict(dict(variables))
+    rules = spec.torch_rules
+    names = {torch_name("/".join(path[1:]), rules): value for path, value in flat.items()}
+    state = {
+        name: np.ascontiguousarray(_layout(name, rules).theirs(np.asarray(value, np.float32)))
         for name, value in names.items()
     }
+    copies = {
+        re.sub(pattern, other, name): value
+        for pattern, other in spec.duplicates
+        for name, value in state.items()
+        if re.search(pattern, name)
+    }
+    return {**state, **copies}
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:

@@ -50,16 +50,31 @@ class Output:
 
 
 @flax.struct.dataclass
+class FlowOutput:
+    """What a flow network returns: flow from frame 0 to frame 1 on the grid of frame 0, (x, y).
+
+    Attributes:
+      flow: `[b, h, w, 2]`, pixels.
+      flow_low: `[b, h / 8, w / 8, 2]`, pixels of its own size.
+      iterates: `[b, h, w, 2]` after each iteration; the last is `flow`.
+    """
+
+    flow: Array
+    flow_low: Array
+    iterates: list[Array]
+
+
+@flax.struct.dataclass
 class LossAux:
     """What a loss returns beside its total.
 
     Attributes:
       terms: name to scalar, already weighted: they add up to the total.
-      frame: `[b, h, w, 3]`, the predicted frame.
+      frame: `[b, h, w, 3]`, the predicted frame; None from a flow network.
     """
 
     terms: dict[str, Array]
-    frame: Array
+    frame: Array | None
 
 
 @flax.struct.dataclass
@@ -124,7 +139,9 @@ class ModelSpec:
       loss_config: a frozen dataclass with the published weights and schedules.
       init_rules: (pattern of the path, initialiser) pairs; the first that is found decides, else PyTorch's default.
       torch_rules: names and layouts of the reference.
+      other_torch_rules: those of other implementations whose files are read too.
       droppable: patterns of names that published files carry and nothing needs.
+      duplicates: (pattern, replacement) pairs: a name that the pattern is found in is written under that name too.
       training_only: patterns of the reference's names that a file for inference may lack.
       published: what the authors say.
       status: what was verified here, in a few words.
@@ -146,7 +163,9 @@ class ModelSpec:
     torch_rules: TorchRules
     published: Published
     init_rules: tuple[tuple[str, Callable[..., Any]], ...] = ()
+    other_torch_rules: tuple[TorchRules, ...] = ()
     droppable: tuple[str, ...] = ()
+    duplicates: tuple[tuple[str, str], ...] = ()
     training_only: tuple[str, ...] = ()
     status: str = "parity"
     needs: tuple[str, ...] = ()

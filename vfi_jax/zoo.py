@@ -56,13 +56,14 @@ def create(name: str, seed: int = 0, **fields: Any) -> tuple[nn.Module, dict[str
       **fields: of the module, in the place of the variant's.
 
     Returns:
-      The module and its variables (`{"params": ...}`, NumPy arrays).
+      The module and its variables (`{"params": ...}` and what else it has, NumPy arrays).
 
     Raises:
       UsageError: no such model or field.
     """
     model, spec = build(name, **fields), spec_of(name)
-    return model, {"params": initialise(torch_import.shapes(spec, model)["params"], spec.init_rules, seed)}
+    declared = torch_import.shapes(spec, model)
+    return model, {collection: initialise(tree, spec.init_rules, seed) for collection, tree in declared.items()}
 
 
 def from_torch(name: str, state_dict: Mapping[str, Any]) -> dict[str, Any]:

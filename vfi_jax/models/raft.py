@@ -1,0 +1,391 @@
+"""RAFT: optical flow by recurrent look-ups in an all-pairs correlation volume (`raft`, `raft_small`).
+
+Z. Teed and J. Deng, "RAFT: Recurrent All-Pairs Field Transforms for Optical Flow", ECCV 2020. Follows the published
+code; batch norm is frozen (running statistics), as there in every stage of training but the first.
+
+Shapes below: `b h w c`; after the encoders, sides are 1/8 of the frame's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike, DTypeLike
+from jaxtyping import Float
+
+from vfi_jax.nn import Conv, FrozenBatchNorm, constant, instance_norm, kaiming_fan_out
+from vfi_jax.ops import correlate, correlation_volume, look_up, resize_corners
+from vfi_jax.types import Array, FlowOutput, LossAux, ModelSpec, Padding, Published, TorchRules, UserError
+
+FACTOR = 8  # of the encoders
+SMALLEST = 64  # pixels: below, the coarsest level of the volume is empty
+CORRELATIONS = ("volume", "on_demand")
+
+
+def _norm(kind: str) -> Any:
+    """A layer that normalises, by its kind: "instance", "batch" or "none"."""
+    if kind == "batch":
+        return FrozenBatchNorm()
+    return instance_norm if kind == "instance" else lambda x: x
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions (`kernels`: or a bottleneck of three), added to the input."""
+
+    features: int
+    stride: int
+    norm: str
+    bottleneck: bool
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        inner = self.features // 4 if self.bottleneck else self.features
+        widths, kernels = ((inner, inner, self.features), (1, 3, 1)) if self.bottleneck else ((inner, inner), (3, 3))
+        strided = 1 if self.bottleneck else 0
+        self.layers = range(1, len(kernels) + 1)
+        for index, (width, kernel) in enumerate(zip(widths, kernels, strict=True)):
+            stride = self.stride if index == strided else 1
+            setattr(self, f"conv{index + 1}", Conv(width, kernel, stride, self.dtype))
+            setattr(self, f"norm{index + 1}", _norm(self.norm))
+        if self.stride > 1:
+            self.downsample_0 = Conv(self.features, 1, self.stride, self.dtype)
+            self.downsample_1 = _norm(self.norm)
+
+    def __call__(self, x: Array) -> Array:
+        y = x
+        for index in self.layers:
+            y = nn.relu(getattr(self, f"norm{index}")(getattr(self, f"conv{index}")(y)))
+        if self.stride > 1:
+            x = self.downsample_1(self.downsample_0(x))
+        return nn.relu(x + y)
+
+
+class Encoder(nn.Module):
+    """Features at 1/8 of the sides."""
+
+    widths: tuple[int, ...]
+    features: int
+    norm: str
+    bottleneck: bool
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        self.conv1 = Conv(self.widths[0], 7, 2, self.dtype)
+        self.norm1 = _norm(self.norm)
+        for index, width in enumerate(self.widths):
+            block = functools.partial(
+                ResidualBlock, width, norm=self.norm, bottleneck=self.bottleneck, dtype=self.dtype
+            )
+            setattr(self, f"layer{index + 1}", [block(stride=2 if index else 1), block(stride=1)])
+        self.conv2 = Conv(self.features, 1, dtype=self.dtype)
+
+    def __call__(self, x: Array) -> Array:
+        x = nn.relu(self.norm1(self.conv1(x)))
+        for index in range(len(self.widths)):
+            for block in getattr(self, f"layer{index + 1}"):
+                x = block(x)
+        return self.conv2(x).astype(jnp.float32)
+
+
+class MotionEncoder(nn.Module):
+    """Correlations and flow to motion features; the flow itself is their last two channels."""
+
+    correlation_widths: tuple[int, ...]
+    flow_widths: tuple[int, int]
+    features: int
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        for index, width in enumerate(self.correlation_widths):
+            setattr(self, f"convc{index + 1}", Conv(width, 3 if index else 1, dtype=self.dtype))
+        self.convf1 = Conv(self.flow_widths[0], 7, dtype=self.dtype)
+        self.convf2 = Conv(self.flow_widths[1], dtype=self.dtype)
+        self.conv = Conv(self.features - 2, dtype=self.dtype)
+
+    def __call__(self, correlation: Array, flow: Array) -> Array:
+        for index in range(len(self.correlation_widths)):
+            correlation = nn.relu(getattr(self, f"convc{index + 1}")(correlation))
+        motion = nn.relu(self.convf2(nn.relu(self.convf1(flow))))
+        both = nn.relu(self.conv(jnp.concatenate([correlation, motion], -1)))
+        return jnp.concatenate([both, flow.astype(both.dtype)], -1)
+
+
+class GRU(nn.Module):
+    """Convolutional gated unit; with two kernels (1x5, then 5x1) two passes, one after the other."""
+
+    features: int
+    kernels: tuple[tuple[str, tuple[int, int]], ...]  # suffix of the layers' names, kernel
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        for suffix, kernel in self.kernels:
+            for gate in "zrq":
+                setattr(self, f"conv{gate}{suffix}", Conv(self.features, kernel, dtype=self.dtype))
+
+    def __call__(self, state: Array, x: Array) -> Array:
+        for suffix, _ in self.kernels:
+            z, r, q = (getattr(self, f"conv{gate}{suffix}") for gate in "zrq")
+            both = jnp.concatenate([state, x], -1)
+            update, reset = nn.sigmoid(z(both)), nn.sigmoid(r(both))
+            state = (1 - update) * state + update * nn.tanh(q(jnp.concatenate([reset * state, x], -1)))
+        return state
+
+
+class FlowHead(nn.Module):
+    """From the state to the change of the flow."""
+
+    width: int
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        self.conv1 = Conv(self.width, dtype=self.dtype)
+        self.conv2 = Conv(2, dtype=self.dtype)
+
+    def __call__(self, state: Array) -> Array:
+        return self.conv2(nn.relu(self.conv1(state))).astype(jnp.float32)
+
+
+class UpdateBlock(nn.Module):
+    """One iteration's network, and what makes the weights of the convex upsampling (large only)."""
+
+    small: bool
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        if self.small:
+            self.encoder = MotionEncoder((96,), (64, 32), 82, self.dtype)
+            self.gru = GRU(96, (("", (3, 3)),), self.dtype)
+            self.flow_head = FlowHead(128, self.dtype)
+            return
+        self.encoder = MotionEncoder((256, 192), (128, 64), 128, self.dtype)
+        self.gru = GRU(128, (("1", (1, 5)), ("2", (5, 1))), self.dtype)
+        self.flow_head = FlowHead(256, self.dtype)
+        self.mask_0, self.mask_2 = Conv(256, dtype=self.dtype), Conv(9 * FACTOR**2, 1, dtype=self.dtype)
+
+    def __call__(self, state: Array, context: Array, correlation: Array, flow: Array) -> tuple[Array, Array]:
+        """Returns the next state, and the change of the flow."""
+        motion = self.encoder(correlation, flow)
+        state = self.gru(state, jnp.concatenate([context.astype(motion.dtype), motion], -1)).astype(jnp.float32)
+        return state, self.flow_head(state)
+
+    def mask(self, state: Array) -> Array:
+        """`[b, h, w, 576]`, before the softmax."""
+        return 0.25 * self.mask_2(nn.relu(self.mask_0(state))).astype(jnp.float32)
+
+
+class RAFT(nn.Module):
+    """Either size.
+
+    Attributes:
+      small: the small network, which upsamples bilinearly.
+      iterations: of the recurrence: 12 by default; the authors take 20 for pictures, 24 for KITTI, 32 for Sintel.
+      correlation: "volume" (fast) or "on_demand" (little memory; see `ops.correlation`).
+      dtype: compute dtype of the convolutions.
+      variant: name in MODELS.
+      channel_order: of the frames the weights were trained on.
+      any_time: False: there is no time.
+    """
+
+    small: bool = False
+    iterations: int = 12
+    correlation: str = "volume"
+    dtype: DTypeLike = jnp.float32
+    variant: str = ""
+    channel_order: str = "rgb"
+    any_time: bool = False
+
+    def setup(self) -> None:
+        widths, features, norm = ((32, 64, 96), 128, "none") if self.small else ((64, 96, 128), 256, "batch")
+        self.state_width, context_width = (96, 64) if self.small else (128, 128)
+        self.fnet = Encoder(widths, features, "instance", self.small, self.dtype)
+        self.cnet = Encoder(widths, self.state_width + context_width, norm, self.small, self.dtype)
+        self.update_block = UpdateBlock(self.small, self.dtype)
+
+    def __call__(
+        self, frames: Float[Array, "b 2 h w 3"], flow_init: Float[Array, "b h8 w8 2"] | None = None
+    ) -> FlowOutput:
+        """The flow from frame 0 to frame 1.
+
+        Args:
+          frames: 0..1; sides are multiples of 8, 64 at least (published from 128 on: below, the published code gives
+            no numbers).
+          flow_init: where to start, at 1/8 size.
+
+        Raises:
+          UserError: sides too small or no multiples of 8; no such `correlation`.
+        """
+        return self.estimate(2 * frames - 1, flow_init)
+
+    def estimate(
+        self, frames: Float[Array, "b 2 h w 3"], flow_init: Float[Array, "b h8 w8 2"] | None = None
+    ) -> FlowOutput:
+        """The same of frames in -1..1."""
+        self._check(frames.shape)
+        batch = frames.shape[0]
+        features = self.fnet(jnp.concatenate([frames[:, 0], frames[:, 1]]))
+        first, second = features[:batch], features[batch:]
+        state, context = jnp.split(self.cnet(frames[:, 0]), [self.state_width], -1)
+        state, context = nn.tanh(state), nn.relu(context)
+        seen = self._correlation(first, second)
+        flow = jnp.zeros((*first.shape[:-1], 2)) if flow_init is None else jnp.asarray(flow_init)
+        grid = _grid(*first.shape[1:3])
+
+        def step(module: RAFT, carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+            state, flow = carry[0], lax.stop_gradient(carry[1])
+            state, change = module.update_block(state, context, seen(grid + flow), flow)
+            return (state, flow + change), (state, flow + change)
+
+        scan = nn.scan(
+            step,
+            variable_broadcast=("params", "batch_stats"),
+            split_rngs={"params": False},
+            length=self.iterations,
+        )
+        (state, flow), (states, flows) = scan(self, (state, flow), None)
+        # Those that the caller drops are not upsampled.
+        iterates = [self._upsampled(*pair) for pair in zip(states[:-1], flows[:-1], strict=True)]
+        last = self._upsampled(state, flow)
+        return FlowOutput(last, flow, [*iterates, last])
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        height, width = shape[-3:-1]
+        if min(height, width) < SMALLEST:
+            raise UserError(f"frames of {width}x{height} are too small for {self.variant}: {SMALLEST} pixels a side")
+        if height % FACTOR or width % FACTOR:
+            raise UserError(f"sides of {width}x{height} are no multiples of {FACTOR}")
+        if self.correlation not in CORRELATIONS:
+            raise UserError(f"correlation is {self.correlation!r}: one of {', '.join(CORRELATIONS)}")
+
+    def _correlation(self, first: Array, second: Array) -> Any:
+        """Centres `[b, h, w, 2]` to correlations around them."""
+        radius = 3 if self.small else 4
+        if self.correlation == "volume":
+            volume = correlation_volume(first, second)
+            return lambda centres: look_up(volume, centres, radius)
+        return lambda centres: correlate(first, second, centres, radius)
+
+    def _upsampled(self, state: Array, flow: Array) -> Array:
+        if not self.small:
+            return convex_upsample(flow, self.update_block.mask(state))
+        return FACTOR * resize_corners(flow, tuple(FACTOR * side for side in flow.shape[1:3]))
+
+
+def _grid(height: int, width: int) -> np.ndarray:
+    """`[h, w, 2]`, (x, y) of each pixel."""
+    return np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)
+
+
+def convex_upsample(flow: Float[Array, "b h w 2"], mask: Float[Array, "b h w 576"]) -> Float[Array, "b h8 w8 2"]:
+    """`up[8i + a, 8j + b] = sum_k softmax_k(mask[i, j, 64 k + 8 a + b]) 8 flow[i + k // 3 - 1, j + k % 3 - 1]`.
+
+    Neighbours outside are zero, and keep their part of the softmax (section 3.3; follows the published code).
+    """
+    batch, height, width, _ = flow.shape
+    weights = nn.softmax(mask.reshape(batch, height, width, 9, FACTOR, FACTOR), 3)
+    padded = jnp.pad(FACTOR * flow, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    near = jnp.stack([padded[:, y : y + height, x : x + width] for y in range(3) for x in range(3)], 3)
+    up = jnp.einsum("bijkyx,bijkc->biyjxc", weights, near, precision=lax.Precision.HIGHEST)
+    return up.reshape(batch, FACTOR * height, FACTOR * width, 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """The sequence loss.
+
+    Attributes:
+      decay: gamma; 0.85 for Sintel and KITTI.
+      limit: pixels; longer true flows do not count.
+    """
+
+    decay: float = 0.8
+    limit: float = 400.0
+
+
+def loss(
+    model: RAFT,
+    variables: Mapping[str, Any],
+    batch: Mapping[str, Array],
+    config: LossConfig,
+    *,
+    step: ArrayLike,
+    rng: Array | None,
+) -> tuple[Array, LossAux]:
+    """`sum_i decay^(n - 1 - i) mean(v |flow_i - truth|)` over n iterations (section 3.4; follows the published code).
+
+    v is 1 where the truth is valid and shorter than `limit`; the mean counts the others as zeros.
+
+    Args:
+      model: the network.
+      variables: its variables.
+      batch: `frames`, `flow` `[b, h, w, 2]` pixels, `valid` `[b, h, w]` (valid from 0.5 on).
+      config: decay and limit.
+      step: unused; the objective has no schedule.
+      rng: unused; the objective draws nothing.
+
+    Returns:
+      The total, and its one term `reconstruction`.
+    """
+    truth = batch["flow"]
+    counted = (batch["valid"] >= 0.5) & (jnp.linalg.norm(truth, axis=-1) < config.limit)
+    iterates = model.apply(variables, batch["frames"]).iterates
+    errors = [jnp.where(counted[..., None], jnp.abs(flow - truth), 0).mean() for flow in iterates]
+    total = sum(config.decay ** (len(errors) - 1 - i) * error for i, error in enumerate(errors))
+    return total, LossAux({"reconstruction": total}, None)
+
+
+NAMES = ((r"layer(\d)_(\d)/", r"layer\1.\2."), (r"(downsample|mask)_(\d)/", r"\1.\2."))
+# torchvision's raft_large and raft_small
+TORCHVISION_NAMES = (
+    *NAMES,
+    (r"fnet/", "feature_encoder."),
+    (r"cnet/", "context_encoder."),
+    (r"(encoder\.)conv1/", r"\1convnormrelu.0."),
+    (r"(encoder\.)norm1/", r"\1convnormrelu.1."),
+    (r"(encoder\.)conv2/", r"\1conv."),
+    (r"(layer\d\.\d\.)conv(\d)/", r"\1convnormrelu\2.0."),
+    (r"(layer\d\.\d\.)norm(\d)/", r"\1convnormrelu\2.1."),
+    (r"update_block/encoder/convc(\d)/", r"update_block.motion_encoder.convcorr\1.0."),
+    (r"update_block/encoder/convf(\d)/", r"update_block.motion_encoder.convflow\1.0."),
+    (r"update_block/encoder/conv/", r"update_block.motion_encoder.conv.0."),
+    (r"gru/conv([zrq])(\d?)/", r"recurrent_block.convgru\2.conv\1."),
+    (r"convgru\.", "convgru1."),
+    (r"update_block/mask\.0\.", "mask_predictor.convrelu.0."),
+    (r"update_block/mask\.2\.", "mask_predictor.conv."),
+)
+CONV = ((r"(?<!norm\d)(?<!\.1)\.weight$", "conv"),)  # not those of norms: norm1, downsample.1, convnormrelu1.1
+
+SPECS = {
+    name: ModelSpec(
+        kind="flow",
+        module=RAFT,
+        config={"small": name == "raft_small"},
+        num_frames=2,
+        any_time=False,
+        padding=Padding(FACTOR, "edge", "centre"),
+        params=params,
+        params_inference=params,
+        loss=loss,
+        loss_config=LossConfig(),
+        init_rules=(
+            (r"norm.*/weight|downsample_1/weight|running_var", constant(1.0)),
+            (r"norm.*/bias|downsample_1/bias|running_mean", constant(0.0)),
+            (r"net/.*/weight", kaiming_fan_out),
+        ),
+        torch_rules=TorchRules(NAMES, CONV),
+        other_torch_rules=(TorchRules(TORCHVISION_NAMES, CONV),),
+        droppable=(r"num_batches_tracked$", r"^cnet\.layer\d\.0\.norm3\."),
+        duplicates=((r"^(cnet\.layer[23]\.0\.)downsample\.1\.", r"\1norm3."),),
+        published=Published(score, "BSD-3-Clause (code; none stated for weights)", "rgb"),
+    )
+    for name, params, score in (
+        ("raft", 5_257_536, "EPE 1.43 / 2.71 Sintel train clean / final, trained on Things"),
+        ("raft_small", 990_162, "EPE 2.21 / 3.35 Sintel train clean / final, trained on Things"),
+    )
+}
