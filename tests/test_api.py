@@ -23,6 +23,7 @@ LAYERS = [
     {"weights"},
     {"zoo"},
     {"inference"},
+    {"flow"},
     {"data"},
     {"optim", "packed", "training"},
     {"video", "benchmarks", "prepare", "report"},

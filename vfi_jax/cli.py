@@ -1,4 +1,4 @@
-"""`vfi-jax`: interpolate a video, see the demo, list models and weights."""
+"""`vfi-jax`: interpolate a video, see flow and the demo, list models and weights, prepare sets."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from tqdm import tqdm
 
 from vfi_jax import __version__, cost, demo, prepare, video, weights, zoo
 from vfi_jax.config import Footage
+from vfi_jax.data.footage import to_uint8
+from vfi_jax.data.images import load_image
+from vfi_jax.flow import FlowEstimator, dis_flow, write_flow
 from vfi_jax.inference import Interpolator
 from vfi_jax.models import MODELS
 from vfi_jax.ops import pad_amounts
@@ -24,6 +28,7 @@ from vfi_jax.types import ModelSpec, UsageError, UserError
 LEAST = {  # of numbers that `prepare` is given
     "frames": 1, "step": 1, "short_side": 0, "per_clip": 0, "smallest": 0, "size": 1, "megabytes": 1, "seed": 0
 }  # fmt: skip
+DIS = "dis"
 FULL_HEIGHT, FULL_WIDTH = 720, 1280  # at which costs are told
 
 
@@ -58,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     _add_interpolate(commands)
 
+    _add_flow(commands)
+
     command = commands.add_parser("demo", help="interpolate a made-up clip; write demo.mp4 and demo.png")
     command.add_argument("-o", "--output", type=Path, default=Path(), metavar="DIR", help="folder (here)")
     command.set_defaults(run=_demo)
@@ -83,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="weights files or runs; of several, the mean",
     )
+    _add_frozen(command)
     command.add_argument("--step", metavar="N", help="of a run: a number, or `best` (the newest)")
     command.add_argument("--half", action="store_true", help="as float16: half the size")
     command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".safetensors")
@@ -150,7 +158,8 @@ def _tell_counts(output: Path, counts: dict[str, Any]) -> None:
 
 def _convert(options: argparse.Namespace) -> None:
     step = int(options.step) if options.step and options.step.isdigit() else options.step
-    models, several = zip(*(zoo.load(options.model, path, step=step) for path in options.weights), strict=True)
+    frozen = _frozen(options)
+    models, several = zip(*(zoo.load(options.model, path, frozen, step=step) for path in options.weights), strict=True)
     if len(set(models)) > 1:
         raise UsageError("these weights differ in channel order, times or fields: they have no mean")
     source = " + ".join(map(str, options.weights))
@@ -165,15 +174,57 @@ def _add_interpolate(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--factor", type=int, default=2, metavar="K", help="n frames become (n-1)*K+1 (%(default)s)")
     command.add_argument("--model", metavar="NAME", help=f"a model in `vfi-jax models` ({weights.DEFAULT})")
     command.add_argument("--weights", type=Path, metavar="FILE", help="its weights (those installed)")
+    _add_frozen(command)
     command.set_defaults(run=_interpolate)
 
 
+def _add_frozen(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--frozen",
+        action="append",
+        default=[],
+        metavar="HELPER=FILE",
+        help="weights of a frozen helper, such as raft=raft-things.pth (those in the model's file, or installed)",
+    )
+
+
+def _frozen(options: argparse.Namespace) -> dict[str, Path]:
+    pairs = [given.partition("=")[::2] for given in options.frozen]
+    for (helper, file), given in zip(pairs, options.frozen, strict=True):
+        if not helper or not file:
+            raise UsageError(f"--frozen {given}: HELPER=FILE is needed, such as raft=raft-things.pth")
+    return {helper: Path(file) for helper, file in pairs}
+
+
+def _add_flow(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("flow", help="optical flow between two pictures, as a picture or a file")
+    command.add_argument("first", type=Path, help="a PNG or JPEG")
+    command.add_argument("second", type=Path, help="the same, as large")
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".png or .flo")
+    command.add_argument("--model", default=DIS, metavar="NAME", help="a flow network, or dis: OpenCV's (%(default)s)")
+    command.add_argument("--weights", type=Path, metavar="FILE", help="its weights (those installed)")
+    command.set_defaults(run=_flow)
+
+
+def _flow(options: argparse.Namespace) -> None:
+    if options.model != DIS:
+        zoo.check_kind(options.model, "flow")
+    pair = [to_uint8(load_image(path)) for path in (options.first, options.second)]
+    if pair[0].shape != pair[1].shape:
+        sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in pair)
+        raise UserError(f"{options.first} and {options.second} differ in size ({sizes})")
+    estimate = dis_flow if options.model == DIS else FlowEstimator(*zoo.load(options.model, options.weights))
+    found = estimate(*pair)
+    write_flow(options.output, found)
+    print(f"{options.output}: by {options.model}, longest {np.hypot(*np.moveaxis(found, -1, 0)).max():.1f} pixels")
+
+
 def _interpolate(options: argparse.Namespace) -> None:
-    if options.model:
-        zoo.spec_of(options.model)
+    zoo.check_kind(options.model or weights.DEFAULT, "interpolation")
+    frozen = _frozen(options)
     # The input comes first: nobody should fetch weights to learn of a typo in a file name.
     info = video.check(options.input, options.output, options.factor)
-    interpolator = _interpolator(options.model, options.weights)
+    interpolator = Interpolator(*zoo.load(options.model or weights.DEFAULT, options.weights, frozen))
     interpolator.times(options.factor)
     with _progress(None if info.frames is None else (info.frames - 1) * options.factor + 1) as progress:
         summary = video.interpolate_video(
@@ -188,12 +239,6 @@ def _interpolate(options: argparse.Namespace) -> None:
         print(f"note: {note}", file=sys.stderr)
     name = interpolator.model.variant
     print(f"{options.output}: {summary.frames} frames from {summary.source_frames}, by {name}")
-
-
-def _interpolator(name: str | None, file: Path | None) -> Interpolator:
-    if file is None:
-        return Interpolator(name)
-    return Interpolator(*zoo.load(name or weights.DEFAULT, file))
 
 
 @contextlib.contextmanager
@@ -228,7 +273,7 @@ def _models(options: argparse.Namespace) -> None:
 
 
 def _row(name: str, spec: ModelSpec) -> tuple[str, ...]:
-    time = "any" if spec.any_time else "0.5"
+    time = {"flow": "-"}.get(spec.kind, "any" if spec.any_time else "0.5")
     params, gmac = f"{spec.params_inference / 1e6:.2f} M", f"{count_multiply_adds(name) / 1e9:.1f}"
     return (
         name, str(spec.num_frames), time, params, gmac, spec.published.score, spec.published.licence, spec.status
@@ -241,6 +286,8 @@ def count_multiply_adds(name: str) -> int:
     (top, bottom), (left, right) = pad_amounts(FULL_HEIGHT, FULL_WIDTH, spec.padding)
     size = (FULL_HEIGHT + top + bottom, FULL_WIDTH + left + right)
     frames = jax.ShapeDtypeStruct((1, spec.num_frames, *size, 3), jnp.float32)
+    if spec.kind == "flow":
+        return cost.multiply_adds(lambda v, f: model.apply(v, f).flow, zoo.shapes(name), frames)
     return cost.multiply_adds(lambda v, f: model.apply(v, f, 0.5).frame, zoo.shapes(name), frames)
 
 

@@ -129,19 +129,22 @@ class Interpolator:
         if model is None:
             model = weights.DEFAULT
         if isinstance(model, str):
+            zoo.check_kind(model, "interpolation")
             model, variables = zoo.load(model)
         if variables is None:
             raise UsageError("a model needs its variables: Interpolator(model, variables)")
+        zoo.check_kind(model.variant, "interpolation")
         self.model = model
         self.spec = MODELS[model.variant]
         self.variables = jax.device_put(variables)
 
-    def __call__(self, *frames: Any, t: Any = MIDPOINT) -> np.ndarray:
+    def __call__(self, *frames: Any, t: Any = MIDPOINT, **inputs: Any) -> np.ndarray:
         """The frame at time t between the given ones.
 
         Args:
           *frames: as many as the model takes, `[h, w, 3]` or `[b, h, w, 3]`, RGB; uint8, uint16, or float in 0..1.
           t: a number; `[b]` or `[b, 1, 1, 1]`; or a map of the frames' size with one channel. 0 < t < 1.
+          **inputs: what the model's `apply` takes beside, as it takes it (a batch, on the padded size).
 
         Returns:
           Shape and dtype of one input; integers are rounded half to even.
@@ -149,11 +152,11 @@ class Interpolator:
         Raises:
           ValueError: number, sizes, dtypes or values of the frames; a t that these weights do not know.
         """
-        stacked = _stacked(frames, self.spec.num_frames)
-        size, single = stacked.shape[-3:-1], stacked.ndim == 4
-        batch = stacked[None] if single else stacked
+        given = stacked(frames, self.spec.num_frames)
+        size, single = given.shape[-3:-1], given.ndim == 4
+        batch = given[None] if single else given
         times = self._times(t, batch.shape[0], size)
-        out = self._cropped(_predict(self.model, self.variables, self._padded(batch), times), batch.dtype, size)
+        out = self._cropped(_predict(self.model, self.variables, self._padded(batch), times, inputs), batch.dtype, size)
         return out[0] if single else out
 
     def between(self, frames: Sequence[np.ndarray], times: Sequence[float]) -> Iterator[np.ndarray]:
@@ -168,19 +171,19 @@ class Interpolator:
         Yields:
           `[h, w, 3]`, dtype of the inputs.
         """
-        stacked = _stacked(frames, self.spec.num_frames)[None]
-        size, padded = stacked.shape[-3:-1], self._padded(stacked)
+        given = stacked(frames, self.spec.num_frames)[None]
+        size, padded = given.shape[-3:-1], self._padded(given)
         if self.model.any_time:
-            made = (_predict(self.model, self.variables, padded, self._times(t, 1, size)) for t in times)
+            made = (_predict(self.model, self.variables, padded, self._times(t, 1, size), {}) for t in times)
         else:
             made = self._halved(padded, 0.0, 1.0, times)
         for frame in made:
-            yield self._cropped(frame, stacked.dtype, size)[0]
+            yield self._cropped(frame, given.dtype, size)[0]
 
     def flow(self, *frames: Any, t: float = MIDPOINT) -> np.ndarray:
         """The flow from the frame at t to frame 0, `[h, w, 2]` float32 in pixels; for looking at, see `__call__`."""
-        stacked = _stacked(frames, self.spec.num_frames)[None]
-        size, padded = stacked.shape[-3:-1], self._padded(stacked)
+        given = stacked(frames, self.spec.num_frames)[None]
+        size, padded = given.shape[-3:-1], self._padded(given)
         flow = _predict_flow(self.model, self.variables, padded, self._times(t, 1, size))
         return crop(np.asarray(flow), *size, self.spec.padding, getattr(self.model, "scale", 1.0))[0]
 
@@ -202,14 +205,14 @@ class Interpolator:
         middle = (start + stop) / 2
         if stop - start < FINEST:
             raise UsageError(f"{self.model.variant} knows the middle frame only: t = {times[0]:g} is not k / 2^n")
-        frame = _predict(self.model, self.variables, padded, np.full((1, 1, 1, 1), MIDPOINT, np.float32))
+        frame = _predict(self.model, self.variables, padded, np.full((1, 1, 1, 1), MIDPOINT, np.float32), {})
         yield from self._halved(jnp.stack([padded[:, 0], frame], 1), start, middle, [t for t in times if t < middle])
         if middle in times:
             yield frame
         yield from self._halved(jnp.stack([frame, padded[:, -1]], 1), middle, stop, [t for t in times if t > middle])
 
     def _padded(self, frames: np.ndarray) -> Array:
-        return _as_float(pad(frames, self.spec.padding, getattr(self.model, "scale", 1.0)))
+        return as_float(pad(frames, self.spec.padding, getattr(self.model, "scale", 1.0)))
 
     def _cropped(self, frame: Array, dtype: np.dtype, size: tuple[int, int]) -> np.ndarray:
         padded = np.asarray(_as_type(frame, dtype)).astype(dtype, copy=False)
@@ -234,24 +237,26 @@ class Interpolator:
         return pad(full, edges, getattr(self.model, "scale", 1.0))
 
 
-def _order(model: Model) -> slice:
+def order_of(model: Any) -> slice:
+    """What puts RGB channels into the order of a model's weights, and back."""
     return slice(None, None, -1) if model.channel_order == "bgr" else slice(None)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _predict(model: Model, variables: Mapping[str, Any], frames: Array, t: Array) -> Array:
+def _predict(model: Model, variables: Mapping[str, Any], frames: Array, t: Array, inputs: Mapping[str, Array]) -> Array:
     """RGB frames `[b, n, h, w, 3]` to the clipped RGB frame `[b, h, w, 3]`, float32."""
-    frame = model.apply(variables, frames[..., _order(model)], t).frame
-    return jnp.clip(frame[..., _order(model)].astype(jnp.float32), 0, 1)
+    frame = model.apply(variables, frames[..., order_of(model)], t, **inputs).frame
+    return jnp.clip(frame[..., order_of(model)].astype(jnp.float32), 0, 1)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _predict_flow(model: Model, variables: Mapping[str, Any], frames: Array, t: Array) -> Array:
-    return model.apply(variables, frames[..., _order(model)], t).flows[-1][..., :2]
+    return model.apply(variables, frames[..., order_of(model)], t).flows[-1][..., :2]
 
 
 @jax.jit
-def _as_float(frames: Array) -> Array:
+def as_float(frames: Array) -> Array:
+    """Frames of any dtype as float32 in 0..1."""
     if jnp.issubdtype(frames.dtype, jnp.floating):
         return frames.astype(jnp.float32)
     return frames.astype(jnp.float32) / jnp.iinfo(frames.dtype).max
@@ -264,8 +269,12 @@ def _as_type(frame: Array, dtype: np.dtype) -> Array:
     return jnp.round(frame * np.iinfo(dtype).max).astype(dtype)
 
 
-def _stacked(frames: Sequence[Any], count: int) -> np.ndarray:
-    """The frames as `[..., n, h, w, 3]`, checked."""
+def stacked(frames: Sequence[Any], count: int) -> np.ndarray:
+    """The frames as `[..., n, h, w, 3]`, checked.
+
+    Raises:
+      UserError: another number than `count`, or frames of different, unknown or impossible sizes, dtypes or values.
+    """
     if len(frames) != count:
         raise UserError(f"this model takes {count} frames, not {len(frames)}")
     arrays = [np.asarray(frame) for frame in frames]

@@ -22,6 +22,7 @@ from vfi_jax.picture import save_png
 from vfi_jax.types import UsageError, UserError
 
 CONFIG, CHECKPOINTS, METRICS, SAMPLES = "config.json", "checkpoints", "metrics.jsonl", "samples"
+HELPERS = "frozen.safetensors"
 KEPT = 2  # newest steps
 RESUMABLE = ("steps", "epochs", "log_every", "checkpoint_every", "validate_every", "validation_samples", "tensorboard")
 
@@ -29,6 +30,11 @@ RESUMABLE = ("steps", "epochs", "log_every", "checkpoint_every", "validate_every
 def is_run(path: Path) -> bool:
     """Whether a folder is that of a run."""
     return (path / CONFIG).is_file()
+
+
+def helpers_of(folder: Path) -> Path:
+    """Where a run keeps the weights of its model's frozen helpers, if it has any."""
+    return folder / HELPERS
 
 
 def read_config(folder: Path) -> config.Train:

@@ -15,6 +15,7 @@ from flax import traverse_util
 from vfi_jax.types import ModelSpec, TorchRules, UserError
 
 TRACED_SIDE = 256  # legal for every model
+FROZEN = "frozen"  # the collection of helpers' variables
 LISTED = 12  # names in an error, before it says `...`
 
 
@@ -116,8 +117,8 @@ def from_torch(spec: ModelSpec, name: str, state: Mapping[str, Any]) -> dict[str
 
 
 def to_torch(spec: ModelSpec, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The inverse of `from_torch`: the reference's names, duplicates too, and layouts, float32."""
-    flat = traverse_util.flatten_dict(dict(variables))
+    """The inverse of `from_torch`: the reference's names, duplicates too, and layouts, float32; no frozen helpers."""
+    flat = traverse_util.flatten_dict({name: tree for name, tree in variables.items() if name != FROZEN})
     rules = spec.torch_rules
     names = {torch_name("/".join(path[1:]), rules): value for path, value in flat.items()}
     state = {

@@ -14,6 +14,7 @@ import numpy as np
 from vfi_jax import checkpoint, torch_import, weights
 from vfi_jax.models import MODELS
 from vfi_jax.nn import initialise
+from vfi_jax.torch_import import FROZEN
 from vfi_jax.types import ModelSpec, UsageError
 
 
@@ -26,6 +27,12 @@ def spec_of(name: str) -> ModelSpec:
     if name not in MODELS:
         raise UsageError(f"no model is called {name!r}; there are: {', '.join(MODELS)}")
     return MODELS[name]
+
+
+def check_kind(name: str, kind: str) -> None:
+    """Raises UsageError where a model is not of a kind: "interpolation" or "flow"; or there is no such model."""
+    if (own := spec_of(name).kind) != kind:
+        raise UsageError(f"{name} is made for {own}, not for {kind}: choose another of `vfi-jax models`")
 
 
 def build(name: str, **fields: Any) -> nn.Module:
@@ -63,29 +70,65 @@ def create(name: str, seed: int = 0, **fields: Any) -> tuple[nn.Module, dict[str
     """
     model, spec = build(name, **fields), spec_of(name)
     declared = torch_import.shapes(spec, model)
-    return model, {collection: initialise(tree, spec.init_rules, seed) for collection, tree in declared.items()}
+    variables = {collection: initialise(tree, spec.init_rules, seed) for collection, tree in declared.items()}
+    if helper := helper_of(model):
+        variables[FROZEN] = {helper: create(helper, seed)[1]}
+    return model, variables
 
 
-def from_torch(name: str, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+def helper_of(model: nn.Module) -> str:
+    """The name in MODELS of a model's frozen flow network; "" where it has none.
+
+    Raises:
+      UsageError: the model's field names no flow network.
+    """
+    field = spec_of(model.variant).helper
+    helper = getattr(model, field) if field else ""
+    if helper and (helper not in MODELS or MODELS[helper].kind != "flow"):
+        known = ", ".join(name for name, spec in MODELS.items() if spec.kind == "flow")
+        raise UsageError(f"{model.variant}: {field} is {helper!r}, which is no flow network; there are: {known}")
+    return helper
+
+
+def from_torch(
+    name: str, state_dict: Mapping[str, Any], frozen: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Any]:
     """Variables from a PyTorch state dict of the reference implementation.
 
     Args:
       name: in MODELS.
       state_dict: the reference's names to NumPy arrays or tensors in its layout; a `module.` prefix is taken off.
+      frozen: state dicts of frozen helpers by their names in MODELS, such as "raft" for DBVI.
 
     Raises:
       UserError: anything missing, unknown or misshapen, all of it in one line.
+      UsageError: no such model, or a helper that it does not have.
     """
-    return torch_import.from_torch(spec_of(name), name, state_dict)
+    variables = torch_import.from_torch(spec_of(name), name, state_dict)
+    _check_helpers(name, frozen or {})
+    helpers = {helper: torch_import.from_torch(MODELS[helper], helper, s) for helper, s in (frozen or {}).items()}
+    return {**variables, FROZEN: helpers} if helpers else variables
+
+
+def _check_helpers(name: str, given: Mapping[str, Any]) -> None:
+    flows = [helper for helper, spec in MODELS.items() if spec.kind == "flow" and MODELS[name].helper]
+    for helper in given:
+        if helper not in flows:
+            raise UsageError(f"{name} has no frozen {helper!r}; it takes: {', '.join(flows) or 'none'}")
 
 
 def to_torch(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of `from_torch`: canonical names, NumPy float32 arrays in the reference's layout."""
+    """The inverse of `from_torch`: canonical names, NumPy float32 arrays in the reference's layout; no helpers."""
     return torch_import.to_torch(spec_of(name), variables)
 
 
 def load(
-    name: str, path: str | Path | None = None, *, step: int | str | None = None, **fields: Any
+    name: str,
+    path: str | Path | None = None,
+    frozen: Mapping[str, str | Path] | None = None,
+    *,
+    step: int | str | None = None,
+    **fields: Any,
 ) -> tuple[nn.Module, dict[str, Any]]:
     """A model with the weights of a file or of a training run.
 
@@ -93,6 +136,8 @@ def load(
       name: in MODELS.
       path: `.safetensors` of ours, a published `.pth`, `.pkl` or `.pt`, or a run's folder (its averaged weights, where
         it keeps them); None: the weights shipped with the package, else those in the user's weights folder.
+      frozen: weights files of frozen helpers by their names in MODELS, in the place of those in `path`; a helper that
+        neither names is taken from the user's weights folder, and is missing where it is not there either.
       step: of a run: a number or "best" (by validation); None: the newest.
       **fields: of the module, in the place of the variant's and the file's.
 
@@ -101,22 +146,64 @@ def load(
 
     Raises:
       UserError: no weights installed (says how to get them), no such file or step, not a weights file, damaged.
-      UsageError: no such model or field, weights of another model, a step of a file.
+      UsageError: no such model, field or helper, weights of another model, a step of a file.
     """
-    spec = spec_of(name)
     build(name, **fields)
+    _check_helpers(name, frozen or {})
     path = Path(path) if path else weights.installed(name)
     if path.is_dir():
-        return _load_run(name, path, step, fields)
-    if step is not None:
+        model, variables, helpers = _load_run(name, path, step, fields)
+    elif step is not None:
         raise UsageError(f"{path} is a file, which has no steps: leave step = {step!r} out")
-    state, metadata = checkpoint.read_weights(path)
+    else:
+        model, variables, helpers = _load_file(name, path, fields)
+    if helper := helper_of(model):
+        variables |= read_helper(helper, (frozen or {}).get(helper), helpers)
+    return model, variables
+
+
+def read_helper(helper: str, path: str | Path | None, states: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"frozen": {helper: variables}}` from a file, else from one of several states, else as installed; else `{}`."""
+    if path is None and helper in states:
+        return {FROZEN: {helper: torch_import.from_torch(MODELS[helper], helper, states[helper])}}
+    if path is None and not weights.path_of(helper).exists():
+        return {}
+    return {FROZEN: {helper: load(helper, path)[1]}}
+
+
+def _load_file(name: str, path: Path, fields: Mapping[str, Any]) -> tuple[nn.Module, dict[str, Any], dict[str, Any]]:
+    """Module, variables, and the helpers' states that are in the file."""
+    spec = spec_of(name)
+    whole, metadata = checkpoint.read_weights(path)
+    state, helpers = _apart(whole)
     _check_model(path, metadata.get("model", name), name)
     known = {
         "channel_order": metadata.get("channel_order", spec.published_channel_order),
         "any_time": metadata.get("any_time", str(spec.any_time and _sees_time(spec, state))) == "True",
     }
-    return build(name, **{**known, **fields}), torch_import.from_torch(spec, name, state)
+    return build(name, **{**known, **fields}), torch_import.from_torch(spec, name, state), helpers
+
+
+def _apart(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """A model's own names, and those under `frozen.HELPER.` by helper."""
+    own, helpers = {}, {}
+    for name, value in state.items():
+        kind, _, rest = name.partition(".")
+        if kind == FROZEN:
+            helper, _, inner = rest.partition(".")
+            helpers.setdefault(helper, {})[inner] = value
+        else:
+            own[name] = value
+    return own, helpers
+
+
+def _joined(helpers: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Helpers' variables under the names that `_apart` reads."""
+    return {
+        f"{FROZEN}.{helper}.{name}": value
+        for helper, variables in helpers.items()
+        for name, value in torch_import.to_torch(MODELS[helper], variables).items()
+    }
 
 
 def _sees_time(spec: ModelSpec, state: Mapping[str, Any]) -> bool:
@@ -126,13 +213,24 @@ def _sees_time(spec: ModelSpec, state: Mapping[str, Any]) -> bool:
 
 def _load_run(
     name: str, folder: Path, step: int | str | None, fields: Mapping[str, Any]
-) -> tuple[nn.Module, dict[str, Any]]:
+) -> tuple[nn.Module, dict[str, Any], dict[str, Any]]:
+    """Module, variables, and the helpers' states that the run keeps."""
     from vfi_jax import runs  # Orbax, which files of weights do without
 
     config = runs.read_config(folder)
     _check_model(folder, config.model, name)
     params, known = runs.read_params(folder, step, shapes(name, **config.fields)["params"])
-    return build(name, **{**config.fields, **known, **fields}), {"params": params}
+    helpers = _apart(checkpoint.read_weights(runs.helpers_of(folder))[0])[1] if runs.helpers_of(folder).exists() else {}
+    return build(name, **{**config.fields, **known, **fields}), {"params": params}, helpers
+
+
+def save_helpers(path: Path, variables: Mapping[str, Any]) -> None:
+    """Writes the frozen helpers among `variables`, which a run keeps beside its checkpoints.
+
+    Raises:
+      UserError: the folder is missing or the disk is full.
+    """
+    checkpoint.write_weights(path, _joined(variables[FROZEN]), {})
 
 
 def _check_model(path: Path, found: str, wanted: str) -> None:
@@ -152,7 +250,7 @@ def average(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def save(
     path: str | Path, model: nn.Module, variables: Mapping[str, Any], *, source: str = "", half: bool = False
 ) -> None:
-    """Writes weights as safetensors with the reference's names, without those that only training needs.
+    """Writes weights as safetensors with the reference's names, frozen helpers too, without what only training needs.
 
     Args:
       path: `.safetensors`; appears when it is whole.
@@ -165,9 +263,10 @@ def save(
       UserError: the folder is missing or the disk is full.
     """
     spec = spec_of(model.variant)
+    every = {**torch_import.to_torch(spec, variables), **_joined(variables.get(FROZEN, {}))}
     state = {
         name: array.astype(np.float16 if half else np.float32)
-        for name, array in torch_import.to_torch(spec, variables).items()
+        for name, array in every.items()
         if not any(re.search(pattern, name) for pattern in spec.training_only)
     }
     metadata = {
