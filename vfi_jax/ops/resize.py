@@ -35,6 +35,18 @@ def resize_to(image: Float[Array, "*b h w c"], size: tuple[int, int]) -> Float[A
     return _resize(image, *size, height / size[0], width / size[1])
 
 
+def resize_corners(image: Float[Array, "*b h w c"], size: tuple[int, int]) -> Float[Array, "*b h2 w2 c"]:
+    """Resizes to `size` = (height, width) so that corners fall on corners.
+
+    `out[i] = lerp(image, i (old - 1) / (new - 1))` along each axis, two taps also when shrinking; one output pixel is
+    the first input pixel. Follows `F.interpolate(size=size, mode="bilinear", align_corners=True)`.
+    """
+    for axis, new in zip((-2, -3), size[::-1], strict=True):
+        step = (image.shape[axis] - 1) / max(new - 1, 1)
+        image = _lerp(image, axis, np.arange(new, dtype=np.float64) * step)
+    return image
+
+
 def _resize(image: Array, height: int, width: int, step_y: float, step_x: float) -> Array:
     return _resize_axis(_resize_axis(image, -2, width, step_x), -3, height, step_y)
 
@@ -88,10 +100,14 @@ def _enlarge(image: Array, axis: int, factor: int) -> Array:
 
 
 def _gather(image: Array, axis: int, size: int, step: float) -> Array:
-    position = np.maximum((np.arange(size, dtype=np.float64) + 0.5) * step - 0.5, 0)
+    return _lerp(image, axis, np.maximum((np.arange(size, dtype=np.float64) + 0.5) * step - 0.5, 0))
+
+
+def _lerp(image: Array, axis: int, position: np.ndarray) -> Array:
+    """Samples one axis at positions in pixels, none below 0; beyond the end, the last pixel."""
     first = np.minimum(position.astype(np.int64), image.shape[axis] - 1)
     second = np.minimum(first + 1, image.shape[axis] - 1)
     shape = [1] * image.ndim
-    shape[axis] = size
+    shape[axis] = len(position)
     weight = jnp.asarray((position - first).reshape(shape), image.dtype)
     return jnp.take(image, first, axis=axis) * (1 - weight) + jnp.take(image, second, axis=axis) * weight
