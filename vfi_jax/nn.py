@@ -1,8 +1,8 @@
 """Layers with PyTorch's padding, parameters and initialisation, in the forms that XLA runs fastest.
 
 Parameters are `weight`, `bias` (and PReLU's slopes, `weight` too), as in PyTorch's modules. Layouts: convolutions
-`[k, k, in, out]`; transposed ones `[k, k, in, out]`, not flipped. `dtype` is the compute dtype: inputs and parameters
-are cast to it and the result keeps it.
+`[k, k, in, out]`; transposed ones `[k, k, in, out]`, not flipped; linear layers `[in, out]`. `dtype` is the compute
+dtype: inputs and parameters are cast to it and the result keeps it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from jaxtyping import Float
 from vfi_jax.types import Array, UserError
 
 NHWC = ("NHWC", "HWIO", "NHWC")
+EPSILON = 1e-5  # added to variances
 
 
 def _declared(key: Any, shape: tuple[int, ...]) -> Array:
@@ -31,7 +32,7 @@ def _declared(key: Any, shape: tuple[int, ...]) -> Array:
 
 
 class Conv(nn.Module):
-    """Convolution with padding of (kernel - 1) / 2 on each side and a bias.
+    """Convolution with padding of (kernel - 1) / 2 on each side.
 
     Attributes:
       features: channels out.
@@ -39,6 +40,7 @@ class Conv(nn.Module):
       stride: the same in both axes.
       dtype: compute dtype.
       padding: "constant" (zeros) or "reflect".
+      bias: whether one is added.
     """
 
     features: int
@@ -46,13 +48,13 @@ class Conv(nn.Module):
     stride: int = 1
     dtype: DTypeLike = jnp.float32
     padding: str = "constant"
+    bias: bool = True
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         """Returns sides `ceil(h / stride)`, `ceil(w / stride)`."""
         sides = self.kernel if isinstance(self.kernel, tuple) else (self.kernel, self.kernel)
         weight = self.param("weight", _declared, (*sides, x.shape[-1], self.features))
-        bias = self.param("bias", _declared, (self.features,))
         borders = [(side // 2, side // 2) for side in sides]
         if self.padding != "constant":
             x = jnp.pad(x, ((0, 0), *borders, (0, 0)), mode=self.padding)
@@ -64,7 +66,7 @@ class Conv(nn.Module):
             borders,
             dimension_numbers=NHWC,
         )
-        return out + bias.astype(self.dtype)
+        return out + self.param("bias", _declared, (self.features,)).astype(self.dtype) if self.bias else out
 
 
 class ConvTranspose(nn.Module):
@@ -95,6 +97,52 @@ class ConvTranspose(nn.Module):
         return out + bias.astype(self.dtype)
 
 
+class Linear(nn.Module):
+    """`x @ weight + bias` over the last axis."""
+
+    features: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b i"]) -> Float[Array, "*b o"]:
+        """Returns `features` channels."""
+        weight = self.param("weight", _declared, (x.shape[-1], self.features))
+        bias = self.param("bias", _declared, (self.features,))
+        return x.astype(self.dtype) @ weight.astype(self.dtype) + bias.astype(self.dtype)
+
+
+class GroupNorm(nn.Module):
+    """`(x - mean) / sqrt(var + 1e-5) * weight + bias`; mean and biased variance of a group of channels, all pixels.
+
+    Statistics are float32 whatever the input's dtype.
+    """
+
+    groups: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """Returns the input's shape and dtype; `groups` must divide its channels."""
+        weight = self.param("weight", _declared, (x.shape[-1],))
+        bias = self.param("bias", _declared, (x.shape[-1],))
+        wide = x.astype(jnp.float32)
+        centred = wide - _group_mean(wide, self.groups)
+        variance = _group_mean(centred**2, self.groups)
+        return (centred * (weight * lax.rsqrt(variance + EPSILON)) + bias).astype(x.dtype)
+
+
+def instance_norm(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """`(x - mean) / sqrt(var + 1e-5)`; mean and biased variance of each channel over its pixels, float32 inside."""
+    wide = x.astype(jnp.float32)
+    centred = wide - wide.mean((1, 2), keepdims=True)
+    return (centred * lax.rsqrt((centred**2).mean((1, 2), keepdims=True) + EPSILON)).astype(x.dtype)
+
+
+def _group_mean(x: Array, groups: int) -> Array:
+    """`[b, 1, 1, c]`: over pixels first, so that nothing large has five axes."""
+    means = x.mean((1, 2)).reshape(x.shape[0], groups, -1).mean(-1)
+    return jnp.repeat(means, x.shape[-1] // groups, axis=-1)[:, None, None]
+
+
 class PReLU(nn.Module):
     """`max(0, x) + slope * min(0, x)` with one slope a channel."""
 
@@ -106,19 +154,17 @@ class PReLU(nn.Module):
 
 
 class FrozenBatchNorm(nn.Module):
-    """`(x - running_mean) / sqrt(running_var + epsilon) * weight + bias`, by statistics that training does not change.
+    """`(x - running_mean) / sqrt(running_var + 1e-5) * weight + bias`, by statistics that training does not change.
 
     They are variables of the collection `batch_stats`. In float32; the result has the input's dtype.
     """
-
-    epsilon: float = 1e-5
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Returns the input's shape and dtype."""
         weight, bias = (self.param(name, _declared, (x.shape[-1],)) for name in ("weight", "bias"))
         statistic = lambda name: self.variable("batch_stats", name, jnp.zeros, (x.shape[-1],)).value  # noqa: E731
-        gain = weight * lax.rsqrt(statistic("running_var") + self.epsilon)
+        gain = weight * lax.rsqrt(statistic("running_var") + EPSILON)
         return ((x - statistic("running_mean")) * gain + bias).astype(x.dtype)
 
 
@@ -150,13 +196,6 @@ class ConvPReLU(nn.Module):
 def leaky_relu(x: Float[Array, "*b c"], slope: float) -> Float[Array, "*b c"]:
     """`max(0, x) + slope * min(0, x)`."""
     return jnp.where(x >= 0, x, slope * x)
-
-
-def instance_norm(x: Float[Array, "b h w c"], epsilon: float = 1e-5) -> Float[Array, "b h w c"]:
-    """`(x - mean) / sqrt(variance + epsilon)` over each sample's own h, w; nothing is learned. In float32."""
-    wide = x.astype(jnp.float32)
-    centred = wide - wide.mean((1, 2), keepdims=True)
-    return (centred * lax.rsqrt((centred**2).mean((1, 2), keepdims=True) + epsilon)).astype(x.dtype)
 
 
 def pixel_shuffle(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 c2"]:
@@ -196,6 +235,20 @@ def torch_default_transposed(rng: np.random.Generator, shape: tuple[int, ...], w
 def kaiming_fan_out(rng: np.random.Generator, shape: tuple[int, ...], weight: tuple[int, ...]) -> np.ndarray:
     """Normal with deviation `sqrt(2 / fan_out)`: PyTorch's `kaiming_normal_(mode="fan_out")` for ReLU."""
     return rng.normal(0, np.sqrt(2 * weight[-2] / np.prod(weight)), shape)
+
+
+def kaiming_normal(slope: float) -> Initialiser:
+    """Normal with deviation `sqrt(2 / ((1 + slope^2) fan_in))`: keeps the size of signals through leaky ReLUs."""
+
+    def fill(rng: np.random.Generator, shape: tuple[int, ...], weight: tuple[int, ...]) -> np.ndarray:
+        return rng.normal(0, np.sqrt(2 / ((1 + slope**2) * np.prod(weight[:-1]))), shape)
+
+    return fill
+
+
+def orthogonal(rng: np.random.Generator, shape: tuple[int, ...], weight: tuple[int, ...]) -> np.ndarray:
+    """Q of the QR decomposition of a square matrix of normal entries."""
+    return np.linalg.qr(rng.normal(size=shape))[0]
 
 
 def constant(value: float) -> Initialiser:

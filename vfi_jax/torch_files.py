@@ -23,7 +23,7 @@ import numpy as np
 from vfi_jax.torch_pickle import BadFileError, Kind, Storage, Tensor, Unpickler, check
 from vfi_jax.types import UserError
 
-WRAPPERS = ("state_dict", "model_state_dict", "model", "params_ema", "params")
+WRAPPERS = ("state_dict", "model_state_dict", "model", "params_ema", "params", "gNet")
 
 _MAX_PICKLE = 4 << 20  # bytes; a tensor takes about 150 of them
 _MAGIC = 0x1950A86A20F9469CFC6C

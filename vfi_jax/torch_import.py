@@ -29,6 +29,7 @@ class Layout(NamedTuple):
 LAYOUTS = {
     "conv": Layout(lambda a: a.transpose(2, 3, 1, 0), lambda a: a.transpose(3, 2, 0, 1)),  # OIHW
     "conv_transpose": Layout(lambda a: a.transpose(2, 3, 0, 1), lambda a: a.transpose(2, 3, 0, 1)),  # IOHW
+    "linear": Layout(lambda a: a.T, lambda a: a.T),  # OI
     "channel": Layout(lambda a: a.reshape(-1), lambda a: a.reshape(1, -1, 1, 1)),  # 1C11
 }
 AS_IS = Layout(lambda a: a, lambda a: a)

@@ -40,6 +40,7 @@ class Output:
       mask: `[b, h, w, 1]`, weight of frame 0 in 0..1.
       residual: `[b, h, w, 3]`, added to `merged`.
       merged: `[b, h, w, 3]`, the two warped frames blended by `mask`, before the residual.
+      iterates: one `[b, h, w, 3]` a step of refinement; the last is `frame`.
     """
 
     frame: Array
@@ -47,6 +48,7 @@ class Output:
     mask: Array | None = None
     residual: Array | None = None
     merged: Array | None = None
+    iterates: list[Array] | None = None
 
 
 @flax.struct.dataclass

@@ -5,7 +5,7 @@ from vfi_jax.ops.pad import crop, pad, pad_amounts
 from vfi_jax.ops.resize import resize, resize_corners, resize_to
 from vfi_jax.ops.splat import splat_average, splat_linear, splat_softmax, splat_sum
 from vfi_jax.ops.timestep import time_map
-from vfi_jax.ops.warp import warp
+from vfi_jax.ops.warp import warp, warp_inside
 
 __all__ = [
     "correlate",
@@ -23,4 +23,5 @@ __all__ = [
     "splat_sum",
     "time_map",
     "warp",
+    "warp_inside",
 ]

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from vfi_jax.ops.bilinear import corners
 from vfi_jax.types import Array
 
 
@@ -45,13 +46,7 @@ def splat_softmax(
 
 def _splat_one(image: Array, flow: Array) -> Array:
     height, width, channels = image.shape
-    x, y = jnp.arange(width) + flow[..., 0], jnp.arange(height)[:, None] + flow[..., 1]
-    left, top = jnp.floor(x), jnp.floor(y)
     out = jnp.zeros((height * width, channels), image.dtype)
-    for across, down in ((0, 0), (1, 0), (0, 1), (1, 1)):
-        weight = (1 - jnp.abs(x - left - across)) * (1 - jnp.abs(y - top - down))
-        column, row = left + across, top + down
-        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        index = jnp.where(inside, row * width + column, height * width).astype(jnp.int32)
+    for index, weight in corners(flow):
         out = out.at[index].add(weight[..., None] * image, mode="drop")
     return out.reshape(height, width, channels)

@@ -7,7 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from vfi_jax.ops.bilinear import corners
 from vfi_jax.types import Array
+
+WHOLE = 0.9999  # weight inside the image, below which a sample does not count
 
 
 def warp(image: Float[Array, "*b h w c"], flow: Float[Array, "*b h w 2"]) -> Float[Array, "*b h w c"]:
@@ -32,6 +35,31 @@ def warp(image: Float[Array, "*b h w c"], flow: Float[Array, "*b h w 2"]) -> Flo
     for _ in range(image.ndim - 3):
         one = jax.vmap(one)
     return one(image, flow)
+
+
+def warp_inside(
+    image: Float[Array, "b h w c"], flow: Float[Array, "b h w 2"]
+) -> tuple[Float[Array, "b h w c"], Float[Array, "b h w 1"]]:
+    """Samples `image` where `flow` points, and only where that lies within it.
+
+    `out[p] = mask[p] sum_q k(p + flow[p] - q) image[q]` over the pixels q of the image, k the bilinear kernel
+    `(1 - |x|)(1 - |y|)` where both are below 1. Float32.
+
+    Returns:
+      The samples, and the mask: 1 where the kernel's weights add up to 0.9999 or more, else 0; without gradient.
+    """
+    return jax.vmap(_warp_inside_one)(image, flow)
+
+
+def _warp_inside_one(image: Array, flow: Array) -> tuple[Array, Array]:
+    height, width, channels = image.shape
+    pixels = jnp.asarray(image).reshape(height * width, channels)
+    out, covered = jnp.zeros((height, width, channels)), jnp.zeros((height, width))
+    for index, weight in corners(flow):
+        out += weight[..., None] * pixels.at[index].get(mode="fill", fill_value=0)
+        covered += jnp.where(index < height * width, weight, 0)
+    mask = (covered >= WHOLE).astype(jnp.float32)[..., None]
+    return out * mask, mask
 
 
 def _warp_one(image: Array, flow: Array) -> Array:

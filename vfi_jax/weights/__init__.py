@@ -38,6 +38,7 @@ class Source:
     wheel: Wheel | None = None
 
 
+DBVI = "DBVI's README (Baidu)"
 IFRNET = "IFRNet's README (a Dropbox folder)"
 RAFT = "RAFT's README (models.zip on Dropbox), download.pytorch.org"
 PRACTICAL = "Practical-RIFE's README (cloud drives)"
@@ -65,6 +66,8 @@ SOURCES: MappingProxyType[str, Source] = MappingProxyType(
         "ifrnet_s": Source("IFRNet_S_Vimeo90K.pth", IFRNET),
         "ifrnet": Source("IFRNet_Vimeo90K.pth or IFRNet_GoPro.pth", IFRNET),
         "ifrnet_l": Source("IFRNet_L_Vimeo90K.pth", IFRNET),
+        "dbvi_2x": Source("2x_Vimeo/train_on_vimeo_sep_Iter0.pth", DBVI),
+        "dbvi_8x": Source("8x_GoPro/train_on_gopro_Iter0.pth or 8x_XVFI/train_on_X4K1000FPS_Iter0.pth", DBVI),
     }
 )
 

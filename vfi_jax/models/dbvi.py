@@ -1,0 +1,474 @@
+"""DBVI: the frame as the most probable one, found by a learned descent on it and on the flows (`dbvi_2x`, `dbvi_8x`).
+
+Zhiyang Yu et al., "Deep Bayesian Video Frame Interpolation", ECCV 2022. Follows the published code where the paper
+differs: the gradient on the frame is divided by the splatted weights, the one on the flows is that of a learned prior
+only, and every step has a network of its own.
+
+Four frames in. Shapes below: `b h w c`, padded; images are -1..1 less their mean a channel; flows are forward, on the
+grid of frame 0 or 1, in pixels. State of a step: image, features (16), flow error (32; its first four are flows).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike, DTypeLike
+from jaxtyping import Float
+
+from vfi_jax.models import raft
+from vfi_jax.nn import (
+    Conv,
+    GroupNorm,
+    Linear,
+    constant,
+    instance_norm,
+    kaiming_normal,
+    leaky_relu,
+    orthogonal,
+    torch_default,
+)
+from vfi_jax.ops import pad_amounts, resize_corners, splat_average, time_map, warp_inside
+from vfi_jax.types import Array, LossAux, ModelSpec, Output, Padding, Published, TorchRules, UserError
+
+GROUPS = 4
+SLOPE = 0.2
+WIDTH = 16  # features
+ERROR = 32  # channels of the flow error
+CODE = 512
+NOISE = 128  # channels that the code is made from, all of them 0
+MAPPED = range(0, 16, 2)  # the code's linear layers, as the reference counts them
+LARGE = 1080 * 2048  # pixels from which on flows are estimated at half the size
+PAIRS = ((1, 0), (1, 2), (2, 3), (2, 1))  # whose flows the motion is made of
+LAYERS = {"n": "norm", "a": "activate", "u": "enlarge", "c": "conv"}
+
+Estimator = Callable[[Array, Array], Array]  # two images to the flow from the first to the second
+
+
+class Block(nn.Module):
+    """A convolution with its norm and activation.
+
+    Attributes:
+      features: channels out.
+      kernel: odd side of the kernel.
+      stride: the same in both axes.
+      order: one letter of LAYERS a layer, in turn; norm and activation before enlarging do what they do after it.
+      dtype: compute dtype.
+    """
+
+    features: int
+    kernel: int = 3
+    stride: int = 1
+    order: str = "nac"
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        if "n" in self.order:
+            self.norm = GroupNorm(GROUPS)
+        self.conv = Conv(self.features, self.kernel, self.stride, self.dtype, bias=False)
+
+    def __call__(self, x: Array) -> Array:
+        for letter in self.order:
+            x = getattr(self, LAYERS[letter])(x)
+        return x
+
+    def activate(self, x: Array) -> Array:
+        """GELU, not approximated."""
+        return jax.nn.gelu(x, approximate=False)
+
+    def enlarge(self, x: Array) -> Array:
+        """Doubles the sides, every pixel four times."""
+        return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+
+
+class Bottleneck(nn.Module):
+    """A convolution on a quarter of the channels, added to the input."""
+
+    features: int
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        narrow = self.features // 4
+        self.conv0 = Block(narrow, 1, dtype=self.dtype)
+        self.conv1 = Block(narrow, dtype=self.dtype)
+        self.conv2 = Block(self.features, 1, dtype=self.dtype)
+
+    def __call__(self, x: Array) -> Array:
+        return x + self.conv2(self.conv1(self.conv0(x)))
+
+
+class UNet(nn.Module):
+    """Three levels down and up again, added to the input; sides must be multiples of 8.
+
+    Attributes:
+      order: of the first block's layers.
+      dtype: compute dtype.
+    """
+
+    order: str
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        self.down1 = Block(WIDTH, stride=2, order=self.order, dtype=self.dtype)
+        self.down2 = Block(4 * WIDTH, stride=2, dtype=self.dtype)
+        self.down3 = Block(16 * WIDTH, stride=2, dtype=self.dtype)
+        self.pre1 = Bottleneck(16 * WIDTH, self.dtype)
+        self.pre2 = Bottleneck(16 * WIDTH, self.dtype)
+        self.up0 = Block(4 * WIDTH, order="nauc", dtype=self.dtype)
+        self.up1 = Block(WIDTH, order="nauc", dtype=self.dtype)
+        self.up2 = Block(WIDTH, order="nauc", dtype=self.dtype)
+
+    def __call__(self, x: Array) -> Array:
+        half = self.down1(x)
+        quarter = self.down2(half)
+        eighth = self.pre2(self.pre1(self.down3(quarter)))
+        return self.up2(self.up1(self.up0(eighth) + quarter) + half) + x
+
+
+class Residual(nn.Module):
+    """Two UNets, added to the input."""
+
+    order: str
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        self.RDB1 = UNet(self.order, self.dtype)
+        self.RDB2 = UNet("nac", self.dtype)
+
+    def __call__(self, x: Array) -> Array:
+        return self.RDB2(self.RDB1(x)) + x
+
+
+class Style(nn.Module):
+    """Twice: normalised features, scaled and shifted by what a code says."""
+
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        for index, order in enumerate(("nac", "ac")):
+            setattr(self, f"residual{index}", Residual(order, self.dtype))
+            setattr(self, f"trans{index}", Linear(2 * WIDTH, self.dtype))
+        self.lrConv = Block(WIDTH, dtype=self.dtype)
+
+    def __call__(self, x: Array, code: Array) -> Array:
+        y = x
+        for residual, trans in ((self.residual0, self.trans0), (self.residual1, self.trans1)):
+            scale, shift = jnp.split(trans(code)[:, None, None], 2, -1)
+            y = (1 + jnp.tanh(scale)) * instance_norm(residual(y)) + shift
+        return (self.lrConv(y) + x) / 2
+
+
+class Basis(nn.Module):
+    """A square matrix `[out, in]` over channels."""
+
+    features: int
+
+    def setup(self) -> None:
+        self.weight = self.param("weight", nn.initializers.zeros_init(), (self.features, self.features))
+
+    def __call__(self, x: Array) -> Array:
+        return x @ self.weight.T
+
+    def back(self, x: Array) -> Array:
+        """The transpose, which is no inverse once it is trained."""
+        return x @ self.weight
+
+
+@flax.struct.dataclass
+class State:
+    """What a step hands to the next.
+
+    Attributes:
+      image: `b h w 3`, the iterate.
+      features: `b h w 16`.
+      error: `b h w 32`, of the flows.
+      flows: `b h w 4`, 0 to t, 1 to t.
+    """
+
+    image: Array
+    features: Array
+    error: Array
+    flows: Array
+
+
+class Step(nn.Module):
+    """One step of the descent."""
+
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        for index in MAPPED:
+            setattr(self, f"mapping{index}", Linear(CODE, self.dtype))
+        self.convUV = [Block(WIDTH, dtype=self.dtype), Block(2 * ERROR, 1, dtype=self.dtype)]
+        self.invConv = Basis(ERROR)
+        self.compConv = Block(4, 1, dtype=self.dtype)
+        self.inConv = Block(WIDTH, order="cna", dtype=self.dtype)
+        self.style_block = Style(self.dtype)
+        self.convNext = [Block(WIDTH, dtype=self.dtype), Block(WIDTH, dtype=self.dtype)]
+        self.toRGB = Block(3, dtype=self.dtype)
+        self.toFlow = [Block(WIDTH, dtype=self.dtype), Block(ERROR, 1, dtype=self.dtype)]
+
+    def __call__(self, state: State, pair: Array, t: Array) -> State:
+        """Returns the next state; `pair` is `b h w 6`, frames 0 and 1, and t `b h w 1`."""
+        both = [jnp.concatenate(jnp.split(x, 2, -1)) for x in (pair, state.flows)]
+        first, second = jnp.split(data_gradient(jnp.concatenate([state.image, state.image]), *both), 2)
+        return self.update(state, pair, jnp.concatenate([(1 - t) * first, t * second], -1))
+
+    def update(self, state: State, pair: Array, descent: Array) -> State:
+        """Returns the next state from `descent`, `b h w 6`, the weighed data gradients of frames 0 and 1."""
+        prior = self.compConv(self.prior_gradient(state)).astype(jnp.float32)
+        x = self.inConv(
+            jnp.concatenate([pair, state.image, descent, state.flows, state.features.astype(jnp.float32), prior], -1)
+        )
+        features = self.convNext[1](self.convNext[0](self.style_block(x, self.code())))
+        change = self.toFlow[1](self.toFlow[0](features)).astype(jnp.float32)
+        image = state.image + self.toRGB(features).astype(jnp.float32)
+        return State(image, features, state.error + change, state.flows + change[..., :4])
+
+    def prior_gradient(self, state: State) -> Array:
+        """`W^T (s (W d - mu))` of the flow error d; mu and `s = sigmoid(l)` come from the features."""
+        mean, logit = jnp.split(self.convUV[1](self.convUV[0](state.features)).astype(jnp.float32), 2, -1)
+        return self.invConv.back(jax.nn.sigmoid(logit) * (self.invConv(state.error) - mean))
+
+    def code(self) -> Array:
+        """`[1, 512]`, the same for every image: the published network is fed with zeros."""
+        code = jnp.zeros((1, NOISE), self.dtype)
+        for index in MAPPED:
+            code = leaky_relu(getattr(self, f"mapping{index}")(code), SLOPE)
+        return code
+
+
+def data_gradient(
+    image: Float[Array, "b h w c"], frame: Float[Array, "b h w c"], flow: Float[Array, "b h w 2"]
+) -> Float[Array, "b h w c"]:
+    """`A(m (frame - W(image)))`: W samples at `p + flow[p]`, m is 1 where that is inside, A is the average splat.
+
+    The direction of descent of `|m (frame - W(image))|^2 / 2` on the image, divided by the splatted weights.
+    """
+    warped, mask = warp_inside(image, flow)
+    return splat_average(mask * (frame - warped), flow)
+
+
+def quadratic_motion(flows: Float[Array, "b h w 8"], t: Float[Array, "b #h #w 1"]) -> Float[Array, "b h w 4"]:
+    """Flows 0 to t and 1 to t at constant acceleration: `(F+ + F-) / 2 s^2 + (F+ - F-) / 2 s`.
+
+    Args:
+      flows: 0 to -1, 0 to 1, 1 to 2, 1 to 0.
+      t: s is t for frame 0 and 1 - t for frame 1, whose F+ leads to frame 0.
+    """
+    before, forth, after, back = jnp.split(flows, 4, -1)
+    return jnp.concatenate(
+        [(to + fro) / 2 * s**2 + (to - fro) / 2 * s for to, fro, s in ((forth, before, t), (back, after, 1 - t))], -1
+    )
+
+
+def four_flows(estimate: Estimator, images: Float[Array, "b 4 h w 3"]) -> Float[Array, "b h w 8"]:
+    """Flows 0 to -1, 0 to 1, 1 to 2, 1 to 0, one pair after the other (memory), without gradients.
+
+    Args:
+      estimate: two images `b h w 3` to the flow `b h w 2` from the first to the second.
+      images: of LARGE or more pixels are halved for it, and the flows doubled.
+    """
+    size = images.shape[2:4]
+    factor = 2 if size[0] * size[1] >= LARGE else 1
+    if factor > 1:
+        images = resize_corners(images, (size[0] // factor, size[1] // factor))
+    pairs = [jnp.stack([images[:, pair[side]] for pair in PAIRS]) for side in (0, 1)]
+    flows = jnp.concatenate(list(lax.map(lambda pair: estimate(*pair), tuple(pairs))), -1)
+    return lax.stop_gradient(factor * resize_corners(flows, size) if factor > 1 else flows)
+
+
+class DBVI(nn.Module):
+    """Either number of steps.
+
+    Attributes:
+      steps: of the descent.
+      flow_network: name in MODELS of the frozen network whose weights are `variables["frozen"][flow_network]`.
+      correlation: of the flow network: "volume" (fast) or "on_demand" (little memory; see `ops.correlation`).
+      pad_multiple: sides are reflected to multiples of it, at the bottom and right; 8 or a multiple of 8.
+      remat: keeps a step's state only and computes the rest again for gradients: less memory, more time.
+      dtype: compute dtype of the convolutions.
+      variant: name in MODELS.
+      channel_order: of the frames the weights were trained on.
+      any_time: whether the weights know other times than 0.5.
+    """
+
+    steps: int
+    flow_network: str = "raft"
+    correlation: str = "volume"
+    pad_multiple: int = 8
+    remat: bool = False
+    dtype: DTypeLike = jnp.float32
+    variant: str = ""
+    channel_order: str = "rgb"
+    any_time: bool = True
+
+    def setup(self) -> None:
+        step = nn.remat(Step) if self.remat else Step
+        self.subNet = [step(self.dtype) for _ in range(self.steps)]
+
+    def __call__(
+        self, frames: Float[Array, "b 4 h w 3"], t: ArrayLike, flows: Float[Array, "b h2 w2 8"] | None = None
+    ) -> Output:
+        """Returns frame, iterates and, for each step, the flows 0 to t and 1 to t on the padded size; not clipped.
+
+        Args:
+          frames: at times -1, 0, 1, 2.
+          t: as everywhere.
+          flows: 0 to -1, 0 to 1, 1 to 2, 1 to 0, on the padded size, in the place of the flow network.
+
+        Raises:
+          UserError: sides too small to be reflected, flows of another size, or no weights of the flow network.
+        """
+        rims = self._rims(*frames.shape[2:4])
+        images = 2 * frames - 1
+        mean = images.mean((1, 2, 3), keepdims=True)
+        images = jnp.pad(images - mean, ((0, 0), *rims), mode="reflect")
+        if flows is None:
+            flows = four_flows(self._flow, images)
+        if flows.shape[1:3] != images.shape[2:4]:
+            given, wanted = (f"{width}x{height}" for height, width in (flows.shape[1:3], images.shape[2:4]))
+            raise UserError(f"flows are {given}: these frames are padded to {wanted}")
+        states = self._descend(images, jnp.pad(time_map(t, frames), rims, mode="edge"), flows)
+        inside = (slice(None), slice(frames.shape[2]), slice(frames.shape[3]))
+        iterates = [(state.image[inside] + mean[:, 0] + 1) / 2 for state in states]
+        return Output(iterates[-1], flows=[state.flows for state in states], iterates=iterates)
+
+    def initialise(self, frames: Float[Array, "b 4 h w 3"], t: ArrayLike) -> Output:
+        """As `__call__`, of sides that need no padding, with motionless flows: no flow network is needed."""
+        return self(frames, t, jnp.zeros((*frames[:, 0].shape[:3], 2 * len(PAIRS))))
+
+    def _rims(self, height: int, width: int) -> tuple[tuple[int, int], ...]:
+        """Padding of `b h w c`."""
+        amounts = pad_amounts(height, width, Padding(self.pad_multiple, "reflect"))
+        if any(after >= side for (_, after), side in zip(amounts, (height, width), strict=True)):
+            raise UserError(
+                f"frames of {width}x{height} are too small for {self.variant}, "
+                f"which reflects them to multiples of {self.pad_multiple}"
+            )
+        return ((0, 0), *amounts, (0, 0))
+
+    def _descend(self, images: Array, t: Array, flows: Array) -> list[State]:
+        pair = jnp.concatenate([images[:, 1], images[:, 2]], -1)
+        image, features, error = (jnp.zeros((*pair.shape[:3], channels)) for channels in (3, WIDTH, ERROR))
+        state, states = State(image, features.astype(self.dtype), error, quadratic_motion(flows, t)), []
+        for step in self.subNet:
+            state = step(state, pair, t)
+            states.append(state)
+        return states
+
+    def _flow(self, first: Array, second: Array) -> Array:
+        """The flow network's, from the first images to the second; they are not rescaled for it, as published."""
+        if not self.has_variable("frozen", self.flow_network):
+            raise UserError(
+                f"{self.variant} needs the weights of its flow network, {self.flow_network}: "
+                f"load(..., frozen={{'{self.flow_network}': FILE}}), in the shell --frozen {self.flow_network}=FILE"
+            )
+        config = {**raft.SPECS[self.flow_network].config, "variant": self.flow_network, "parent": None}
+        network = raft.RAFT(**config, correlation=self.correlation, dtype=self.dtype)
+        weights = self.get_variable("frozen", self.flow_network)
+        return network.apply(weights, jnp.stack([first, second], 1), method="estimate").flow
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """The published objective.
+
+    Attributes:
+      weights: of the iterates; a model of fewer steps takes the last ones.
+    """
+
+    weights: tuple[float, ...]
+
+
+def loss(
+    model: DBVI,
+    variables: Mapping[str, Any],
+    batch: Mapping[str, Array],
+    config: LossConfig,
+    *,
+    step: ArrayLike,
+    rng: Array | None,
+) -> tuple[Array, LossAux]:
+    """`sum_k weights_k mean |iterate_k - target|`, of images in -1..1 (ECCV 2022).
+
+    Args:
+      model: the network.
+      variables: its variables.
+      batch: `frames`, `target`, `t`; with `flows` `[b, h, w, 8]` no flow network is needed.
+      config: the weights.
+      step: unused; the objective has no schedule.
+      rng: unused; the objective draws nothing.
+
+    Returns:
+      The total, and its one term `reconstruction`.
+
+    Raises:
+      UserError: more steps than weights.
+    """
+    if model.steps > len(config.weights):
+        raise UserError(f"{model.steps} steps, but {len(config.weights)} weights in the objective: give one a step")
+    out = model.apply(variables, batch["frames"], batch["t"], batch.get("flows"))
+    pairs = zip(config.weights[-model.steps :], out.iterates, strict=True)
+    total = sum(2 * weight * jnp.abs(iterate - batch["target"]).mean() for weight, iterate in pairs)
+    return total, LossAux({"reconstruction": total}, out.frame)
+
+
+NAMES = (
+    (r"(convUV|convNext|toFlow)_(\d)", r"\1.\2"),
+    (r"mapping(\d+)", r"mapping.\1"),
+    (r"residual(\d)", r"\1"),
+    (r"inConv/conv", "inConv.block.0"),
+    (r"inConv/norm", "inConv.block.1"),
+    (r"1/RDB1/down1/conv", "1.RDB1.down1.block.1"),
+    (r"/norm/", ".block.0."),
+    (r"/conv/", ".block.2."),
+    (r"down([123])", r"block\1.0.downConv1"),
+    (r"pre([12])", r"block3.\1"),
+    (r"up([012])", r"deBlock\1.0.upConv1.1"),
+)
+LAYOUTS = (
+    (r"(mapping\.\d+|trans\d)\.weight$", "linear"),
+    (r"(block\.2|inConv\.block\.0|1\.RDB1\.block1\.0\.downConv1\.block\.1)\.weight$", "conv"),
+)
+# Those that end a step start at 0, so that a fresh network changes neither image nor flows.
+INIT_RULES = (
+    (r"(toRGB|toFlow_1)/conv/", constant(0)),
+    (r"toFlow_0/conv/", torch_default),
+    (r"invConv/", orthogonal),
+    (r"norm/weight$", constant(1)),
+    (r"bias$", constant(0)),
+    (r"weight$", kaiming_normal(SLOPE)),
+)
+
+
+def _spec(weights: tuple[float, ...], params: int, score: str) -> ModelSpec:
+    return ModelSpec(
+        kind="interpolation",
+        module=DBVI,
+        config={"steps": len(weights)},
+        num_frames=4,
+        any_time=True,
+        padding=Padding(1),
+        params=params,
+        params_inference=params,
+        loss=loss,
+        loss_config=LossConfig(weights),
+        init_rules=INIT_RULES,
+        torch_rules=TorchRules(NAMES, LAYOUTS),
+        inputs=("flows",),
+        helper="flow_network",
+        published=Published(score, "MIT (code; none stated for weights)", "rgb"),
+    )
+
+
+SPECS = {
+    "dbvi_2x": _spec((1.0,) * 6, 22_779_072, "36.17 dB Vimeo septuplet, quoted by others"),
+    "dbvi_8x": _spec((0.2, 0.4, 1.0, 1.0), 15_186_048, "-"),
+}

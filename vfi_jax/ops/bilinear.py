@@ -1,0 +1,25 @@
+"""The four pixels around a point, which sampling reads and splatting writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import jax.numpy as jnp
+from jaxtyping import Float, Int
+
+from vfi_jax.types import Array
+
+
+def corners(flow: Float[Array, "h w 2"]) -> Iterator[tuple[Int[Array, "h w"], Float[Array, "h w"]]]:
+    """Yields each of the four pixels q around `p + flow[p]` as `(index, weight)`.
+
+    Weight is `(1 - |x|)(1 - |y|)` of the distance from q; index is `q_y w + q_x`, and `h w` where q lies outside.
+    """
+    height, width = flow.shape[:2]
+    x, y = jnp.arange(width) + flow[..., 0], jnp.arange(height)[:, None] + flow[..., 1]
+    left, top = jnp.floor(x), jnp.floor(y)
+    for across, down in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        weight = (1 - jnp.abs(x - left - across)) * (1 - jnp.abs(y - top - down))
+        column, row = left + across, top + down
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        yield jnp.where(inside, row * width + column, height * width).astype(jnp.int32), weight
