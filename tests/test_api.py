@@ -26,7 +26,7 @@ LAYERS = [
     {"flow"},
     {"data"},
     {"optim", "packed", "training"},
-    {"video", "benchmarks", "prepare", "report"},
+    {"video", "benchmarks", "prepare", "labels", "report"},
     {"demo", "fit"},
     {"cli"},
 ]

@@ -15,12 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from vfi_jax import __version__, cost, demo, prepare, video, weights, zoo
+from vfi_jax import __version__, cost, demo, labels, prepare, video, weights, zoo
 from vfi_jax.config import Footage
 from vfi_jax.data.footage import to_uint8
 from vfi_jax.data.images import load_image
+from vfi_jax.data.labels import folder_of
 from vfi_jax.flow import FlowEstimator, dis_flow, write_flow
 from vfi_jax.inference import Interpolator
+from vfi_jax.labels import DIS
 from vfi_jax.models import MODELS
 from vfi_jax.ops import pad_amounts
 from vfi_jax.types import ModelSpec, UsageError, UserError
@@ -28,7 +30,6 @@ from vfi_jax.types import ModelSpec, UsageError, UserError
 LEAST = {  # of numbers that `prepare` is given
     "frames": 1, "step": 1, "short_side": 0, "per_clip": 0, "smallest": 0, "size": 1, "megabytes": 1, "seed": 0
 }  # fmt: skip
-DIS = "dis"
 FULL_HEIGHT, FULL_WIDTH = 720, 1280  # at which costs are told
 
 
@@ -101,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_prepare(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("prepare", help="make training sets")
-    actions = command.add_subparsers(required=True, metavar="records|pack", parser_class=_Parser)
+    actions = command.add_subparsers(required=True, metavar="records|pack|flow", parser_class=_Parser)
     action = actions.add_parser("records", help="any source as ArrayRecord files; the same command continues")
     action.add_argument("source", help="a folder of videos, Vimeo90K, a folder of window folders, synthetic:COUNT")
     action.add_argument("--encoding", choices=prepare.ENCODINGS, default="png", help="of frames (%(default)s)")
@@ -117,6 +118,13 @@ def _add_prepare(commands: argparse._SubParsersAction) -> None:
     action.add_argument("--seed", type=int, default=0, help="of the crops' places (%(default)s)")
     action.set_defaults(run=_pack)
     _add_footage(action, "FILE", ".safetensors")
+    action = actions.add_parser("flow", help="flow labels beside a set; the same command continues")
+    action.add_argument("path", help="the set: records, Vimeo90K, a folder of window folders")
+    action.add_argument("--teacher", required=True, metavar="NAME", help="dis, raft, raft_small, rife_v4_25, ...")
+    action.add_argument("--weights", type=Path, metavar="FILE", help="the teacher's (those installed)")
+    action.add_argument("--inputs", default="", metavar="I,J", help="two or four frames of a window (first and last)")
+    action.add_argument("--target", type=int, default=-1, metavar="I", help="the frame between (the middle one)")
+    action.set_defaults(run=_labels)
 
 
 def _add_footage(command: argparse.ArgumentParser, metavar: str, output: str) -> None:
@@ -149,6 +157,21 @@ def _pack(options: argparse.Namespace) -> None:
         options.source, options.output, cut, size=options.size, megabytes=options.megabytes, seed=options.seed
     )
     _tell_counts(options.output, counts)
+
+
+def _labels(options: argparse.Namespace) -> None:
+    given = options.inputs.split(",") if options.inputs else []
+    if not all(index.isdigit() for index in given):
+        raise UsageError(f"--inputs {options.inputs}: indices of frames are needed, such as 0,2,4,6")
+    about = labels.make(
+        options.path,
+        options.teacher,
+        weights=options.weights,
+        inputs=tuple(map(int, given)),
+        target=options.target,
+    )
+    folder = folder_of(options.path, options.teacher)
+    print(f"{folder}: {about['windows']} windows, inputs {about['inputs']}, target {about['target']}")
 
 
 def _tell_counts(output: Path, counts: dict[str, Any]) -> None:

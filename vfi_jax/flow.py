@@ -59,13 +59,14 @@ class FlowEstimator:
         if min(height, width) < SMALLEST:
             raise UserError(f"frames of {width}x{height} are too small for {self.model.variant}: {SMALLEST} a side")
         batch = both[None] if both.ndim == 4 else both
-        flow = np.asarray(_flow(self.model, self.variables, as_float(pad(batch, self.spec.padding))))
+        flow = np.asarray(pair_flow(self.model, self.variables, as_float(pad(batch, self.spec.padding))))
         flow = crop(flow, height, width, self.spec.padding)
         return flow[0] if both.ndim == 4 else flow
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _flow(model: Any, variables: Mapping[str, Any], frames: Array) -> Array:
+def pair_flow(model: Any, variables: Mapping[str, Any], frames: Float[Array, "b 2 h w 3"]) -> Float[Array, "b h w 2"]:
+    """A flow network's flow of RGB frames in 0..1 with legal sides, jitted."""
     return model.apply(variables, frames[..., order_of(model)]).flow
 
 

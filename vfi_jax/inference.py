@@ -184,7 +184,7 @@ class Interpolator:
         """The flow from the frame at t to frame 0, `[h, w, 2]` float32 in pixels; for looking at, see `__call__`."""
         given = stacked(frames, self.spec.num_frames)[None]
         size, padded = given.shape[-3:-1], self._padded(given)
-        flow = _predict_flow(self.model, self.variables, padded, self._times(t, 1, size))
+        flow = intermediate_flows(self.model, self.variables, padded, self._times(t, 1, size))[..., :2]
         return crop(np.asarray(flow), *size, self.spec.padding, getattr(self.model, "scale", 1.0))[0]
 
     def times(self, factor: int) -> list[float]:
@@ -250,8 +250,18 @@ def _predict(model: Model, variables: Mapping[str, Any], frames: Array, t: Array
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _predict_flow(model: Model, variables: Mapping[str, Any], frames: Array, t: Array) -> Array:
-    return model.apply(variables, frames[..., order_of(model)], t).flows[-1][..., :2]
+def intermediate_flows(
+    model: Model, variables: Mapping[str, Any], frames: Float[Array, "b n h w 3"], t: Array
+) -> Float[Array, "b h w 4"]:
+    """A model's final flows from t to frame 0 and to frame 1, of RGB frames in 0..1 with legal sides, jitted.
+
+    Raises:
+      UsageError: it has none.
+    """
+    flows = model.apply(variables, frames[..., order_of(model)], t).flows
+    if not flows:
+        raise UsageError(f"{model.variant} gives no flows")
+    return flows[-1]
 
 
 @jax.jit

@@ -1,0 +1,181 @@
+"""Flow labels of whole sets, and flow between two frames."""
+
+import cv2
+import numpy as np
+import pytest
+from parity import apart
+
+import vfi_jax
+from vfi_jax import cli, labels, prepare
+from vfi_jax.config import Footage, Window
+from vfi_jax.data import sources
+from vfi_jax.data.labels import folder_of, labelled
+from vfi_jax.flow import FlowEstimator, dis_flow, write_flow
+from vfi_jax.picture import save_png
+from vfi_jax.types import UsageError, UserError
+
+SPEED = 4  # pixels to the right a frame
+TRIPLET = Window(3, (0, 2), 1)
+
+
+def moving(length, size=(72, 96)):
+    """A texture that moves to the right: uint8 `[n, h, w, 3]`."""
+    height, width = size
+    across = width + SPEED * length
+    coarse = np.random.default_rng(0).integers(0, 256, (height // 6, across // 6, 3), np.uint8)
+    picture = cv2.resize(coarse, (across, height), interpolation=cv2.INTER_CUBIC)
+    return np.stack([picture[:, SPEED * (length - i) :][:, :width] for i in range(length)])
+
+
+def write_set(root, count, length=3, size=(72, 96)):
+    frames = moving(length, size)
+    for number in range(count):
+        (root / f"clip/{number:03d}").mkdir(parents=True)
+        for index, frame in enumerate(frames, 1):
+            save_png(root / f"clip/{number:03d}/im{index}.png", frame)
+    return root
+
+
+def run(*arguments):
+    return cli.main([str(argument) for argument in arguments])
+
+
+def inner(flow):
+    """Away from the rim, where what enters the frame has no counterpart."""
+    return np.asarray(flow, np.float32)[16:-16, 24:-24]
+
+
+@pytest.mark.parametrize("teacher", ["dis", "rife_lap"])
+def test_flows_lead_from_the_target_to_its_inputs(tmp_path, teacher):
+    root = write_set(tmp_path / "set", 2)
+    assert run("prepare", "flow", root, "--teacher", teacher) == 0
+    source = labelled(sources.open_source(str(root), 3), root, teacher, TRIPLET)
+    window = source[1]
+    assert window["flow"].dtype == np.float16
+    assert np.median(np.abs(inner(window["flow"]) - [-SPEED, 0, SPEED, 0])) < 0.3
+    assert np.array_equal(window["frames"], sources.open_source(str(root), 3)[1]["frames"])
+
+
+def test_four_inputs_give_the_flows_between_them(tmp_path):
+    root = write_set(tmp_path / "set", 1, length=7)
+    assert run("prepare", "flow", root, "--teacher", "dis", "--inputs", "0,2,4,6") == 0
+    window = Window(7, (0, 2, 4, 6), 3)
+    flows = labelled(sources.open_source(str(root), 7), root, "dis", window)[0]["flows"]
+    step = 2 * SPEED
+    assert np.median(np.abs(inner(flows) - [-step, 0, step, 0, step, 0, -step, 0])) < 0.5
+    with pytest.raises(UsageError, match=r"labels are for inputs \(0, 2, 4, 6\)"):
+        labelled(sources.open_source(str(root), 7), root, "dis", Window(7, (0, 6), 3))
+
+
+def test_a_networks_labels_are_its_flows(tmp_path):
+    root, path = write_set(tmp_path / "set", 3, size=(68, 100)), tmp_path / "raft_small.safetensors"
+    model, variables = vfi_jax.create("raft_small", seed=2)
+    vfi_jax.zoo.save(path, model, variables)
+    assert run("prepare", "flow", root, "--teacher", "raft_small", "--weights", path) == 0
+    window = labelled(sources.open_source(str(root), 3), root, "raft_small", TRIPLET)[2]
+    estimate = FlowEstimator(*vfi_jax.load("raft_small", path))
+    first, middle, second = window["frames"]
+    expected = np.concatenate([estimate(middle, first), estimate(middle, second)], -1)
+    assert apart(window["flow"].astype(np.float32), expected) < 2e-3 * np.abs(expected).max()
+    vfi_jax.zoo.save(path, *vfi_jax.create("raft_small", seed=3))
+    with pytest.raises(UsageError, match="made otherwise \\(weights:"):
+        labels.make(str(root), "raft_small", weights=path, inputs=(), target=-1)
+
+
+def test_records_are_labelled_and_work_that_stopped_goes_on(tmp_path):
+    records = tmp_path / "records"
+    prepare.records("synthetic:70", records, Footage(frames=3), encoding="raw")
+    assert run("prepare", "flow", records, "--teacher", "dis") == 0
+    folder = folder_of(records, "dis")
+    first, second = sorted(folder.glob("*.safetensors"))
+    kept, redone = first.read_bytes(), second.read_bytes()
+    second.unlink()
+    source = sources.open_source(str(records), 3)
+    with pytest.raises(UserError, match="unfinished"):
+        labelled(source, records, "dis", TRIPLET)
+    first_written = first.stat().st_mtime_ns
+    assert run("prepare", "flow", records, "--teacher", "dis") == 0
+    assert first.stat().st_mtime_ns == first_written
+    assert second.read_bytes() == redone
+    labelled_set = labelled(source, records, "dis", TRIPLET)
+    assert labelled_set[69]["flow"].shape == (*source[69]["frames"].shape[1:3], 4)
+    second.write_bytes(kept)  # those of other windows
+    with pytest.raises(UserError, match="has no scene000069/0"):
+        _ = labelled_set[69]
+    second.write_bytes(redone[:5000])
+    with pytest.raises(UserError, match="cannot be read"):
+        _ = labelled_set[69]
+
+
+def test_labels_of_another_set_are_refused(tmp_path):
+    root, other = write_set(tmp_path / "set", 2), write_set(tmp_path / "other", 2, size=(80, 96))
+    for folder in (root, other):
+        assert run("prepare", "flow", folder, "--teacher", "dis") == 0
+    source = sources.open_source(str(root), 3)
+    with pytest.raises(UserError, match="96x80 there, and 96x72 in the set"):
+        _ = labelled(source, other, "dis", TRIPLET)[0]
+    with pytest.raises(UserError, match="has 2 windows, and the set 1"):
+        labelled(sources.Part(source, [0]), root, "dis", TRIPLET)
+    folder_of(root, "dis").rename(folder_of(root, "rife_lap"))
+    with pytest.raises(UserError, match="its teacher is dis"):
+        labelled(source, root, "rife_lap", TRIPLET)
+    with pytest.raises(UserError, match="no labels: run `vfi-jax prepare flow"):
+        labelled(source, root, "dis", TRIPLET)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (("--teacher", "raft"), 1, "the weights of raft are not installed"),
+        (("--teacher", "dsi"), 2, "no model is called 'dsi'"),
+        (("--teacher", "dbvi_2x"), 2, "dbvi_2x cannot teach"),
+        (("--teacher", "dis", "--inputs", "0,x"), 2, "--inputs 0,x"),
+        (("--teacher", "dis", "--inputs", "0,1,2"), 2, "2 or 4 indices"),
+        (("--teacher", "dis", "--target", "4"), 2, "must lie between"),
+        (("--teacher", "rife_lap", "--inputs", "0,1,3,4"), 2, "four inputs need dis or a flow network"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_one_line(tmp_path, capsys, monkeypatch, options, code, said):
+    monkeypatch.setenv("VFI_JAX_WEIGHTS", str(tmp_path))
+    root = write_set(tmp_path / "set", 1, length=5)
+    assert run("prepare", "flow", root, *options) == code
+    line = capsys.readouterr().err.strip()
+    assert said in line
+    assert "\n" not in line
+    assert not list(root.glob("flow_*/*.safetensors"))
+
+
+def test_flow_of_two_pictures(tmp_path, capsys):
+    first, second = moving(2)
+    save_png(tmp_path / "a.png", first)
+    save_png(tmp_path / "b.png", second)
+    for name in ("flow.png", "flow.flo"):
+        assert run("flow", tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / name) == 0
+    data = (tmp_path / "flow.flo").read_bytes()
+    assert np.frombuffer(data, "<f4", 1)[0] == np.float32(202021.25)  # "PIEH", Middlebury's tag
+    assert np.frombuffer(data, "<i4", 2, 4).tolist() == [96, 72]
+    flow = np.frombuffer(data, "<f4", offset=12).reshape(72, 96, 2)
+    assert np.array_equal(flow, dis_flow(first, second))
+    assert np.median(np.abs(inner(flow) - [SPEED, 0])) < 0.3
+    assert run("flow", tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "flow.jpg") == 2
+    assert "written as .png or .flo" in capsys.readouterr().err
+    save_png(tmp_path / "b.png", second[1:])
+    assert run("flow", tmp_path / "a.png", tmp_path / "b.png", "-o", tmp_path / "flow.png") == 1
+    assert "differ in size (96x72 and 96x71)" in capsys.readouterr().err
+
+
+def test_estimator_takes_any_size_and_refuses_what_is_too_small(tmp_path):
+    model, variables = vfi_jax.create("raft_small", iterations=2)
+    estimate = FlowEstimator(model, variables)
+    first, second = moving(2, (67, 90))
+    flow = estimate(first, second)
+    assert flow.shape == (67, 90, 2)
+    assert apart(estimate(first[None] / 255, second[None] / 255)[0], flow) < 1e-3
+    with pytest.raises(UserError, match="too small for raft_small: 64"):
+        estimate(first[:60], second[:60])
+    with pytest.raises(UsageError, match="made for interpolation, not for flow"):
+        FlowEstimator(*vfi_jax.create("rife_v4_12_lite"))
+    with pytest.raises(UsageError, match="made for flow, not for interpolation"):
+        vfi_jax.Interpolator(model, variables)
+    with pytest.raises(UsageError, match="written as"):
+        write_flow(tmp_path / "x.txt", flow)

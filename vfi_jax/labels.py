@@ -1,0 +1,168 @@
+"""Flow labels made once: a flow method run over a whole set, on all devices of all hosts; see `data.labels`."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jaxtyping import Float, UInt8
+from safetensors.numpy import save
+from tqdm import tqdm
+
+from vfi_jax import checkpoint, zoo
+from vfi_jax.config import Window
+from vfi_jax.data import labels
+from vfi_jax.data.augment import choices, times
+from vfi_jax.data.labels import ABOUT, KIND, PER_FILE, file_of, folder_of
+from vfi_jax.data.sources import Source, open_source
+from vfi_jax.files import written_whole
+from vfi_jax.flow import dis_flow, pair_flow
+from vfi_jax.inference import as_float, intermediate_flows
+from vfi_jax.models import MODELS
+from vfi_jax.ops import crop, pad
+from vfi_jax.types import UsageError, UserError
+
+DIS = "dis"
+BATCH = 4  # windows at once, on each device
+FOUR = ((1, 0), (1, 2), (2, 3), (2, 1))  # pairs among four inputs
+
+# Windows [b, n, h, w, 3] -> [b, h, w, 4 or 8], pixels
+Teacher = Callable[[np.ndarray], np.ndarray]
+
+
+def make(path: str, teacher: str, *, weights: Path | None, inputs: Sequence[int], target: int) -> dict[str, Any]:
+    """Writes the labels of a set beside it; after a kill the same call continues.
+
+    Args:
+      path: folder of the set: what `data.sources.open_source` takes.
+      teacher: "dis", a flow network, or a two-frame model that gives flows, in MODELS.
+      weights: of the teacher; None: those shipped or installed.
+      inputs: indices of two or four frames of a window; empty: the first and the last.
+      target: index of the frame between; -1: the middle one.
+
+    Returns:
+      What `labels.json` says.
+
+    Raises:
+      UsageError: no such teacher, a choice of frames that it or the windows cannot serve, labels made otherwise.
+      UserError: no weights, a damaged set, frames too small for the teacher, no space.
+    """
+    _check_teacher(teacher)
+    source = open_source(path, 0)
+    window = _window(len(source[0]["frames"]), inputs, target)
+    method, sha256 = _teacher(teacher, weights, window)
+    about = {
+        "teacher": teacher,
+        "weights": sha256,
+        "inputs": list(window.inputs),
+        "target": window.target,
+        "windows": len(source),
+    }
+    folder = folder_of(path, teacher)
+    _begin(folder, about)
+    _write(source, folder, about, method)
+    return about
+
+
+def _check_teacher(teacher: str) -> None:
+    if teacher != DIS and zoo.spec_of(teacher).kind == "interpolation" and zoo.spec_of(teacher).num_frames != 2:
+        raise UsageError(f"{teacher} cannot teach: dis, a flow network, or a model of two frames is needed")
+
+
+def _window(frames: int, inputs: Sequence[int], target: int) -> Window:
+    """The one choice of frames, checked."""
+    window = Window(frames, tuple(inputs) or (0, frames - 1), frames // 2 if target < 0 else target)
+    choices(window)
+    return window
+
+
+def _begin(folder: Path, about: dict[str, Any]) -> None:
+    found = labels.read_about(folder)
+    if found is not None and found != about:
+        differing = next(name for name in about if found.get(name) != about[name])
+        raise UsageError(
+            f"{folder} holds labels made otherwise ({differing}: {found.get(differing)}, now {about[differing]}): "
+            "delete it first"
+        )
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made: {error.strerror}") from None
+    with written_whole(folder / ABOUT) as partial:
+        partial.write_text(json.dumps(about))
+
+
+def _write(source: Source, folder: Path, about: dict[str, Any], method: Teacher) -> None:
+    """Every host the files whose number is its own, those that are there left out."""
+    starts = [start for start in range(0, len(source), PER_FILE) if not file_of(folder, start).exists()]
+    mine = starts[jax.process_index() :: jax.process_count()]
+    spans = [range(start, min(start + PER_FILE, len(source))) for start in mine]
+    metadata = {KIND: json.dumps(about)}
+    with tqdm(total=sum(map(len, spans)), unit="window", desc="flow") as bar:
+        for span in spans:
+            found = {}
+            for names, flows in _labels(source, span, method):
+                found.update(zip(names, flows, strict=True))
+                bar.update(len(names))
+            with written_whole(file_of(folder, span.start)) as partial:
+                partial.write_bytes(save(found, metadata))
+
+
+def _labels(source: Source, span: range, method: Teacher) -> Iterator[tuple[list[str], np.ndarray]]:
+    """Names and float16 labels of windows, a batch of one size at a time."""
+    full = BATCH * jax.local_device_count()
+    for _, alike in itertools.groupby((source[i] for i in span), key=lambda window: window["frames"].shape):
+        while group := list(itertools.islice(alike, full)):
+            # Filled up, so that every batch runs the same program and divides over the devices.
+            frames = np.stack([window["frames"] for window in [*group, *[group[-1]] * (full - len(group))]])
+            yield [window["name"] for window in group], method(frames)[: len(group)].astype(np.float16)
+
+
+def _teacher(name: str, weights: Path | None, window: Window) -> tuple[Teacher, str]:
+    """The method for a choice of frames, and the SHA-256 of its weights ("" of none)."""
+    if name == DIS:
+        return functools.partial(_by_pairs, _dis_batch, _pairs(window)), ""
+    model, variables = zoo.load(name, weights)
+    sha256 = checkpoint.fingerprint(variables)
+    mesh = jax.make_mesh(
+        (jax.local_device_count(),), ("data",), axis_types=(AxisType.Auto,), devices=jax.local_devices()
+    )
+    variables = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
+    split = NamedSharding(mesh, PartitionSpec("data"))
+    padding = MODELS[name].padding
+
+    def run(function: Callable, frames: np.ndarray, *rest: Any) -> np.ndarray:
+        padded = as_float(jax.device_put(pad(frames, padding), split))
+        return crop(np.asarray(function(model, variables, padded, *rest)), *frames.shape[2:4], padding)
+
+    if MODELS[name].kind == "flow":
+        return functools.partial(_by_pairs, functools.partial(run, pair_flow), _pairs(window)), sha256
+    if len(window.inputs) != 2:
+        raise UsageError(f"{name} gives flows from a frame between two inputs: four inputs need dis or a flow network")
+    inputs, target, _ = choices(window)
+    t = times(inputs, target).reshape(1, 1, 1, 1)
+    return lambda frames: run(intermediate_flows, frames[:, list(window.inputs)], t), sha256
+
+
+def _pairs(window: Window) -> tuple[tuple[int, int], ...]:
+    """Indices of the frames between which flows are estimated, from and to."""
+    if len(window.inputs) == 2:
+        return tuple((window.target, index) for index in window.inputs)
+    return tuple((window.inputs[a], window.inputs[b]) for a, b in FOUR)
+
+
+def _by_pairs(
+    method: Callable[[np.ndarray], np.ndarray], pairs: Sequence[tuple[int, int]], frames: UInt8[np.ndarray, "b n h w 3"]
+) -> Float[np.ndarray, "b h w _"]:
+    return np.concatenate([method(frames[:, list(pair)]) for pair in pairs], -1)
+
+
+def _dis_batch(pairs: UInt8[np.ndarray, "b 2 h w 3"]) -> Float[np.ndarray, "b h w 2"]:
+    return np.stack([dis_flow(*pair) for pair in pairs])
