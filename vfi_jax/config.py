@@ -36,7 +36,10 @@ class Window:
 
 @dataclasses.dataclass(frozen=True)
 class Augment:
-    """Augmentation of training samples, in this order; the same decision for all frames of a sample.
+    """Augmentation of training samples; the same decision for all frames of a sample, and for their flows.
+
+    In the order `enlarge`, `crop`, `jitter`, `reverse_channels`, `flip_rows`, `flip_columns`, `transpose`,
+    `reverse_time`, `rotate`. Packed sets know neither `enlarge` nor `jitter`.
 
     Attributes:
       crop: side of a square crop at a random place, pixels.
@@ -45,6 +48,10 @@ class Augment:
       flip_columns: probability of left to right.
       reverse_time: probability of swapping the inputs, with t <- 1 - t.
       rotate: probability of a rotation, by 90, 180 or 270 degrees alike.
+      enlarge: probability of twice the size.
+      transpose: probability of swapping rows and columns.
+      jitter: how far brightness, contrast and saturation may be from 1 times their own, and the hue from its place,
+        turns; 0: none.
     """
 
     crop: int = 224
@@ -53,6 +60,9 @@ class Augment:
     flip_columns: float = 0.5
     reverse_time: float = 0.5
     rotate: float = 0.75
+    enlarge: float = 0.0
+    transpose: float = 0.0
+    jitter: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
