@@ -195,6 +195,28 @@ def test_fixed_windows():
     assert sample["t"].item() == 0.25
 
 
+@pytest.mark.parametrize(
+    ("window", "targets", "middle"),
+    [
+        (Window(9, (0, 8)), range(1, 8), 4),  # GoPro, eight times the frames
+        (Window(25, (0, 8, 16, 24)), range(9, 16), 12),  # the same of four frames
+        (Window(49, (0, 16, 32, 48), target_step=2), range(18, 32, 2), 24),  # X-TRAIN
+        (Window(4, (0, 3)), (1, 2), 1),
+    ],
+)
+def test_targets_between_given_inputs(window, targets, middle):
+    inputs, target, chance = choices(window)
+    assert target.tolist() == list(targets)
+    assert inputs.tolist() == [list(window.inputs)] * len(targets)
+    assert chance == pytest.approx([1 / len(targets)] * len(targets))
+    frames = np.arange(window.frames, dtype=np.uint8).repeat(3).reshape(-1, 1, 1, 3)
+    drawn = sample_of({"frames": frames, "name": "a"}, window, np.random.default_rng(0))
+    assert drawn["target"][0, 0, 0] in targets
+    sample = validation_sample({"frames": frames, "name": "a"}, window)
+    assert sample["frames"][:, 0, 0, 0].tolist() == list(window.inputs)
+    assert sample["target"][0, 0, 0] == middle
+
+
 def test_validation_takes_the_outermost_frames():
     record = {
         "frames": np.zeros((7, 4, 4, 3), np.uint8) + np.arange(7, dtype=np.uint8)[:, None, None, None],
@@ -213,6 +235,8 @@ def test_validation_takes_the_outermost_frames():
         (Window(frames=3, inputs=(0, 3), target=1), "do not fit"),
         (Window(frames=3, inputs=(2, 0), target=1), "rising order"),
         (Window(frames=5, inputs=(0, 2), target=3), "between the inputs 0 and 2"),
+        (Window(frames=5, inputs=(0, 1)), "no target between the inputs 0 and 1"),
+        (Window(frames=5, inputs=(0, 2), target_step=2), "no target between the inputs 0 and 2"),
         (Window(frames=5, inputs=(0, 1, 2), target=1), "2 or 4"),
     ],
 )

@@ -18,19 +18,21 @@ from vfi_jax.types import UsageError
 class Window:
     """Which frames of a window are the inputs and which is the target; t lies between the inputs around it.
 
-    `inputs` and `target` fix them. With `inputs` empty they are drawn: with probability `sorted_share` three distinct
-    frames, in order, the middle one being the target (RIFE-m); else a target and two inputs equally far from it.
+    `inputs` and `target` fix them; with `inputs` alone, the target is drawn evenly from between the inner two. With `inputs` empty all are drawn: with probability `sorted_share` three distinct frames, in order, the middle one
+    being the target (RIFE-m); else a target and two inputs equally far from it.
 
     Attributes:
       frames: length of a window, n.
       inputs: indices of the inputs, in order; 2 or 4 of them.
-      target: index of the target.
+      target: index of the target; -1: drawn.
+      target_step: frames from one target that may be drawn to the next, counted from the input before.
       sorted_share: 0..1.
     """
 
     frames: int = 3
     inputs: tuple[int, ...] = ()
     target: int = -1
+    target_step: int = 1
     sorted_share: float = 0.0
 
 

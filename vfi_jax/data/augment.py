@@ -36,16 +36,16 @@ class Decision(NamedTuple):
 def choices(window: Window) -> tuple[Int[np.ndarray, "m k"], Int[np.ndarray, "m"], Float[np.ndarray, "m"]]:
     """Every choice of inputs and target that a window config allows: inputs, target, probability.
 
-    With `inputs` given there is one. Else, with probability `sorted_share`, three distinct frames in order, the middle
-    one being the target, all alike (RIFE-m); otherwise a target and two inputs equally far from it: first how far, then
-    where, each evenly.
+    With `inputs` given, the target is that of the config, or each between the inner inputs alike. Else, with
+    probability `sorted_share`, three distinct frames in order, the middle one being the target, all alike (RIFE-m);
+    otherwise a target and two inputs equally far from it: first how far, then where, each evenly.
 
     Raises:
-      UsageError: indices that the window does not have, out of order, or a target outside of its inputs.
+      UsageError: indices that the window does not have, out of order, or no target between its inputs.
     """
     if window.inputs:
-        _check(window)
-        return np.array([window.inputs]), np.array([window.target]), np.ones(1)
+        targets = _targets(window)
+        return np.tile(window.inputs, (len(targets), 1)), targets, np.full(len(targets), 1 / len(targets))
     if window.frames < 3:
         raise UsageError(f"data.window.frames is {window.frames}: a pair and a frame between need 3")
     table: dict[tuple[int, int, int], float] = {}
@@ -61,15 +61,17 @@ def choices(window: Window) -> tuple[Int[np.ndarray, "m k"], Int[np.ndarray, "m"
     return indices[:, ::2], indices[:, 1], np.array(list(table.values()))
 
 
-def _check(window: Window) -> None:
+def _targets(window: Window) -> Int[np.ndarray, "m"]:
     inputs, target = window.inputs, window.target
     if list(inputs) != sorted(set(inputs)) or len(inputs) not in (2, 4):
         raise UsageError(f"data.window.inputs is {inputs}: 2 or 4 indices in rising order are needed")
-    if min(*inputs, target) < 0 or max(*inputs, target) >= window.frames:
-        raise UsageError(f"data.window: inputs {inputs} and target {target} do not fit into {window.frames} frames")
-    before, after = around(np.array([inputs]))
-    if not before[0] < target < after[0]:
-        raise UsageError(f"data.window.target is {target}: it must lie between the inputs {before[0]} and {after[0]}")
+    if inputs[0] < 0 or inputs[-1] >= window.frames:
+        raise UsageError(f"data.window.inputs is {inputs}: they do not fit into {window.frames} frames")
+    (before,), (after,) = around(np.array([inputs]))
+    targets = [target] if target != -1 else list(range(before + window.target_step, after, window.target_step))
+    if not targets or not before < targets[0] < after:
+        raise UsageError(f"data.window has no target between the inputs {before} and {after}, and target is {target}")
+    return np.array(targets)
 
 
 def around(inputs: Int[np.ndarray, "m k"]) -> tuple[Int[np.ndarray, "m"], Int[np.ndarray, "m"]]:
