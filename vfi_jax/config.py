@@ -18,7 +18,8 @@ from vfi_jax.types import UsageError
 class Window:
     """Which frames of a window are the inputs and which is the target; t lies between the inputs around it.
 
-    `inputs` and `target` fix them; with `inputs` alone, the target is drawn evenly from between the inner two. With `inputs` empty all are drawn: with probability `sorted_share` three distinct frames, in order, the middle one
+    `inputs` and `target` fix them; with `inputs` alone, the target is drawn evenly from between the inner two.
+    With `inputs` empty all are drawn: with probability `sorted_share` three distinct frames, in order, the middle one
     being the target (RIFE-m); else a target and two inputs equally far from it.
 
     Attributes:
@@ -120,22 +121,59 @@ class Data:
 
 
 @dataclasses.dataclass(frozen=True)
+class Milestones:
+    """Where the rate falls at once.
+
+    Attributes:
+      epochs: passes over the training set that are done by then.
+      factor: what the rate is multiplied by at each.
+    """
+
+    epochs: tuple[int, ...] = ()
+    factor: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Plateau:
+    """Where the rate falls because the validation loss (mean absolute error, 0..1) does not.
+
+    Attributes:
+      factor: what the rate is multiplied by; 1: never.
+      patience: validations in a row that may be no better than the best one.
+    """
+
+    factor: float = 1.0
+    patience: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
 class Optimiser:
-    """AdamW under a linear warm-up and a cosine to `final_rate`.
+    """AdamW under a linear warm-up and a cosine to `final_rate`, times the factors of milestones and plateaus.
 
     Attributes:
       rate: the peak.
-      final_rate: at the last step.
+      final_rate: at the last step; that of `rate` keeps it.
       warmup: steps; the first has rate 0.
+      milestones: falls at given epochs.
+      plateau: falls after validations.
+      rate_factors: part of a parameter's path (`a/b/kernel`) to the factor of its rate; of several, the first.
+      beta2: decay of the second moment.
       weight_decay: on all parameters.
       clip_norm: of the global gradient norm; 0: none.
+      skip_above: a step whose loss is more than so many times the first of the run changes neither parameters nor
+        moments; 0: none.
     """
 
     rate: float = 1e-4
     final_rate: float = 0.0
     warmup: int = 0
+    milestones: Milestones = Milestones()
+    plateau: Plateau = Plateau()
+    rate_factors: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    beta2: float = 0.999
     weight_decay: float = 1e-4
     clip_norm: float = 0.0
+    skip_above: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
