@@ -70,11 +70,11 @@ class Augment:
 
 @dataclasses.dataclass(frozen=True)
 class Footage:
-    """How windows are cut out of videos.
+    """How windows are cut out of videos; of folders of images, `step` alone counts.
 
     Attributes:
       frames: length of a window, n.
-      step: frames from the start of a window to that of the next.
+      step: frames from the start of a window to that of the next, in a video or a folder of more images than a window.
       short_side: frames are reduced (area, never enlarged) to this short side, pixels; 0: kept.
       per_clip: windows taken of a clip at most, evenly spread; 0: all.
       duplicate: mean absolute difference of neighbours, 0..255, below which the second is a duplicate.

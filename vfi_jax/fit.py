@@ -81,9 +81,9 @@ def open_sets(run: config.Train, folder: Path) -> Sets:
     path, recorded = run.data.path, folder / "records"
     if sources.is_footage(path) or is_records(recorded):
         path = str(_recorded(run, recorded))
-    source = sources.open_source(path, run.data.window.frames)
+    source = sources.open_source(path, run.data.window.frames, step=run.data.footage.step)
     if run.data.validation:
-        train, held_out = source, sources.open_source(run.data.validation, run.data.window.frames, listed="test")
+        train, held_out = source, _validation_source(run)
     else:
         train, held_out = sources.split(source, run.data.holdout)
     if train.by_clip:
@@ -113,17 +113,18 @@ def _packed_sets(run: config.Train) -> Sets:
     frames, about = packed.read(Path(run.data.path))
     at = len(frames) if run.data.validation else sources.boundary(about["names"], run.data.holdout)
     batches = packed.PackedBatches(frames[:at], run.data, run.batch_size, run.seed, training.data_mesh())
-    if run.data.validation:
-        held_out = sources.open_source(run.data.validation, run.data.window.frames, listed="test")
-    else:
-        held_out = packed.Held(frames[at:], about["names"][at:])
+    held_out = _validation_source(run) if run.data.validation else packed.Held(frames[at:], about["names"][at:])
     return Sets(batches, at // run.batch_size, lambda: _from_source(held_out, run))
+
+
+def _validation_source(run: config.Train) -> sources.Source:
+    return sources.open_source(run.data.validation, run.data.window.frames, step=run.data.footage.step, listed="test")
 
 
 def _from_source(source: Any, run: config.Train) -> Iterator[dict[str, Any]]:
     window = run.data.window
-    if len(source[0]["frames"]) != window.frames:  # a set of another length is judged in its middle
-        length = len(source[0]["frames"])
+    length = len(source[0]["frames"])
+    if length != window.frames and len(window.inputs) < 4:  # a set of another length is judged in its middle
         window = config.Window(frames=length)
     return pipeline.validation_batches(source, window, run.batch_size, run.validation_samples)
 
