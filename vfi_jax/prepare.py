@@ -125,13 +125,9 @@ def records(source: str, output: Path, config: Footage, *, encoding: str = "png"
         records = _RecordSet(output, settings)
         if records.finished:
             return records.counts()
-        videos = sources.is_footage(source)
-        groups = (
-            _clips(Path(source), config)
-            if videos
-            else _whole(sources.open_source(source, config.frames, step=config.step))
-        )
-        return records.write(groups)
+        if sources.is_footage(source):
+            return records.write(_clips(Path(source), config))
+        return records.write(_whole(sources.open_source(source, config.frames, step=config.step)))
     except OSError as error:
         raise UserError(f"{output} cannot be written: {error.strerror or error}; what is written stays") from None
 
