@@ -1,6 +1,7 @@
 """Sets of windows: folders, records and their preparation, packed files; what is wrong is told in one line."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,6 +96,31 @@ def test_clips_are_drawn_alike(videos, tmp_path):
 def test_pictures_are_in_the_order_of_their_numbers(tmp_path):
     stored = write_windows(tmp_path, ["clip"], length=11)
     assert np.array_equal(sources.open_source(str(tmp_path), 11)[0]["frames"], stored["clip"])
+
+
+def test_longer_folders_are_cut(tmp_path):
+    """As GoPro's and X-TRAIN's: a folder of more images than a window holds several, which are one clip."""
+    stored = write_windows(tmp_path / "in", ["a", "c/x"], length=9)
+    stored |= write_windows(tmp_path / "in", ["b/1", "b/2"], length=3) | write_windows(tmp_path / "in", ["d"], length=2)
+    source = sources.open_source(str(tmp_path / "in"), 3, step=4)
+    cut = [(folder, first) for folder in ("a", "c/x") for first in (0, 4)]
+    assert source.names == ["a/000000", "a/000004", "b/1", "b/2", "c/x/000000", "c/x/000004", "d"]
+    found = {name: source[index]["frames"] for index, name in enumerate(source.names)}
+    for folder, first in cut:
+        assert np.array_equal(found[f"{folder}/{first:06d}"], stored[folder][first : first + 3])
+    for folder in ("b/1", "b/2", "d"):
+        assert np.array_equal(found[folder], stored[folder])
+    train, held_out = sources.split(source, 0.4)
+    assert (train.names[-1], held_out.names[0]) == ("b/2", "c/x/000000")
+    assert [len(sources.open_source(str(tmp_path / "in" / "a"), 3, step=step)) for step in (1, 3, 6)] == [7, 3, 2]
+    shutil.rmtree(tmp_path / "in" / "d")
+    counts = prepare.records(str(tmp_path / "in"), tmp_path / "out", CUT)
+    assert counts["windows"] == 8
+    kept = sources.open_source(str(tmp_path / "out"), 3)
+    assert np.array_equal(kept[1]["frames"], stored["a"][3:6])
+    shutil.rmtree(tmp_path / "in" / "a")
+    with pytest.raises(UserError, match="a/000004: no images in it"):
+        source[1]
 
 
 def test_bad_folders(tmp_path):

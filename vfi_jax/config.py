@@ -18,25 +18,31 @@ from vfi_jax.types import UsageError
 class Window:
     """Which frames of a window are the inputs and which is the target; t lies between the inputs around it.
 
-    `inputs` and `target` fix them. With `inputs` empty they are drawn: with probability `sorted_share` three distinct
-    frames, in order, the middle one being the target (RIFE-m); else a target and two inputs equally far from it.
+    `inputs` and `target` fix them; with `inputs` alone, the target is drawn evenly from between the inner two.
+    With `inputs` empty all are drawn: with probability `sorted_share` three distinct frames, in order, the middle one
+    being the target (RIFE-m); else a target and two inputs equally far from it.
 
     Attributes:
       frames: length of a window, n.
       inputs: indices of the inputs, in order; 2 or 4 of them.
-      target: index of the target.
+      target: index of the target; -1: drawn.
+      target_step: frames from one target that may be drawn to the next, counted from the input before.
       sorted_share: 0..1.
     """
 
     frames: int = 3
     inputs: tuple[int, ...] = ()
     target: int = -1
+    target_step: int = 1
     sorted_share: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Augment:
-    """Augmentation of training samples, in this order; the same decision for all frames of a sample.
+    """Augmentation of training samples; the same decision for all frames of a sample, and for their flows.
+
+    In the order `enlarge`, `crop`, `jitter`, `reverse_channels`, `flip_rows`, `flip_columns`, `transpose`,
+    `reverse_time`, `rotate`. Packed sets know neither `enlarge` nor `jitter`.
 
     Attributes:
       crop: side of a square crop at a random place, pixels.
@@ -45,6 +51,10 @@ class Augment:
       flip_columns: probability of left to right.
       reverse_time: probability of swapping the inputs, with t <- 1 - t.
       rotate: probability of a rotation, by 90, 180 or 270 degrees alike.
+      enlarge: probability of twice the size.
+      transpose: probability of swapping rows and columns.
+      jitter: how far brightness, contrast and saturation may be from 1 times their own, and the hue from its place,
+        turns; 0: none.
     """
 
     crop: int = 224
@@ -53,15 +63,18 @@ class Augment:
     flip_columns: float = 0.5
     reverse_time: float = 0.5
     rotate: float = 0.75
+    enlarge: float = 0.0
+    transpose: float = 0.0
+    jitter: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Footage:
-    """How windows are cut out of videos.
+    """How windows are cut out of videos; of folders of images, `step` alone counts.
 
     Attributes:
       frames: length of a window, n.
-      step: frames from the start of a window to that of the next.
+      step: frames from the start of a window to that of the next, in a video or a folder of more images than a window.
       short_side: frames are reduced (area, never enlarged) to this short side, pixels; 0: kept.
       per_clip: windows taken of a clip at most, evenly spread; 0: all.
       duplicate: mean absolute difference of neighbours, 0..255, below which the second is a duplicate.
@@ -108,22 +121,59 @@ class Data:
 
 
 @dataclasses.dataclass(frozen=True)
+class Milestones:
+    """Where the rate falls at once.
+
+    Attributes:
+      epochs: passes over the training set that are done by then.
+      factor: what the rate is multiplied by at each.
+    """
+
+    epochs: tuple[int, ...] = ()
+    factor: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Plateau:
+    """Where the rate falls because the validation loss (mean absolute error, 0..1) does not.
+
+    Attributes:
+      factor: what the rate is multiplied by; 1: never.
+      patience: validations in a row that may be no better than the best one.
+    """
+
+    factor: float = 1.0
+    patience: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
 class Optimiser:
-    """AdamW under a linear warm-up and a cosine to `final_rate`.
+    """AdamW under a linear warm-up and a cosine to `final_rate`, times the factors of milestones and plateaus.
 
     Attributes:
       rate: the peak.
-      final_rate: at the last step.
+      final_rate: at the last step; that of `rate` keeps it.
       warmup: steps; the first has rate 0.
+      milestones: falls at given epochs.
+      plateau: falls after validations.
+      rate_factors: part of a parameter's path (`a/b/kernel`) to the factor of its rate; of several, the first.
+      beta2: decay of the second moment.
       weight_decay: on all parameters.
       clip_norm: of the global gradient norm; 0: none.
+      skip_above: a step whose loss is more than so many times the first of the run changes neither parameters nor
+        moments; 0: none.
     """
 
     rate: float = 1e-4
     final_rate: float = 0.0
     warmup: int = 0
+    milestones: Milestones = Milestones()
+    plateau: Plateau = Plateau()
+    rate_factors: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    beta2: float = 0.999
     weight_decay: float = 1e-4
     clip_norm: float = 0.0
+    skip_above: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,9 +31,13 @@ LIMITS = (  # name, least, most
     ("batch_size", 1, MOST), ("steps", 0, MOST), ("epochs", 0, MOST), ("seed", 0, MOST - 2), ("ema", 0, 1),
     ("log_every", 1, MOST), ("checkpoint_every", 1, MOST), ("validate_every", 1, MOST), ("validation_samples", 1, MOST),
     ("data.holdout", 0, 1), ("data.workers", 0, 1000), ("data.augment.crop", 1, MOST),
-    ("data.window.sorted_share", 0, 1),
+    ("data.augment.enlarge", 0, 1), ("data.augment.transpose", 0, 1), ("data.augment.jitter", 0, 0.5),
+    ("data.window.sorted_share", 0, 1), ("data.window.target_step", 1, MOST),
     ("data.footage.step", 1, MOST), ("data.footage.short_side", 0, MOST), ("data.footage.per_clip", 0, MOST),
     ("optimiser.rate", 0, math.inf), ("optimiser.final_rate", 0, math.inf), ("optimiser.warmup", 0, MOST),
+    ("optimiser.milestones.epochs", 1, MOST), ("optimiser.milestones.factor", 0, math.inf),
+    ("optimiser.plateau.factor", 0, 1), ("optimiser.plateau.patience", 0, MOST),
+    ("optimiser.rate_factors", 0, math.inf), ("optimiser.beta2", 0, 1), ("optimiser.skip_above", 0, math.inf),
     ("optimiser.weight_decay", 0, math.inf), ("optimiser.clip_norm", 0, math.inf),
 )  # fmt: skip
 
@@ -76,9 +81,9 @@ def open_sets(run: config.Train, folder: Path) -> Sets:
     path, recorded = run.data.path, folder / "records"
     if sources.is_footage(path) or is_records(recorded):
         path = str(_recorded(run, recorded))
-    source = sources.open_source(path, run.data.window.frames)
+    source = sources.open_source(path, run.data.window.frames, step=run.data.footage.step)
     if run.data.validation:
-        train, held_out = source, sources.open_source(run.data.validation, run.data.window.frames, listed="test")
+        train, held_out = source, _validation_source(run)
     else:
         train, held_out = sources.split(source, run.data.holdout)
     if train.by_clip:
@@ -108,17 +113,18 @@ def _packed_sets(run: config.Train) -> Sets:
     frames, about = packed.read(Path(run.data.path))
     at = len(frames) if run.data.validation else sources.boundary(about["names"], run.data.holdout)
     batches = packed.PackedBatches(frames[:at], run.data, run.batch_size, run.seed, training.data_mesh())
-    if run.data.validation:
-        held_out = sources.open_source(run.data.validation, run.data.window.frames, listed="test")
-    else:
-        held_out = packed.Held(frames[at:], about["names"][at:])
+    held_out = _validation_source(run) if run.data.validation else packed.Held(frames[at:], about["names"][at:])
     return Sets(batches, at // run.batch_size, lambda: _from_source(held_out, run))
+
+
+def _validation_source(run: config.Train) -> sources.Source:
+    return sources.open_source(run.data.validation, run.data.window.frames, step=run.data.footage.step, listed="test")
 
 
 def _from_source(source: Any, run: config.Train) -> Iterator[dict[str, Any]]:
     window = run.data.window
-    if len(source[0]["frames"]) != window.frames:  # a set of another length is judged in its middle
-        length = len(source[0]["frames"])
+    length = len(source[0]["frames"])
+    if length != window.frames and len(window.inputs) < 4:  # a set of another length is judged in its middle
         window = config.Window(frames=length)
     return pipeline.validation_batches(source, window, run.batch_size, run.validation_samples)
 
@@ -174,7 +180,7 @@ def fit(run: config.Train, folder: Path, say: Callable[[str], None] = print) -> 
     runs.open_run(folder, run)
     sets = open_sets(run, folder)
     steps = run.steps or run.epochs * sets.steps_per_epoch
-    transform = optim.optimiser(run.optimiser, steps)
+    transform = optim.optimiser(run.optimiser, steps, sets.steps_per_epoch)
     mesh = training.data_mesh()
     everywhere = NamedSharding(mesh, PartitionSpec())
     state = jax.device_put(training.start(params, transform, ema=bool(run.ema)), everywhere)
@@ -190,7 +196,8 @@ def fit(run: config.Train, folder: Path, say: Callable[[str], None] = print) -> 
     )
     checkpoints = runs.Checkpoints(folder)
     try:
-        loop = _Loop(run, folder, steps, model, sets, step, optim.schedule(run.optimiser, steps), checkpoints, say)
+        rate = optim.schedule(run.optimiser, steps, sets.steps_per_epoch)
+        loop = _Loop(run, folder, steps, model, sets, step, rate, checkpoints, say)
         loop.run(_resumed(state, checkpoints, sets.batches, say))
     finally:
         checkpoints.close()
@@ -201,7 +208,8 @@ def _check(run: config.Train) -> None:
     """What can be seen to be wrong before anything is read."""
     for name, least, most in LIMITS:
         value = functools.reduce(getattr, name.split("."), run)
-        if not least <= value <= most:
+        several = value.values() if isinstance(value, Mapping) else np.atleast_1d(value)
+        if not all(least <= number <= most for number in several):
             raise UsageError(f"config.{name} is {value}: it must lie between {least:g} and {most:g}")
     if bool(run.steps) == bool(run.epochs):
         raise UsageError("config.steps or config.epochs must be given, and not both")
@@ -271,10 +279,10 @@ class _Loop:
                 state, metrics = self.step(state, training.on_devices(batch, training.data_mesh()))
                 done += 1
                 if self._due(done, self.config.log_every):
-                    self._report(log, done, _finite(metrics, done), clock)
+                    self._report(log, done, {**_finite(metrics, done), "rate": self._rate(done, state)}, clock)
                 if self._due(done, self.config.checkpoint_every):
                     _finite(metrics, done)
-                    self._save(log, done, state)
+                    state = self._save(log, done, state)
                     clock = _Clock()
         finally:
             log.close()
@@ -282,8 +290,12 @@ class _Loop:
     def _due(self, done: int, every: int) -> bool:
         return done % every == 0 or done == self.steps
 
+    def _rate(self, done: int, state: training.State) -> float:
+        """That of the step just made."""
+        return float(self.rate(done - 1)) * optim.plateau_factor(state.optimiser)
+
     def _report(self, log: runs.Log, done: int, values: Mapping[str, float], clock: _Clock) -> None:
-        row = {"step": done, **values, "rate": float(self.rate(done - 1)), **clock.lap(self.config.batch_size)}
+        row = {"step": done, **values, **clock.lap(self.config.batch_size)}
         log.write(row)
         left = (self.steps - done) * (row["wait_s"] + row["compute_s"])
         self.say(
@@ -291,34 +303,39 @@ class _Loop:
             f"(waits {row['wait_s']:.3f} s, computes {row['compute_s']:.3f} s a step)  {_duration(left)} left"
         )
 
-    def _save(self, log: runs.Log, done: int, state: training.State) -> None:
-        """Validates where it is due, saves, and draws the curves."""
+    def _save(self, log: runs.Log, done: int, state: training.State) -> training.State:
+        """Validates where it is due, saves, and draws the curves; the state that was saved."""
         score = None
         if self._due(done, self.config.validate_every):
-            score = self._validate(log, done, state)
+            score, loss = self._validate(log, done, state)
+            fed = optim.observe(state.optimiser, loss, self.config.optimiser.plateau)
+            state = state.replace(optimiser=fed)
         known = {"channel_order": self.model.channel_order, "any_time": self.model.any_time}
         position = {"step": done, "data": self.sets.batches.get_state(), "model": known}
         self.checkpoints.save(done, _items(state), position, score)
         report.curves(self.folder / "curves.png", runs.read_log(self.folder))
+        return state
 
-    def _validate(self, log: runs.Log, done: int, state: training.State) -> float:
-        """Mean PSNR of rounded frames, the rule of `eval.py`; a strip of the first samples."""
+    def _validate(self, log: runs.Log, done: int, state: training.State) -> tuple[float, float]:
+        """Mean PSNR (the rule of `eval.py`) and absolute error (0..1) of rounded frames; a strip of the first."""
         interpolate = Interpolator(self.model, {"params": state.best})
-        scores, strips = [], []
+        scores, errors, strips = [], [], []
         for batch in self.sets.validation():
             frames = np.moveaxis(batch["frames"], 1, 0)
             made = interpolate(*frames, t=batch["t"])
-            scores += [psnr(*pair) for pair in zip(made, batch["target"], strict=True)]
+            pairs = list(zip(made, batch["target"], strict=True))
+            scores += [psnr(*pair) for pair in pairs]
+            errors += [float(cv2.absdiff(*pair).mean()) / 255 for pair in pairs]
             shown = zip(*frames, made, batch["target"], strict=True)
             strips += list(shown)[: STRIPS - len(strips)]
         if not scores:
             raise UserError("no validation samples: raise data.holdout, or name a set with data.validation")
-        mean = float(np.mean(scores))
-        log.write({"step": done, "validation_psnr": mean, "validation_samples": len(scores)})
+        mean, error = float(np.mean(scores)), float(np.mean(errors))
+        log.write({"step": done, "validation_psnr": mean, "validation_l1": error, "validation_samples": len(scores)})
         picture = report.strips(strips)
         log.picture(done, picture)
         self.say(f"step {done}: validation PSNR {mean:.3f} dB over {len(scores)} frames")
-        return mean
+        return mean, error
 
 
 def _finite(metrics: Mapping[str, jax.Array], done: int) -> dict[str, float]:

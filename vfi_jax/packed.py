@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from vfi_jax.config import Augment, Data, Window
 from vfi_jax.data.augment import Decision, choices, times, transform
-from vfi_jax.types import Array, UserError
+from vfi_jax.types import Array, UsageError, UserError
 
 KIND = "vfi_jax packed windows"
 
@@ -68,7 +68,10 @@ class PackedBatches:
 
         Raises:
           UserError: fewer windows than a batch, smaller than the crop, or of another length than the config says.
+          UsageError: augmentation that only the host does.
         """
+        if data.augment.enlarge or data.augment.jitter:
+            raise UsageError("data.augment.enlarge and jitter must be 0 for a packed set: make records to use them")
         count, length, height, width = frames.shape[:4]
         if count < batch_size:
             raise UserError(f"{count} packed windows do not fill a batch of {batch_size}")
@@ -140,4 +143,5 @@ def _decision(key: Array, config: Augment) -> Decision:
         [config.reverse_channels, config.flip_rows, config.flip_columns, config.reverse_time]
     )
     turn = 1 + jnp.minimum(jnp.floor(3 * chance[5]), 2).astype(jnp.int32)
-    return Decision(*flags, jnp.where(chance[4] < config.rotate, turn, 0))
+    transpose = jax.random.uniform(jax.random.fold_in(key, 1)) < config.transpose
+    return Decision(*flags, jnp.where(chance[4] < config.rotate, turn, 0), transpose)

@@ -106,7 +106,7 @@ def records(source: str, output: Path, config: Footage, *, encoding: str = "png"
     Args:
       source: a folder of video files, or what `data.sources.open_source` takes.
       output: folder of the set; made where it is missing.
-      config: how windows are cut out of videos; its `frames` for synthetic ones too.
+      config: how windows are cut out of videos; its `frames` and `step` for images too, its `frames` for scenes.
       encoding: "png" or "raw".
       smallest: windows with a shorter side are left out, pixels.
 
@@ -125,9 +125,9 @@ def records(source: str, output: Path, config: Footage, *, encoding: str = "png"
         records = _RecordSet(output, settings)
         if records.finished:
             return records.counts()
-        videos = sources.is_footage(source)
-        groups = _clips(Path(source), config) if videos else _whole(sources.open_source(source, config.frames))
-        return records.write(groups)
+        if sources.is_footage(source):
+            return records.write(_clips(Path(source), config))
+        return records.write(_whole(sources.open_source(source, config.frames, step=config.step)))
     except OSError as error:
         raise UserError(f"{output} cannot be written: {error.strerror or error}; what is written stays") from None
 

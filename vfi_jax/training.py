@@ -63,7 +63,7 @@ def on_devices(batch: Batch, mesh: Mesh) -> dict[str, Array]:
 def make_step(
     spec: ModelSpec,
     model: Model,
-    transform: optax.GradientTransformation,
+    transform: optax.GradientTransformationExtraArgs,
     mesh: Mesh,
     *,
     loss_config: Any,
@@ -80,7 +80,7 @@ def make_step(
     Args:
       spec: of the model.
       model: the module.
-      transform: the optimiser.
+      transform: the optimiser; told the loss as `value`.
       mesh: of `data_mesh`.
       loss_config: of the model's objective.
       extra_losses: name in `losses.RECONSTRUCTION` to weight; those of weight 0 are left out.
@@ -105,7 +105,7 @@ def make_step(
     def step(state: State, batch: Batch) -> tuple[State, dict[str, Array]]:
         batch = _ready(batch, model.channel_order)
         (loss, terms), gradients = jax.value_and_grad(objective, has_aux=True)(state.params, batch, state.step)
-        updates, optimiser = transform.update(gradients, state.optimiser, state.params)
+        updates, optimiser = transform.update(gradients, state.optimiser, state.params, value=loss)
         params = optax.apply_updates(state.params, updates)
         averaged = state.ema if state.ema is None else optax.incremental_update(params, state.ema, 1 - ema)
         metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradients)}

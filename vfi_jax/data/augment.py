@@ -9,13 +9,17 @@ import itertools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from jaxtyping import Float, Int
 
 from vfi_jax.config import Augment, Window
+from vfi_jax.data.jitter import draw_jitter, recolour
 from vfi_jax.types import UsageError, UserError
 
 Sample = dict[str, Any]
+PICTURES = ("frames", "target")
+FLOWS = ("flow", "flows")  # labels of a sample: the target's flows to the inputs; those between four inputs
 
 
 class Decision(NamedTuple):
@@ -26,21 +30,22 @@ class Decision(NamedTuple):
     flip_columns: Any
     reverse_time: Any
     rotation: Any
+    transpose: Any
 
 
 def choices(window: Window) -> tuple[Int[np.ndarray, "m k"], Int[np.ndarray, "m"], Float[np.ndarray, "m"]]:
     """Every choice of inputs and target that a window config allows: inputs, target, probability.
 
-    With `inputs` given there is one. Else, with probability `sorted_share`, three distinct frames in order, the middle
-    one being the target, all alike (RIFE-m); otherwise a target and two inputs equally far from it: first how far, then
-    where, each evenly.
+    With `inputs` given, the target is that of the config, or each between the inner inputs alike. Else, with
+    probability `sorted_share`, three distinct frames in order, the middle one being the target, all alike (RIFE-m);
+    otherwise a target and two inputs equally far from it: first how far, then where, each evenly.
 
     Raises:
-      UsageError: indices that the window does not have, out of order, or a target outside of its inputs.
+      UsageError: indices that the window does not have, out of order, or no target between its inputs.
     """
     if window.inputs:
-        _check(window)
-        return np.array([window.inputs]), np.array([window.target]), np.ones(1)
+        targets = _targets(window)
+        return np.tile(window.inputs, (len(targets), 1)), targets, np.full(len(targets), 1 / len(targets))
     if window.frames < 3:
         raise UsageError(f"data.window.frames is {window.frames}: a pair and a frame between need 3")
     table: dict[tuple[int, int, int], float] = {}
@@ -56,15 +61,17 @@ def choices(window: Window) -> tuple[Int[np.ndarray, "m k"], Int[np.ndarray, "m"
     return indices[:, ::2], indices[:, 1], np.array(list(table.values()))
 
 
-def _check(window: Window) -> None:
+def _targets(window: Window) -> Int[np.ndarray, "m"]:
     inputs, target = window.inputs, window.target
     if list(inputs) != sorted(set(inputs)) or len(inputs) not in (2, 4):
         raise UsageError(f"data.window.inputs is {inputs}: 2 or 4 indices in rising order are needed")
-    if min(*inputs, target) < 0 or max(*inputs, target) >= window.frames:
-        raise UsageError(f"data.window: inputs {inputs} and target {target} do not fit into {window.frames} frames")
-    before, after = around(np.array([inputs]))
-    if not before[0] < target < after[0]:
-        raise UsageError(f"data.window.target is {target}: it must lie between the inputs {before[0]} and {after[0]}")
+    if inputs[0] < 0 or inputs[-1] >= window.frames:
+        raise UsageError(f"data.window.inputs is {inputs}: they do not fit into {window.frames} frames")
+    (before,), (after,) = around(np.array([inputs]))
+    targets = [target] if target != -1 else list(range(before + window.target_step, after, window.target_step))
+    if not targets or not before < targets[0] < after:
+        raise UsageError(f"data.window has no target between the inputs {before} and {after}, and target is {target}")
+    return np.array(targets)
 
 
 def around(inputs: Int[np.ndarray, "m k"]) -> tuple[Int[np.ndarray, "m"], Int[np.ndarray, "m"]]:
@@ -83,12 +90,12 @@ def sample_of(record: Mapping[str, Any], window: Window, rng: np.random.Generato
     """A training sample from a window, inputs and target drawn as its config says.
 
     Args:
-      record: `frames` uint8 `[n, h, w, 3]`, `name`.
+      record: `frames` uint8 `[n, h, w, 3]`, `name`, and, where it is labelled, `flow` or `flows`.
       window: what to draw.
       rng: draws.
 
     Returns:
-      `frames` `[k, h, w, 3]`, `target` `[h, w, 3]`, `t` float32 `[1, 1, 1]`, `name`.
+      `frames` `[k, h, w, 3]`, `target` `[h, w, 3]`, `t` float32 `[1, 1, 1]`, `name`, and the record's labels.
 
     Raises:
       UserError: a window of another length.
@@ -114,11 +121,27 @@ def _pick(record: Mapping[str, Any], window: Window, inputs: np.ndarray, target:
         "target": frames[target[index]],
         "t": times(inputs, target)[index].reshape(1, 1, 1),
         "name": record["name"],
+        **{name: record[name] for name in FLOWS if name in record},
     }
 
 
+def enlarge(sample: Sample) -> Sample:
+    """Twice the size, by OpenCV's bilinear resizing; flows are doubled as well."""
+    pictures = {name: _enlarged(sample[name]) for name in PICTURES}
+    flows = {name: 2 * _enlarged(sample[name]) for name in FLOWS if name in sample}
+    return {**sample, **pictures, **flows}
+
+
+def _enlarged(image: np.ndarray) -> np.ndarray:
+    """`[..., h, w, c]`; float16, which OpenCV does not resize, by way of float32."""
+    height, width, channels = image.shape[-3:]
+    whole = image if image.dtype == np.uint8 else image.astype(np.float32)
+    made = [cv2.resize(part, (2 * width, 2 * height)) for part in whole.reshape(-1, height, width, channels)]
+    return np.stack(made).reshape(*image.shape[:-3], 2 * height, 2 * width, channels).astype(image.dtype)
+
+
 def crop(sample: Sample, side: int, rng: np.random.Generator) -> Sample:
-    """The same square of frames and target at a random place.
+    """The same square of frames, target and flows at a random place.
 
     Raises:
       UserError: the frames are smaller.
@@ -127,43 +150,53 @@ def crop(sample: Sample, side: int, rng: np.random.Generator) -> Sample:
     if min(height, width) < side:
         raise UserError(f"{sample['name']} is {width}x{height}: too small for data.augment.crop = {side}")
     top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
-    cut = {name: sample[name][..., top : top + side, left : left + side, :] for name in ("frames", "target")}
-    return {**sample, **cut}
+    square = (..., slice(top, top + side), slice(left, left + side), slice(None))
+    return {**sample, **{name: sample[name][square] for name in (*PICTURES, *FLOWS) if name in sample}}
+
+
+def jitter(sample: Sample, strength: float, rng: np.random.Generator) -> Sample:
+    """The same random jitter of the colours of all pictures."""
+    drawn = draw_jitter(rng, strength)
+    frames = np.stack([recolour(frame, drawn) for frame in sample["frames"]])
+    return {**sample, "frames": frames, "target": recolour(sample["target"], drawn)}
 
 
 def draw(rng: np.random.Generator, config: Augment) -> Decision:
-    """A decision by the config's probabilities."""
+    """A decision by the config's probabilities; a `transpose` of 0 takes nothing from `rng`."""
     chances = (config.reverse_channels, config.flip_rows, config.flip_columns, config.reverse_time)
     flags = [bool(rng.random() < chance) for chance in chances]
     turn = int(rng.integers(1, 4)) if rng.random() < config.rotate else 0
-    return Decision(*flags, turn)
+    return Decision(*flags, turn, bool(config.transpose and rng.random() < config.transpose))
 
 
 def transform(sample: Mapping[str, Any], decision: Decision) -> Sample:
-    """Applies a decision to square pictures: channels, rows, columns, time, then rotation (RIFE's published order).
+    """Applies a decision to square pictures: channels, rows, columns, transposition, time, then rotation.
 
-    Fields: `frames` `[k, h, h, 3]`, `target` `[h, h, 3]`, `t` (becomes 1 - t under time reversal), and, where there,
-    `flow` `[h, h, 4]`, whose vectors are mirrored and turned, and whose pairs are swapped under time reversal. Others
-    are passed on. Arrays are all NumPy's or all JAX's.
+    That is the order of RIFE's and of IFRNet's published code. Fields: `frames` `[k, h, h, 3]`, `target` `[h, h, 3]`,
+    `t` (becomes 1 - t under time reversal), and, where there, `flow` `[h, h, 4]` (target -> before, target -> after)
+    and `flows` `[h, h, 8]` (of frames -1 to 2: 0 -> -1, 0 -> 1, 1 -> 2, 1 -> 0), whose vectors are mirrored and turned,
+    and whose halves are swapped under time reversal. Others are passed on. Arrays are all NumPy's or all JAX's.
     """
     out = dict(sample)
     xp = out["target"].__array_namespace__()
     pick = lambda flag, yes, no: xp.where(xp.asarray(flag), yes, no)  # noqa: E731
-    for name in ("frames", "target"):
+    for name in PICTURES:
         picture = pick(decision.reverse_channels, out[name][..., ::-1], out[name])
         out[name] = _turned(picture, decision, pick)
     out["frames"] = pick(decision.reverse_time, out["frames"][::-1], out["frames"])
     out["t"] = pick(decision.reverse_time, 1 - out["t"], out["t"])
-    if "flow" in out:
-        flow = _turned_vectors(_turned(out["flow"], decision, pick), decision, pick, xp)
-        out["flow"] = pick(decision.reverse_time, xp.concat([flow[..., 2:], flow[..., :2]], axis=-1), flow)
+    for name in FLOWS:
+        if name in out:
+            flow = _turned_vectors(_turned(out[name], decision, pick), decision, pick, xp)
+            out[name] = pick(decision.reverse_time, xp.roll(flow, flow.shape[-1] // 2, axis=-1), flow)
     return out
 
 
 def _turned(image: Any, decision: Decision, pick: Any) -> Any:
-    """`[..., h, h, c]`, flipped, then turned clockwise: a quarter turn is a transposition and a flip of columns."""
+    """`[..., h, h, c]`, flipped, transposed, then turned clockwise: a quarter is a transposition, columns flipped."""
     image = pick(decision.flip_rows, image[..., ::-1, :, :], image)
     image = pick(decision.flip_columns, image[..., ::-1, :], image)
+    image = pick(decision.transpose, image.swapaxes(-2, -3), image)
     image = pick(decision.rotation >= 2, image[..., ::-1, ::-1, :], image)
     return pick(decision.rotation % 2 == 1, image.swapaxes(-2, -3)[..., ::-1, :], image)
 
@@ -172,6 +205,7 @@ def _turned_vectors(flow: Any, decision: Decision, pick: Any, xp: Any) -> Any:
     """Vectors (x, y) after the same flips and turns: a quarter turn clockwise makes (-y, x) of (x, y)."""
     x, y = flow[..., ::2], flow[..., 1::2]
     x, y = pick(decision.flip_columns, -x, x), pick(decision.flip_rows, -y, y)
+    x, y = pick(decision.transpose, y, x), pick(decision.transpose, x, y)
     half = decision.rotation >= 2
     x, y = pick(half, -x, x), pick(half, -y, y)
     quarter = decision.rotation % 2 == 1

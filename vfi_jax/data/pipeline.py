@@ -12,7 +12,7 @@ import numpy as np
 from absl import flags
 
 from vfi_jax.config import Augment, Data, Window
-from vfi_jax.data.augment import crop, draw, sample_of, transform, validation_sample
+from vfi_jax.data.augment import crop, draw, enlarge, jitter, sample_of, transform, validation_sample
 from vfi_jax.data.sources import Source
 from vfi_jax.types import UserError
 
@@ -27,15 +27,21 @@ class _Prepare(grain.transforms.RandomMap):
         self._window, self._augment = window, augment
 
     def random_map(self, element: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        sample = crop(sample_of(element, self._window, rng), self._augment.crop, rng)
-        return transform(sample, draw(rng, self._augment))
+        augment, sample = self._augment, sample_of(element, self._window, rng)
+        # Steps that are off take nothing from rng, so that recipes without them draw what they always did.
+        if augment.enlarge and rng.random() < augment.enlarge:
+            sample = enlarge(sample)
+        sample = crop(sample, augment.crop, rng)
+        if augment.jitter:
+            sample = jitter(sample, augment.jitter, rng)
+        return transform(sample, draw(rng, augment))
 
 
 class Batches:
     """An endless iterator of training batches of this process.
 
-    Batches: `frames` uint8 `[b, k, s, s, 3]`, `target` `[b, s, s, 3]`, `t` float32 `[b, 1, 1, 1]`, `name`. Each epoch
-    has an order of its own; the same seed gives the same batches for any number of workers.
+    Batches: `frames` uint8 `[b, k, s, s, 3]`, `target` `[b, s, s, 3]`, `t` float32 `[b, 1, 1, 1]`, `name`, and the
+    source's labels. Each epoch has an order of its own; the same seed gives the same batches for any number of workers.
     """
 
     def __init__(

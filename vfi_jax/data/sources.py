@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, SupportsIndex, runtime_checkable
@@ -47,17 +48,19 @@ class Source(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class WindowFolders:
-    """One folder of numbered images a window: Vimeo90K's `sequences/*/*/im1.png, ...`, and any tree like it.
+    """Folders of numbered images: one a window (Vimeo90K's `sequences/*/*/im1.png, ...`), or longer ones (GoPro's).
 
     Attributes:
       root: what the names are below.
-      names: of the windows, relative to `root`.
+      names: of the windows: a folder's, relative to `root`, or `FOLDER/FIRST`, the number of an image in it (from 0).
+      length: frames a window of a longer folder.
       has_own_split: see `Source`.
       by_clip: see `Source`.
     """
 
     root: Path
     names: Sequence[str]
+    length: int = 0
     has_own_split: bool = False
     by_clip: bool = False
 
@@ -72,7 +75,7 @@ class WindowFolders:
           UserError: an image is missing or unreadable, or sizes differ within the window.
         """
         name = self.names[index]
-        files = images_in(self.root / name) if (self.root / name).is_dir() else []
+        files = self._files(name)
         frames = [to_uint8(load_image(file)) for file in files]
         if not frames:
             raise UserError(f"{self.root / name}: no images in it; take it off the list, or fetch the set again")
@@ -81,6 +84,14 @@ class WindowFolders:
             shown = " and ".join(sorted(f"{w}x{h}" for h, w, _ in sizes))
             raise UserError(f"{self.root / name} mixes sizes ({shown}): all frames of a window need one")
         return {"frames": np.stack(frames), "name": name}
+
+    def _files(self, name: str) -> list[Path]:
+        folder, first = self.root / name, Path(name).name
+        if folder.is_dir():
+            return images_in(folder)
+        if not (self.length and first.isdigit() and folder.parent.is_dir()):
+            return []
+        return images_in(folder.parent)[int(first) : int(first) + self.length]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,13 +174,14 @@ def is_footage(path: str) -> bool:
     return bool(path) and folder.is_dir() and not records.is_records(folder) and bool(videos_in(folder))
 
 
-def open_source(path: str, length: int, *, listed: str = "train") -> Source:
+def open_source(path: str, length: int, *, step: int = 1, listed: str = "train") -> Source:
     """The set at a path.
 
     Args:
-      path: Vimeo90K (triplet or septuplet, with its lists), records, any folder of window folders, or
+      path: Vimeo90K (triplet or septuplet, with its lists), records, any tree of folders of images, or
         `synthetic:COUNT`.
-      length: frames a window; of synthetic ones.
+      length: frames a window; of synthetic ones, and of those cut out of folders with more images.
+      step: images from the start of a window in such a folder to that of the next.
       listed: which of Vimeo90K's lists: "train" or "test"; the other where there is no such list.
 
     Raises:
@@ -194,13 +206,22 @@ def open_source(path: str, length: int, *, listed: str = "train") -> Source:
         if not names:
             raise UserError(f"{folder / lists[0]} is empty")
         return WindowFolders(folder / "sequences", names, has_own_split="train" in lists[0])
-    names = sorted({str(file.parent.relative_to(folder)) for file in folder.rglob("*") if _is_picture(file)})
-    if not names:
+    counts = Counter(file.parent.relative_to(folder) for file in folder.rglob("*") if _is_picture(file))
+    if not counts:
         raise UserError(
             f"{path}: no set that is known: Vimeo90K (sequences/ and its lists) or folders of images; "
             "for videos run `vfi-jax prepare records` first"
         )
-    return WindowFolders(folder, names)
+    found = sorted((str(below), count) for below, count in counts.items())
+    names = [name for below, count in found for name in _cut(below, count, length, step)]
+    return WindowFolders(folder, names, length)
+
+
+def _cut(folder: str, count: int, length: int, step: int) -> list[str]:
+    """Names of the windows in a folder of `count` images; the whole folder's, where it has no more than a window."""
+    if count <= length:
+        return [folder]
+    return [f"{folder}/{first:06d}" for first in range(0, count - length + 1, step)]
 
 
 def _is_picture(file: Path) -> bool:
