@@ -55,8 +55,8 @@ def newest(folder):
     checkpoints = runs.Checkpoints(folder)
     step = checkpoints.steps()[-1]
     run = runs.read_config(folder)
-    _, _, params, _ = fit.build(run)
-    state = training.start(params, optim.optimiser(run.optimiser, run.steps, 1), ema=True)
+    _, _, variables, _ = fit.build(run, folder)
+    state = training.start(variables, optim.optimiser(run.optimiser, run.steps, 1), ema=True)
     wanted = {"params": state.params, "optimiser": state.optimiser, "ema": state.ema}
     items, position = checkpoints.restore(step, wanted)
     checkpoints.close()
@@ -255,10 +255,10 @@ def test_load_takes_a_run(whole):
 
 def test_fine_tuning_starts_from_a_run(whole):
     start = dataclasses.replace(RUN, init_from=Start("rife_lap", str(whole)))
-    _, _, params, _ = fit.build(start)
-    jax.tree.map(np.testing.assert_array_equal, params, vfi_jax.load("rife_lap", whole)[1]["params"])
+    _, _, variables, _ = fit.build(start, Path())
+    jax.tree.map(np.testing.assert_array_equal, variables, vfi_jax.load("rife_lap", whole)[1])
     with pytest.raises(UsageError, match="do not fit rife_v4_25"):
-        fit.build(dataclasses.replace(start, model="rife_v4_25", fields={}))
+        fit.build(dataclasses.replace(start, model="rife_v4_25", fields={}), Path())
 
 
 def test_extra_losses_ema_and_bfloat16(tmp_path):
@@ -276,9 +276,9 @@ def test_extra_losses_ema_and_bfloat16(tmp_path):
 
 def test_averaged_parameters():
     """Each step makes 0.9 a + 0.1 b of the average a and the new parameters b."""
-    spec, model, params, loss_config = fit.build(RUN)
+    spec, model, variables, loss_config = fit.build(RUN, Path())
     transform, mesh = optim.optimiser(RUN.optimiser, RUN.steps, 1), training.data_mesh()
-    state = training.start(params, transform, ema=True)
+    state = training.start(variables, transform, ema=True)
     step = training.make_step(
         spec, model, transform, mesh, loss_config=loss_config, extra_losses={}, ema=0.9, seed=RUN.seed
     )

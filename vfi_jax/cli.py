@@ -124,6 +124,8 @@ def _add_prepare(commands: argparse._SubParsersAction) -> None:
     action.add_argument("--weights", type=Path, metavar="FILE", help="the teacher's (those installed)")
     action.add_argument("--inputs", default="", metavar="I,J", help="two or four frames of a window (first and last)")
     action.add_argument("--target", type=int, default=-1, metavar="I", help="the frame between (the middle one)")
+    action.add_argument("--frames", type=int, default=0, metavar="N", help="a window of longer folders (folders whole)")
+    action.add_argument("--step", type=int, default=1, metavar="N", help="between such windows (%(default)s)")
     action.set_defaults(run=_labels)
 
 
@@ -169,6 +171,8 @@ def _labels(options: argparse.Namespace) -> None:
         weights=options.weights,
         inputs=tuple(map(int, given)),
         target=options.target,
+        frames=options.frames,
+        step=options.step,
     )
     folder = folder_of(options.path, options.teacher)
     print(f"{folder}: {about['windows']} windows, inputs {about['inputs']}, target {about['target']}")

@@ -105,6 +105,7 @@ class Data:
         files, a packed file; or `synthetic:COUNT`, made-up scenes.
       validation: a set for validation, folders of images or records; "": the last `holdout` of `path`, clips whole.
       holdout: share, 0..1.
+      labels: whose flow labels, which stand beside the set, go with the samples; "": none.
       window: inputs and target.
       augment: for training.
       footage: for video files.
@@ -114,6 +115,7 @@ class Data:
     path: str = ""
     validation: str = ""
     holdout: float = 0.05
+    labels: str = ""
     window: Window = Window()
     augment: Augment = Augment()
     footage: Footage = Footage()
@@ -199,6 +201,7 @@ class Train:
       loss: fields of the model's loss config, in the place of its own.
       extra_losses: name in `vfi_jax.losses.RECONSTRUCTION` to weight, added to the model's objective.
       init_from: weights to start from.
+      frozen: weights files of the model's frozen helpers by their names, such as "raft"; "": those installed.
       seed: of weights, data and augmentation.
       epochs: passes over the training set; 0: `steps` decides.
       steps: optimiser steps; 0: `epochs` decides.
@@ -219,6 +222,7 @@ class Train:
     loss: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     extra_losses: Mapping[str, float] = dataclasses.field(default_factory=dict)
     init_from: Start = Start()
+    frozen: Mapping[str, str] = dataclasses.field(default_factory=dict)
     seed: int = 0
     epochs: int = 0
     steps: int = 0

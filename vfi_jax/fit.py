@@ -20,9 +20,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 from vfi_jax import config, optim, packed, prepare, report, runs, training, zoo
 from vfi_jax.data import pipeline, sources
 from vfi_jax.data.augment import choices, times
+from vfi_jax.data.labels import folder_of, labelled
 from vfi_jax.data.records import is_records
 from vfi_jax.inference import MIDPOINT, Interpolator, Model
 from vfi_jax.metrics import psnr
+from vfi_jax.torch_import import FROZEN
 from vfi_jax.types import ModelSpec, UsageError, UserError
 
 STRIPS = 4  # validation samples shown
@@ -82,6 +84,8 @@ def open_sets(run: config.Train, folder: Path) -> Sets:
     if sources.is_footage(path) or is_records(recorded):
         path = str(_recorded(run, recorded))
     source = sources.open_source(path, run.data.window.frames, step=run.data.footage.step)
+    if run.data.labels:
+        source = labelled(source, path, run.data.labels, run.data.window)
     if run.data.validation:
         train, held_out = source, _validation_source(run)
     else:
@@ -110,6 +114,8 @@ def _recorded(run: config.Train, folder: Path) -> Path:
 
 
 def _packed_sets(run: config.Train) -> Sets:
+    if run.data.labels:
+        raise UsageError("config.data.labels: a packed set has none; make records to use them")
     frames, about = packed.read(Path(run.data.path))
     at = len(frames) if run.data.validation else sources.boundary(about["names"], run.data.holdout)
     batches = packed.PackedBatches(frames[:at], run.data, run.batch_size, run.seed, training.data_mesh())
@@ -118,7 +124,11 @@ def _packed_sets(run: config.Train) -> Sets:
 
 
 def _validation_source(run: config.Train) -> sources.Source:
-    return sources.open_source(run.data.validation, run.data.window.frames, step=run.data.footage.step, listed="test")
+    """With labels where it has them: frames alone are enough for most models."""
+    path, data = run.data.validation, run.data
+    source = sources.open_source(path, data.window.frames, step=data.footage.step, listed="test")
+    has_labels = data.labels and folder_of(path, data.labels).is_dir()
+    return labelled(source, path, data.labels, data.window) if has_labels else source
 
 
 def _from_source(source: Any, run: config.Train) -> Iterator[dict[str, Any]]:
@@ -129,11 +139,11 @@ def _from_source(source: Any, run: config.Train) -> Iterator[dict[str, Any]]:
     return pipeline.validation_batches(source, window, run.batch_size, run.validation_samples)
 
 
-def build(run: config.Train) -> tuple[ModelSpec, Model, Any, Any]:
-    """Spec, module, initial parameters and loss config of a run.
+def build(run: config.Train, folder: Path) -> tuple[ModelSpec, Model, dict[str, Any], Any]:
+    """Spec, module, initial variables and loss config of a run; its frozen helpers are those that the folder keeps.
 
     Raises:
-      UsageError: no such model, field, precision or loss field; weights of another network.
+      UsageError: no such model, field, precision or loss field; weights of another network; no weights of a helper.
       UserError: weights to start from that cannot be read.
     """
     spec = zoo.spec_of(run.model)
@@ -152,7 +162,30 @@ def build(run: config.Train) -> tuple[ModelSpec, Model, Any, Any]:
             raise UsageError(
                 f"weights of {start.model} do not fit {run.model}: another network, or without its teacher"
             )
-    return spec, model, variables["params"], _loss_config(spec, run)
+    variables = {**variables, **_helpers(run, model, folder, given=variables if start.model else {})}
+    return spec, model, variables, _loss_config(spec, run)
+
+
+def _helpers(run: config.Train, model: Model, folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The frozen helpers' collection: of the run's folder, else of the config, else given, else as installed."""
+    helper = zoo.helper_of(model)
+    for name in run.frozen:
+        if name != helper:
+            raise UsageError(f"config.frozen has {name!r}: {run.model} takes {helper or 'none'}")
+    if not helper:
+        return {}
+    if runs.helpers_of(folder).exists():
+        return zoo.load_helpers(runs.helpers_of(folder))
+    path = run.frozen.get(helper) or None
+    found = {} if path is None and FROZEN in given else zoo.read_helper(helper, path, {})
+    if not found and FROZEN not in given:
+        if not run.data.labels:
+            raise UsageError(
+                f"{run.model} needs the weights of {helper}: set config.frozen.{helper}=FILE, or config.data.labels to "
+                "a teacher of `vfi-jax prepare flow`"
+            )
+        return {FROZEN: {}}
+    return found or {FROZEN: given[FROZEN]}
 
 
 def _loss_config(spec: ModelSpec, run: config.Train) -> Any:
@@ -176,14 +209,16 @@ def fit(run: config.Train, folder: Path, say: Callable[[str], None] = print) -> 
       UsageError: a config that does not fit the model, or a folder of another run.
     """
     _check(run)
-    spec, model, params, loss_config = build(run)
+    spec, model, variables, loss_config = build(run, folder)
     runs.open_run(folder, run)
+    if variables.get(FROZEN):
+        zoo.save_helpers(runs.helpers_of(folder), variables)
     sets = open_sets(run, folder)
     steps = run.steps or run.epochs * sets.steps_per_epoch
     transform = optim.optimiser(run.optimiser, steps, sets.steps_per_epoch)
     mesh = training.data_mesh()
     everywhere = NamedSharding(mesh, PartitionSpec())
-    state = jax.device_put(training.start(params, transform, ema=bool(run.ema)), everywhere)
+    state = jax.device_put(training.start(variables, transform, ema=bool(run.ema)), everywhere)
     step = training.make_step(
         spec,
         model,
@@ -218,6 +253,7 @@ def _check(run: config.Train) -> None:
     if run.validate_every % run.checkpoint_every:
         raise UsageError("config.validate_every must be a multiple of config.checkpoint_every")
     training.check_losses(run.extra_losses)
+    zoo.check_kind(run.model, "interpolation")
     spec, crop = zoo.spec_of(run.model), run.data.augment.crop
     if crop % spec.padding.multiple:
         raise UsageError(f"config.data.augment.crop is {crop}: {run.model} needs a multiple of {spec.padding.multiple}")
@@ -318,11 +354,12 @@ class _Loop:
 
     def _validate(self, log: runs.Log, done: int, state: training.State) -> tuple[float, float]:
         """Mean PSNR (the rule of `eval.py`) and absolute error (0..1) of rounded frames; a strip of the first."""
-        interpolate = Interpolator(self.model, {"params": state.best})
+        interpolate = Interpolator(self.model, state.best)
         scores, errors, strips = [], [], []
         for batch in self.sets.validation():
             frames = np.moveaxis(batch["frames"], 1, 0)
-            made = interpolate(*frames, t=batch["t"])
+            inputs = {name: batch[name].astype(np.float32) for name in interpolate.spec.inputs if name in batch}
+            made = interpolate(*frames, t=batch["t"], **inputs)
             pairs = list(zip(made, batch["target"], strict=True))
             scores += [psnr(*pair) for pair in pairs]
             errors += [float(cv2.absdiff(*pair).mean()) / 255 for pair in pairs]

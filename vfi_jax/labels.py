@@ -37,7 +37,16 @@ FOUR = ((1, 0), (1, 2), (2, 3), (2, 1))  # pairs among four inputs
 Teacher = Callable[[np.ndarray], np.ndarray]
 
 
-def make(path: str, teacher: str, *, weights: Path | None, inputs: Sequence[int], target: int) -> dict[str, Any]:
+def make(
+    path: str,
+    teacher: str,
+    *,
+    weights: Path | None,
+    inputs: Sequence[int],
+    target: int,
+    frames: int = 0,
+    step: int = 1,
+) -> dict[str, Any]:
     """Writes the labels of a set beside it; after a kill the same call continues.
 
     Args:
@@ -46,6 +55,8 @@ def make(path: str, teacher: str, *, weights: Path | None, inputs: Sequence[int]
       weights: of the teacher; None: those shipped or installed.
       inputs: indices of two or four frames of a window; empty: the first and the last.
       target: index of the frame between; -1: the middle one.
+      frames: length of the windows that are cut out of folders with more images; 0: a folder is a window.
+      step: frames from the start of such a window to that of the next.
 
     Returns:
       What `labels.json` says.
@@ -55,7 +66,7 @@ def make(path: str, teacher: str, *, weights: Path | None, inputs: Sequence[int]
       UserError: no weights, a damaged set, frames too small for the teacher, no space.
     """
     _check_teacher(teacher)
-    source = open_source(path, 0)
+    source = open_source(path, frames, step=step)
     window = _window(len(source[0]["frames"]), inputs, target)
     method, sha256 = _teacher(teacher, weights, window)
     about = {

@@ -17,6 +17,7 @@ from vfi_jax.types import Array, ModelSpec, UsageError
 
 Batch = Mapping[str, Array]
 FRAMES = ("frames", "target")  # fields of a batch that are pictures: uint8 on the way in
+FLOWS = ("flow", "flows")  # those that are flows: float16 on the way in
 
 
 @flax.struct.dataclass
@@ -28,22 +29,26 @@ class State:
       params: what is trained, float32.
       optimiser: optax's state.
       ema: averaged parameters; None where none are kept.
+      constants: the model's other collections, which training leaves as they are: frozen helpers, statistics.
     """
 
     step: Array
     params: Any
     optimiser: optax.OptState
     ema: Any = None
+    constants: Any = flax.struct.field(default_factory=dict)
 
     @property
-    def best(self) -> Any:
-        """The parameters to judge and to ship: averaged where they are kept."""
-        return self.params if self.ema is None else self.ema
+    def best(self) -> dict[str, Any]:
+        """The variables to judge and to ship: with averaged parameters where they are kept."""
+        return {"params": self.params if self.ema is None else self.ema, **self.constants}
 
 
-def start(params: Any, transform: optax.GradientTransformation, *, ema: bool) -> State:
+def start(variables: Mapping[str, Any], transform: optax.GradientTransformation, *, ema: bool) -> State:
     """The state before the first step."""
-    return State(jnp.int32(0), params, transform.init(params), params if ema else None)
+    params = variables["params"]
+    constants = {name: tree for name, tree in variables.items() if name != "params"}
+    return State(jnp.int32(0), params, transform.init(params), params if ema else None, constants)
 
 
 def data_mesh() -> Mesh:
@@ -95,22 +100,23 @@ def make_step(
     """
     check_losses(extra_losses)
 
-    def objective(params: Any, batch: Batch, step: Array) -> tuple[Array, dict[str, Array]]:
-        rng = jax.random.fold_in(jax.random.key(seed), step)
-        total, aux = spec.loss(model, {"params": params}, batch, loss_config, step=step, rng=rng)
+    def objective(params: Any, state: State, batch: Batch) -> tuple[Array, dict[str, Array]]:
+        rng = jax.random.fold_in(jax.random.key(seed), state.step)
+        variables = {"params": params, **state.constants}
+        total, aux = spec.loss(model, variables, batch, loss_config, step=state.step, rng=rng)
         weights = {name: weight for name, weight in extra_losses.items() if weight}
         extras = {name: w * RECONSTRUCTION[name](aux.frame, batch["target"]) for name, w in weights.items()}
         return total + sum(extras.values()), {**aux.terms, **extras}
 
     def step(state: State, batch: Batch) -> tuple[State, dict[str, Array]]:
         batch = _ready(batch, model.channel_order)
-        (loss, terms), gradients = jax.value_and_grad(objective, has_aux=True)(state.params, batch, state.step)
+        (loss, terms), gradients = jax.value_and_grad(objective, has_aux=True)(state.params, state, batch)
         updates, optimiser = transform.update(gradients, state.optimiser, state.params, value=loss)
         params = optax.apply_updates(state.params, updates)
         averaged = state.ema if state.ema is None else optax.incremental_update(params, state.ema, 1 - ema)
         metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradients)}
         metrics |= {f"loss/{name}": value for name, value in terms.items()}
-        return State(state.step + 1, params, optimiser, averaged), metrics
+        return State(state.step + 1, params, optimiser, averaged, state.constants), metrics
 
     whole, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
     return jax.jit(step, in_shardings=(whole, split), out_shardings=(whole, whole), donate_argnums=0)
@@ -124,10 +130,10 @@ def check_losses(names: Mapping[str, float]) -> None:
 
 
 def _ready(batch: Batch, channel_order: str) -> dict[str, Array]:
-    """Pictures as float32 in 0..1, in the model's channel order."""
+    """Pictures as float32 in 0..1, in the model's channel order; flows as float32."""
     order = slice(None, None, -1) if channel_order == "bgr" else slice(None)
     ready = dict(batch)
     for name in FRAMES:
         picture = batch[name][..., order]
         ready[name] = picture.astype(jnp.float32) / 255 if picture.dtype == jnp.uint8 else picture
-    return ready
+    return ready | {name: batch[name].astype(jnp.float32) for name in FLOWS if name in batch}

@@ -220,8 +220,15 @@ def _load_run(
     config = runs.read_config(folder)
     _check_model(folder, config.model, name)
     params, known = runs.read_params(folder, step, shapes(name, **config.fields)["params"])
-    helpers = _apart(checkpoint.read_weights(runs.helpers_of(folder))[0])[1] if runs.helpers_of(folder).exists() else {}
+    kept = runs.helpers_of(folder)
+    helpers = _apart(checkpoint.read_weights(kept)[0])[1] if kept.exists() else {}
     return build(name, **{**config.fields, **known, **fields}), {"params": params}, helpers
+
+
+def load_helpers(path: Path) -> dict[str, Any]:
+    """`{"frozen": {helper: variables}}` of a file that `save_helpers` wrote."""
+    states = _apart(checkpoint.read_weights(path)[0])[1]
+    return {FROZEN: {helper: torch_import.from_torch(MODELS[helper], helper, s) for helper, s in states.items()}}
 
 
 def save_helpers(path: Path, variables: Mapping[str, Any]) -> None:

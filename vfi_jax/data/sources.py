@@ -180,7 +180,7 @@ def open_source(path: str, length: int, *, step: int = 1, listed: str = "train")
     Args:
       path: Vimeo90K (triplet or septuplet, with its lists), records, any tree of folders of images, or
         `synthetic:COUNT`.
-      length: frames a window; of synthetic ones, and of those cut out of folders with more images.
+      length: frames a window; of synthetic ones, and of those cut out of folders with more images; 0: folders whole.
       step: images from the start of a window in such a folder to that of the next.
       listed: which of Vimeo90K's lists: "train" or "test"; the other where there is no such list.
 
@@ -219,7 +219,7 @@ def open_source(path: str, length: int, *, step: int = 1, listed: str = "train")
 
 def _cut(folder: str, count: int, length: int, step: int) -> list[str]:
     """Names of the windows in a folder of `count` images; the whole folder's, where it has no more than a window."""
-    if count <= length:
+    if not length or count <= length:
         return [folder]
     return [f"{folder}/{first:06d}" for first in range(0, count - length + 1, step)]
 
