@@ -236,12 +236,16 @@ def _row(name: str, spec: ModelSpec) -> tuple[str, ...]:
 
 
 def count_multiply_adds(name: str) -> int:
-    """Multiply-adds of one frame at 1280x720, padded as the published scripts do, counted from the trace."""
+    """Multiply-adds of one frame at 1280x720, padded as the published scripts do, counted from the trace.
+
+    Those of a frozen flow network are not among them.
+    """
     spec, model = MODELS[name], zoo.build(name)
     (top, bottom), (left, right) = pad_amounts(FULL_HEIGHT, FULL_WIDTH, spec.padding)
     size = (FULL_HEIGHT + top + bottom, FULL_WIDTH + left + right)
     frames = jax.ShapeDtypeStruct((1, spec.num_frames, *size, 3), jnp.float32)
-    return cost.multiply_adds(lambda v, f: model.apply(v, f, 0.5).frame, zoo.shapes(name), frames)
+    given = {"flows": jnp.zeros((1, *size, 8))} if hasattr(model, "flow_network") else {}
+    return cost.multiply_adds(lambda v, f: model.apply(v, f, 0.5, **given).frame, zoo.shapes(name), frames)
 
 
 def _weights(options: argparse.Namespace) -> None:
