@@ -251,7 +251,7 @@ def test_ordered_dict_of_python_2_and_rebuild_of_old_torch(path):
     assert_equal(found, {"w": ramp(4)})
 
 
-@pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model", "params", "params_ema"])
+@pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model", "params", "params_ema", "gNet"])
 def test_wrappers(path, wrapper):
     assert_equal(read_torch(torch_zip(path, {"epoch": 3, wrapper: {"w": tensor()}, "x": None})), {"w": ramp(4)})
 

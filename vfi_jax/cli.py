@@ -308,7 +308,10 @@ def _row(name: str, spec: ModelSpec) -> tuple[str, ...]:
 
 
 def count_multiply_adds(name: str) -> int:
-    """Multiply-adds of one frame at 1280x720, padded as the published scripts do, counted from the trace."""
+    """Multiply-adds of one frame at 1280x720, padded as the published scripts do, counted from the trace.
+
+    Those of a frozen flow network are not among them.
+    """
     spec, model = MODELS[name], zoo.build(name)
     (top, bottom), (left, right) = pad_amounts(FULL_HEIGHT, FULL_WIDTH, spec.padding)
     size = (FULL_HEIGHT + top + bottom, FULL_WIDTH + left + right)

@@ -50,8 +50,10 @@ def build(name: str, **fields: Any) -> nn.Module:
 
 
 def shapes(name: str, **fields: Any) -> dict[str, Any]:
-    """Variables of a variant, training-only ones included, as `jax.ShapeDtypeStruct`s; nothing is computed."""
-    return torch_import.shapes(spec_of(name), build(name, **fields))
+    """Variables of a variant, training-only and frozen ones too, as `jax.ShapeDtypeStruct`s; nothing is computed."""
+    model = build(name, **fields)
+    own, helper = torch_import.shapes(spec_of(name), model), helper_of(model)
+    return {**own, FROZEN: {helper: shapes(helper)}} if helper else own
 
 
 def create(name: str, seed: int = 0, **fields: Any) -> tuple[nn.Module, dict[str, Any]]:

@@ -27,6 +27,7 @@ from vfi_jax.nn import (
     Conv,
     GroupNorm,
     Linear,
+    UpConv,
     constant,
     instance_norm,
     kaiming_normal,
@@ -46,7 +47,7 @@ NOISE = 128  # channels that the code is made from, all of them 0
 MAPPED = range(0, 16, 2)  # the code's linear layers, as the reference counts them
 LARGE = 1080 * 2048  # pixels from which on flows are estimated at half the size
 PAIRS = ((1, 0), (1, 2), (2, 3), (2, 1))  # whose flows the motion is made of
-LAYERS = {"n": "norm", "a": "activate", "u": "enlarge", "c": "conv"}
+LAYERS = {"n": "norm", "a": "activate", "c": "conv", "u": "conv"}  # "u": of twice the sides
 
 Estimator = Callable[[Array, Array], Array]  # two images to the flow from the first to the second
 
@@ -58,7 +59,7 @@ class Block(nn.Module):
       features: channels out.
       kernel: odd side of the kernel.
       stride: the same in both axes.
-      order: one letter of LAYERS a layer, in turn; norm and activation before enlarging do what they do after it.
+      order: one letter of LAYERS a layer, in turn; norm and activation do the same before enlarging as after it.
       dtype: compute dtype.
     """
 
@@ -71,7 +72,10 @@ class Block(nn.Module):
     def setup(self) -> None:
         if "n" in self.order:
             self.norm = GroupNorm(GROUPS)
-        self.conv = Conv(self.features, self.kernel, self.stride, self.dtype, bias=False)
+        if "u" in self.order:
+            self.conv = UpConv(self.features, self.dtype)
+        else:
+            self.conv = Conv(self.features, self.kernel, self.stride, self.dtype, bias=False)
 
     def __call__(self, x: Array) -> Array:
         for letter in self.order:
@@ -81,10 +85,6 @@ class Block(nn.Module):
     def activate(self, x: Array) -> Array:
         """GELU, not approximated."""
         return jax.nn.gelu(x, approximate=False)
-
-    def enlarge(self, x: Array) -> Array:
-        """Doubles the sides, every pixel four times."""
-        return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
 
 
 class Bottleneck(nn.Module):
@@ -120,9 +120,9 @@ class UNet(nn.Module):
         self.down3 = Block(16 * WIDTH, stride=2, dtype=self.dtype)
         self.pre1 = Bottleneck(16 * WIDTH, self.dtype)
         self.pre2 = Bottleneck(16 * WIDTH, self.dtype)
-        self.up0 = Block(4 * WIDTH, order="nauc", dtype=self.dtype)
-        self.up1 = Block(WIDTH, order="nauc", dtype=self.dtype)
-        self.up2 = Block(WIDTH, order="nauc", dtype=self.dtype)
+        self.up0 = Block(4 * WIDTH, order="nau", dtype=self.dtype)
+        self.up1 = Block(WIDTH, order="nau", dtype=self.dtype)
+        self.up2 = Block(WIDTH, order="nau", dtype=self.dtype)
 
     def __call__(self, x: Array) -> Array:
         half = self.down1(x)

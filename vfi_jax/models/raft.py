@@ -382,10 +382,10 @@ SPECS = {
         other_torch_rules=(TorchRules(TORCHVISION_NAMES, CONV),),
         droppable=(r"num_batches_tracked$", r"^cnet\.layer\d\.0\.norm3\."),
         duplicates=((r"^(cnet\.layer[23]\.0\.)downsample\.1\.", r"\1norm3."),),
-        published=Published(score, "BSD-3-Clause (code; none stated for weights)", "rgb"),
+        published=Published(score, "BSD-3 (code; none stated for weights)", "rgb"),
     )
     for name, params, score in (
-        ("raft", 5_257_536, "EPE 1.43 / 2.71 Sintel train clean / final, trained on Things"),
-        ("raft_small", 990_162, "EPE 2.21 / 3.35 Sintel train clean / final, trained on Things"),
+        ("raft", 5_257_536, "1.43 / 2.71 px Sintel clean / final (unchecked)"),
+        ("raft_small", 990_162, "2.21 / 3.35 px Sintel clean / final (unchecked)"),
     )
 }
