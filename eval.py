@@ -28,11 +28,12 @@ from vfi_jax.types import UsageError, UserError
 
 MODEL = flags.DEFINE_string("model", "rife_lap", "a model in `vfi-jax models`")
 WEIGHTS = flags.DEFINE_string("weights", None, "a weights file or a run's folder (those shipped or installed)")
+FROZEN = flags.DEFINE_list("frozen", [], "weights of frozen helpers, such as raft=raft-things.pth")
 STEP = flags.DEFINE_string("step", None, "of a run: a number, or `best`; by default the newest")
 NAMES = flags.DEFINE_list("benchmarks", None, f"of {', '.join(benchmarks.BENCHMARKS)}, triplets=FOLDER")
 DATA = flags.DEFINE_string("data", ".", "the folder that holds the sets")
 OUTPUT = flags.DEFINE_string("output", None, "folder for what is written; by default runs/eval/MODEL")
-BATCH = flags.DEFINE_integer("batch_size", 4, "images at once, where sizes agree")
+BATCH = flags.DEFINE_integer("batch_size", 4, "images at once, where sizes agree", lower_bound=1)
 ENSEMBLE = flags.DEFINE_bool("flip_ensemble", False, "average with the turned pair's frame (RIFE's 2T)")
 WORST = 4  # shown
 PACKAGES = ("vfi_jax", "jax", "jaxlib", "flax", "numpy", "opencv-python-headless")
@@ -57,22 +58,20 @@ def evaluate() -> None:
     """Weights first, then the data of all benchmarks, then the work."""
     if not NAMES.value:
         raise UsageError(f"--benchmarks is needed: {', '.join(benchmarks.BENCHMARKS)}, triplets=FOLDER")
-    if BATCH.value < 1:
-        raise UsageError(f"--batch_size is {BATCH.value}: 1 or more is needed")
     wanted = [benchmarks.named(name) for name in NAMES.value]
     if len({benchmark.name for benchmark in wanted}) < len(wanted):
         raise UsageError("two benchmarks have one name, and their results would overwrite each other: run them apart")
     step = int(STEP.value) if STEP.value and STEP.value.isdigit() else STEP.value
-    model, variables = zoo.load(MODEL.value, WEIGHTS.value, step=step)
+    model, variables = zoo.load(MODEL.value, WEIGHTS.value, zoo.helper_files(FROZEN.value), step=step)
     interpolate = Interpolator(flip_ensemble(model) if ENSEMBLE.value else model, variables)
     found = [(benchmark, benchmark.find(Path(DATA.value))) for benchmark in wanted]
     folder = Path(OUTPUT.value or f"runs/eval/{MODEL.value}")
     folder.mkdir(parents=True, exist_ok=True)
     results = {}
-    print("| benchmark | images | PSNR, dB | SSIM (matlab) | IE | averaging, dB |\n|---|---|---|---|---|---|")
-    for benchmark, triplets in found:
-        scores = benchmarks.scores(interpolate, benchmark, triplets, BATCH.value)
-        rows = list(tqdm(scores, total=len(triplets), unit="image", desc=benchmark.name, leave=False))
+    print("| benchmark | images | PSNR, dB | SSIM (matlab) | IE | averaging, dB |\n" + "|---" * 6 + "|")
+    for benchmark, samples in found:
+        scores = benchmarks.scores(interpolate, benchmark, samples, BATCH.value)
+        rows = list(tqdm(scores, total=len(samples), unit="image", desc=benchmark.name, leave=False))
         means = benchmarks.means(rows)
         print(
             f"| {benchmark.name} | {len(rows)} | {means['psnr']:.3f} | {means['ssim_matlab']:.4f} "
@@ -81,8 +80,8 @@ def evaluate() -> None:
         )
         results[benchmark.name] = {"protocol": benchmark.protocol, "images": len(rows), **means}
         _write_rows(folder / f"{benchmark.name}.csv", rows)
-        worst = sorted(zip(rows, triplets, strict=True), key=lambda pair: pair[0].psnr)[:WORST]
-        strips = report.strips([benchmarks.strip(interpolate, benchmark, triplet) for _, triplet in worst])
+        worst = sorted(zip(rows, samples, strict=True), key=lambda pair: pair[0].psnr)[:WORST]
+        strips = report.strips([benchmarks.strip(interpolate, benchmark, sample) for _, sample in worst])
         save_png(folder / f"{benchmark.name}_worst.png", strips)
     about = {
         "model": MODEL.value,

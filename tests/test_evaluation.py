@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import jax
 import numpy as np
 import pytest
 
@@ -50,17 +51,21 @@ def data(tmp_path_factory):
     for number in range(3):
         write(root / f"vimeo_triplet/sequences/00001/000{number}", ("im1", "im2", "im3"), number, (32, 48))
     (root / "vimeo_triplet/tri_testlist.txt").write_text("00001/0002\n00001/0000\n\n")
+    for number in range(2):
+        names = [f"im{index}" for index in range(1, 8)]
+        write(root / f"vimeo_septuplet/sequences/00001/000{number}", names, number, (32, 48))
+    (root / "vimeo_septuplet/sep_testlist.txt").write_text("00001/0001\n00001/0000\n")
     return root
 
 
-def draw(seed, size):
+def draw(seed, size, count=3):
     scene = random_scene(seed, *size, speed=4)
-    return [np.rint(255 * scene.frame(time)).astype(np.uint8) for time in (0, 0.5, 1)]
+    return [np.rint(255 * scene.frame(time)).astype(np.uint8) for time in np.linspace(0, 1, count)]
 
 
 def write(folder, names, seed, size):
     folder.mkdir(parents=True)
-    for name, image in zip(names, draw(seed, size), strict=True):
+    for name, image in zip(names, draw(seed, size, len(names)), strict=True):
         save_png(folder / f"{name}.png", image)
 
 
@@ -100,6 +105,28 @@ def test_figures_of_an_image(data):
     assert score.psnr == pytest.approx(cv2.PSNR(first, truth), abs=1e-9)
     assert score.ie == pytest.approx(cv2.absdiff(first, truth).mean())
     assert score.ssim_matlab == pytest.approx(float(ssim_matlab(first[None], truth[None])[0]), abs=1e-6)
+
+
+@pytest.mark.parametrize(("name", "wanted"), [("vimeo_septuplet", (0, 2, 4, 6)), ("vimeo90k", (0, 0, 2, 2))])
+def test_inputs_of_a_model_of_four_frames(data, name, wanted):
+    """Those at -1, 0, 1, 2; where a set has triplets only, the inner ones twice."""
+    seen = []
+
+    class Watching(Averaging):
+        variant = "dbvi_2x"
+
+        def apply(self, variables, frames, t):
+            jax.debug.callback(lambda frames: seen.append(np.asarray(frames)), frames)
+            return Output(frames[:, 1:3].mean(1))
+
+    benchmark = BENCHMARKS[name]
+    list(benchmarks.scores(Interpolator(Watching(), {}), benchmark, benchmark.find(data), 1))
+    jax.effects_barrier()
+    sample = benchmark.find(data)[0]
+    files = sorted(sample.first.parent.glob("im*.png"))
+    stored = np.stack([load_image(files[index]) for index in wanted])
+    np.testing.assert_allclose(seen[0][0] * 255, stored, atol=1e-3)
+    assert sample.truth == files[len(files) // 2]
 
 
 def test_middlebury_has_two_protocols(data):
@@ -143,7 +170,7 @@ def test_bad_sets(data, tmp_path):
         with pytest.raises(UserError, match=f"{wanted}.* fetch the set again"):
             BENCHMARKS[name].find(tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no triplets"):
+    with pytest.raises(UserError, match="holds no samples"):
         benchmarks.named(f"triplets={tmp_path / 'empty'}").find(tmp_path)
     write(tmp_path / "set/a", ("im1", "im2", "im3"), 0, (32, 48))
     save_png(tmp_path / "set/a/im2.png", np.zeros((8, 8, 3), np.uint8))
@@ -196,7 +223,7 @@ def test_command_line(data, tmp_path):
         (["--model=rife"], 2, "--benchmarks is needed"),
         (["--model=rife", "--benchmarks=ucf"], 2, "no benchmark is called 'ucf'"),
         (["--model=rife", "--benchmarks=ucf101,ucf101"], 2, "have one name"),
-        (["--model=rife", "--benchmarks=ucf101", "--batch_size=0"], 2, "--batch_size is 0"),
+        (["--model=rife", "--benchmarks=ucf101", "--batch_size=0"], 2, "batch_size"),
         (["--model=rife", "--weights=nowhere.pkl", "--benchmarks=ucf101", "--data=nowhere"], 1, "nowhere.pkl"),
         (["--modle=rife"], 2, "modle"),
         (["--model=rife", "--batch_size=many"], 2, "many"),

@@ -185,7 +185,7 @@ def _tell_counts(output: Path, counts: dict[str, Any]) -> None:
 
 def _convert(options: argparse.Namespace) -> None:
     step = int(options.step) if options.step and options.step.isdigit() else options.step
-    frozen = _frozen(options)
+    frozen = zoo.helper_files(options.frozen)
     models, several = zip(*(zoo.load(options.model, path, frozen, step=step) for path in options.weights), strict=True)
     if len(set(models)) > 1:
         raise UsageError("these weights differ in channel order, times or fields: they have no mean")
@@ -215,14 +215,6 @@ def _add_frozen(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _frozen(options: argparse.Namespace) -> dict[str, Path]:
-    pairs = [given.partition("=")[::2] for given in options.frozen]
-    for (helper, file), given in zip(pairs, options.frozen, strict=True):
-        if not helper or not file:
-            raise UsageError(f"--frozen {given}: HELPER=FILE is needed, such as raft=raft-things.pth")
-    return {helper: Path(file) for helper, file in pairs}
-
-
 def _add_flow(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("flow", help="optical flow between two pictures, as a picture or a file")
     command.add_argument("first", type=Path, help="a PNG or JPEG")
@@ -248,7 +240,7 @@ def _flow(options: argparse.Namespace) -> None:
 
 def _interpolate(options: argparse.Namespace) -> None:
     zoo.check_kind(options.model or weights.DEFAULT, "interpolation")
-    frozen = _frozen(options)
+    frozen = zoo.helper_files(options.frozen)
     # The input comes first: nobody should fetch weights to learn of a typo in a file name.
     info = video.check(options.input, options.output, options.factor)
     interpolator = Interpolator(*zoo.load(options.model or weights.DEFAULT, options.weights, frozen))

@@ -164,6 +164,19 @@ def load(
     return model, variables
 
 
+def helper_files(given: Sequence[str]) -> dict[str, Path]:
+    """What `load` takes as `frozen`, from the shell's `HELPER=FILE`.
+
+    Raises:
+      UsageError: one that does not read so.
+    """
+    pairs = [text.partition("=")[::2] for text in given]
+    for (helper, file), text in zip(pairs, given, strict=True):
+        if not helper or not file:
+            raise UsageError(f"--frozen {text}: HELPER=FILE is needed, such as raft=raft-things.pth")
+    return {helper: Path(file) for helper, file in pairs}
+
+
 def read_helper(helper: str, path: str | Path | None, states: Mapping[str, Any]) -> dict[str, Any]:
     """`{"frozen": {helper: variables}}` from a file, else from one of several states, else as installed; else `{}`."""
     if path is None and helper in states:
