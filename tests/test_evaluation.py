@@ -59,7 +59,7 @@ def data(tmp_path_factory):
 
 
 def draw(seed, size, count=3):
-    scene = random_scene(seed, *size, speed=4)
+    scene = random_scene(seed, *size, speed=2 * (count - 1))
     return [np.rint(255 * scene.frame(time)).astype(np.uint8) for time in np.linspace(0, 1, count)]
 
 
