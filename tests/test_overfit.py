@@ -2,22 +2,25 @@
 
 import dataclasses
 import importlib.util
+import itertools
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from vfi_jax import config, fit, runs
 from vfi_jax.benchmarks import average
-from vfi_jax.config import Footage
 from vfi_jax.data import footage, sources
-from vfi_jax.data.augment import validation_sample
+from vfi_jax.data.augment import around, choices, validation_sample
+from vfi_jax.data.frames import Reader
 from vfi_jax.metrics import psnr
 from vfi_jax.picture import save_png
 
 DATA = os.environ.get("VFI_JAX_DATA")
 WINDOWS, SIDE = 8, 128
+MOVES, CUTS = 12.0, 30.0  # change between the inputs around the target, and between neighbours, mean of levels
 GAIN = 5.0  # dB above the mean of the two frames
 
 
@@ -31,20 +34,37 @@ def overfit_variants():
             yield pytest.param(module.get_config("overfit").to_dict(), id=path.stem)
 
 
-def cut(folder, length):
-    """Writes the middles of one window each of the smallest clips that move, as folders of PNGs."""
-    made = 0
-    settings = Footage(frames=length, step=length, short_side=SIDE + SIDE // 8, static=6.0, per_clip=1)
-    for path in sorted(footage.videos_in(Path(DATA) / "train"), key=lambda path: path.stat().st_size):
-        for _, frames in footage.windows(footage.analyse(path, settings), settings):
-            top, left = ((side - SIDE) // 2 for side in frames.shape[1:3])
-            (folder / f"{made}").mkdir(parents=True)
-            for index, frame in enumerate(frames[:, top : top + SIDE, left : left + SIDE], 1):
-                save_png(folder / f"{made}" / f"im{index}.png", frame)
-            made += 1
-        if made == WINDOWS:
-            return
-    raise AssertionError(f"{made} clips of {length} frames that move")
+def opening(path, window):
+    """The middle of the first frames of a clip, reduced; None where they hardly move, or too much for one scene."""
+    with Reader(path) as reader:
+        images = [footage.to_uint8(frame.image) for frame in itertools.islice(reader.frames(), window.frames)]
+    height, width = images[0].shape[:2]
+    ratio = (SIDE + SIDE // 8) / min(height, width)
+    size = round(width * ratio), round(height * ratio)
+    frames = np.stack([cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in images])
+    top, left = ((side - SIDE) // 2 for side in frames.shape[1:3])
+    frames = frames[:, top : top + SIDE, left : left + SIDE]
+    if len(frames) < window.frames:
+        return None
+    (before, *_), (after, *_) = around(choices(window)[0])
+    moves = change(frames[before], frames[after]) > MOVES
+    return frames if moves and max(map(change, frames, frames[1:])) < CUTS else None
+
+
+def change(first, second):
+    """Mean difference, levels of 255."""
+    return float(cv2.absdiff(first, second).mean())
+
+
+def cut(folder, window):
+    """Writes the openings of the smallest clips that move, as folders of PNGs."""
+    clips = sorted(footage.videos_in(Path(DATA) / "train"), key=lambda path: path.stat().st_size)
+    found = (frames for path in clips if (frames := opening(path, window)) is not None)
+    for number, frames in enumerate(itertools.islice(found, WINDOWS)):
+        (folder / f"{number}").mkdir(parents=True)
+        for index, frame in enumerate(frames, 1):
+            save_png(folder / f"{number}" / f"im{index}.png", frame)
+    assert number == WINDOWS - 1, "too few clips that move"
 
 
 def averaging(folder, window):
@@ -60,7 +80,7 @@ def averaging(folder, window):
 def test_eight_windows_are_learned_by_heart(values, tmp_path):
     run = config.parse(config.Train, values)
     folder = tmp_path / "windows"
-    cut(folder, run.data.window.frames)
+    cut(folder, run.data.window)
     data = dataclasses.replace(run.data, path=str(folder), validation=str(folder))
     fit.fit(dataclasses.replace(run, data=data), tmp_path / "run")
     scores = [row["validation_psnr"] for row in runs.read_log(tmp_path / "run") if "validation_psnr" in row]
