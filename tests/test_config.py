@@ -7,11 +7,16 @@ from pathlib import Path
 import pytest
 
 from vfi_jax import config, zoo
-from vfi_jax.config import Train
+from vfi_jax.config import Augment, Optimiser, Plateau, Train
 from vfi_jax.types import UsageError
 
 RECIPES = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
-VARIANTS = {"rife_footage": ("default", "scratch", "smoke")}
+VARIANTS = {
+    "cain_vimeo90k": ("default", "overfit", "smoke"),
+    "ifrnet_gopro": ("default", "overfit", "smoke"),
+    "ifrnet_vimeo90k": ("default", "overfit", "smoke"),
+    "rife_footage": ("default", "scratch", "smoke"),
+}
 
 
 def recipe(path):
@@ -41,6 +46,20 @@ def test_published_figures_of_rife():
     assert (run.optimiser.rate, run.optimiser.final_rate, run.optimiser.weight_decay) == (3e-4, 3e-6, 1e-3)
 
 
+def test_published_figures_of_ifrnet_and_cain():
+    read = lambda name: config.parse(Train, recipe(RECIPES[0].with_name(name)).get_config().to_dict())  # noqa: E731
+    ifrnet, gopro, cain = map(read, ("ifrnet_vimeo90k.py", "ifrnet_gopro.py", "cain_vimeo90k.py"))
+    chances = Augment(224, 0.5, 0.3, 0.5, 0.5, 0.0, enlarge=0.1, transpose=0.05)
+    assert ifrnet.data.augment == gopro.data.augment == chances
+    assert (ifrnet.epochs, ifrnet.batch_size, gopro.batch_size) == (300, 24, 2 * 4 * 7)
+    assert ifrnet.optimiser == gopro.optimiser == Optimiser(rate=1e-4, final_rate=1e-5, weight_decay=0.0)
+    assert cain.data.augment == Augment(256, 0.0, 0.5, 0.5, 0.5, 0.0, jitter=0.05)
+    assert (cain.epochs, cain.batch_size) == (200, 16)
+    assert cain.optimiser == Optimiser(
+        2e-4, 2e-4, plateau=Plateau(0.5, 5), beta2=0.99, weight_decay=0.0, clip_norm=0.1, skip_above=10.0
+    )
+
+
 @pytest.mark.parametrize(
     ("values", "line"),
     [
@@ -64,6 +83,9 @@ def test_typos_and_wrong_types(values, line):
 
 
 def test_whole_numbers_and_lists_are_taken_as_what_is_wanted():
-    run = config.parse(Train, {"model": "rife", "ema": 0, "data": {"window": {"inputs": [0, 2]}}})
+    falls = {"milestones": {"epochs": [108, 133], "factor": 0.4}, "rate_factors": {"mapping": 1}}
+    run = config.parse(Train, {"model": "rife", "ema": 0, "data": {"window": {"inputs": [0, 2]}}, "optimiser": falls})
     assert isinstance(run.ema, float)
     assert run.data.window.inputs == (0, 2)
+    assert run.optimiser.milestones.epochs == (108, 133)
+    assert isinstance(run.optimiser.rate_factors["mapping"], float)
