@@ -2,8 +2,10 @@
 
 Paper: Lingtong Kong et al., "IFRNet: Intermediate Feature Refine Network for Efficient Frame Interpolation", CVPR 2022.
 Follows the published code (300 epochs of 2138 steps, batch 24; no warm-up, no clipping, no averaged weights, float32;
-the whole training list, judged on the test list). Its flow labels are those of a teacher; where the set has none, the
-distillation is left out.
+the whole training list, judged on the test list). Its flow labels are those of a teacher, whom data.labels names;
+without, the distillation is left out. Published: LiteFlowNet; here any of
+
+    vfi-jax prepare flow vimeo_triplet --teacher rife_v4_25      (then --config.data.labels=rife_v4_25)
 
     python train.py --config configs/ifrnet_vimeo90k.py --workdir runs/ifrnet --config.data.path=vimeo_triplet \
         --config.data.validation=vimeo_triplet
@@ -33,6 +35,7 @@ def get_config(variant: str = "default") -> ConfigDict:
             "data": {
                 "path": "",
                 "validation": "",
+                "labels": "",
                 "window": {"frames": 3, "inputs": (0, 2), "target": 1},
                 "augment": {
                     "enlarge": 0.1,
