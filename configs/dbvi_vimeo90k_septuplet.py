@@ -1,8 +1,9 @@
 """DBVI, twice the frames, on Vimeo90K septuplets.
 
 Paper: Zhiyang Yu et al., "Deep Bayesian Video Frame Interpolation", ECCV 2022. Follows the published code (frames 1, 3,
-5, 7 to frame 4; batch 32; the rate times 0.4 from epochs 108 and 133 on, 1 % of it for the mapping networks; no warm-up,
-no clipping, no averaged weights, float32). Where the code stops is not known: the rate is smallest from epoch 133 on.
+5, 7 to frame 4; batch 32; the rate times 0.4 from epochs 108 and 133 on, 1 % of it for the mapping networks; no
+warm-up, no clipping, no averaged weights, float32). Where the code stops is not known: the rate is smallest from epoch
+133 on.
 
     python train.py --config configs/dbvi_vimeo90k_septuplet.py --workdir runs/dbvi \
         --config.data.path=vimeo_septuplet --config.frozen.raft=raft-things.pth
@@ -12,8 +13,8 @@ runs/dbvi --benchmarks vimeo_septuplet --data .`). The published run used 16 GPU
 time for memory. Without RAFT's weights: `vfi-jax prepare flow vimeo_septuplet --teacher dis --inputs 0,2,4,6`, then
 --config.data.labels=dis; augmentation turns the flows with the frames.
 
-Variants: `smoke` is some minutes on made-up scenes, with a fresh flow network; `overfit` has a network of two steps
-learn eight windows of 128x128 by heart, named by data.path and data.validation alike, with labels of `dis`.
+Variants: `smoke` is some minutes on made-up scenes, with an untrained flow network; `overfit` has a network of two
+steps learn eight windows of 128x128 by heart, named by data.path and data.validation alike, with labels of `dis`.
 """
 
 from ml_collections import ConfigDict
@@ -75,6 +76,7 @@ def get_config(variant: str = "default") -> ConfigDict:
         config.data.update({"path": "synthetic:48", "workers": 0})
         config.data.augment.crop = 64
         config.fields.steps = 2
+        config.frozen.raft = "untrained"
     elif variant == "overfit":
         config.update({"epochs": 0, "steps": 200, "batch_size": 8, "log_every": 10, "checkpoint_every": 50})
         config.update({"validate_every": 50, "validation_samples": 8})

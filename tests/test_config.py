@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 
 from vfi_jax import config, zoo
-from vfi_jax.config import Augment, Optimiser, Plateau, Train
+from vfi_jax.config import Augment, Milestones, Optimiser, Plateau, Train, Window
+from vfi_jax.data.augment import choices
 from vfi_jax.types import UsageError
 
 RECIPES = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
 VARIANTS = {
     "cain_vimeo90k": ("default", "overfit", "smoke"),
+    "dbvi_gopro": ("default", "smoke", "x4k"),
+    "dbvi_vimeo90k_septuplet": ("default", "overfit", "smoke"),
     "ifrnet_gopro": ("default", "overfit", "smoke"),
     "ifrnet_vimeo90k": ("default", "overfit", "smoke"),
     "rife_footage": ("default", "scratch", "smoke"),
@@ -89,3 +92,20 @@ def test_whole_numbers_and_lists_are_taken_as_what_is_wanted():
     assert run.data.window.inputs == (0, 2)
     assert run.optimiser.milestones.epochs == (108, 133)
     assert isinstance(run.optimiser.rate_factors["mapping"], float)
+
+
+def test_published_figures_of_dbvi():
+    def read(name, *variant):
+        return config.parse(Train, recipe(RECIPES[0].with_name(name)).get_config(*variant).to_dict())
+
+    twice, eight, x4k = read("dbvi_vimeo90k_septuplet.py"), read("dbvi_gopro.py"), read("dbvi_gopro.py", "x4k")
+    assert (twice.batch_size, twice.data.augment.crop, twice.data.window) == (32, 256, Window(7, (0, 2, 4, 6), 3))
+    assert (eight.batch_size, eight.data.augment.crop) == (16, 512)
+    assert sorted(set(choices(eight.data.window)[1].tolist())) == list(range(9, 16))
+    assert sorted(set(choices(x4k.data.window)[1].tolist())) == list(range(18, 31, 2))
+    for run, epochs in ((twice, (108, 133)), (eight, (78, 118, 158))):
+        assert run.optimiser == Optimiser(
+            5e-4, 5e-4, milestones=Milestones(epochs, 0.4), rate_factors={"mapping": 0.01}, weight_decay=0.0
+        )
+        weights = zoo.spec_of(run.model).loss_config.weights
+        assert (tuple(run.loss["weights"]), run.fields["steps"]) == (weights, len(weights))

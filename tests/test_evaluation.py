@@ -77,7 +77,7 @@ def run(name, data):
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_scores_of_averaging(data, name):
     for score in run(name, data):
-        # Half levels are rounded either way in float32: one level in a few pixels, where errors themselves are few levels.
+        # Half levels are rounded either way in float32: one level in a few pixels, where errors are few levels.
         assert score.psnr == pytest.approx(score.average_psnr, abs=0.15)
         assert 10 < score.psnr < 60
         assert 0 < score.ssim_matlab < 1

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vfi_jax import config, fit, runs
+from vfi_jax import config, fit, labels, runs
 from vfi_jax.benchmarks import average
 from vfi_jax.data import footage, sources
 from vfi_jax.data.augment import around, choices, validation_sample
@@ -81,6 +81,9 @@ def test_eight_windows_are_learned_by_heart(values, tmp_path):
     run = config.parse(config.Train, values)
     folder = tmp_path / "windows"
     cut(folder, run.data.window)
+    if teacher := run.data.labels:
+        window = run.data.window
+        labels.make(str(folder), teacher, weights=None, inputs=window.inputs, target=window.target)
     data = dataclasses.replace(run.data, path=str(folder), validation=str(folder))
     fit.fit(dataclasses.replace(run, data=data), tmp_path / "run")
     scores = [row["validation_psnr"] for row in runs.read_log(tmp_path / "run") if "validation_psnr" in row]

@@ -201,7 +201,8 @@ class Train:
       loss: fields of the model's loss config, in the place of its own.
       extra_losses: name in `vfi_jax.losses.RECONSTRUCTION` to weight, added to the model's objective.
       init_from: weights to start from.
-      frozen: weights files of the model's frozen helpers by their names, such as "raft"; "": those installed.
+      frozen: weights files of the model's frozen helpers by their names, such as "raft"; "": those installed;
+        "untrained": fresh ones, to try a recipe.
       seed: of weights, data and augmentation.
       epochs: passes over the training set; 0: `steps` decides.
       steps: optimiser steps; 0: `epochs` decides.

@@ -29,6 +29,7 @@ from vfi_jax.types import ModelSpec, UsageError, UserError
 
 STRIPS = 4  # validation samples shown
 MOST = 2**31 - 1
+UNTRAINED = "untrained"  # in the place of a helper's weights: to try a recipe
 LIMITS = (  # name, least, most
     ("batch_size", 1, MOST), ("steps", 0, MOST), ("epochs", 0, MOST), ("seed", 0, MOST - 2), ("ema", 0, 1),
     ("log_every", 1, MOST), ("checkpoint_every", 1, MOST), ("validate_every", 1, MOST), ("validation_samples", 1, MOST),
@@ -177,6 +178,8 @@ def _helpers(run: config.Train, model: Model, folder: Path, given: Mapping[str, 
     if runs.helpers_of(folder).exists():
         return zoo.load_helpers(runs.helpers_of(folder))
     path = run.frozen.get(helper) or None
+    if path == UNTRAINED:
+        return {FROZEN: {helper: zoo.create(helper, run.seed)[1]}}
     found = {} if path is None and FROZEN in given else zoo.read_helper(helper, path, {})
     if not found and FROZEN not in given:
         if not run.data.labels:
