@@ -9,18 +9,8 @@ import pytest
 from parity import ops
 
 from vfi_jax.config import Augment, Window
-from vfi_jax.data.augment import (
-    Decision,
-    choices,
-    crop,
-    draw,
-    enlarge,
-    jitter,
-    sample_of,
-    transform,
-    validation_sample,
-)
-from vfi_jax.data.jitter import STEPS, Jitter, draw_jitter, recolour
+from vfi_jax.data.augment import Decision, choices, crop, draw, sample_of, transform, validation_sample
+from vfi_jax.data.augment_host import STEPS, Jitter, draw_jitter, enlarge, jitter, recolour
 from vfi_jax.ops import warp
 from vfi_jax.types import UsageError, UserError
 

@@ -9,12 +9,10 @@ import itertools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from jaxtyping import Float, Int
 
 from vfi_jax.config import Augment, Window
-from vfi_jax.data.jitter import draw_jitter, recolour
 from vfi_jax.types import UsageError, UserError
 
 Sample = dict[str, Any]
@@ -125,21 +123,6 @@ def _pick(record: Mapping[str, Any], window: Window, inputs: np.ndarray, target:
     }
 
 
-def enlarge(sample: Sample) -> Sample:
-    """Twice the size, by OpenCV's bilinear resizing; flows are doubled as well."""
-    pictures = {name: _enlarged(sample[name]) for name in PICTURES}
-    flows = {name: 2 * _enlarged(sample[name]) for name in FLOWS if name in sample}
-    return {**sample, **pictures, **flows}
-
-
-def _enlarged(image: np.ndarray) -> np.ndarray:
-    """`[..., h, w, c]`; float16, which OpenCV does not resize, by way of float32."""
-    height, width, channels = image.shape[-3:]
-    whole = image if image.dtype == np.uint8 else image.astype(np.float32)
-    made = [cv2.resize(part, (2 * width, 2 * height)) for part in whole.reshape(-1, height, width, channels)]
-    return np.stack(made).reshape(*image.shape[:-3], 2 * height, 2 * width, channels).astype(image.dtype)
-
-
 def crop(sample: Sample, side: int, rng: np.random.Generator) -> Sample:
     """The same square of frames, target and flows at a random place.
 
@@ -152,13 +135,6 @@ def crop(sample: Sample, side: int, rng: np.random.Generator) -> Sample:
     top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
     square = (..., slice(top, top + side), slice(left, left + side), slice(None))
     return {**sample, **{name: sample[name][square] for name in (*PICTURES, *FLOWS) if name in sample}}
-
-
-def jitter(sample: Sample, strength: float, rng: np.random.Generator) -> Sample:
-    """The same random jitter of the colours of all pictures."""
-    drawn = draw_jitter(rng, strength)
-    frames = np.stack([recolour(frame, drawn) for frame in sample["frames"]])
-    return {**sample, "frames": frames, "target": recolour(sample["target"], drawn)}
 
 
 def draw(rng: np.random.Generator, config: Augment) -> Decision:

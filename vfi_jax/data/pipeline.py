@@ -12,7 +12,8 @@ import numpy as np
 from absl import flags
 
 from vfi_jax.config import Augment, Data, Window
-from vfi_jax.data.augment import crop, draw, enlarge, jitter, sample_of, transform, validation_sample
+from vfi_jax.data.augment import crop, draw, sample_of, transform, validation_sample
+from vfi_jax.data.augment_host import enlarge, jitter
 from vfi_jax.data.sources import Source
 from vfi_jax.types import UserError
 

@@ -1,4 +1,7 @@
-"""Colour jitter of 8-bit pictures, as DBVI's published code has it; CAIN's (torchvision's) differs in rounding only."""
+"""Augmentation that only the host does, with OpenCV: enlargement, and colour jitter of 8-bit pictures.
+
+The jitter is that of DBVI's published code; CAIN's (torchvision's) differs in rounding only.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,31 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from vfi_jax.data.augment import FLOWS, PICTURES, Sample
+
 Picture = UInt8[np.ndarray, "h w 3"]
+
+
+def enlarge(sample: Sample) -> Sample:
+    """Twice the size, by OpenCV's bilinear resizing; flows are doubled as well."""
+    pictures = {name: _enlarged(sample[name]) for name in PICTURES}
+    flows = {name: 2 * _enlarged(sample[name]) for name in FLOWS if name in sample}
+    return {**sample, **pictures, **flows}
+
+
+def _enlarged(image: np.ndarray) -> np.ndarray:
+    """`[..., h, w, c]`; float16, which OpenCV does not resize, by way of float32."""
+    height, width, channels = image.shape[-3:]
+    whole = image if image.dtype == np.uint8 else image.astype(np.float32)
+    made = [cv2.resize(part, (2 * width, 2 * height)) for part in whole.reshape(-1, height, width, channels)]
+    return np.stack(made).reshape(*image.shape[:-3], 2 * height, 2 * width, channels).astype(image.dtype)
+
+
+def jitter(sample: Sample, strength: float, rng: np.random.Generator) -> Sample:
+    """The same random jitter of the colours of all pictures."""
+    drawn = draw_jitter(rng, strength)
+    frames = np.stack([recolour(frame, drawn) for frame in sample["frames"]])
+    return {**sample, "frames": frames, "target": recolour(sample["target"], drawn)}
 
 
 class Jitter(NamedTuple):
