@@ -349,3 +349,16 @@ def test_convolution_of_the_doubled_image():
     identity = np.zeros((3, 3, 8, 8), np.float32)
     identity[1, 1] = np.eye(8)
     assert apart(UpConv(8).apply({"params": {"weight": identity}}, stored["norm_x"]), stored["nearest2"]) < 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", cases("dbvi", lambda f: f["kind"] == "forward_full"))
+def test_whole_with_its_flow_network(case):
+    meta, stored = case.meta, case.arrays
+    helper = make_state(meta["raft_params"], meta["raft_seed"], meta["raft_gain"])
+    variables = vfi_jax.from_torch(case.model, case.state, frozen={"raft": helper})
+    model = vfi_jax.zoo.build(case.model)
+    frames = np.stack([stored[name] for name in ("In", "I0", "I1", "I2")], 1)
+    out = jax.jit(model.apply)(variables, frames, stored["t"].reshape(-1, 1, 1, 1))
+    assert apart(2 * out.frame - 1, stored["out"]) < 1e-4
+    assert apart(thin(2 * out.iterates[0] - 1, 2), stored["It_step0_every2px"]) < 1e-4

@@ -1,0 +1,157 @@
+"""Frozen helpers: the flow network of a model, in files, in runs, and where it is missing."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from clips import make_clip, pictures
+from parity import apart
+
+import vfi_jax
+from vfi_jax import cli, fit, labels, runs, zoo
+from vfi_jax.checkpoint import read_weights
+from vfi_jax.config import Augment, Data, Optimiser, Train, Window
+from vfi_jax.picture import save_png
+from vfi_jax.types import UsageError, UserError
+
+FIELDS = {"steps": 1, "flow_network": "raft_small"}  # small and quick
+RUN = Train(
+    model="dbvi_2x",
+    fields=FIELDS,
+    steps=2,
+    batch_size=2,
+    data=Data("synthetic:8", window=Window(7, (0, 2, 4, 6), 3), augment=Augment(crop=64)),
+    optimiser=Optimiser(rate=1e-3),
+    log_every=1,
+    checkpoint_every=2,
+    validate_every=2,
+    validation_samples=2,
+)
+
+
+@pytest.fixture(scope="module")
+def made():
+    model, variables = vfi_jax.create("dbvi_2x", **FIELDS)
+    # A fresh network changes nothing: let it.
+    params = jax.tree.map(lambda leaf: leaf + np.float32(0.01), variables["params"])
+    return model, {**variables, "params": params}
+
+
+def frames(count=4, size=(70, 90)):
+    return list(np.random.default_rng(0).integers(0, 256, (count, *size, 3), np.uint8))
+
+
+def test_create_makes_the_helper_too(made):
+    _, variables = made
+    assert set(variables) == {"params", "frozen"}
+    expected = vfi_jax.create("raft_small")[1]
+    assert jax.tree.all(jax.tree.map(np.array_equal, variables["frozen"], {"raft_small": expected}))
+
+
+def test_one_file_holds_both(made, tmp_path):
+    model, variables = made
+    zoo.save(tmp_path / "both.safetensors", model, variables)
+    names = read_weights(tmp_path / "both.safetensors")[0]
+    own = vfi_jax.to_torch("dbvi_2x", variables)
+    helper = vfi_jax.to_torch("raft_small", variables["frozen"]["raft_small"])
+    assert set(names) == set(own) | {f"frozen.raft_small.{name}" for name in helper}
+
+
+def test_helper_from_a_file_of_its_own_from_the_folder_and_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("VFI_JAX_WEIGHTS", str(tmp_path))
+    model, variables = vfi_jax.create("dbvi_8x", flow_network="raft_small")
+    without, helper = tmp_path / "without.safetensors", tmp_path / "helper.safetensors"
+    zoo.save(without, model, {"params": variables["params"]})
+    zoo.save(helper, *vfi_jax.create("raft_small", seed=5))
+    loaded, bare = vfi_jax.load("dbvi_8x", without, flow_network="raft_small")
+    assert set(bare) == {"params"}
+    with pytest.raises(UserError, match=r"dbvi_8x needs the weights of its flow network, raft_small: .*--frozen"):
+        vfi_jax.Interpolator(loaded, bare)(*frames())
+    _, given = vfi_jax.load("dbvi_8x", without, frozen={"raft_small": helper}, flow_network="raft_small")
+    expected = vfi_jax.create("raft_small", seed=5)[1]
+    assert jax.tree.all(jax.tree.map(np.array_equal, given["frozen"]["raft_small"], expected))
+    helper.rename(tmp_path / "raft_small.safetensors")
+    _, installed = vfi_jax.load("dbvi_8x", without, flow_network="raft_small")
+    assert jax.tree.all(jax.tree.map(np.array_equal, installed, given))
+    state = vfi_jax.to_torch("dbvi_8x", given)
+    both = vfi_jax.from_torch("dbvi_8x", state, frozen={"raft_small": vfi_jax.to_torch("raft_small", expected)})
+    assert jax.tree.all(jax.tree.map(np.array_equal, both, given))
+
+
+def test_helpers_that_a_model_does_not_have(tmp_path):
+    with pytest.raises(UsageError, match="rife_lap has no frozen 'raft'; it takes: none"):
+        vfi_jax.load("rife_lap", frozen={"raft": tmp_path / "x"})
+    with pytest.raises(UsageError, match="dbvi_2x has no frozen 'rife'; it takes: raft, raft_small"):
+        vfi_jax.from_torch("dbvi_2x", vfi_jax.to_torch("dbvi_2x", vfi_jax.create("dbvi_2x")[1]), frozen={"rife": {}})
+    with pytest.raises(UsageError, match="flow_network is 'rife', which is no flow network"):
+        vfi_jax.create("dbvi_2x", flow_network="rife")
+    with pytest.raises(UsageError, match="--frozen raft: HELPER=FILE is needed"):
+        zoo.helper_files(["raft"])
+
+
+def test_four_frames_of_any_size(made):
+    """Two frames are too few; odd sizes are padded and cropped; the flow network's output matters."""
+    model, variables = made
+    interpolate = vfi_jax.Interpolator(model, variables)
+    four = frames()
+    with pytest.raises(UserError, match="takes 4 frames, not 2"):
+        interpolate(*four[:2])
+    ours = interpolate(*four, t=0.3)
+    assert ours.shape == (70, 90, 3)
+    flows = np.zeros((1, 72, 96, 8), np.float32)
+    still = interpolate(*four, t=0.3, flows=flows)
+    assert apart(ours.astype(int), still.astype(int)) > 0
+
+
+@pytest.mark.slow
+def test_a_run_keeps_its_helper(tmp_path):
+    """Trained with an untrained helper for the purpose; the helper stays as it is, and `load` finds it in the run."""
+    run = dataclasses.replace(RUN, frozen={"raft_small": "untrained"})
+    fit.fit(run, tmp_path / "run", lambda line: None)
+    model, variables = vfi_jax.load("dbvi_2x", tmp_path / "run")
+    assert (model.steps, model.flow_network) == (1, "raft_small")
+    expected = vfi_jax.create("raft_small", seed=run.seed)[1]
+    assert jax.tree.all(jax.tree.map(np.array_equal, variables["frozen"]["raft_small"], expected))
+    assert vfi_jax.Interpolator(model, variables)(*frames(), t=0.25).shape == (70, 90, 3)
+    said = []
+    fit.fit(dataclasses.replace(run, steps=4), tmp_path / "run", said.append)
+    assert said[0] == "continuing from step 2"
+
+
+@pytest.mark.slow
+def test_labels_in_the_place_of_the_helper(tmp_path):
+    for number in range(4):
+        (tmp_path / f"set/{number}").mkdir(parents=True)
+        for index, frame in enumerate(frames(7, (64, 72)), 1):
+            save_png(tmp_path / f"set/{number}/im{index}.png", frame)
+    path = str(tmp_path / "set")
+    labels.make(path, "dis", weights=None, inputs=(0, 2, 4, 6), target=3)
+    run = dataclasses.replace(RUN, data=dataclasses.replace(RUN.data, path=path, validation=path, labels="dis"))
+    fit.fit(run, tmp_path / "run", lambda line: None)
+    assert runs.read_log(tmp_path / "run")[-1]["validation_psnr"] > 5
+    assert set(vfi_jax.load("dbvi_2x", tmp_path / "run")[1]) == {"params"}
+
+
+def test_training_needs_a_helper_or_labels(tmp_path, monkeypatch):
+    monkeypatch.setenv("VFI_JAX_WEIGHTS", str(tmp_path))
+    with pytest.raises(UsageError, match=r"needs the weights of raft_small: set config\.frozen\.raft_small=FILE"):
+        fit.fit(RUN, tmp_path / "run")
+    with pytest.raises(UsageError, match=r"config\.frozen has 'raft': dbvi_2x takes raft_small"):
+        fit.fit(dataclasses.replace(RUN, frozen={"raft": "untrained"}), tmp_path / "run")
+    with pytest.raises(UsageError, match="raft is made for flow, not for interpolation"):
+        fit.fit(dataclasses.replace(RUN, model="raft", fields={}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_video_through_the_shell(tmp_path):
+    """Ends of the clip included: n frames become 2 n - 1."""
+    model, variables = vfi_jax.create("dbvi_8x")
+    zoo.save(tmp_path / "dbvi.safetensors", model, {"params": variables["params"]})
+    zoo.save(tmp_path / "raft.safetensors", *vfi_jax.create("raft"))
+    make_clip(tmp_path / "in.mkv", frames=3, size=(72, 64))
+    arguments = ["interpolate", tmp_path / "in.mkv", "-o", tmp_path / "out.mp4", "--model", "dbvi_8x"]
+    arguments += ["--weights", tmp_path / "dbvi.safetensors", "--frozen", f"raft={tmp_path / 'raft.safetensors'}"]
+    assert cli.main(list(map(str, arguments))) == 0
+    assert len(pictures(tmp_path / "out.mp4")) == 5
