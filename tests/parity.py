@@ -20,6 +20,7 @@ import vfi_jax
 
 STORED = Path(__file__).parent / "fixtures"
 OTHERS = os.environ.get("VFI_JAX_PARITY")
+OTHER_WEIGHTS = {"ifrnet_bigflow": "ifrnet"}  # folders of a model's cases with other weights
 
 
 def _name(fields: dict) -> str:
@@ -70,14 +71,18 @@ def cases(family: str, wanted=lambda fields: True) -> list:
     found = []
     for root, marks in ((STORED, ()), (OTHERS and Path(OTHERS), pytest.mark.slow)):
         for meta in sorted(root.glob("*/meta.json")) if root else ():
-            model = meta.parent.name
+            model = OTHER_WEIGHTS.get(meta.parent.name, meta.parent.name)
             if not model.startswith(family) or model not in vfi_jax.MODELS:
                 continue
             for fields in json.loads(meta.read_text())["cases"]:
                 here = (meta.parent / fields["file"]).exists()
-                if here and wanted(fields) and not (root != STORED and (STORED / model / fields["file"]).exists()):
+                if (
+                    here
+                    and wanted(fields)
+                    and not (root != STORED and (STORED / meta.parent.name / fields["file"]).exists())
+                ):
                     case = Case(meta.parent, model, _name(fields))
-                    found.append(pytest.param(case, id=f"{model}-{case.name}", marks=marks))
+                    found.append(pytest.param(case, id=f"{meta.parent.name}-{case.name}", marks=marks))
     return found
 
 

@@ -5,9 +5,12 @@ import functools
 import jax
 import numpy as np
 import pytest
-from parity import apart, cases, check_gradients
+from parity import apart, cases, check_gradients, ops
 
 import vfi_jax
+from vfi_jax.nn import pixel_shuffle, pixel_unshuffle
+from vfi_jax.ops import pad
+from vfi_jax.types import Padding
 
 FRAME = 1e-4
 # An activation within rounding of 0 takes either slope of the LeakyReLU: one compiled program of ours is 5e-7 from the
@@ -56,3 +59,12 @@ def test_small_frames_and_other_times():
         interpolate(np.zeros((40, 200, 3), np.uint8), np.zeros((40, 200, 3), np.uint8))
     with pytest.raises(ValueError, match=r"know t = 0\.5 only"):
         interpolate(np.zeros((128, 128, 3), np.uint8), np.zeros((128, 128, 3), np.uint8), t=0.25)
+
+
+def test_folding_and_reflection():
+    stored = ops("ops_cain", "pixel_shuffle_mean")
+    assert apart(pixel_unshuffle(stored["x"], 8), stored["down8"]) == 0
+    assert apart(pixel_shuffle(stored["down8"], 8), stored["up8_of_down8"]) == 0
+    stored = ops("ops_cain", "reflect_pad")
+    padded = pad(stored["x"], Padding(128, "reflect", "centre"))
+    assert apart(255 * padded, stored["padded_uint8"]) < 1e-4

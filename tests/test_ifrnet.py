@@ -10,6 +10,7 @@ from parity import apart, cases, check_gradients, ops, relative
 import vfi_jax
 from vfi_jax import checkpoint
 from vfi_jax.losses import adaptive_flow_loss
+from vfi_jax.models.ifrnet import distillation
 
 FRAME = 1e-4
 FLOW = 1e-3
@@ -67,6 +68,13 @@ def test_adaptive_distance():
     loss, gradient = jax.value_and_grad(adaptive_flow_loss)(stored["diff"], stored["weight"])
     assert float(loss) == pytest.approx(float(stored["loss"]), rel=LOSS)
     assert relative(gradient, stored["grad_diff"]) < 1e-3
+
+
+def test_distillation_of_all_levels():
+    stored, spec = ops("ops_ifrnet", "distill_levels"), vfi_jax.MODELS["ifrnet"].loss_config
+    flows = [stored[f"flow_{level}"] for level in ("l4", "l3", "l2", "full")]
+    ours = spec.distillation_weight * distillation(flows, stored["flow_label"], spec.distrust)
+    assert float(ours) == pytest.approx(float(stored["loss_dis"]), rel=LOSS)
 
 
 def test_a_map_of_one_time_equals_the_number():

@@ -102,3 +102,19 @@ def test_ssim_variants_differ(pair):
     """By more than any tolerance here, so that none stands in for another."""
     values = [float(ssim(*pair)[0]) for ssim in SSIM.values()]
     assert min(abs(a - b) for i, a in enumerate(values) for b in values[:i]) > 1e-3
+
+
+def test_scores_of_cain():
+    """Quantised frames; theirs adds 1e-8 to the mean square."""
+    stored = ops("ops_cain", "metrics")
+    frame, truth = (np.rint(np.clip(255 * stored[name], 0, 255)).astype(np.uint8) for name in ("pred", "gt"))
+    assert np.array_equal(frame, stored["quantized_pred"])
+    assert psnr(frame, truth)[0] == pytest.approx(float(stored["psnr"]), abs=1e-3)
+    assert SSIM["matlab"](frame, truth)[0] == pytest.approx(float(stored["ssim_matlab_255"]), abs=1e-5)
+
+
+def test_scores_of_dbvi():
+    """Float frames, neither clipped nor rounded."""
+    stored = ops("ops_dbvi", "metrics")
+    assert psnr(stored["pred"], stored["gt"], 1.0) == pytest.approx(stored["psnr_each"], abs=1e-4)
+    assert SSIM["matlab"](stored["pred"], stored["gt"], 1.0) == pytest.approx(stored["ssim_each"], abs=1e-5)

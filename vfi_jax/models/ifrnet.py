@@ -238,13 +238,19 @@ def loss(
         "geometry": config.geometry_weight * sum(geometry_loss(ours, theirs) for ours, theirs in pairs),
     }
     if "flow" in batch:
-        terms["distillation"] = config.distillation_weight * _distillation(
+        terms["distillation"] = config.distillation_weight * distillation(
             found.out.flows, batch["flow"], config.distrust
         )
     return sum(terms.values()), LossAux(terms, frame)
 
 
-def _distillation(flows: list[Array], label: Array, distrust: float) -> Array:
+def distillation(
+    flows: list[Float[Array, "b _ _ 4"]], label: Float[Array, "b h w 4"], distrust: float
+) -> Float[Array, ""]:
+    """`sum adaptive_flow_loss(flow_k enlarged - label, w)` over levels 3 to 1 and both directions (section 3.4).
+
+    `w = exp(-distrust |final flow - label|)` is a constant for the gradient.
+    """
     total = jnp.float32(0)
     for index in (0, 1):
         own = slice(2 * index, 2 * index + 2)
