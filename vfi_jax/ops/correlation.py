@@ -20,6 +20,7 @@ from jaxtyping import Float
 from vfi_jax.types import Array
 
 LEVELS = 4
+PRECISION = lax.Precision.HIGHEST
 
 
 def correlation_volume(
@@ -30,9 +31,8 @@ def correlation_volume(
     Raises:
       ValueError: sides below 8, which the coarsest level does not have.
     """
-    channels = first.shape[-1]
-    volume = jnp.einsum("bijc,bklc->bijkl", first, second, precision=lax.Precision.HIGHEST) / jnp.sqrt(channels)
-    return _pyramid(volume.astype(jnp.float32))
+    # Means of products are products with means: what is pooled is small, and no second volume is made on the way.
+    return [jnp.einsum("bijc,bklc->bijkl", _scaled(first), level, precision=PRECISION) for level in _pyramid(second)]
 
 
 def look_up(
@@ -60,36 +60,39 @@ def correlate(
     Raises:
       ValueError: sides below 8.
     """
-    pyramid = _pyramid(jnp.moveaxis(second.astype(jnp.float32), -1, 1))
-    features = [jnp.moveaxis(level, 1, -1) for level in pyramid]
 
     def row(query: Array, positions: Array, maps: list[Array]) -> Array:
         return jnp.concatenate([_row_level(query, positions / 2**i, m, radius) for i, m in enumerate(maps)], -1)
 
     def image(inputs: tuple[Array, Array, list[Array]]) -> Array:
         queries, positions, maps = inputs
-        return lax.map(lambda both: row(*both, maps), (queries.astype(jnp.float32), positions))
+        return lax.map(lambda both: row(*both, maps), (queries, positions))
 
-    return lax.map(image, (first, centres, features))
+    return lax.map(image, (_scaled(first), centres, _pyramid(second)))
 
 
 def _row_level(query: Array, position: Array, features: Array, radius: int) -> Array:
     """`[w, c]` queries at `[w, 2]` positions of a `[h_l, w_l, c]` map: `[w, (2r + 1)^2]`."""
     index, inside = _taps(position, radius, features.shape[:2])
     seen = features.reshape(-1, features.shape[-1]).at[index].get(mode="clip")
-    products = jnp.einsum("wc,wyxc->wyx", query, seen, precision=lax.Precision.HIGHEST) / jnp.sqrt(query.shape[-1])
+    products = jnp.einsum("wc,wyxc->wyx", query, seen, precision=PRECISION)
     return _between(jnp.where(inside, products, 0), position)
 
 
-def _pyramid(maps: Array) -> list[Array]:
-    """The last two axes averaged over 2x2, again and again."""
-    levels = [maps]
+def _scaled(features: Array) -> Array:
+    return features.astype(jnp.float32) / jnp.sqrt(features.shape[-1])
+
+
+def _pyramid(features: Array) -> list[Array]:
+    """`[b, h, w, c]` averaged over 2x2 pixels, again and again."""
+    levels = [features.astype(jnp.float32)]
     for _ in range(LEVELS - 1):
-        height, width = (side // 2 for side in levels[-1].shape[-2:])
+        height, width = (side // 2 for side in levels[-1].shape[1:3])
         if not height or not width:
-            raise ValueError(f"feature maps of {maps.shape[-1]}x{maps.shape[-2]} have no {LEVELS} levels: 8x8 at least")
-        cut = levels[-1][..., : 2 * height, : 2 * width]
-        levels.append(cut.reshape(*cut.shape[:-2], height, 2, width, 2).mean((-3, -1)))
+            shown = f"{features.shape[2]}x{features.shape[1]}"
+            raise ValueError(f"feature maps of {shown} have no {LEVELS} levels: 8x8 at least")
+        cut = levels[-1][:, : 2 * height, : 2 * width]
+        levels.append(cut.reshape(len(cut), height, 2, width, 2, -1).mean((2, 4)))
     return levels
 
 
