@@ -72,12 +72,12 @@ def get_config(variant: str = "default") -> ConfigDict:
         config.data.update({"path": "synthetic:48", "workers": 0})
         config.data.augment.crop = 64
     elif variant == "overfit":
-        config.update({"epochs": 0, "steps": 400, "batch_size": 8, "log_every": 10, "checkpoint_every": 100})
-        config.update({"validate_every": 100, "validation_samples": 8, "fields": {"groups": 1, "blocks": 2}})
+        config.update({"epochs": 0, "steps": 480, "batch_size": 8, "log_every": 20, "checkpoint_every": 120})
+        config.update({"validate_every": 120, "validation_samples": 8, "fields": {"groups": 1, "blocks": 1}})
         config.data.workers = 0
         config.data.augment.update({name: 0.0 for name in config.data.augment if name != "crop"})
         config.data.augment.crop = 128
-        config.optimiser.update({"rate": 1e-3, "final_rate": 1e-4, "warmup": 10})
+        config.optimiser.update({"rate": 2e-3, "final_rate": 1e-4})
         config.optimiser.plateau.factor = 1.0
     elif variant != "default":
         raise ValueError(f"no variant {variant!r}: there are default, overfit, smoke")
