@@ -290,7 +290,8 @@ class DBVI(nn.Module):
       steps: of the descent.
       flow_network: name in MODELS of the frozen network whose weights are `variables["frozen"][flow_network]`.
       pad_multiple: sides are reflected to multiples of it, at the bottom and right; 8 or a multiple of 8.
-      remat: keeps a step's state only and computes the rest again for gradients: less memory, more time.
+      remat: keeps a step's state only and computes the rest again for gradients: less memory, more time. XLA's CPU
+        compiler undoes it.
       dtype: compute dtype of the convolutions.
       variant: name in MODELS.
       channel_order: of the frames the weights were trained on.
