@@ -292,7 +292,8 @@ class DBVI(nn.Module):
       flow_network: name in MODELS of the frozen network whose weights are `variables["frozen"][flow_network]`.
       correlation: of the flow network: "volume" (fast) or "on_demand" (little memory; see `ops.correlation`).
       pad_multiple: sides are reflected to multiples of it, at the bottom and right; 8 or a multiple of 8.
-      remat: keeps a step's state only and computes the rest again for gradients: less memory, more time.
+      remat: keeps a step's state only and computes the rest again for gradients: less memory, more time. XLA's CPU
+        compiler undoes it.
       dtype: compute dtype of the convolutions.
       variant: name in MODELS.
       channel_order: of the frames the weights were trained on.
