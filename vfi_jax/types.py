@@ -36,7 +36,8 @@ class Output:
 
     Attributes:
       frame: `[b, h, w, 3]`, the frame at time t.
-      flows: one `[b, h_l, w_l, 4]` a level, coarse to fine: t to frame 0, then t to frame 1.
+      flows: one `[b, h_l, w_l, 4]` a level, coarse to fine: t to frame 0, then t to frame 1. DBVI: forward,
+        frame 0 to t and frame 1 to t on their own grids, one a step, on the padded size.
       mask: `[b, h, w, 1]`, weight of frame 0 in 0..1.
       residual: `[b, h, w, 3]`, added to `merged`.
       merged: `[b, h, w, 3]`, the two warped frames blended by `mask`, before the residual.
