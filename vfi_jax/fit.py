@@ -26,7 +26,7 @@ from vfi_jax.metrics import psnr
 from vfi_jax.types import ModelSpec, UsageError, UserError
 
 STRIPS = 4  # validation samples shown
-STUCK = 10  # steps skipped in a row before it is asked whether any is still made
+STUCK = 10  # steps skipped in a row, at least, by which a run is told to be stuck
 MOST = 2**31 - 1
 LIMITS = (  # name, least, most
     ("batch_size", 1, MOST), ("steps", 0, MOST), ("epochs", 0, MOST), ("seed", 0, MOST - 2), ("ema", 0, 1),
