@@ -76,7 +76,7 @@ def averaging(folder, window):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not DATA, reason="VFI_JAX_DATA names no folder with footage")
-@pytest.mark.parametrize("values", overfit_variants())
+@pytest.mark.parametrize("values", list(overfit_variants()))
 def test_eight_windows_are_learned_by_heart(values, tmp_path):
     run = config.parse(config.Train, values)
     folder = tmp_path / "windows"

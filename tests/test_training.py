@@ -442,6 +442,13 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(vfi_jax.load("rife_lap", tmp_path)[1]))
 
 
+def test_a_run_that_skips_every_step_is_stopped(tmp_path):
+    """Its first step leads to where the loss stays too high."""
+    wild = dataclasses.replace(RUN, optimiser=Optimiser(rate=1.0, skip_above=1.01), steps=20)
+    with pytest.raises(UserError, match=r"steps were skipped, their loss being above 1\.01 times the first: lower"):
+        fit.fit(wild, tmp_path, quiet)
+
+
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_batches_do_not_depend_on_workers(workers):
     source = sources.Synthetic(10, 5, 40, 48)

@@ -28,6 +28,7 @@ from vfi_jax.torch_import import FROZEN
 from vfi_jax.types import ModelSpec, UsageError, UserError
 
 STRIPS = 4  # validation samples shown
+STUCK = 10  # steps skipped in a row, at least, by which a run is told to be stuck
 MOST = 2**31 - 1
 UNTRAINED = "untrained"  # in the place of a helper's weights: to try a recipe
 LIMITS = (  # name, least, most
@@ -208,7 +209,8 @@ def fit(run: config.Train, folder: Path, say: Callable[[str], None] = print) -> 
       say: told a line for every row of the log.
 
     Raises:
-      UserError: bad data, weights or folder; a loss that is not finite (the last checkpoint stays).
+      UserError: bad data, weights or folder; a loss that is not finite, or so high that all steps are skipped (the
+        last checkpoint stays).
       UsageError: a config that does not fit the model, or a folder of another run.
     """
     _check(run)
@@ -321,6 +323,7 @@ class _Loop:
                     self._report(log, done, {**_finite(metrics, done), "rate": self._rate(done, state)}, clock)
                 if self._due(done, self.config.checkpoint_every):
                     _finite(metrics, done)
+                    self._check_steps(state)
                     state = self._save(log, done, state)
                     clock = _Clock()
         finally:
@@ -328,6 +331,15 @@ class _Loop:
 
     def _due(self, done: int, every: int) -> bool:
         return done % every == 0 or done == self.steps
+
+    def _check_steps(self, state: training.State) -> None:
+        """Stops a run that does not learn any more: with parameters that stay, the loss stays too high for good."""
+        skipped = optim.skipped_in_row(state.optimiser)
+        if skipped >= max(STUCK, self.config.checkpoint_every):
+            raise UserError(
+                f"the last {skipped} steps were skipped, their loss being above {self.config.optimiser.skip_above:g} "
+                "times the first: lower optimiser.rate or set optimiser.warmup; the last checkpoint is kept"
+            )
 
     def _rate(self, done: int, state: training.State) -> float:
         """That of the step just made."""

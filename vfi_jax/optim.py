@@ -53,9 +53,10 @@ def optimiser(config: Optimiser, steps: int, epoch: int) -> optax.GradientTransf
 
 
 class SkipState(NamedTuple):
-    """The first loss of the run (NaN before it is known), and the state of what is skipped."""
+    """The first loss of the run (NaN before it is known), steps skipped in a row, and the state of what is skipped."""
 
     first: Array
+    in_row: Array
     inner: optax.OptState
 
 
@@ -63,7 +64,7 @@ def _skipping(inner: optax.GradientTransformationExtraArgs, times: float) -> opt
     """`inner`, left as it is by a step whose loss is above `times` the first; the update of that step is zero."""
 
     def init(params: Any) -> SkipState:
-        return SkipState(jnp.float32(jnp.nan), inner.init(params))
+        return SkipState(jnp.float32(jnp.nan), jnp.int32(0), inner.init(params))
 
     def update(updates: Any, state: SkipState, params: Any, *, value: Array, **_: Any) -> tuple[Any, SkipState]:
         first = jnp.where(jnp.isnan(state.first), value, state.first)
@@ -71,7 +72,8 @@ def _skipping(inner: optax.GradientTransformationExtraArgs, times: float) -> opt
         # A loss that is not a number is no reason to skip: it has to stop the run.
         skipped = value > times * first
         made = jax.tree.map(lambda new: jnp.where(skipped, 0, new), made)
-        return made, SkipState(first, jax.tree.map(lambda old, new: jnp.where(skipped, old, new), state.inner, after))
+        kept = jax.tree.map(lambda old, new: jnp.where(skipped, old, new), state.inner, after)
+        return made, SkipState(first, jnp.where(skipped, state.in_row + 1, 0), kept)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -140,5 +142,14 @@ def observe(state: optax.OptState, loss: float, config: Plateau) -> optax.OptSta
 
 def plateau_factor(state: optax.OptState) -> float:
     """What the rate of `schedule` is multiplied by."""
-    parts = jax.tree.leaves(state, is_leaf=lambda part: isinstance(part, PlateauState))
-    return next((float(part.factor) for part in parts if isinstance(part, PlateauState)), 1.0)
+    return next((float(part.factor) for part in _parts(state, PlateauState)), 1.0)
+
+
+def skipped_in_row(state: optax.OptState) -> int:
+    """Steps that were skipped since the last that was not."""
+    return next((int(part.in_row) for part in _parts(state, SkipState)), 0)
+
+
+def _parts(state: optax.OptState, kind: type) -> list[Any]:
+    parts = jax.tree.leaves(state, is_leaf=lambda part: isinstance(part, kind))
+    return [part for part in parts if isinstance(part, kind)]
