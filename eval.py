@@ -63,6 +63,7 @@ def evaluate() -> None:
         raise UsageError("two benchmarks have one name, and their results would overwrite each other: run them apart")
     step = int(STEP.value) if STEP.value and STEP.value.isdigit() else STEP.value
     model, variables = zoo.load(MODEL.value, WEIGHTS.value, zoo.helper_files(FROZEN.value), step=step)
+    zoo.require_helper(model, variables)
     interpolate = Interpolator(flip_ensemble(model) if ENSEMBLE.value else model, variables)
     found = [(benchmark, benchmark.find(Path(DATA.value))) for benchmark in wanted]
     folder = Path(OUTPUT.value or f"runs/eval/{MODEL.value}")

@@ -24,7 +24,7 @@ def get_config(variant: str = "default") -> ConfigDict:
     config = ConfigDict(
         {
             "model": "dbvi_8x",
-            "fields": {"steps": 4, "remat": False},
+            "fields": {"steps": 4, "remat": False, "flow_network": "raft"},
             "loss": {"weights": (0.2, 0.4, 1.0, 1.0)},
             "epochs": 180,
             "steps": 0,
@@ -32,7 +32,7 @@ def get_config(variant: str = "default") -> ConfigDict:
             "seed": 1234,
             "ema": 0.0,
             "precision": "float32",
-            "frozen": {"raft": ""},
+            "frozen": {"raft": "", "raft_small": ""},
             "data": {
                 "path": "",
                 "validation": "",

@@ -25,7 +25,7 @@ def get_config(variant: str = "default") -> ConfigDict:
     config = ConfigDict(
         {
             "model": "dbvi_2x",
-            "fields": {"steps": 6, "remat": False},
+            "fields": {"steps": 6, "remat": False, "flow_network": "raft"},
             "loss": {"weights": (1.0,) * 6},
             "epochs": 160,
             "steps": 0,
@@ -33,7 +33,7 @@ def get_config(variant: str = "default") -> ConfigDict:
             "seed": 1234,
             "ema": 0.0,
             "precision": "float32",
-            "frozen": {"raft": ""},
+            "frozen": {"raft": "", "raft_small": ""},
             "data": {
                 "path": "",
                 "validation": "",

@@ -131,8 +131,11 @@ def test_labels_of_another_set_are_refused(tmp_path):
         (("--teacher", "dbvi_2x"), 2, "dbvi_2x cannot teach"),
         (("--teacher", "dis", "--inputs", "0,x"), 2, "--inputs 0,x"),
         (("--teacher", "dis", "--inputs", "0,1,2"), 2, "2 or 4 indices"),
-        (("--teacher", "dis", "--target", "4"), 2, "must lie between"),
+        (("--teacher", "dis", "--target", "4"), 2, "no target between the inputs 0 and 4"),
         (("--teacher", "rife_lap", "--inputs", "0,1,3,4"), 2, "four inputs need dis or a flow network"),
+        (("--teacher", "dis", "--step", "0"), 2, "frames 0 and step 0"),
+        (("--teacher", "dis", "--frames", "-1"), 2, "frames -1 and step 1"),
+        (("--teacher", "dis", "--weights", "x.pth"), 2, "dis has no weights"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_line(tmp_path, capsys, monkeypatch, options, code, said):
@@ -143,6 +146,59 @@ def test_what_cannot_be_done_is_told_in_one_line(tmp_path, capsys, monkeypatch, 
     assert said in line
     assert "\n" not in line
     assert not list(root.glob("flow_*/*.safetensors"))
+
+
+def test_sets_and_weights_that_no_labels_fit(tmp_path, capsys):
+    root = write_set(tmp_path / "set", 2)
+    (root / "clip/001/im3.png").unlink()
+    assert run("prepare", "flow", root, "--teacher", "dis") == 1
+    assert "clip/001 has 2 frames, the first window 3" in capsys.readouterr().err
+    assert run("prepare", "flow", "synthetic:8", "--teacher", "dis") == 2
+    small = write_set(tmp_path / "small", 1, size=(12, 60))
+    assert run("prepare", "flow", small, "--teacher", "dis") == 1
+    assert "60x12 are too small for DIS" in capsys.readouterr().err
+    model, variables = vfi_jax.create("rife")
+    vfi_jax.zoo.save(tmp_path / "rife.safetensors", model, variables)
+    seven = write_set(tmp_path / "seven", 1, length=7)
+    options = ("--teacher", "rife", "--weights", tmp_path / "rife.safetensors", "--target", "1")
+    assert run("prepare", "flow", seven, *options) == 2
+    assert "know t = 0.5 only" in capsys.readouterr().err
+    vfi_jax.zoo.save(tmp_path / "cain.safetensors", *vfi_jax.create("cain", groups=1, blocks=1))
+    options = ("--teacher", "cain", "--weights", tmp_path / "cain.safetensors")
+    assert run("prepare", "flow", seven, *options) == 2
+    assert "cain gives no flows" in capsys.readouterr().err
+    assert not list(seven.glob("flow_*"))
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "7", "{", '{"teacher": "dis"}'])
+def test_damaged_description(tmp_path, text):
+    root = write_set(tmp_path / "set", 1)
+    assert run("prepare", "flow", root, "--teacher", "dis") == 0
+    (folder_of(root, "dis") / "labels.json").write_text(text)
+    with pytest.raises(UserError, match="prepare the labels again"):
+        labelled(sources.open_source(str(root), 3), root, "dis", TRIPLET)
+
+
+def test_both_lists_of_a_published_set(tmp_path):
+    root = write_set(tmp_path / "vimeo/sequences", 3).parent
+    (root / "tri_trainlist.txt").write_text("clip/000\nclip/001\n")
+    (root / "tri_testlist.txt").write_text("clip/002\n")
+    for listed in ("train", "test"):
+        source = sources.open_source(str(root), 3, listed=listed)
+        with pytest.raises(UserError, match="no labels: run"):
+            labelled(source, root, "dis", TRIPLET, listed)
+        assert run("prepare", "flow", root, "--teacher", "dis", "--list", listed) == 0
+        assert len(labelled(source, root, "dis", TRIPLET, listed)) == len(source)
+
+
+def test_each_process_makes_its_own_files(tmp_path, monkeypatch):
+    records = tmp_path / "records"
+    prepare.records("synthetic:130", records, Footage(frames=3), encoding="raw")
+    monkeypatch.setattr(labels.jax, "process_count", lambda: 2)
+    for index, made in ((0, {0, 2}), (1, {0, 1, 2})):
+        monkeypatch.setattr(labels.jax, "process_index", lambda index=index: index)
+        labels.make(str(records), "dis", weights=None, inputs=(), target=-1)
+        assert {int(path.stem) for path in folder_of(records, "dis").glob("*.safetensors")} == made
 
 
 def test_flow_of_two_pictures(tmp_path, capsys):
@@ -172,7 +228,7 @@ def test_estimator_takes_any_size_and_refuses_what_is_too_small(tmp_path):
     assert flow.shape == (67, 90, 2)
     assert apart(estimate(first[None] / 255, second[None] / 255)[0], flow) < 1e-3
     with pytest.raises(UserError, match="too small for raft_small: 64"):
-        estimate(first[:60], second[:60])
+        estimate(first[:50], second[:50])
     with pytest.raises(UsageError, match="made for interpolation, not for flow"):
         FlowEstimator(*vfi_jax.create("rife_v4_12_lite"))
     with pytest.raises(UsageError, match="made for flow, not for interpolation"):

@@ -23,7 +23,7 @@ def test_parameter_counts(name):
     spec = vfi_jax.MODELS[name]
     shapes = zoo.shapes(name)["params"]
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == spec.params
-    names = torch_import._table(spec, spec.torch_rules)
+    names = torch_import._table(spec, zoo.build(name), spec.torch_rules)
     needed = [
         shape
         for key, (path, shape) in names.items()

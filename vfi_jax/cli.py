@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,8 @@ from vfi_jax.config import Footage
 from vfi_jax.data.footage import to_uint8
 from vfi_jax.data.images import load_image
 from vfi_jax.data.labels import folder_of
-from vfi_jax.flow import FlowEstimator, dis_flow, write_flow
+from vfi_jax.data.sources import is_footage
+from vfi_jax.flow import FlowEstimator, check_target, dis_flow, write_flow
 from vfi_jax.inference import Interpolator
 from vfi_jax.labels import DIS
 from vfi_jax.models import MODELS
@@ -126,13 +128,14 @@ def _add_prepare(commands: argparse._SubParsersAction) -> None:
     action.add_argument("--target", type=int, default=-1, metavar="I", help="the frame between (the middle one)")
     action.add_argument("--frames", type=int, default=0, metavar="N", help="a window of longer folders (folders whole)")
     action.add_argument("--step", type=int, default=1, metavar="N", help="between such windows (%(default)s)")
+    action.add_argument("--list", choices=("train", "test"), default="train", help="of Vimeo90K's (%(default)s)")
     action.set_defaults(run=_labels)
 
 
 def _add_footage(command: argparse.ArgumentParser, metavar: str, output: str) -> None:
     cut = Footage()
     command.add_argument("-o", "--output", type=Path, required=True, metavar=metavar, help=output)
-    command.add_argument("--frames", type=int, default=cut.frames, metavar="N", help="a window (%(default)s)")
+    command.add_argument("--frames", type=int, metavar="N", help=f"a window ({cut.frames}; folders of images: whole)")
     command.add_argument("--step", type=int, default=cut.step, metavar="N", help="between windows (%(default)s)")
     command.add_argument("--short-side", type=int, default=cut.short_side, metavar="PX", help="reduce to (kept)")
     command.add_argument("--per-clip", type=int, default=cut.per_clip, metavar="N", help="windows at most (all)")
@@ -140,16 +143,18 @@ def _add_footage(command: argparse.ArgumentParser, metavar: str, output: str) ->
 
 def _footage(options: argparse.Namespace) -> Footage:
     for name, least in LEAST.items():
-        if getattr(options, name, least) < least:
-            flag = name.replace("_", "-")
-            raise UsageError(f"--{flag} is {getattr(options, name)}: {least} or more is needed")
-    return Footage(options.frames, options.step, options.short_side, options.per_clip)
+        given = getattr(options, name, None)
+        if given is not None and given < least:
+            raise UsageError(f"--{name.replace('_', '-')} is {given}: {least} or more is needed")
+    frames = Footage().frames if options.frames is None else options.frames
+    return Footage(frames, options.step, options.short_side, options.per_clip)
 
 
 def _records(options: argparse.Namespace) -> None:
-    counts = prepare.records(
-        options.source, options.output, _footage(options), encoding=options.encoding, smallest=options.smallest
-    )
+    cut = _footage(options)
+    if options.frames is None and Path(options.source).is_dir() and not is_footage(options.source):
+        cut = dataclasses.replace(cut, frames=0)  # folders of images are windows as they are
+    counts = prepare.records(options.source, options.output, cut, encoding=options.encoding, smallest=options.smallest)
     _tell_counts(options.output, counts)
 
 
@@ -173,8 +178,9 @@ def _labels(options: argparse.Namespace) -> None:
         target=options.target,
         frames=options.frames,
         step=options.step,
+        listed=options.list,
     )
-    folder = folder_of(options.path, options.teacher)
+    folder = folder_of(options.path, options.teacher, options.list)
     print(f"{folder}: {about['windows']} windows, inputs {about['inputs']}, target {about['target']}")
 
 
@@ -226,8 +232,11 @@ def _add_flow(commands: argparse._SubParsersAction) -> None:
 
 
 def _flow(options: argparse.Namespace) -> None:
+    check_target(options.output)
     if options.model != DIS:
         zoo.check_kind(options.model, "flow")
+    elif options.weights:
+        raise UsageError(f"dis has no weights: leave {options.weights} out")
     pair = [to_uint8(load_image(path)) for path in (options.first, options.second)]
     if pair[0].shape != pair[1].shape:
         sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in pair)
@@ -243,7 +252,9 @@ def _interpolate(options: argparse.Namespace) -> None:
     frozen = zoo.helper_files(options.frozen)
     # The input comes first: nobody should fetch weights to learn of a typo in a file name.
     info = video.check(options.input, options.output, options.factor)
-    interpolator = Interpolator(*zoo.load(options.model or weights.DEFAULT, options.weights, frozen))
+    model, variables = zoo.load(options.model or weights.DEFAULT, options.weights, frozen)
+    zoo.require_helper(model, variables)
+    interpolator = Interpolator(model, variables)
     interpolator.times(options.factor)
     with _progress(None if info.frames is None else (info.frames - 1) * options.factor + 1) as progress:
         summary = video.interpolate_video(
@@ -302,7 +313,7 @@ def _row(name: str, spec: ModelSpec) -> tuple[str, ...]:
 def count_multiply_adds(name: str) -> int:
     """Multiply-adds of one frame at 1280x720, padded as the published scripts do, counted from the trace.
 
-    Those of a frozen flow network are not among them.
+    Those of a frozen flow network are among them.
     """
     spec, model = MODELS[name], zoo.build(name)
     (top, bottom), (left, right) = pad_amounts(FULL_HEIGHT, FULL_WIDTH, spec.padding)

@@ -20,7 +20,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from vfi_jax import config, optim, packed, prepare, report, runs, training, zoo
 from vfi_jax.data import pipeline, sources
 from vfi_jax.data.augment import choices, times
-from vfi_jax.data.labels import folder_of, labelled
+from vfi_jax.data.labels import labelled as with_labels
 from vfi_jax.data.records import is_records
 from vfi_jax.inference import MIDPOINT, Interpolator, Model
 from vfi_jax.metrics import psnr
@@ -72,8 +72,8 @@ class Sets:
     validation: Callable[[], Iterator[dict[str, Any]]]
 
 
-def open_sets(run: config.Train, folder: Path) -> Sets:
-    """Opens the training and validation sets of a run.
+def open_sets(run: config.Train, folder: Path, *, labelled_validation: bool) -> Sets:
+    """Opens the training and validation sets of a run; the latter with labels where the model cannot do without.
 
     A folder of video files is first made into records, in the run's folder; where that was begun it continues.
 
@@ -87,9 +87,9 @@ def open_sets(run: config.Train, folder: Path) -> Sets:
         path = str(_recorded(run, recorded))
     source = sources.open_source(path, run.data.window.frames, step=run.data.footage.step)
     if run.data.labels:
-        source = labelled(source, path, run.data.labels, run.data.window)
+        source = with_labels(source, path, run.data.labels, run.data.window)
     if run.data.validation:
-        train, held_out = source, _validation_source(run)
+        train, held_out = source, _validation_source(run, labelled=labelled_validation)
     else:
         train, held_out = sources.split(source, run.data.holdout)
     if train.by_clip:
@@ -121,16 +121,18 @@ def _packed_sets(run: config.Train) -> Sets:
     frames, about = packed.read(Path(run.data.path))
     at = len(frames) if run.data.validation else sources.boundary(about["names"], run.data.holdout)
     batches = packed.PackedBatches(frames[:at], run.data, run.batch_size, run.seed, training.data_mesh())
-    held_out = _validation_source(run) if run.data.validation else packed.Held(frames[at:], about["names"][at:])
+    held_out = (
+        _validation_source(run, labelled=False)
+        if run.data.validation
+        else packed.Held(frames[at:], about["names"][at:])
+    )
     return Sets(batches, at // run.batch_size, lambda: _from_source(held_out, run))
 
 
-def _validation_source(run: config.Train) -> sources.Source:
-    """With labels where it has them: frames alone are enough for most models."""
+def _validation_source(run: config.Train, *, labelled: bool) -> sources.Source:
     path, data = run.data.validation, run.data
     source = sources.open_source(path, data.window.frames, step=data.footage.step, listed="test")
-    has_labels = data.labels and folder_of(path, data.labels).is_dir()
-    return labelled(source, path, data.labels, data.window) if has_labels else source
+    return with_labels(source, path, data.labels, data.window, "test") if labelled else source
 
 
 def _from_source(source: Any, run: config.Train) -> Iterator[dict[str, Any]]:
@@ -171,12 +173,12 @@ def build(run: config.Train, folder: Path) -> tuple[ModelSpec, Model, dict[str, 
 def _helpers(run: config.Train, model: Model, folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """The frozen helpers' collection: of the run's folder, else of the config, else given, else as installed."""
     helper = zoo.helper_of(model)
-    for name in run.frozen:
-        if name != helper:
+    for name, file in run.frozen.items():
+        if file and name != helper:
             raise UsageError(f"config.frozen has {name!r}: {run.model} takes {helper or 'none'}")
     if not helper:
         return {}
-    if runs.helpers_of(folder).exists():
+    if runs.helpers_of(folder).exists() and runs.has_checkpoint(folder):
         return zoo.load_helpers(runs.helpers_of(folder))
     path = run.frozen.get(helper) or None
     if path == UNTRAINED:
@@ -218,7 +220,8 @@ def fit(run: config.Train, folder: Path, say: Callable[[str], None] = print) -> 
     runs.open_run(folder, run)
     if variables.get(FROZEN):
         zoo.save_helpers(runs.helpers_of(folder), variables)
-    sets = open_sets(run, folder)
+    needs_labels = bool(zoo.helper_of(model)) and not variables[FROZEN]
+    sets = open_sets(run, folder, labelled_validation=needs_labels)
     steps = run.steps or run.epochs * sets.steps_per_epoch
     transform = optim.optimiser(run.optimiser, steps, sets.steps_per_epoch)
     mesh = training.data_mesh()
@@ -259,6 +262,8 @@ def _check(run: config.Train) -> None:
         raise UsageError("config.validate_every must be a multiple of config.checkpoint_every")
     training.check_losses(run.extra_losses)
     zoo.check_kind(run.model, "interpolation")
+    if run.data.labels and not zoo.spec_of(run.model).needs:
+        raise UsageError(f"config.data.labels is {run.data.labels!r}: {run.model} takes no flow labels")
     spec, crop = zoo.spec_of(run.model), run.data.augment.crop
     if crop % spec.padding.multiple:
         raise UsageError(f"config.data.augment.crop is {crop}: {run.model} needs a multiple of {spec.padding.multiple}")

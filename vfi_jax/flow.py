@@ -16,11 +16,12 @@ from vfi_jax import zoo
 from vfi_jax.files import written_whole
 from vfi_jax.inference import as_float, order_of, stacked
 from vfi_jax.models import MODELS
-from vfi_jax.models.raft import SMALLEST
 from vfi_jax.ops import crop, pad
 from vfi_jax.picture import flow_to_color, save_png
 from vfi_jax.types import Array, UsageError, UserError
 
+DIS_SMALLEST = 16  # pixels; its patches of 8 do not fit into less at its coarsest level
+ENDINGS = (".png", ".flo")
 FLO_TAG = np.float32(202021.25)  # Middlebury's .flo files begin with it
 
 
@@ -56,8 +57,6 @@ class FlowEstimator:
         """
         both = stacked((first, second), 2)
         height, width = both.shape[-3:-1]
-        if min(height, width) < SMALLEST:
-            raise UserError(f"frames of {width}x{height} are too small for {self.model.variant}: {SMALLEST} a side")
         batch = both[None] if both.ndim == 4 else both
         flow = np.asarray(pair_flow(self.model, self.variables, as_float(pad(batch, self.spec.padding))))
         flow = crop(flow, height, width, self.spec.padding)
@@ -74,9 +73,23 @@ def dis_flow(first: UInt8[np.ndarray, "h w 3"], second: UInt8[np.ndarray, "h w 3
     """The same by OpenCV's DIS at its medium preset, on grey frames.
 
     T. Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016.
+
+    Raises:
+      UserError: sides too small for it.
     """
+    height, width = first.shape[:2]
+    if min(height, width) < DIS_SMALLEST:
+        raise UserError(f"frames of {width}x{height} are too small for DIS: {DIS_SMALLEST} pixels a side")
     greys = [cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY) for frame in (first, second)]
     return cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(*greys, None)
+
+
+def check_target(path: Path) -> None:
+    """Raises what `write_flow` would, before anything is computed."""
+    if path.suffix not in ENDINGS:
+        raise UsageError(f"{path}: a flow is written as {' or '.join(ENDINGS)}")
+    if not path.parent.is_dir():
+        raise UserError(f"{path.parent}: no such folder; create it first")
 
 
 def write_flow(path: Path, flow: Float[np.ndarray, "h w 2"]) -> None:
@@ -86,11 +99,9 @@ def write_flow(path: Path, flow: Float[np.ndarray, "h w 2"]) -> None:
       UsageError: another ending.
       UserError: it cannot be written.
     """
+    check_target(path)
     if path.suffix == ".png":
-        save_png(path, flow_to_color(flow))
-    elif path.suffix == ".flo":
-        height, width = flow.shape[:2]
-        with written_whole(path) as partial:
-            partial.write_bytes(FLO_TAG.tobytes() + np.int32([width, height]).tobytes() + flow.astype("<f4").tobytes())
-    else:
-        raise UsageError(f"{path}: a flow is written as .png or .flo")
+        return save_png(path, flow_to_color(flow))
+    height, width = flow.shape[:2]
+    with written_whole(path) as partial:
+        partial.write_bytes(FLO_TAG.tobytes() + np.int32([width, height]).tobytes() + flow.astype("<f4").tobytes())

@@ -181,7 +181,7 @@ class Interpolator:
             yield self._cropped(frame, given.dtype, size)[0]
 
     def flow(self, *frames: Any, t: float = MIDPOINT) -> np.ndarray:
-        """The flow from the frame at t to frame 0, `[h, w, 2]` float32 in pixels; for looking at, see `__call__`."""
+        """The final flow towards frame 0 (DBVI: from it), `[h, w, 2]` float32 in pixels; for looking at."""
         given = stacked(frames, self.spec.num_frames)[None]
         size, padded = given.shape[-3:-1], self._padded(given)
         flow = intermediate_flows(self.model, self.variables, padded, self._times(t, 1, size))[..., :2]

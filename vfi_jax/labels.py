@@ -1,11 +1,14 @@
-"""Flow labels made once: a flow method run over a whole set, on all devices of all hosts; see `data.labels`."""
+"""Flow labels made once: a flow method run over a whole set, on all devices; see `data.labels`.
+
+Where JAX runs in several processes, each makes the files that are its own.
+"""
 
 from __future__ import annotations
 
 import functools
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +24,13 @@ from vfi_jax.config import Window
 from vfi_jax.data import labels
 from vfi_jax.data.augment import choices, times
 from vfi_jax.data.labels import ABOUT, KIND, PER_FILE, file_of, folder_of
-from vfi_jax.data.sources import Source, open_source
+from vfi_jax.data.sources import SYNTHETIC, Source, open_source
 from vfi_jax.files import written_whole
 from vfi_jax.flow import dis_flow, pair_flow
-from vfi_jax.inference import as_float, intermediate_flows
+from vfi_jax.inference import MIDPOINT, as_float, intermediate_flows
 from vfi_jax.models import MODELS
 from vfi_jax.ops import crop, pad
+from vfi_jax.torch_import import TRACED_SIDE
 from vfi_jax.types import UsageError, UserError
 
 DIS = "dis"
@@ -46,6 +50,7 @@ def make(
     target: int,
     frames: int = 0,
     step: int = 1,
+    listed: str = "train",
 ) -> dict[str, Any]:
     """Writes the labels of a set beside it; after a kill the same call continues.
 
@@ -57,6 +62,7 @@ def make(
       target: index of the frame between; -1: the middle one.
       frames: length of the windows that are cut out of folders with more images; 0: a folder is a window.
       step: frames from the start of such a window to that of the next.
+      listed: which of Vimeo90K's lists: "train" or "test".
 
     Returns:
       What `labels.json` says.
@@ -65,8 +71,8 @@ def make(
       UsageError: no such teacher, a choice of frames that it or the windows cannot serve, labels made otherwise.
       UserError: no weights, a damaged set, frames too small for the teacher, no space.
     """
-    _check_teacher(teacher)
-    source = open_source(path, frames, step=step)
+    _check(path, teacher, weights, frames, step)
+    source = open_source(path, frames, step=step, listed=listed)
     window = _window(len(source[0]["frames"]), inputs, target)
     method, sha256 = _teacher(teacher, weights, window)
     about = {
@@ -76,13 +82,19 @@ def make(
         "target": window.target,
         "windows": len(source),
     }
-    folder = folder_of(path, teacher)
+    folder = folder_of(path, teacher, listed)
     _begin(folder, about)
-    _write(source, folder, about, method)
+    _write(source, folder, about, method, window.frames)
     return about
 
 
-def _check_teacher(teacher: str) -> None:
+def _check(path: str, teacher: str, weights: Path | None, frames: int, step: int) -> None:
+    if path.startswith(SYNTHETIC):
+        raise UsageError(f"{path} has no folder for labels: make records of it first (`vfi-jax prepare records`)")
+    if frames < 0 or step < 1:
+        raise UsageError(f"frames {frames} and step {step}: 0 or more, and 1 or more, are needed")
+    if teacher == DIS and weights:
+        raise UsageError(f"dis has no weights: leave {weights} out")
     if teacher != DIS and zoo.spec_of(teacher).kind == "interpolation" and zoo.spec_of(teacher).num_frames != 2:
         raise UsageError(f"{teacher} cannot teach: dis, a flow network, or a model of two frames is needed")
 
@@ -95,11 +107,11 @@ def _window(frames: int, inputs: Sequence[int], target: int) -> Window:
 
 
 def _begin(folder: Path, about: dict[str, Any]) -> None:
-    found = labels.read_about(folder)
+    found = labels.read_about(folder) if any(folder.glob("*.safetensors")) else None
     if found is not None and found != about:
-        differing = next(name for name in about if found.get(name) != about[name])
+        differing = next(name for name in about if found[name] != about[name])
         raise UsageError(
-            f"{folder} holds labels made otherwise ({differing}: {found.get(differing)}, now {about[differing]}): "
+            f"{folder} holds labels made otherwise ({differing}: {found[differing]}, now {about[differing]}): "
             "delete it first"
         )
     try:
@@ -110,26 +122,34 @@ def _begin(folder: Path, about: dict[str, Any]) -> None:
         partial.write_text(json.dumps(about))
 
 
-def _write(source: Source, folder: Path, about: dict[str, Any], method: Teacher) -> None:
-    """Every host the files whose number is its own, those that are there left out."""
-    starts = [start for start in range(0, len(source), PER_FILE) if not file_of(folder, start).exists()]
-    mine = starts[jax.process_index() :: jax.process_count()]
-    spans = [range(start, min(start + PER_FILE, len(source))) for start in mine]
+def _write(source: Source, folder: Path, about: dict[str, Any], method: Teacher, length: int) -> None:
+    """Every process the files whose number is its own, those that are there left out."""
+    mine = range(0, len(source), PER_FILE)[jax.process_index() :: jax.process_count()]
+    left = [start for start in mine if not file_of(folder, start).exists()]
+    spans = [range(start, min(start + PER_FILE, len(source))) for start in left]
     metadata = {KIND: json.dumps(about)}
     with tqdm(total=sum(map(len, spans)), unit="window", desc="flow") as bar:
         for span in spans:
             found = {}
-            for names, flows in _labels(source, span, method):
+            for names, flows in _labels((_whole(source[i], length) for i in span), method):
                 found.update(zip(names, flows, strict=True))
                 bar.update(len(names))
             with written_whole(file_of(folder, span.start)) as partial:
                 partial.write_bytes(save(found, metadata))
 
 
-def _labels(source: Source, span: range, method: Teacher) -> Iterator[tuple[list[str], np.ndarray]]:
+def _whole(window: dict[str, Any], length: int) -> dict[str, Any]:
+    if len(window["frames"]) != length:
+        raise UserError(
+            f"{window['name']} has {len(window['frames'])} frames, the first window {length}: --frames cuts"
+        )
+    return window
+
+
+def _labels(windows: Iterable[dict[str, Any]], method: Teacher) -> Iterator[tuple[list[str], np.ndarray]]:
     """Names and float16 labels of windows, a batch of one size at a time."""
     full = BATCH * jax.local_device_count()
-    for _, alike in itertools.groupby((source[i] for i in span), key=lambda window: window["frames"].shape):
+    for _, alike in itertools.groupby(windows, key=lambda window: window["frames"].shape):
         while group := list(itertools.islice(alike, full)):
             # Filled up, so that every batch runs the same program and divides over the devices.
             frames = np.stack([window["frames"] for window in [*group, *[group[-1]] * (full - len(group))]])
@@ -159,6 +179,10 @@ def _teacher(name: str, weights: Path | None, window: Window) -> tuple[Teacher, 
         raise UsageError(f"{name} gives flows from a frame between two inputs: four inputs need dis or a flow network")
     inputs, target, _ = choices(window)
     t = times(inputs, target).reshape(1, 1, 1, 1)
+    if not model.any_time and t.item() != MIDPOINT:
+        raise UsageError(f"these weights of {name} know t = 0.5 only: a target half-way between the inputs is needed")
+    tried = jax.ShapeDtypeStruct((1, 2, TRACED_SIDE, TRACED_SIDE, 3), np.float32)
+    jax.eval_shape(functools.partial(intermediate_flows, model), variables, tried, t)  # tells whether there are flows
     return lambda frames: run(intermediate_flows, frames[:, list(window.inputs)], t), sha256
 
 

@@ -32,6 +32,11 @@ def is_run(path: Path) -> bool:
     return (path / CONFIG).is_file()
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run has saved a step."""
+    return any((folder / CHECKPOINTS).glob("[0-9]*"))
+
+
 def helpers_of(folder: Path) -> Path:
     """Where a run keeps the weights of its model's frozen helpers, if it has any."""
     return folder / HELPERS
@@ -66,7 +71,7 @@ def open_run(folder: Path, wanted: config.Train) -> None:
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror}; choose another --workdir") from None
     text = json.dumps(config.as_dict(wanted), indent=2)
-    if is_run(folder) and any((folder / CHECKPOINTS).glob("[0-9]*")):
+    if is_run(folder) and has_checkpoint(folder):
         before, now = config.as_dict(read_config(folder)), json.loads(text)
         differing = [
             name for name in now if now[name] != json.loads(json.dumps(before[name])) and name not in RESUMABLE

@@ -57,9 +57,9 @@ def _layout(name: str, rules: TorchRules) -> Layout:
     return LAYOUTS[key] if key else AS_IS
 
 
-def _table(spec: ModelSpec, rules: TorchRules) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
+def _table(spec: ModelSpec, model: nn.Module, rules: TorchRules) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
     """The reference's name -> (path here, the collection first; shape there)."""
-    flat = traverse_util.flatten_dict(shapes(spec, spec.module(**spec.config)))
+    flat = traverse_util.flatten_dict(shapes(spec, model))
     table = {}
     for path, leaf in flat.items():
         name = torch_name("/".join(path[1:]), rules)
@@ -68,9 +68,9 @@ def _table(spec: ModelSpec, rules: TorchRules) -> dict[str, tuple[tuple[str, ...
     return table
 
 
-def _known_names(spec: ModelSpec, state: Mapping[str, Any]) -> tuple[TorchRules, dict[str, Any]]:
+def _known_names(spec: ModelSpec, model: nn.Module, state: Mapping[str, Any]) -> tuple[TorchRules, dict[str, Any]]:
     """The rules whose names the state has most of, with their table."""
-    every = [(rules, _table(spec, rules)) for rules in (spec.torch_rules, *spec.other_torch_rules)]
+    every = [(rules, _table(spec, model, rules)) for rules in (spec.torch_rules, *spec.other_torch_rules)]
     return max(every, key=lambda pair: len(pair[1].keys() & state.keys()))  # the reference's own where none is
 
 
@@ -83,13 +83,13 @@ def strip_prefix(state: Mapping[str, Any]) -> dict[str, Any]:
     return {name.removeprefix("module."): value for name, value in (prefixed or state).items()}
 
 
-def from_torch(spec: ModelSpec, name: str, state: Mapping[str, Any]) -> dict[str, Any]:
+def from_torch(model: nn.Module, state: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:
     """Variables from a state dict with the reference's own names and layouts.
 
     Args:
-      spec: of the model.
-      name: the model's, for the error.
+      model: the module, its field `variant` set.
       state: name to NumPy array or tensor; a `module.` prefix is taken off.
+      spec: of the model.
 
     Returns:
       `{"params": ...}` and the model's other collections, float32; names under
@@ -99,7 +99,7 @@ def from_torch(spec: ModelSpec, name: str, state: Mapping[str, Any]) -> dict[str
       UserError: anything missing, unknown or misshapen, all of it in one line.
     """
     state = {key: value for key, value in strip_prefix(state).items() if not _matches(key, spec.droppable)}
-    rules, table = _known_names(spec, state)
+    rules, table = _known_names(spec, model, state)
     missing = sorted(key for key in table.keys() - state.keys() if not _matches(key, spec.training_only))
     unknown = sorted(state.keys() - table.keys())
     wrong = [
@@ -108,7 +108,7 @@ def from_torch(spec: ModelSpec, name: str, state: Mapping[str, Any]) -> dict[str
         if tuple(np.shape(state[key])) != table[key][1]
     ]
     if missing or unknown or wrong:
-        raise UserError(_difference(name, missing, unknown, wrong))
+        raise UserError(_difference(model.variant, missing, unknown, wrong))
     flat = {
         path: np.ascontiguousarray(_layout(key, rules).ours(_to_numpy(state[key])), np.float32)
         for key, (path, _) in table.items()

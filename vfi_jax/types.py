@@ -148,7 +148,8 @@ class ModelSpec:
       training_only: patterns of the reference's names that a file for inference may lack.
       published: what the authors say.
       status: what was verified here, in a few words.
-      inputs: batch fields that the module takes as further inputs, by these names, where a batch has them.
+      needs: batch fields beside `frames`, `target` and `t` that the loss reads, where a batch has them.
+      inputs: those of them that are inputs of the module, by these names.
       helper: the module's field that names its frozen flow network; "" where it has none.
       time_kernel: the reference's name of the convolution whose last channel in is t; weights in which that channel is
         zero know t = 0.5 only.
@@ -172,6 +173,7 @@ class ModelSpec:
     duplicates: tuple[tuple[str, str], ...] = ()
     training_only: tuple[str, ...] = ()
     status: str = "parity"
+    needs: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     helper: str = ""
     time_kernel: str = ""

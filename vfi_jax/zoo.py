@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from vfi_jax import checkpoint, torch_import, weights
 from vfi_jax.models import MODELS
 from vfi_jax.nn import initialise
 from vfi_jax.torch_import import FROZEN
-from vfi_jax.types import ModelSpec, UsageError
+from vfi_jax.types import ModelSpec, UsageError, UserError
 
 
 def spec_of(name: str) -> ModelSpec:
@@ -106,17 +107,17 @@ def from_torch(
       UserError: anything missing, unknown or misshapen, all of it in one line.
       UsageError: no such model, or a helper that it does not have.
     """
-    variables = torch_import.from_torch(spec_of(name), name, state_dict)
-    _check_helpers(name, frozen or {})
-    helpers = {helper: torch_import.from_torch(MODELS[helper], helper, s) for helper, s in (frozen or {}).items()}
+    variables = torch_import.from_torch(build(name), state_dict, spec_of(name))
+    flows = [helper for helper, spec in MODELS.items() if spec.kind == "flow" and MODELS[name].helper]
+    _check_helpers(name, frozen or {}, flows)
+    helpers = {helper: from_torch(helper, state) for helper, state in (frozen or {}).items()}
     return {**variables, FROZEN: helpers} if helpers else variables
 
 
-def _check_helpers(name: str, given: Mapping[str, Any]) -> None:
-    flows = [helper for helper, spec in MODELS.items() if spec.kind == "flow" and MODELS[name].helper]
+def _check_helpers(name: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
     for helper in given:
-        if helper not in flows:
-            raise UsageError(f"{name} has no frozen {helper!r}; it takes: {', '.join(flows) or 'none'}")
+        if helper not in known:
+            raise UsageError(f"{name} has no frozen {helper!r}; it takes: {', '.join(known) or 'none'}")
 
 
 def to_torch(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,7 +152,6 @@ def load(
       UsageError: no such model, field or helper, weights of another model, a step of a file.
     """
     build(name, **fields)
-    _check_helpers(name, frozen or {})
     path = Path(path) if path else weights.installed(name)
     if path.is_dir():
         model, variables, helpers = _load_run(name, path, step, fields)
@@ -159,9 +159,18 @@ def load(
         raise UsageError(f"{path} is a file, which has no steps: leave step = {step!r} out")
     else:
         model, variables, helpers = _load_file(name, path, fields)
-    if helper := helper_of(model):
+    helper = helper_of(model)
+    _check_helpers(name, frozen or {}, [helper] if helper else [])
+    if helper:
         variables |= read_helper(helper, (frozen or {}).get(helper), helpers)
     return model, variables
+
+
+def require_helper(model: nn.Module, variables: Mapping[str, Any]) -> None:
+    """Raises UserError where a model's frozen helper is missing; says how to give it."""
+    helper = helper_of(model)
+    if helper and helper not in variables.get(FROZEN, {}):
+        raise UserError(f"{model.variant} needs the weights of {helper}: --frozen {helper}=FILE")
 
 
 def helper_files(given: Sequence[str]) -> dict[str, Path]:
@@ -180,7 +189,7 @@ def helper_files(given: Sequence[str]) -> dict[str, Path]:
 def read_helper(helper: str, path: str | Path | None, states: Mapping[str, Any]) -> dict[str, Any]:
     """`{"frozen": {helper: variables}}` from a file, else from one of several states, else as installed; else `{}`."""
     if path is None and helper in states:
-        return {FROZEN: {helper: torch_import.from_torch(MODELS[helper], helper, states[helper])}}
+        return {FROZEN: {helper: from_torch(helper, states[helper])}}
     if path is None and not weights.path_of(helper).exists():
         return {}
     return {FROZEN: {helper: load(helper, path)[1]}}
@@ -196,7 +205,17 @@ def _load_file(name: str, path: Path, fields: Mapping[str, Any]) -> tuple[nn.Mod
         "channel_order": metadata.get("channel_order", spec.published_channel_order),
         "any_time": metadata.get("any_time", str(spec.any_time and _sees_time(spec, state))) == "True",
     }
-    return build(name, **{**known, **fields}), torch_import.from_torch(spec, name, state), helpers
+    model = build(name, **{**known, **_kept_fields(path, metadata), **fields})
+    return model, torch_import.from_torch(model, state, spec), helpers
+
+
+def _kept_fields(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Fields of the module that a file of ours was written with, where they are not the variant's own."""
+    try:
+        kept = json.loads(metadata.get("fields", "{}"))
+        return {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
+    except (ValueError, AttributeError):
+        raise UserError(f"{path}: its metadata is damaged (fields: {metadata['fields'][:60]})") from None
 
 
 def _apart(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
@@ -243,7 +262,7 @@ def _load_run(
 def load_helpers(path: Path) -> dict[str, Any]:
     """`{"frozen": {helper: variables}}` of a file that `save_helpers` wrote."""
     states = _apart(checkpoint.read_weights(path)[0])[1]
-    return {FROZEN: {helper: torch_import.from_torch(MODELS[helper], helper, s) for helper, s in states.items()}}
+    return {FROZEN: {helper: from_torch(helper, state) for helper, state in states.items()}}
 
 
 def save_helpers(path: Path, variables: Mapping[str, Any]) -> None:
@@ -265,8 +284,20 @@ def average(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Runs that started from the same weights mostly have a better mean than each is ("Model soups", Wortsman et al., ICML
     2022).
+
+    Raises:
+      UsageError: frozen helpers or statistics differ.
     """
-    return jax.tree.map(lambda *leaves: np.mean(leaves, axis=0, dtype=np.float64).astype(np.float32), *several)
+    first, *rest = several
+    constants = {name: tree for name, tree in first.items() if name != "params"}
+    for other in rest:
+        if checkpoint.fingerprint({name: other[name] for name in other if name != "params"}) != checkpoint.fingerprint(
+            constants
+        ):
+            raise UsageError("these weights differ in what is not trained (frozen helpers, statistics): no mean")
+    params = [variables["params"] for variables in several]
+    mean = jax.tree.map(lambda *leaves: np.mean(leaves, axis=0, dtype=np.float64).astype(np.float32), *params)
+    return {"params": mean, **constants}
 
 
 def save(
@@ -297,5 +328,13 @@ def save(
         "any_time": str(model.any_time),
         "source": source,
         "sha256": checkpoint.fingerprint(variables),
+        "fields": json.dumps(_own_fields(model)),
     }
     checkpoint.write_weights(Path(path), state, metadata)
+
+
+def _own_fields(model: nn.Module) -> dict[str, Any]:
+    """Fields in which a module differs from its variant, those that a file says otherwise left out."""
+    plain = build(model.variant)
+    names = model.__dataclass_fields__.keys() - {"name", "parent", "variant", "dtype", "channel_order", "any_time"}
+    return {name: getattr(model, name) for name in sorted(names) if getattr(model, name) != getattr(plain, name)}

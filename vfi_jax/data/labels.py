@@ -1,8 +1,8 @@
 """Flow labels beside a set: made once by `vfi-jax prepare flow`, checked and read with the windows.
 
-A folder `flow_TEACHER` in the set holds `labels.json` (teacher, SHA-256 of its weights, which frames of a window are
-inputs and target, number of windows) and safetensors of `PER_FILE` windows each, in the order of the set: float16 by
-the windows' names, with the same JSON as metadata.
+A folder `flow_TEACHER` in the set (`flow_TEACHER_test` for its test list) holds `labels.json` (teacher, SHA-256 of its
+weights, which frames of a window are inputs and target, number of windows) and safetensors of `PER_FILE` windows each,
+in the order of the set: float16 by the windows' names, with the same JSON as metadata.
 
 Of two inputs: `flow` `[h, w, 4]`, from the target to input 0 and to input 1. Of four: `flows` `[h, w, 8]`, from input 1
 to 0, 1 to 2, 2 to 3, 2 to 1. Pixels, (x, y).
@@ -21,17 +21,19 @@ from safetensors import SafetensorError, safe_open
 
 from vfi_jax.config import Window
 from vfi_jax.data.augment import choices
-from vfi_jax.data.sources import Source
+from vfi_jax.data.sources import LISTS, Source
 from vfi_jax.types import UsageError, UserError
 
 PER_FILE = 64
 ABOUT = "labels.json"
 KIND = "vfi_jax flow labels"  # key of the metadata
+NAMES = {"teacher", "weights", "inputs", "target", "windows"}  # in `labels.json`
 
 
-def folder_of(path: str | Path, teacher: str) -> Path:
-    """Where the labels of a set stand."""
-    return Path(path) / f"flow_{teacher}"
+def folder_of(path: str | Path, teacher: str, listed: str = "train") -> Path:
+    """Where the labels of a set stand; of its test list, where it has one and `listed` is "test"."""
+    has_list = listed == "test" and any((Path(path) / name).is_file() for name in LISTS["test"])
+    return Path(path) / (f"flow_{teacher}_test" if has_list else f"flow_{teacher}")
 
 
 def file_of(folder: Path, index: int) -> Path:
@@ -100,23 +102,25 @@ class Labelled:
         return UserError(f"{self.folder} does not belong to this set: {what}; prepare the labels again")
 
 
-def labelled(source: Source, path: str | Path, teacher: str, window: Window) -> Labelled:
+def labelled(source: Source, path: str | Path, teacher: str, window: Window, listed: str = "train") -> Labelled:
     """A source with the labels that stand beside it.
 
     Args:
-      source: the set at `path`.
+      source: the set at `path`, opened with the same `listed`.
       path: its folder.
       teacher: who made the labels.
       window: inputs and target that training takes; labels are for one choice of them.
+      listed: which of Vimeo90K's lists: "train" or "test".
 
     Raises:
       UserError: no labels, unfinished ones, or of another teacher or set.
       UsageError: labels for other inputs, or another target.
     """
-    folder = folder_of(path, teacher)
+    folder = folder_of(path, teacher, listed)
     about = read_about(folder)
     if about is None:
-        raise UserError(f"{folder}: no labels: run `vfi-jax prepare flow {path} --teacher {teacher}` first")
+        test = " --list test" if folder != folder_of(path, teacher) else ""
+        raise UserError(f"{folder}: no labels: run `vfi-jax prepare flow {path} --teacher {teacher}{test}` first")
     labels = Labelled(source, folder, about)
     if about["teacher"] != teacher:
         raise labels._foreign(f"its teacher is {about['teacher']}")
@@ -146,8 +150,11 @@ def read_about(folder: Path) -> dict[str, Any] | None:
       UserError: it is damaged.
     """
     try:
-        return json.loads((folder / ABOUT).read_text())
+        about = json.loads((folder / ABOUT).read_text())
+        if set(about) != NAMES:
+            raise ValueError("not what `prepare flow` writes")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{folder / ABOUT} cannot be read ({error}): prepare the labels again") from None
+    return about

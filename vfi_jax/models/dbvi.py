@@ -18,6 +18,7 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Float
@@ -45,6 +46,7 @@ ERROR = 32  # channels of the flow error
 CODE = 512
 NOISE = 128  # channels that the code is made from, all of them 0
 MAPPED = range(0, 16, 2)  # the code's linear layers, as the reference counts them
+MULTIPLE = 8  # of the sides that the flow network takes
 LARGE = 1080 * 2048  # pixels from which on flows are estimated at half the size
 PAIRS = ((1, 0), (1, 2), (2, 3), (2, 1))  # whose flows the motion is made of
 LAYERS = {"n": "norm", "a": "activate", "c": "conv", "u": "conv"}  # "u": of twice the sides
@@ -273,15 +275,19 @@ def four_flows(estimate: Estimator, images: Float[Array, "b 4 h w 3"]) -> Float[
 
     Args:
       estimate: two images `b h w 3` to the flow `b h w 2` from the first to the second.
-      images: of LARGE or more pixels are halved for it, and the flows doubled.
+      images: of LARGE or more pixels are halved for it, and the flows doubled; sides are multiples of 8.
     """
     size = images.shape[2:4]
-    factor = 2 if size[0] * size[1] >= LARGE else 1
-    if factor > 1:
-        images = resize_corners(images, (size[0] // factor, size[1] // factor))
+    halved = size[0] * size[1] >= LARGE
+    if halved:
+        # Published for halves that are multiples of 8; others go up to the next.
+        small = tuple(MULTIPLE * -(-side // (2 * MULTIPLE)) for side in size)
+        images = resize_corners(images, small)
     pairs = [jnp.stack([images[:, pair[side]] for pair in PAIRS]) for side in (0, 1)]
     flows = jnp.concatenate(list(lax.map(lambda pair: estimate(*pair), tuple(pairs))), -1)
-    return lax.stop_gradient(factor * resize_corners(flows, size) if factor > 1 else flows)
+    if halved:
+        flows = resize_corners(flows, size) * np.float32([size[1] / small[1], size[0] / small[0]] * len(PAIRS))
+    return lax.stop_gradient(flows)
 
 
 class DBVI(nn.Module):
@@ -322,7 +328,8 @@ class DBVI(nn.Module):
         Args:
           frames: at times -1, 0, 1, 2.
           t: as everywhere.
-          flows: 0 to -1, 0 to 1, 1 to 2, 1 to 0, on the padded size, in the place of the flow network.
+          flows: 0 to -1, 0 to 1, 1 to 2, 1 to 0, in the place of the flow network; on the padded size, or on the
+            frames', whose edges are repeated then.
 
         Raises:
           UserError: sides too small to be reflected, flows of another size, or no weights of the flow network.
@@ -333,6 +340,8 @@ class DBVI(nn.Module):
         images = jnp.pad(images - mean, ((0, 0), *rims), mode="reflect")
         if flows is None:
             flows = four_flows(self._flow, images)
+        elif flows.shape[1:3] == frames.shape[2:4]:
+            flows = jnp.pad(flows, rims, mode="edge")
         if flows.shape[1:3] != images.shape[2:4]:
             given, wanted = (f"{width}x{height}" for height, width in (flows.shape[1:3], images.shape[2:4]))
             raise UserError(f"flows are {given}: these frames are padded to {wanted}")
@@ -463,6 +472,7 @@ def _spec(weights: tuple[float, ...], params: int, score: str) -> ModelSpec:
         loss_config=LossConfig(weights),
         init_rules=INIT_RULES,
         torch_rules=TorchRules(NAMES, LAYOUTS),
+        needs=("flows",),
         inputs=("flows",),
         helper="flow_network",
         published=Published(score, "MIT (code; none stated for weights)", "rgb"),

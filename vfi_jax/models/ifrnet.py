@@ -282,6 +282,7 @@ def _spec(widths: tuple[int, ...], first_kernel: int, params: int, score: str) -
         loss=loss,
         loss_config=LossConfig(),
         init_rules=((r"prelu/", constant(0.25)), (r"convblock_2/", torch_default_transposed)),
+        needs=("flow",),
         torch_rules=TorchRules(NAMES, LAYOUTS),
         published=Published(score, "MIT (code; none stated for weights)", "rgb"),
         time_kernel="decoder4.convblock.0.0.weight",

@@ -22,4 +22,6 @@ def corners(flow: Float[Array, "h w 2"]) -> Iterator[tuple[Int[Array, "h w"], Fl
         weight = (1 - jnp.abs(x - left - across)) * (1 - jnp.abs(y - top - down))
         column, row = left + across, top + down
         inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        yield jnp.where(inside, row * width + column, height * width).astype(jnp.int32), weight
+        # Whole numbers before they are multiplied: float32 ends at 2^24 pixels; far ones are not in its range.
+        near = [jnp.where(inside, side, 0).astype(jnp.int32) for side in (row, column)]
+        yield jnp.where(inside, near[0] * width + near[1], height * width), weight

