@@ -11,8 +11,8 @@ rounded ones.
 Expected: 34.65 dB on Vimeo90K's test list (IFRNet's table; `python eval.py --model cain --weights runs/cain
 --benchmarks vimeo90k --data .`). 641,400 steps; the published run used one GPU.
 
-Variants: `smoke` is a minute or two on made-up scenes; `overfit` has a shallow network learn eight windows of 128x128
-by heart, named by data.path and data.validation alike.
+Variants: `smoke` is a minute on made-up scenes, with a shallow network; `overfit` has one learn eight windows of
+128x128 by heart, named by data.path and data.validation alike.
 """
 
 from ml_collections import ConfigDict
@@ -68,7 +68,7 @@ def get_config(variant: str = "default") -> ConfigDict:
     )
     if variant == "smoke":
         config.update({"epochs": 0, "steps": 20, "batch_size": 4, "log_every": 1, "checkpoint_every": 5})
-        config.update({"validate_every": 10, "validation_samples": 4})
+        config.update({"validate_every": 10, "validation_samples": 4, "fields": {"groups": 1, "blocks": 2}})
         config.data.update({"path": "synthetic:48", "workers": 0})
         config.data.augment.crop = 64
     elif variant == "overfit":

@@ -78,7 +78,7 @@ def get_config(variant: str = "default") -> ConfigDict:
         config.update({"validate_every": 10, "validation_samples": 4})
         config.data.update({"path": "synthetic:48", "workers": 0})
         config.data.augment.crop = 64
-        config.fields.steps = 2
+        config.fields.steps = 1
         config.frozen.raft = "untrained"
     elif variant != "default":
         raise ValueError(f"no variant {variant!r}: there are default, smoke, x4k")

@@ -12,8 +12,7 @@ Expected: 29.84 dB on GoPro's test clips, eight times the frames (published). Va
 frames. The published run used four GPUs; at 720p reading images is what takes the time, so make records first
 (`vfi-jax prepare records GOPRO/train -o DIR --frames 9 --step 8`).
 
-Variants: `smoke` is a minute or two on made-up scenes; `overfit` has a narrow network learn every second target of
-eight windows of 128x128 by heart, named by data.path and data.validation alike.
+Variants: `smoke` is a minute or two on made-up scenes.
 """
 
 from ml_collections import ConfigDict
@@ -64,14 +63,6 @@ def get_config(variant: str = "default") -> ConfigDict:
         config.update({"validate_every": 10, "validation_samples": 4})
         config.data.update({"path": "synthetic:48", "workers": 0})
         config.data.augment.crop = 64
-    elif variant == "overfit":
-        config.update({"epochs": 0, "steps": 480, "batch_size": 8, "log_every": 20, "checkpoint_every": 120})
-        config.update({"validate_every": 120, "validation_samples": 8, "fields": {"widths": (12, 16, 20, 24)}})
-        config.data.workers = 0
-        config.data.window.target_step = 2
-        config.data.augment.update({name: 0.0 for name in config.data.augment if name != "crop"})
-        config.data.augment.crop = 128
-        config.optimiser.update({"rate": 2e-3, "final_rate": 1e-4, "clip_norm": 0.1})
     elif variant != "default":
-        raise ValueError(f"no variant {variant!r}: there are default, overfit, smoke")
+        raise ValueError(f"no variant {variant!r}: there are default, smoke")
     return config

@@ -16,7 +16,7 @@ VARIANTS = {
     "cain_vimeo90k": ("default", "overfit", "smoke"),
     "dbvi_gopro": ("default", "smoke", "x4k"),
     "dbvi_vimeo90k_septuplet": ("default", "overfit", "smoke"),
-    "ifrnet_gopro": ("default", "overfit", "smoke"),
+    "ifrnet_gopro": ("default", "smoke"),
     "ifrnet_vimeo90k": ("default", "overfit", "smoke"),
     "rife_footage": ("default", "scratch", "smoke"),
 }

@@ -259,8 +259,8 @@ def test_wrong_inputs_are_told(short):
         model.apply(variables, frames[:, :, :3], 0.5, flows)
     with pytest.raises(UserError, match="flows are 24x16: these frames are padded to 24x24"):
         model.apply(variables, frames, 0.5, flows[:, :16])
-    with pytest.raises(UserError, match="dbvi_2x needs its flow network's weights, or `flows`"):
-        model.apply(variables, frames, 0.5)
+    with pytest.raises(UserError, match="dbvi_2x needs the weights of its flow network, raft"):
+        model.apply({"params": variables["params"]}, frames, 0.5)
 
 
 def test_names_are_a_bijection():
@@ -269,7 +269,7 @@ def test_names_are_a_bijection():
     state = vfi_jax.to_torch("dbvi_8x", variables)
     assert state["subNet_3.style_block.1.RDB1.block1.0.downConv1.block.1.weight"].shape == (16, 16, 3, 3)
     back = vfi_jax.from_torch("dbvi_8x", state)
-    assert jax.tree.all(jax.tree.map(np.array_equal, variables, back))
+    assert jax.tree.all(jax.tree.map(np.array_equal, {"params": variables["params"]}, back))
     state["subNet_4.invConv.weight"] = state["subNet_3.invConv.weight"]
     with pytest.raises(UserError, match=r"do not fit dbvi_8x: 1 unknown \(\+subNet_4"):
         vfi_jax.from_torch("dbvi_8x", state)
@@ -322,18 +322,21 @@ def test_four_flows_in_order():
     assert np.array_equal(found, np.broadcast_to(np.float32([1, 0, 1, 2, 2, 3, 2, 1]), (2, 8, 16, 8)))
 
 
-def test_large_frames_are_halved_for_their_flows():
-    width = dbvi.LARGE // 8
+@pytest.mark.parametrize(("height", "half"), [(16, 8), (24, 16)])
+def test_large_frames_are_halved_for_their_flows(height, half):
+    """To the next multiple of 8, so that any large frame can be; flows grow by the ratio of each side."""
+    width = dbvi.LARGE // 16
     ramp = np.linspace(0, 1, width, dtype=np.float32)[None, None, None, :, None]
-    images, sizes = np.broadcast_to(ramp, (1, 4, 8, width, 3)), []
+    images, sizes = np.broadcast_to(ramp, (1, 4, height, width, 3)), []
 
     def estimate(first, second):
         sizes.append(first.shape[1:3])
         return first[..., :2] + second[..., :2]
 
     found = dbvi.four_flows(estimate, images)
-    assert set(sizes) == {(4, width // 2)}
-    assert apart(found, np.broadcast_to(4 * ramp[0], found.shape)) < 1e-5
+    assert set(sizes) == {(half, width // 2)}
+    grown = np.tile(np.float32([4, 2 * height / half]), 4)
+    assert apart(found, np.broadcast_to(ramp[0] * grown, found.shape)) < 1e-5
 
 
 def test_norms_and_activation():
