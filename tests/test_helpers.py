@@ -1,6 +1,7 @@
 """Frozen helpers: the flow network of a model, in files, in runs, and where it is missing."""
 
 import dataclasses
+import shutil
 
 import jax
 import numpy as np
@@ -36,6 +37,26 @@ def made():
     # A fresh network changes nothing: let it.
     params = jax.tree.map(lambda leaf: leaf + np.float32(0.01), variables["params"])
     return model, {**variables, "params": params}
+
+
+def test_a_first_try_leaves_no_helper_behind(tmp_path):
+    """An untrained one, then, before any step was saved, another."""
+    run = dataclasses.replace(
+        RUN, frozen={"raft_small": "untrained"}, data=dataclasses.replace(RUN.data, path="nowhere")
+    )
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        fit.fit(run, tmp_path / "run")
+    zoo.save(tmp_path / "other.safetensors", *vfi_jax.create("raft_small", seed=7))
+    run = dataclasses.replace(run, frozen={"raft_small": str(tmp_path / "other.safetensors")})
+    _, _, variables, _ = fit.build(run, tmp_path / "run")
+    expected = vfi_jax.create("raft_small", seed=7)[1]
+    assert jax.tree.all(jax.tree.map(np.array_equal, variables["frozen"]["raft_small"], expected))
+
+
+def test_labels_where_none_are_needed_or_missing(tmp_path):
+    data = dataclasses.replace(RUN.data, labels="dis")
+    with pytest.raises(UsageError, match="rife takes no flow labels"):
+        fit.fit(dataclasses.replace(RUN, model="rife", fields={}, data=data), tmp_path / "run")
 
 
 def frames(count=4, size=(70, 90)):
@@ -79,6 +100,28 @@ def test_helper_from_a_file_of_its_own_from_the_folder_and_missing(tmp_path, mon
     assert jax.tree.all(jax.tree.map(np.array_equal, both, given))
 
 
+def test_a_file_keeps_the_fields_it_was_written_with(made, tmp_path):
+    """A narrowed network, and the name of its flow network, without telling them again."""
+    model, variables = made
+    zoo.save(tmp_path / "whole.safetensors", model, variables)
+    loaded, back = vfi_jax.load("dbvi_2x", tmp_path / "whole.safetensors")
+    assert (loaded.steps, loaded.flow_network) == (1, "raft_small")
+    assert jax.tree.all(jax.tree.map(np.array_equal, back, variables))
+    with pytest.raises(UsageError, match="dbvi_2x has no frozen 'raft'; it takes: raft_small"):
+        vfi_jax.load("dbvi_2x", tmp_path / "whole.safetensors", frozen={"raft": tmp_path / "x"})
+
+
+def test_mean_of_weights_with_helpers(made):
+    _, variables = made
+    other = {**variables, "params": jax.tree.map(lambda leaf: leaf + 2, variables["params"])}
+    mean = zoo.average([variables, other])
+    assert jax.tree.all(jax.tree.map(lambda a, b: np.allclose(a, b + 1), mean["params"], variables["params"]))
+    assert jax.tree.all(jax.tree.map(np.array_equal, mean["frozen"], variables["frozen"]))
+    for helper in ({}, {"frozen": {"raft_small": vfi_jax.create("raft_small", seed=9)[1]}}):
+        with pytest.raises(UsageError, match="no mean"):
+            zoo.average([variables, {"params": variables["params"], **helper}])
+
+
 def test_helpers_that_a_model_does_not_have(tmp_path):
     with pytest.raises(UsageError, match="rife_lap has no frozen 'raft'; it takes: none"):
         vfi_jax.load("rife_lap", frozen={"raft": tmp_path / "x"})
@@ -99,9 +142,11 @@ def test_four_frames_of_any_size(made):
         interpolate(*four[:2])
     ours = interpolate(*four, t=0.3)
     assert ours.shape == (70, 90, 3)
-    flows = np.zeros((1, 72, 96, 8), np.float32)
-    still = interpolate(*four, t=0.3, flows=flows)
-    assert apart(ours.astype(int), still.astype(int)) > 0
+    flows = np.full((1, 72, 96, 8), 2, np.float32)
+    given = interpolate(*four, t=0.3, flows=flows)
+    assert apart(ours.astype(int), given.astype(int)) > 0
+    # Those of the frames' own size are padded as the frames are.
+    assert np.array_equal(interpolate(*four, t=0.3, flows=flows[:, :70, :90]), given)
 
 
 @pytest.mark.slow
@@ -123,11 +168,15 @@ def test_a_run_keeps_its_helper(tmp_path):
 def test_labels_in_the_place_of_the_helper(tmp_path):
     for number in range(4):
         (tmp_path / f"set/{number}").mkdir(parents=True)
-        for index, frame in enumerate(frames(7, (64, 72)), 1):
+        for index, frame in enumerate(frames(7, (66, 74)), 1):  # no multiples of 8: validation pads
             save_png(tmp_path / f"set/{number}/im{index}.png", frame)
     path = str(tmp_path / "set")
+    shutil.copytree(path, tmp_path / "unlabelled")
     labels.make(path, "dis", weights=None, inputs=(0, 2, 4, 6), target=3)
     run = dataclasses.replace(RUN, data=dataclasses.replace(RUN.data, path=path, validation=path, labels="dis"))
+    bare = dataclasses.replace(run.data, validation=str(tmp_path / "unlabelled"))
+    with pytest.raises(UserError, match="unlabelled/flow_dis: no labels"):
+        fit.fit(dataclasses.replace(run, data=bare), tmp_path / "bare", lambda line: None)
     fit.fit(run, tmp_path / "run", lambda line: None)
     assert runs.read_log(tmp_path / "run")[-1]["validation_psnr"] > 5
     assert set(vfi_jax.load("dbvi_2x", tmp_path / "run")[1]) == {"params"}
