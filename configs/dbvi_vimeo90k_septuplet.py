@@ -78,8 +78,8 @@ def get_config(variant: str = "default") -> ConfigDict:
         config.fields.steps = 2
         config.frozen.raft = "untrained"
     elif variant == "overfit":
-        config.update({"epochs": 0, "steps": 200, "batch_size": 8, "log_every": 10, "checkpoint_every": 50})
-        config.update({"validate_every": 50, "validation_samples": 8})
+        config.update({"epochs": 0, "steps": 400, "batch_size": 4, "log_every": 20, "checkpoint_every": 100})
+        config.update({"validate_every": 100, "validation_samples": 8})
         config.data.update({"workers": 0, "labels": "dis"})
         config.data.augment.update({name: 0.0 for name in config.data.augment if name != "crop"})
         config.data.augment.crop = 128
