@@ -27,6 +27,7 @@ LAYERS = [
     {"data"},
     {"optim", "packed", "training"},
     {"video", "benchmarks", "prepare", "labels", "report"},
+    {"sets"},
     {"demo", "fit"},
     {"cli"},
 ]

@@ -1,0 +1,114 @@
+"""The data of a run, opened from its config: training batches, and validation batches anew each time."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+from jax.experimental import multihost_utils
+
+from vfi_jax import config, packed, prepare, training
+from vfi_jax.data import pipeline, sources
+from vfi_jax.data.labels import labelled as with_labels
+from vfi_jax.data.records import is_records
+from vfi_jax.types import UsageError
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """An endless iterator of batches that knows its place."""
+
+    def __next__(self) -> dict[str, Any]:
+        """The next batch, of this process."""
+
+    def get_state(self) -> dict[str, Any]:
+        """The place in the data, ready for JSON."""
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes there."""
+
+    def close(self) -> None:
+        """Ends it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sets:
+    """The data of a run: training batches, their number an epoch, and what gives the validation batches anew."""
+
+    batches: Batches
+    steps_per_epoch: int
+    validation: Callable[[], Iterator[dict[str, Any]]]
+
+
+def open_sets(run: config.Train, folder: Path, *, labelled_validation: bool) -> Sets:
+    """Opens the training and validation sets of a run; the latter with labels where the model cannot do without.
+
+    A folder of video files is first made into records, in the run's folder; where that was begun it continues.
+
+    Raises:
+      UserError: see `data.sources.open_source`, `packed.read`, `prepare.records`.
+    """
+    if Path(run.data.path).suffix == ".safetensors":
+        return _packed_sets(run)
+    path, recorded = run.data.path, folder / "records"
+    if sources.is_footage(path) or is_records(recorded):
+        path = str(_recorded(run, recorded))
+    source = sources.open_source(path, run.data.window.frames, step=run.data.footage.step)
+    if run.data.labels:
+        source = with_labels(source, path, run.data.labels, run.data.window)
+    if run.data.validation:
+        train, held_out = source, _validation_source(run, labelled=labelled_validation)
+    else:
+        train, held_out = sources.split(source, run.data.holdout)
+    if train.by_clip:
+        train = sources.balanced(train)
+    batches = pipeline.Batches(
+        train,
+        run.data,
+        run.batch_size,
+        run.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    return Sets(batches, len(train) // run.batch_size, lambda: _from_source(held_out, run))
+
+
+def _recorded(run: config.Train, folder: Path) -> Path:
+    """The records of the run's videos, made by the first process while the others wait."""
+    if jax.process_index() == 0:
+        cut = dataclasses.replace(run.data.footage, frames=run.data.window.frames)
+        prepare.records(run.data.path, folder, cut, smallest=run.data.augment.crop)
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("records")
+    return folder
+
+
+def _packed_sets(run: config.Train) -> Sets:
+    if run.data.labels:
+        raise UsageError("config.data.labels: a packed set has none; make records to use them")
+    frames, about = packed.read(Path(run.data.path))
+    at = len(frames) if run.data.validation else sources.boundary(about["names"], run.data.holdout)
+    batches = packed.PackedBatches(frames[:at], run.data, run.batch_size, run.seed, training.data_mesh())
+    held_out = (
+        _validation_source(run, labelled=False)
+        if run.data.validation
+        else packed.Held(frames[at:], about["names"][at:])
+    )
+    return Sets(batches, at // run.batch_size, lambda: _from_source(held_out, run))
+
+
+def _validation_source(run: config.Train, *, labelled: bool) -> sources.Source:
+    path, data = run.data.validation, run.data
+    source = sources.open_source(path, data.window.frames, step=data.footage.step, listed="test")
+    return with_labels(source, path, data.labels, data.window, "test") if labelled else source
+
+
+def _from_source(source: Any, run: config.Train) -> Iterator[dict[str, Any]]:
+    window = run.data.window
+    length = len(source[0]["frames"])
+    if length != window.frames and len(window.inputs) < 4:  # a set of another length is judged in its middle
+        window = config.Window(frames=length)
+    return pipeline.validation_batches(source, window, run.batch_size, run.validation_samples)
