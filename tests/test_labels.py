@@ -27,6 +27,13 @@ def moving(length, size=(72, 96)):
     return np.stack([picture[:, SPEED * (length - i) :][:, :width] for i in range(length)])
 
 
+@pytest.fixture
+def four_per_file(monkeypatch):
+    """Smaller files of labels."""
+    for module in (labels, labels.labels):
+        monkeypatch.setattr(module, "PER_FILE", 4)
+
+
 def write_set(root, count, length=3, size=(72, 96)):
     frames = moving(length, size)
     for number in range(count):
@@ -82,9 +89,9 @@ def test_a_networks_labels_are_its_flows(tmp_path):
         labels.make(str(root), "raft_small", weights=path, inputs=(), target=-1)
 
 
-def test_records_are_labelled_and_work_that_stopped_goes_on(tmp_path):
+def test_records_are_labelled_and_work_that_stopped_goes_on(tmp_path, four_per_file):
     records = tmp_path / "records"
-    prepare.records("synthetic:70", records, Footage(frames=3), encoding="raw")
+    prepare.records("synthetic:6", records, Footage(frames=3), encoding="raw")
     assert run("prepare", "flow", records, "--teacher", "dis") == 0
     folder = folder_of(records, "dis")
     first, second = sorted(folder.glob("*.safetensors"))
@@ -98,13 +105,13 @@ def test_records_are_labelled_and_work_that_stopped_goes_on(tmp_path):
     assert first.stat().st_mtime_ns == first_written
     assert second.read_bytes() == redone
     labelled_set = labelled(source, records, "dis", TRIPLET)
-    assert labelled_set[69]["flow"].shape == (*source[69]["frames"].shape[1:3], 4)
+    assert labelled_set[5]["flow"].shape == (*source[5]["frames"].shape[1:3], 4)
     second.write_bytes(kept)  # those of other windows
-    with pytest.raises(UserError, match="has no scene000069/0"):
-        _ = labelled_set[69]
+    with pytest.raises(UserError, match="has no scene000005/0"):
+        _ = labelled_set[5]
     second.write_bytes(redone[:5000])
     with pytest.raises(UserError, match="cannot be read"):
-        _ = labelled_set[69]
+        _ = labelled_set[5]
 
 
 def test_labels_of_another_set_are_refused(tmp_path):
@@ -191,9 +198,9 @@ def test_both_lists_of_a_published_set(tmp_path):
         assert len(labelled(source, root, "dis", TRIPLET, listed)) == len(source)
 
 
-def test_each_process_makes_its_own_files(tmp_path, monkeypatch):
+def test_each_process_makes_its_own_files(tmp_path, monkeypatch, four_per_file):
     records = tmp_path / "records"
-    prepare.records("synthetic:130", records, Footage(frames=3), encoding="raw")
+    prepare.records("synthetic:10", records, Footage(frames=3), encoding="raw")
     monkeypatch.setattr(labels.jax, "process_count", lambda: 2)
     for index, made in ((0, {0, 2}), (1, {0, 1, 2})):
         monkeypatch.setattr(labels.jax, "process_index", lambda index=index: index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -37,8 +38,14 @@ AS_IS = Layout(lambda a: a, lambda a: a)
 
 def shapes(spec: ModelSpec, model: nn.Module) -> dict[str, Any]:
     """Variables of a model as `jax.ShapeDtypeStruct`s, training-only ones included; nothing is computed."""
-    frames = jax.ShapeDtypeStruct((1, spec.num_frames, TRACED_SIDE, TRACED_SIDE, 3), jnp.float32)
-    times = [jax.ShapeDtypeStruct((1, 1, 1, 1), jnp.float32)] if spec.kind == "interpolation" else []
+    return jax.tree.map(lambda leaf: leaf, _traced(model, spec.num_frames, spec.kind == "interpolation"))
+
+
+@functools.cache
+def _traced(model: nn.Module, num_frames: int, takes_time: bool) -> dict[str, Any]:
+    """Once for each module: the trace of a deep network takes seconds."""
+    frames = jax.ShapeDtypeStruct((1, num_frames, TRACED_SIDE, TRACED_SIDE, 3), jnp.float32)
+    times = [jax.ShapeDtypeStruct((1, 1, 1, 1), jnp.float32)] if takes_time else []
     key = jax.eval_shape(lambda: jax.random.key(0))
     # A model with training-only parameters has a method that touches everything.
     method = "initialise" if hasattr(model, "initialise") else None

@@ -107,9 +107,9 @@ def from_torch(
       UserError: anything missing, unknown or misshapen, all of it in one line.
       UsageError: no such model, or a helper that it does not have.
     """
-    variables = torch_import.from_torch(build(name), state_dict, spec_of(name))
-    flows = [helper for helper, spec in MODELS.items() if spec.kind == "flow" and MODELS[name].helper]
+    flows = [helper for helper, spec in MODELS.items() if spec.kind == "flow" and spec_of(name).helper]
     _check_helpers(name, frozen or {}, flows)
+    variables = torch_import.from_torch(build(name), state_dict, spec_of(name))
     helpers = {helper: from_torch(helper, state) for helper, state in (frozen or {}).items()}
     return {**variables, FROZEN: helpers} if helpers else variables
 
