@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +19,7 @@ from vfi_jax import config, optim, report, runs, training, zoo
 from vfi_jax.data import sources
 from vfi_jax.data.augment import choices, times
 from vfi_jax.inference import MIDPOINT, Interpolator, Model
-from vfi_jax.metrics import psnr
+from vfi_jax.metrics import interpolation_error, psnr
 from vfi_jax.sets import Batches, Sets, open_sets
 from vfi_jax.torch_import import FROZEN
 from vfi_jax.types import ModelSpec, UsageError, UserError
@@ -84,15 +83,15 @@ def _helpers(run: config.Train, model: Model, folder: Path, given: Mapping[str, 
     path = run.frozen.get(helper) or None
     if path == UNTRAINED:
         return {FROZEN: {helper: zoo.create(helper, run.seed)[1]}}
-    found = {} if path is None and FROZEN in given else zoo.read_helper(helper, path, {})
-    if not found and FROZEN not in given:
-        if not run.data.labels:
-            raise UsageError(
-                f"{run.model} needs the weights of {helper}: set config.frozen.{helper}=FILE, or config.data.labels to "
-                "a teacher of `vfi-jax prepare flow`"
-            )
-        return {FROZEN: {}}
-    return found or {FROZEN: given[FROZEN]}
+    if path is None and helper in given.get(FROZEN, {}):
+        return {FROZEN: given[FROZEN]}
+    found = zoo.read_helper(helper, path, {})
+    if not found and not run.data.labels:
+        raise UsageError(
+            f"{run.model} needs the weights of {helper}: set config.frozen.{helper}=FILE, or config.data.labels to "
+            "a teacher of `vfi-jax prepare flow`"
+        )
+    return found or {FROZEN: {}}
 
 
 def _loss_config(spec: ModelSpec, run: config.Train) -> Any:
@@ -281,9 +280,8 @@ class _Loop:
             frames = np.moveaxis(batch["frames"], 1, 0)
             inputs = {name: batch[name].astype(np.float32) for name in interpolate.spec.inputs if name in batch}
             made = interpolate(*frames, t=batch["t"], **inputs)
-            pairs = list(zip(made, batch["target"], strict=True))
-            scores += [psnr(*pair) for pair in pairs]
-            errors += [float(cv2.absdiff(*pair).mean()) / 255 for pair in pairs]
+            scores += list(psnr(made, batch["target"]))
+            errors += list(interpolation_error(made, batch["target"]) / 255)
             shown = zip(*frames, made, batch["target"], strict=True)
             strips += list(shown)[: STRIPS - len(strips)]
         if not scores:

@@ -101,7 +101,8 @@ def write_flow(path: Path, flow: Float[np.ndarray, "h w 2"]) -> None:
     """
     check_target(path)
     if path.suffix == ".png":
-        return save_png(path, flow_to_color(flow))
+        save_png(path, flow_to_color(flow))
+        return
     height, width = flow.shape[:2]
     with written_whole(path) as partial:
         partial.write_bytes(FLO_TAG.tobytes() + np.int32([width, height]).tobytes() + flow.astype("<f4").tobytes())

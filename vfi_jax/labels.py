@@ -31,11 +31,10 @@ from vfi_jax.inference import MIDPOINT, as_float, intermediate_flows
 from vfi_jax.models import MODELS
 from vfi_jax.ops import crop, pad
 from vfi_jax.torch_import import TRACED_SIDE
-from vfi_jax.types import UsageError, UserError
+from vfi_jax.types import FOUR_FRAME_FLOWS, UsageError, UserError
 
 DIS = "dis"
 BATCH = 4  # windows at once, on each device
-FOUR = ((1, 0), (1, 2), (2, 3), (2, 1))  # pairs among four inputs
 
 # Windows [b, n, h, w, 3] -> [b, h, w, 4 or 8], pixels
 Teacher = Callable[[np.ndarray], np.ndarray]
@@ -140,9 +139,8 @@ def _write(source: Source, folder: Path, about: dict[str, Any], method: Teacher,
 
 def _whole(window: dict[str, Any], length: int) -> dict[str, Any]:
     if len(window["frames"]) != length:
-        raise UserError(
-            f"{window['name']} has {len(window['frames'])} frames, the first window {length}: --frames cuts"
-        )
+        found = len(window["frames"])
+        raise UserError(f"{window['name']} has {found} frames, the first window {length}: --frames cuts longer ones")
     return window
 
 
@@ -190,7 +188,7 @@ def _pairs(window: Window) -> tuple[tuple[int, int], ...]:
     """Indices of the frames between which flows are estimated, from and to."""
     if len(window.inputs) == 2:
         return tuple((window.target, index) for index in window.inputs)
-    return tuple((window.inputs[a], window.inputs[b]) for a, b in FOUR)
+    return tuple((window.inputs[a], window.inputs[b]) for a, b in FOUR_FRAME_FLOWS)
 
 
 def _by_pairs(

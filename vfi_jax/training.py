@@ -11,13 +11,12 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from vfi_jax.data.augment import FLOWS, PICTURES
 from vfi_jax.inference import Model
 from vfi_jax.losses import RECONSTRUCTION
 from vfi_jax.types import Array, ModelSpec, UsageError
 
 Batch = Mapping[str, Array]
-FRAMES = ("frames", "target")  # fields of a batch that are pictures: uint8 on the way in
-FLOWS = ("flow", "flows")  # those that are flows: float16 on the way in
 
 
 @flax.struct.dataclass
@@ -133,7 +132,7 @@ def _ready(batch: Batch, channel_order: str) -> dict[str, Array]:
     """Pictures as float32 in 0..1, in the model's channel order; flows as float32."""
     order = slice(None, None, -1) if channel_order == "bgr" else slice(None)
     ready = dict(batch)
-    for name in FRAMES:
+    for name in PICTURES:
         picture = batch[name][..., order]
         ready[name] = picture.astype(jnp.float32) / 255 if picture.dtype == jnp.uint8 else picture
     return ready | {name: batch[name].astype(jnp.float32) for name in FLOWS if name in batch}

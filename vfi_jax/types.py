@@ -21,6 +21,9 @@ import numpy as np
 
 Array = jax.Array | np.ndarray
 
+# Between which of four frames, at times -1, 0, 1, 2, the eight channels of `flows` lead: from, to.
+FOUR_FRAME_FLOWS = ((1, 0), (1, 2), (2, 3), (2, 1))
+
 
 class UserError(ValueError):
     """What a user can mend: one line that names the thing and what to do. The shell exits with 1."""

@@ -16,8 +16,8 @@ from vfi_jax.config import Augment, Window
 from vfi_jax.types import UsageError, UserError
 
 Sample = dict[str, Any]
-PICTURES = ("frames", "target")
-FLOWS = ("flow", "flows")  # labels of a sample: the target's flows to the inputs; those between four inputs
+PICTURES = ("frames", "target")  # uint8
+FLOWS = ("flow", "flows")  # float16 labels: the target's flows to its inputs; those between four inputs
 
 
 class Decision(NamedTuple):

@@ -37,7 +37,7 @@ from vfi_jax.nn import (
     torch_default,
 )
 from vfi_jax.ops import pad_amounts, resize_corners, splat_average, time_map, warp_inside
-from vfi_jax.types import Array, LossAux, ModelSpec, Output, Padding, Published, TorchRules, UserError
+from vfi_jax.types import FOUR_FRAME_FLOWS, Array, LossAux, ModelSpec, Output, Padding, Published, TorchRules, UserError
 
 GROUPS = 4
 SLOPE = 0.2
@@ -48,7 +48,6 @@ NOISE = 128  # channels that the code is made from, all of them 0
 MAPPED = range(0, 16, 2)  # the code's linear layers, as the reference counts them
 MULTIPLE = 8  # of the sides that the flow network takes
 LARGE = 1080 * 2048  # pixels from which on flows are estimated at half the size
-PAIRS = ((1, 0), (1, 2), (2, 3), (2, 1))  # whose flows the motion is made of
 LAYERS = {"n": "norm", "a": "activate", "c": "conv", "u": "conv"}  # "u": of twice the sides
 
 Estimator = Callable[[Array, Array], Array]  # two images to the flow from the first to the second
@@ -283,10 +282,12 @@ def four_flows(estimate: Estimator, images: Float[Array, "b 4 h w 3"]) -> Float[
         # Published for halves that are multiples of 8; others go up to the next.
         small = tuple(MULTIPLE * -(-side // (2 * MULTIPLE)) for side in size)
         images = resize_corners(images, small)
-    pairs = [jnp.stack([images[:, pair[side]] for pair in PAIRS]) for side in (0, 1)]
+    pairs = [jnp.stack([images[:, pair[side]] for pair in FOUR_FRAME_FLOWS]) for side in (0, 1)]
     flows = jnp.concatenate(list(lax.map(lambda pair: estimate(*pair), tuple(pairs))), -1)
     if halved:
-        flows = resize_corners(flows, size) * np.float32([size[1] / small[1], size[0] / small[0]] * len(PAIRS))
+        flows = resize_corners(flows, size) * np.float32(
+            [size[1] / small[1], size[0] / small[0]] * len(FOUR_FRAME_FLOWS)
+        )
     return lax.stop_gradient(flows)
 
 
@@ -352,7 +353,7 @@ class DBVI(nn.Module):
 
     def initialise(self, frames: Float[Array, "b 4 h w 3"], t: ArrayLike) -> Output:
         """As `__call__`, of sides that need no padding, with motionless flows: no flow network is needed."""
-        return self(frames, t, jnp.zeros((*frames[:, 0].shape[:3], 2 * len(PAIRS))))
+        return self(frames, t, jnp.zeros((*frames[:, 0].shape[:3], 2 * len(FOUR_FRAME_FLOWS))))
 
     def _rims(self, height: int, width: int) -> tuple[tuple[int, int], ...]:
         """Padding of `b h w c`."""
@@ -480,6 +481,6 @@ def _spec(weights: tuple[float, ...], params: int, score: str) -> ModelSpec:
 
 
 SPECS = {
-    "dbvi_2x": _spec((1.0,) * 6, 22_779_072, "36.17 dB Vimeo septuplet, quoted by others"),
+    "dbvi_2x": _spec((1.0,) * 6, 22_779_072, "36.17 dB Vimeo septuplet (4 steps, as quoted)"),
     "dbvi_8x": _spec((0.2, 0.4, 1.0, 1.0), 15_186_048, "-"),
 }
