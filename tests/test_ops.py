@@ -173,3 +173,27 @@ def test_time_map():
     assert vops.time_map(0.25, frames).shape == (2, 4, 6, 1)
     per_sample = vops.time_map(np.float32([0.1, 0.9]).reshape(2, 1, 1, 1), frames)
     assert apart(per_sample[1], np.float32(0.9)) == 0
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_cubic_correction_is_what_catmull_rom_adds_along_an_axis(axis):
+    image, flow = RNG.random((2, 13, 13, 2), np.float32), RNG.normal(0, 3, (2, 13, 13, 2)).astype(np.float32)
+    flow[..., 1 - axis] = np.rint(flow[..., 1 - axis])  # (x, y); whole pixels along the other
+    differences = vops.warp(vops.second_differences(image), flow)
+    ours = vops.warp(image, flow) + vops.cubic_correction(differences, flow)
+    expected = np.empty_like(ours)
+    for b, y, x in np.ndindex(2, 13, 13):
+        place = np.clip([x, y] + flow[b, y, x], 0, 12)
+        pixels, weights = _catmull_rom(place[axis])
+        other = int(place[1 - axis])
+        line = image[b, other, pixels] if axis == 0 else image[b, pixels, other]
+        expected[b, y, x] = weights @ line
+    assert apart(ours, expected) < 1e-5
+
+
+def _catmull_rom(position, size=13):
+    """Four pixels and their weights, as the spline's matrix has them."""
+    whole = int(np.floor(position))
+    f = position - whole
+    weights = [-f + 2 * f**2 - f**3, 2 - 5 * f**2 + 3 * f**3, f + 4 * f**2 - 3 * f**3, f**3 - f**2]
+    return np.clip(np.arange(whole - 1, whole + 3), 0, size - 1), np.array(weights) / 2

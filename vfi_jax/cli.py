@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from vfi_jax import __version__, cost, demo, labels, prepare, video, weights, zoo
-from vfi_jax.config import Footage
+from vfi_jax.config import Footage, Scenes
 from vfi_jax.data.footage import to_uint8
 from vfi_jax.data.images import load_image
 from vfi_jax.data.labels import folder_of
@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_prepare(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("prepare", help="make training sets")
-    actions = command.add_subparsers(required=True, metavar="records|pack|flow", parser_class=_Parser)
+    actions = command.add_subparsers(required=True, metavar="records|pack|scenes|flow", parser_class=_Parser)
     action = actions.add_parser("records", help="any source as ArrayRecord files; the same command continues")
     action.add_argument("source", help="a folder of videos, Vimeo90K, a folder of window folders, synthetic:COUNT")
     action.add_argument("--encoding", choices=prepare.ENCODINGS, default="png", help="of frames (%(default)s)")
@@ -120,6 +120,7 @@ def _add_prepare(commands: argparse._SubParsersAction) -> None:
     action.add_argument("--seed", type=int, default=0, help="of the crops' places (%(default)s)")
     action.set_defaults(run=_pack)
     _add_footage(action, "FILE", ".safetensors")
+    _add_scenes(actions)
     action = actions.add_parser("flow", help="flow labels beside a set; the same command continues")
     action.add_argument("path", help="the set: records, Vimeo90K, a folder of window folders")
     action.add_argument("--teacher", required=True, metavar="NAME", help="dis, raft, raft_small, rife_v4_25, ...")
@@ -130,6 +131,17 @@ def _add_prepare(commands: argparse._SubParsersAction) -> None:
     action.add_argument("--step", type=int, default=1, metavar="N", help="between such windows (%(default)s)")
     action.add_argument("--list", choices=("train", "test"), default="train", help="of Vimeo90K's (%(default)s)")
     action.set_defaults(run=_labels)
+
+
+def _add_scenes(actions: argparse._SubParsersAction) -> None:
+    scenes = Scenes()
+    action = actions.add_parser("scenes", help="made-up scenes in one packed file, every frame exact")
+    action.add_argument("photos", type=Path, nargs="?", help="a folder of pictures to cut them from (patterns)")
+    action.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".safetensors")
+    for field in dataclasses.fields(Scenes):
+        default = getattr(scenes, field.name)
+        action.add_argument(f"--{field.name}", type=type(default), default=default, help="(%(default)s)")
+    action.set_defaults(run=_scenes)
 
 
 def _add_footage(command: argparse.ArgumentParser, metavar: str, output: str) -> None:
@@ -164,6 +176,12 @@ def _pack(options: argparse.Namespace) -> None:
         options.source, options.output, cut, size=options.size, megabytes=options.megabytes, seed=options.seed
     )
     _tell_counts(options.output, counts)
+
+
+def _scenes(options: argparse.Namespace) -> None:
+    config = Scenes(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Scenes)})
+    counts = prepare.scenes(options.photos, options.output, config)
+    print(f"{options.output}: {counts['windows']} windows, cut from {counts['photos']} pictures")
 
 
 def _labels(options: argparse.Namespace) -> None:

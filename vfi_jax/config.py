@@ -97,12 +97,40 @@ class Footage:
 
 
 @dataclasses.dataclass(frozen=True)
+class Scenes:
+    """What the made-up scenes of a packed set are like.
+
+    Attributes:
+      count: scenes, a window of each.
+      size: side of the frames, pixels.
+      frames: length of a window, n.
+      layers: before the background, at most.
+      slowest: pixels that the fastest layer moves over a window, at least; drawn evenly in its logarithm.
+      fastest: the same, at most.
+      blurred: share of the scenes taken with a shutter that stays open, up to all the time between frames.
+      lit: share of the scenes whose light changes.
+      seed: of the first scene; the others count from it.
+    """
+
+    count: int = 1000
+    size: int = 256
+    frames: int = 5
+    layers: int = 6
+    slowest: float = 4.0
+    fastest: float = 128.0
+    blurred: float = 0.3
+    lit: float = 0.2
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
 class Data:
     """Where training samples come from.
 
     Attributes:
       path: a set, told by what it holds: Vimeo90K triplet or septuplet, a folder of windows, of records, of video
         files, a packed file; or `synthetic:COUNT`, made-up scenes.
+      mix: other sets to the share of the samples that each gives; the rest is of `path`.
       validation: a set for validation, folders of images or records; "": the last `holdout` of `path`, clips whole.
       holdout: share, 0..1.
       labels: whose flow labels, which stand beside the set, go with the samples; "": none.
@@ -113,6 +141,7 @@ class Data:
     """
 
     path: str = ""
+    mix: Mapping[str, float] = dataclasses.field(default_factory=dict)
     validation: str = ""
     holdout: float = 0.05
     labels: str = ""

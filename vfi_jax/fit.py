@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 from jax.sharding import NamedSharding, PartitionSpec
 
 from vfi_jax import config, optim, report, runs, training, zoo
@@ -33,7 +35,7 @@ LIMITS = (  # name, least, most
     ("log_every", 1, MOST), ("checkpoint_every", 1, MOST), ("validate_every", 1, MOST), ("validation_samples", 1, MOST),
     ("data.holdout", 0, 1), ("data.workers", 0, 1000), ("data.augment.crop", 1, MOST),
     ("data.augment.enlarge", 0, 1), ("data.augment.transpose", 0, 1), ("data.augment.jitter", 0, 0.5),
-    ("data.window.sorted_share", 0, 1), ("data.window.target_step", 1, MOST),
+    ("data.mix", 0, 1), ("data.window.sorted_share", 0, 1), ("data.window.target_step", 1, MOST),
     ("data.footage.step", 1, MOST), ("data.footage.short_side", 0, MOST), ("data.footage.per_clip", 0, MOST),
     ("optimiser.rate", 0, math.inf), ("optimiser.final_rate", 0, math.inf), ("optimiser.warmup", 0, MOST),
     ("optimiser.milestones.epochs", 1, MOST), ("optimiser.milestones.factor", 0, math.inf),
@@ -61,13 +63,26 @@ def build(run: config.Train, folder: Path) -> tuple[ModelSpec, Model, dict[str, 
         source, variables = zoo.load(start.model, start.weights or None)
         known = {"channel_order": source.channel_order, "any_time": source.any_time}
         model = zoo.build(run.model, **{**known, **fields})
-        expected = zoo.shapes(run.model, **run.fields)["params"]
-        if jax.tree.map(np.shape, variables["params"]) != jax.tree.map(np.shape, expected):
-            raise UsageError(
-                f"weights of {start.model} do not fit {run.model}: another network, or without its teacher"
-            )
+        variables = {**variables, "params": _begun_with(variables["params"], run)}
     variables = {**variables, **_helpers(run, model, folder, given=variables if start.model else {})}
     return spec, model, variables, _loss_config(spec, run)
+
+
+def _begun_with(params: Any, run: config.Train) -> Any:
+    """The parameters given, and fresh ones where the model has what its spec calls additions."""
+    given = traverse_util.flatten_dict(params, sep="/")
+    fresh = traverse_util.flatten_dict(zoo.create(run.model, run.seed, **run.fields)[1]["params"], sep="/")
+    added = {
+        path: value
+        for path, value in fresh.items()
+        if path not in given and any(re.search(pattern, path) for pattern in zoo.spec_of(run.model).additions)
+    }
+    whole = {**given, **added}
+    if {path: np.shape(value) for path, value in whole.items()} != {path: value.shape for path, value in fresh.items()}:
+        raise UsageError(
+            f"weights of {run.init_from.model} do not fit {run.model}: another network, or without its teacher"
+        )
+    return traverse_util.unflatten_dict(whole, sep="/")
 
 
 def _helpers(run: config.Train, model: Model, folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -63,26 +63,27 @@ class PackedBatches:
     `[b, k, s, s, 3]`, `target` `[b, s, s, 3]`, `t` `[b, 1, 1, 1]`, split over the mesh's `data`.
     """
 
-    def __init__(self, frames: UInt8[Any, "m n h w 3"], data: Data, batch_size: int, seed: int, mesh: Mesh) -> None:
-        """Puts `frames` onto every device.
+    def __init__(
+        self, sets: Mapping[str, UInt8[Any, "m n h w 3"]], data: Data, batch_size: int, seed: int, mesh: Mesh
+    ) -> None:
+        """Puts the windows of `sets` (by path: `data.path`, and those of `data.mix`) onto every device.
 
         Raises:
-          UserError: fewer windows than a batch, smaller than the crop, or of another length than the config says.
-          UsageError: augmentation that only the host does.
+          UserError: fewer windows than a batch takes, smaller than the crop, or of another length than the config says.
+          UsageError: augmentation that only the host does; shares that leave a set without samples.
         """
         if data.augment.enlarge or data.augment.jitter:
             raise UsageError("data.augment.enlarge and jitter must be 0 for a packed set: make records to use them")
-        count, length, height, width = frames.shape[:4]
-        if count < batch_size:
-            raise UserError(f"{count} packed windows do not fill a batch of {batch_size}")
-        if length != data.window.frames:
-            raise UserError(f"packed windows have {length} frames; data.window.frames says {data.window.frames}")
-        if min(height, width) < data.augment.crop:
-            raise UserError(f"packed windows are {width}x{height}: smaller than data.augment.crop {data.augment.crop}")
-        self._frames = jax.device_put(frames, NamedSharding(mesh, PartitionSpec()))
+        counts = samples_of(data, batch_size)
+        for path, frames in sets.items():
+            _check(path, frames.shape, data, counts[path])
+        whole, split = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("data",)))
+        self._sets = [jax.device_put(frames, whole) for frames in sets.values()]
         self._sample = jax.jit(
-            functools.partial(_batch, window=data.window, augment=data.augment, batch_size=batch_size),
-            out_shardings=NamedSharding(mesh, PartitionSpec("data")),
+            functools.partial(
+                _batch, window=data.window, augment=data.augment, counts=tuple(counts[path] for path in sets)
+            ),
+            out_shardings=split,
         )
         self._key, self._next = jax.random.key(seed), 0
 
@@ -90,7 +91,7 @@ class PackedBatches:
         return self
 
     def __next__(self) -> dict[str, Array]:
-        batch = self._sample(self._frames, self._key, self._next)
+        batch = self._sample(self._sets, self._key, self._next)
         self._next += 1
         return batch
 
@@ -104,16 +105,51 @@ class PackedBatches:
 
     def close(self) -> None:
         """Lets go of the windows."""
-        self._frames = None
+        self._sets = []
+
+
+def samples_of(data: Data, batch_size: int) -> dict[str, int]:
+    """How many samples of a batch `data.path` and each set of `data.mix` give: their shares, rounded.
+
+    Raises:
+      UsageError: one gives none.
+    """
+    counts = {path: round(share * batch_size) for path, share in data.mix.items()}
+    counts = {data.path: batch_size - sum(counts.values()), **counts}
+    for path, count in counts.items():
+        if count < 1:
+            raise UsageError(f"config.data.mix leaves {path} no sample of a batch of {batch_size}")
+    return counts
+
+
+def _check(path: str, shape: tuple[int, ...], data: Data, samples: int) -> None:
+    count, length, height, width = shape[:4]
+    if count < samples:
+        raise UserError(f"{path}: {count} packed windows do not fill a batch, of which they are to give {samples}")
+    if length != data.window.frames:
+        raise UserError(f"{path}: packed windows have {length} frames; data.window.frames says {data.window.frames}")
+    if min(height, width) < data.augment.crop:
+        raise UserError(
+            f"{path}: packed windows are {width}x{height}: smaller than data.augment.crop {data.augment.crop}"
+        )
 
 
 def _batch(
-    frames: Array, key: Array, number: Array, *, window: Window, augment: Augment, batch_size: int
+    sets: Sequence[Array], key: Array, number: Array, *, window: Window, augment: Augment, counts: tuple[int, ...]
 ) -> dict[str, Array]:
-    per_epoch = frames.shape[0] // batch_size
+    parts = []
+    for index, (frames, count) in enumerate(zip(sets, counts, strict=True)):
+        own = jax.random.fold_in(key, index) if index else key
+        parts.append(_part(frames, own, number, window, augment, count))
+    return jax.tree.map(lambda *values: jnp.concatenate(values), *parts)
+
+
+def _part(frames: Array, key: Array, number: Array, window: Window, augment: Augment, count: int) -> dict[str, Array]:
+    """The samples of one set."""
+    per_epoch = frames.shape[0] // count
     order = jax.random.permutation(jax.random.fold_in(key, number // per_epoch), frames.shape[0])
-    chosen = lax.dynamic_slice(order, ((number % per_epoch) * batch_size,), (batch_size,))
-    keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, number), 1), batch_size)
+    chosen = lax.dynamic_slice(order, ((number % per_epoch) * count,), (count,))
+    keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, number), 1), count)
     return jax.vmap(lambda index, key: _augmented(frames, index, key, window, augment))(chosen, keys)
 
 

@@ -1,4 +1,4 @@
-"""Training sets made once: records out of any source, packed windows out of footage."""
+"""Training sets made once: records out of any source, packed windows out of footage or of made-up scenes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import functools
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,15 @@ import cv2
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
-from tqdm import tqdm
+from tqdm import tqdm, trange
 
-from vfi_jax.config import Footage
+from vfi_jax.config import Footage, Scenes
 from vfi_jax.data import footage, sources
-from vfi_jax.data.footage import Clip
+from vfi_jax.data.footage import Clip, to_uint8
+from vfi_jax.data.images import load_image
 from vfi_jax.data.records import ABOUT, INFO, SPLIT, read_about, shard_lengths
 from vfi_jax.data.sources import Source
+from vfi_jax.data.synthetic import random_scene
 from vfi_jax.files import written_whole
 from vfi_jax.packed import KIND
 from vfi_jax.types import UsageError, UserError
@@ -30,6 +32,9 @@ STILL = 1.0  # added to a place's motion, levels: what the chance of a still pla
 PLACES = 12  # random crops of a window among which one is drawn
 PER_SHARD = 64  # records a file; what is lost at most when the work is killed
 ENCODINGS = ("png", "raw")
+PICTURES = (".png", ".jpg", ".jpeg")
+SCENES = 1  # beside the seed, so that what a scene is like and what it shows are drawn apart
+LIGHT = 0.15  # bound of the rate at which a lit scene's brightness grows, its logarithm, over the window
 
 
 def pack(source: Path, output: Path, config: Footage, *, size: int, megabytes: int, seed: int = 0) -> dict[str, Any]:
@@ -49,10 +54,7 @@ def pack(source: Path, output: Path, config: Footage, *, size: int, megabytes: i
     Raises:
       UserError: no videos, no usable window (with what was rejected), a clip that cannot be read, no space.
     """
-    if output.suffix != ".safetensors":
-        raise UsageError(f"{output}: a packed set is a .safetensors file")
-    if not output.parent.is_dir():
-        raise UserError(f"{output.parent}: no such folder; create it first")
+    _check_packed(output)
     clips = _analysed(source, config)
     rejected = footage.rejections(clips)
     room = megabytes * 10**6 // (config.frames * size * size * 3)
@@ -72,12 +74,76 @@ def pack(source: Path, output: Path, config: Footage, *, size: int, megabytes: i
         raise UserError(f"{source}: no usable window in {len(clips)} clips; rejected: {told(rejected)}")
     counts = {"windows": len(crops), "clips": sum(map(bool, share)), "rejected": dict(rejected)}
     about = {"names": names, "source": source.name, "footage": dataclasses.asdict(config), "seed": seed, **counts}
+    _write_packed(output, np.stack(crops), about)
+    return counts
+
+
+def scenes(photos: Path | None, output: Path, config: Scenes) -> dict[str, Any]:
+    """Writes windows of made-up scenes whose every frame is exact into a packed file, as `pack` does.
+
+    Args:
+      photos: a folder of pictures that the scenes are cut from; None: generated patterns.
+      output: `.safetensors`; appears when it is whole.
+      config: what the scenes are like.
+
+    Returns:
+      Counts: "windows", "photos".
+
+    Raises:
+      UsageError: another ending, a size or speed that is not positive.
+      UserError: no pictures in the folder, one that cannot be read, no space.
+    """
+    _check_packed(output)
+    if min(config.count, config.size, config.frames - 2, config.slowest, config.fastest - config.slowest) <= 0:
+        raise UsageError("scenes need count and size of 1 or more, 3 frames or more, and speeds that rise from above 0")
+    pictures = [to_uint8(load_image(path)) for path in _pictures(photos)] if photos else []
+    windows = np.empty((config.count, config.frames, config.size, config.size, 3), np.uint8)
+    for index in trange(config.count, unit="scene", desc="scenes"):
+        windows[index] = _scene_window(config, config.seed + index, pictures)
+    names = [f"scene/{config.seed + index:06d}" for index in range(config.count)]
+    counts = {"windows": config.count, "photos": len(pictures)}
+    _write_packed(output, windows, {"names": names, "scenes": dataclasses.asdict(config), **counts})
+    return counts
+
+
+def _scene_window(config: Scenes, seed: int, pictures: Sequence[np.ndarray]) -> np.ndarray:
+    rng = np.random.default_rng([seed, SCENES])
+    blurred, lit = rng.random(2) < (config.blurred, config.lit)
+    speed = np.exp(rng.uniform(np.log(config.slowest), np.log(config.fastest)))
+    scene = random_scene(
+        seed,
+        config.size,
+        config.size,
+        layers=int(rng.integers(1, config.layers + 1)),
+        speed=float(speed),
+        photos=pictures,
+        shutter=rng.uniform(0, 1 / (config.frames - 1)) if blurred else 0.0,
+        light=LIGHT if lit else 0.0,
+    )
+    frames = [scene.frame(time) for time in np.linspace(0, 1, config.frames)]
+    return np.rint(255 * np.stack(frames)).astype(np.uint8)
+
+
+def _pictures(folder: Path) -> list[Path]:
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES) if folder.is_dir() else []
+    if not found:
+        raise UserError(f"{folder}: no such folder of pictures (PNG or JPEG)")
+    return found
+
+
+def _check_packed(output: Path) -> None:
+    if output.suffix != ".safetensors":
+        raise UsageError(f"{output}: a packed set is a .safetensors file")
+    if not output.parent.is_dir():
+        raise UserError(f"{output.parent}: no such folder; create it first")
+
+
+def _write_packed(output: Path, windows: np.ndarray, about: dict[str, Any]) -> None:
     with written_whole(output) as partial:
         try:
-            save_file({"frames": np.stack(crops)}, partial, {KIND: json.dumps(about)})
+            save_file({"frames": windows}, partial, {KIND: json.dumps(about)})
         except SafetensorError as error:
             raise UserError(f"{output} cannot be written: {str(error).splitlines()[0]}") from None
-    return counts
 
 
 def told(rejected: Counter[str]) -> str:

@@ -56,9 +56,7 @@ def open_sets(run: config.Train, folder: Path, *, labelled_validation: bool) -> 
     path, recorded = run.data.path, folder / "records"
     if sources.is_footage(path) or is_records(recorded):
         path = str(_recorded(run, recorded))
-    source = sources.open_source(path, run.data.window.frames, step=run.data.footage.step)
-    if run.data.labels:
-        source = with_labels(source, path, run.data.labels, run.data.window)
+    source, *mixed = [_training_source(run, each) for each in (path, *run.data.mix)]
     if run.data.validation:
         train, held_out = source, _validation_source(run, labelled=labelled_validation)
     else:
@@ -66,14 +64,20 @@ def open_sets(run: config.Train, folder: Path, *, labelled_validation: bool) -> 
     if train.by_clip:
         train = sources.balanced(train)
     batches = pipeline.Batches(
-        train,
+        [train, *mixed],
         run.data,
         run.batch_size,
         run.seed,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
-    return Sets(batches, len(train) // run.batch_size, lambda: _from_source(held_out, run))
+    own = round(run.batch_size * (1 - sum(run.data.mix.values())))
+    return Sets(batches, len(train) // max(own, 1), lambda: _from_source(held_out, run))
+
+
+def _training_source(run: config.Train, path: str) -> sources.Source:
+    source = sources.open_source(path, run.data.window.frames, step=run.data.footage.step)
+    return with_labels(source, path, run.data.labels, run.data.window) if run.data.labels else source
 
 
 def _recorded(run: config.Train, folder: Path) -> Path:
@@ -91,13 +95,18 @@ def _packed_sets(run: config.Train) -> Sets:
         raise UsageError("config.data.labels: a packed set has none; make records to use them")
     frames, about = packed.read(Path(run.data.path))
     at = len(frames) if run.data.validation else sources.boundary(about["names"], run.data.holdout)
-    batches = packed.PackedBatches(frames[:at], run.data, run.batch_size, run.seed, training.data_mesh())
+    mixed = {path: packed.read(Path(path))[0] for path in run.data.mix}
+    batches = packed.PackedBatches(
+        {run.data.path: frames[:at], **mixed}, run.data, run.batch_size, run.seed, training.data_mesh()
+    )
     held_out = (
         _validation_source(run, labelled=False)
         if run.data.validation
         else packed.Held(frames[at:], about["names"][at:])
     )
-    return Sets(batches, at // run.batch_size, lambda: _from_source(held_out, run))
+    return Sets(
+        batches, at // packed.samples_of(run.data, run.batch_size)[run.data.path], lambda: _from_source(held_out, run)
+    )
 
 
 def _validation_source(run: config.Train, *, labelled: bool) -> sources.Source:

@@ -154,6 +154,7 @@ class ModelSpec:
       needs: batch fields beside `frames`, `target` and `t` that the loss reads, where a batch has them.
       inputs: those of them that are inputs of the module, by these names.
       helper: the module's field that names its frozen flow network; "" where it has none.
+      additions: patterns of paths of parameters that a run may begin afresh where the weights it starts from lack them.
       time_kernel: the reference's name of the convolution whose last channel in is t; weights in which that channel is
         zero know t = 0.5 only.
     """
@@ -179,6 +180,7 @@ class ModelSpec:
     needs: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     helper: str = ""
+    additions: tuple[str, ...] = ()
     time_kernel: str = ""
 
     @property

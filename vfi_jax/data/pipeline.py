@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import grain
@@ -47,7 +47,7 @@ class Batches:
 
     def __init__(
         self,
-        source: Source,
+        sources: Sequence[Source],
         data: Data,
         batch_size: int,
         seed: int,
@@ -55,23 +55,22 @@ class Batches:
         process_index: int = 0,
         process_count: int = 1,
     ) -> None:
-        """`batch_size` is that of all processes together.
+        """`sources` are `data.path` and those of `data.mix`; `batch_size` is that of all processes together.
 
         Raises:
           UserError: fewer windows than a batch.
         """
-        if len(source) < batch_size:
+        if len(sources[0]) < batch_size:
             raise UserError(
-                f"{len(source)} windows do not fill a batch of {batch_size}: lower batch_size or add footage"
+                f"{len(sources[0])} windows do not fill a batch of {batch_size}: lower batch_size or add footage"
             )
         if not flags.FLAGS.is_parsed():  # Grain's workers read a flag
             flags.FLAGS.mark_as_parsed()
-        samples = (
-            grain.MapDataset.source(source)
-            .shuffle(seed=seed + ORDER)
-            .repeat()
-            .random_map(_Prepare(data.window, data.augment), seed=seed + AUGMENTATION)
-        )
+        shuffled = [grain.MapDataset.source(source).shuffle(seed=seed + ORDER).repeat() for source in sources]
+        if len(shuffled) > 1:
+            shares = list(data.mix.values())
+            shuffled = [grain.MapDataset.mix(shuffled, [1 - sum(shares), *shares])]
+        samples = shuffled[0].random_map(_Prepare(data.window, data.augment), seed=seed + AUGMENTATION)
         self._iterator = grain.experimental.ElasticIterator(
             samples,
             batch_size,

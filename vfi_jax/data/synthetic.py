@@ -11,6 +11,7 @@ arithmetic; lettering follows the font of the OpenCV release.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from vfi_jax.data.textures import Image, Outline, Random, rgb, sectors
 
 DENSITY = 2  # texels, and samples, per pixel along each axis
 BLUR = 1.2  # texels, standard deviation of the low-pass of textures and masks; leaves 0.1 at the Nyquist of a frame
+MOST_EXPOSURES = 15  # that a blurred frame is the mean of
 DEMO_FRAMES, DEMO_SEED = 25, 5
 
 Pair = tuple[float, float]
@@ -118,15 +120,33 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A background and the layers before it; later layers hide earlier ones. `height` and `width` in pixels."""
+    """A background and the layers before it; later layers hide earlier ones.
+
+    Attributes:
+      height: pixels.
+      width: pixels.
+      background: opaque.
+      layers: back to front.
+      shutter: how long it is open around a frame's time: what moves then is blurred.
+      light: rates at which the logarithm of R, G and B grows; they are as painted at time 0.5.
+    """
 
     height: int
     width: int
     background: Layer
     layers: tuple[Layer, ...] = ()
+    shutter: float = 0.0
+    light: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def frame(self, time: float) -> Float32[np.ndarray, "h w 3"]:
         """The picture at any real `time`, RGB in 0..1."""
+        fastest = max(np.hypot(*layer.motion.velocity) for layer in (self.background, *self.layers))
+        exposures = 1 + min(MOST_EXPOSURES, math.ceil(self.shutter * fastest / 2))
+        instants = time + self.shutter * ((np.arange(exposures) + 0.5) / exposures - 0.5)
+        exposed = sum(self._instant(float(instant)) for instant in instants) / np.float32(exposures)
+        return np.clip(exposed * np.exp(np.multiply(self.light, time - 0.5)).astype(np.float32), 0, 1)
+
+    def _instant(self, time: float) -> Float32[np.ndarray, "h w 3"]:
         canvas = self.background.render(time, (0, 0, self.width * DENSITY, self.height * DENSITY))
         for layer in self.layers:
             left, top, right, bottom = box = layer.box(time, self.height, self.width)
@@ -134,7 +154,7 @@ class Scene:
                 patch, region = layer.render(time, box), canvas[top:bottom, left:right]
                 region *= 1 - patch[..., 3:]
                 region += patch[..., :3]
-        return np.clip(cv2.resize(canvas, (self.width, self.height), interpolation=cv2.INTER_AREA), 0, 1)
+        return cv2.resize(canvas, (self.width, self.height), interpolation=cv2.INTER_AREA)
 
     def flow(self, time_from: float, time_to: float) -> Float32[np.ndarray, "h w 2"]:
         """Where the surface seen at each pixel at `time_from` is at `time_to`: pixels, (x, y), also where it is hidden.
@@ -225,6 +245,8 @@ def random_scene(
     layers: int = 4,
     speed: float = 8.0,
     photos: Sequence[UInt8[np.ndarray, "_ _ 3"]] = (),
+    shutter: float = 0.0,
+    light: float = 0.0,
 ) -> Scene:
     """A scene drawn from `seed`, made to be seen around times 0 to 1.
 
@@ -236,6 +258,8 @@ def random_scene(
       speed: pixels that the centre of the fastest layer moves from time 0 to 1; the others draw 0.2 to 1 of it, the
         background 0.1 to 0.6, and rotation, growth and perspective add less than that to the motion of the rims.
       photos: RGB, of which every surface takes a random part; without them patterns are generated.
+      shutter: see `Scene`.
+      light: bound of the rates of the scene's light.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
 
@@ -259,7 +283,8 @@ def random_scene(
         cuts.append(
             _cut(paint(rows, columns), textures.outline(rng), _random_motion(rng, middle, own, reach, 0.4), hole)
         )
-    return Scene(height, width, background, tuple(cuts))
+    rates = rng.uniform(-light, light) + rng.uniform(-light, light, 3) / 4 if light else np.zeros(3)
+    return Scene(height, width, background, tuple(cuts), shutter, tuple(rates.tolist()))
 
 
 def demo_scene(height: int = 256, width: int = 448) -> Scene:

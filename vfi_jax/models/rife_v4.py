@@ -22,7 +22,7 @@ from jaxtyping import Float
 
 from vfi_jax.losses.laplacian import laplacian_loss
 from vfi_jax.nn import Conv, ConvTranspose, constant, leaky_relu, pixel_shuffle, torch_default_transposed
-from vfi_jax.ops import resize, time_map, warp
+from vfi_jax.ops import cubic_correction, resize, second_differences, time_map, warp
 from vfi_jax.types import Array, LossAux, ModelSpec, Output, Padding, Published, TorchRules, UserError
 
 SLOPE = 0.2
@@ -59,8 +59,10 @@ class IFBlock(nn.Module):
         self.convblock = [ResConv(self.width, self.dtype) for _ in range(8)]
         self.lastconv = ConvTranspose(4 * (5 + self.features), self.dtype)
 
-    def __call__(self, x: Array, flow: Array | None, level_scale: float) -> tuple[Array, Array, Array]:
-        """Returns flow in pixels of the full frame, mask logit and features, at the size of `x`."""
+    def __call__(self, x: Array, flow: Array | None, level_scale: float) -> tuple[Array, Array, Array, Array]:
+        """Returns flow in pixels of the full frame, mask logit and features, at the size of `x`; and what they were
+        made from, at 1/4 of the level's size.
+        """
         x = resize(x, 1 / level_scale)
         if flow is not None:
             x = jnp.concatenate([x, resize(flow, 1 / level_scale) / level_scale], -1)
@@ -70,7 +72,7 @@ class IFBlock(nn.Module):
             x = layer(x)
         out = pixel_shuffle(self.lastconv(x), 2).astype(jnp.float32)
         out = resize(out, level_scale)
-        return out[..., :4] * level_scale, out[..., 4:5], out[..., 5:]
+        return out[..., :4] * level_scale, out[..., 4:5], out[..., 5:], x
 
 
 class Head(nn.Module):
@@ -93,6 +95,47 @@ class Head(nn.Module):
         return self.cnn3(x).astype(jnp.float32)
 
 
+class Refinement(nn.Module):
+    """What blending the warped frames cannot make: a residual, and how sharply each warped frame is sampled.
+
+    A U-Net at 1/2 and 1/4 of the frame that takes up what the last block knew. Its last layer starts at zero, so that a
+    network that gets one is what it was.
+
+    Attributes:
+      widths: channels a frame at 1/2, and channels at 1/4.
+      blocks: residual convolutions at 1/4.
+    """
+
+    widths: tuple[int, int]
+    blocks: int
+    dtype: DTypeLike = jnp.float32
+
+    def setup(self) -> None:
+        half, quarter = self.widths
+        self.conv0 = Conv(half, stride=2, dtype=self.dtype)
+        self.conv1 = Conv(quarter, stride=2, dtype=self.dtype)
+        self.conv2 = Conv(quarter, dtype=self.dtype)
+        self.convblock = [ResConv(quarter, self.dtype) for _ in range(self.blocks)]
+        self.up = ConvTranspose(2 * half, self.dtype)
+        self.last = ConvTranspose(6, self.dtype)
+
+    def __call__(self, warped: Array, hidden: Array) -> tuple[Array, Array, Array]:
+        """Returns a residual `[b, h, w, 3]`, a change of the mask logit and the two gains of the cubic corrections.
+
+        Args:
+          warped: `[2b, h, w, c]`, all that was sampled at the last flow.
+          hidden: `[b, h/4, w/4, d]`, what the last block's head reads.
+        """
+        half = jnp.concatenate(jnp.split(leaky_relu(self.conv0(warped), SLOPE), 2), -1)
+        quarter = leaky_relu(self.conv1(half), SLOPE)
+        quarter = leaky_relu(self.conv2(jnp.concatenate([quarter, hidden], -1)), SLOPE)
+        for layer in self.convblock:
+            quarter = layer(quarter)
+        half = leaky_relu(self.up(quarter) + half, SLOPE)
+        out = self.last(half).astype(jnp.float32)
+        return out[..., :3], out[..., 3:4], out[..., 4:]
+
+
 @flax.struct.dataclass
 class Level:
     """What stands after one block.
@@ -101,13 +144,16 @@ class Level:
       flow: `[b, h, w, 4]`.
       mask_logit: `[b, h, w, 1]`.
       features: `[b, h, w, c]`.
-      warped: `[2b, h, w, 3 + e]`, frame 0 and its encoding, then frame 1 and its, sampled at `flow`.
+      warped: `[2b, h, w, 3 + e]`, frame 0 and its encoding, then frame 1 and its, sampled at `flow`; before a
+        refinement also the second differences of the frames, 6 channels.
+      hidden: `[b, h / 4s, w / 4s, d]`, what the block's head read, s its scale.
     """
 
     flow: Array
     mask_logit: Array
     features: Array
     warped: Array
+    hidden: Array
 
     @property
     def merged(self) -> Array:
@@ -129,6 +175,7 @@ class RIFEv4(nn.Module):
       unused: channels that the blocks put out and nothing reads.
       scale: below 1 for large frames and motions, above 1 for small ones: level scales are divided by it.
       ensemble: average every block with its time-reversed self.
+      refinement: (channels at 1/2, channels at 1/4, blocks at 1/4) of the refinement, or None.
       dtype: compute dtype of the convolutions.
       variant: name in MODELS.
       channel_order: of the frames the weights were trained on.
@@ -143,6 +190,7 @@ class RIFEv4(nn.Module):
     unused: int = 0
     scale: float = 1.0
     ensemble: bool = False
+    refinement: tuple[int, int, int] | None = None
     dtype: DTypeLike = jnp.float32
     variant: str = ""
     channel_order: str = "rgb"
@@ -153,20 +201,44 @@ class RIFEv4(nn.Module):
             self.encode = Head(*self.encoder, self.dtype)
         for level, width in enumerate(self.widths):
             setattr(self, f"block{level}", IFBlock(width, self.features + self.unused, self.dtype))
+        if self.refinement:
+            self.refine = Refinement(self.refinement[:2], self.refinement[2], self.dtype)
 
     def __call__(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> Output:
-        """Returns frame, flows (one a block), mask and merged; sides must be multiples of the padding's."""
+        """Returns frame, flows (one a block), mask, merged, and with a refinement the residual.
+
+        Sides must be multiples of the padding's.
+        """
+        return self.stages(frames, t)[0]
+
+    def stages(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> tuple[Output, list[Level]]:
+        """Returns the output, and what stands after each block.
+
+        Raises:
+          UserError: see `levels`.
+        """
         levels = self.levels(frames, t)
         last = levels[-1]
-        return Output(
+        out = Output(
             frame=last.merged,
             flows=[level.flow for level in levels],
             mask=jax.nn.sigmoid(last.mask_logit),
             merged=last.merged,
         )
+        return (self._refined(out, last) if self.refinement else out), levels
+
+    def _refined(self, out: Output, last: Level) -> Output:
+        """The blend of the sharpened frames under the changed mask, plus a residual."""
+        residual, mask_change, gains = self.refine(last.warped, last.hidden)
+        sharpening = cubic_correction(last.warped[..., -6:], jnp.concatenate(jnp.split(last.flow, 2, -1)))
+        gains = jnp.concatenate(jnp.split(gains, 2, -1))
+        warped0, warped1 = jnp.split(last.warped[..., :3] + gains * sharpening, 2)
+        mask = jax.nn.sigmoid(last.mask_logit + mask_change)
+        merged = warped0 * mask + warped1 * (1 - mask)
+        return out.replace(frame=merged + residual, mask=mask, merged=merged, residual=residual)
 
     def levels(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> list[Level]:
-        """Returns what stands after each block, coarse to fine.
+        """Returns what stands after each block, coarse to fine, before the refinement.
 
         Raises:
           UserError: `ensemble` of a version that hands features on, for which none was published.
@@ -180,29 +252,31 @@ class RIFEv4(nn.Module):
         for index, level_scale in enumerate(self.level_scales):
             block = getattr(self, f"block{index}")
             before = levels[-1] if levels else None
-            flow, mask_logit, features = self._estimate(
+            flow, mask_logit, features, hidden = self._estimate(
                 block, images, time_map(t, frames), before, level_scale / self.scale
             )
             if before is not None:
                 flow = before.flow + flow
                 mask_logit = before.mask_logit + mask_logit if self.sum_masks else mask_logit
-            # Frames and encodings share the flow, so one gather serves both.
+            # Frames, encodings and what sharpens the frames share the flow, so one gather serves all.
+            if self.refinement and index == len(self.widths) - 1:
+                images = jnp.concatenate([images, second_differences(images[..., :3])], -1)
             warped = warp(images, jnp.concatenate(jnp.split(flow, 2, -1)))
-            levels.append(Level(flow, mask_logit, features, warped))
+            levels.append(Level(flow, mask_logit, features, warped, hidden))
         return levels
 
     def _estimate(
         self, block: IFBlock, images: Array, t: Array, before: Level | None, level_scale: float
-    ) -> tuple[Array, Array, Array]:
+    ) -> tuple[Array, Array, Array, Array]:
         """Runs a block on the state before it, and with `ensemble` on its time reversal, averaged."""
         out = block(*_block_input(images, t, before, self.features), level_scale)
         if not self.ensemble:
-            return out[0], out[1], out[2][..., : self.features]
+            return out[0], out[1], out[2][..., : self.features], out[3]
         mirrored = block(
             *_block_input(_swap_frames(images), 1 - t, before and _reversed(before), self.features), level_scale
         )
         flow = (out[0] + _swap_flow(mirrored[0])) / 2
-        return flow, (out[1] - mirrored[1]) / 2, out[2][..., : self.features]
+        return flow, (out[1] - mirrored[1]) / 2, out[2][..., : self.features], out[3]
 
 
 def _block_input(images: Array, t: Array, before: Level | None, features: int) -> tuple[Array, Array | None]:
@@ -223,7 +297,7 @@ def _swap_flow(flow: Array) -> Array:
 
 
 def _reversed(level: Level) -> Level:
-    return Level(_swap_flow(level.flow), -level.mask_logit, level.features, _swap_frames(level.warped))
+    return Level(_swap_flow(level.flow), -level.mask_logit, level.features, _swap_frames(level.warped), level.hidden)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,14 +339,15 @@ def loss(
     Returns:
       The total, and its terms `reconstruction` and `levels`.
     """
-    levels = model.apply(variables, batch["frames"], batch["t"], method="levels")
-    distances = [laplacian_loss(level.merged, batch["target"], config.pyramid_levels) for level in levels]
-    weights = [config.level_weight * config.level_decay**i for i in reversed(range(len(levels) - 1))]
+    out, levels = model.apply(variables, batch["frames"], batch["t"], method="stages")
+    before = [level.merged for level in levels[: None if model.refinement else -1]]
+    distances = [laplacian_loss(frame, batch["target"], config.pyramid_levels) for frame in before]
+    weights = [config.level_weight * config.level_decay**i for i in reversed(range(len(before)))]
     terms = {
-        "reconstruction": distances[-1],
-        "levels": sum(w * d for w, d in zip(weights, distances[:-1], strict=True)),
+        "reconstruction": laplacian_loss(out.frame, batch["target"], config.pyramid_levels),
+        "levels": sum(w * d for w, d in zip(weights, distances, strict=True)),
     }
-    return sum(terms.values()), LossAux(terms, levels[-1].merged)
+    return sum(terms.values()), LossAux(terms, out.frame)
 
 
 NAMES: tuple[tuple[str, str], ...] = (
@@ -285,7 +360,7 @@ NAMES: tuple[tuple[str, str], ...] = (
 NUMBERED_ENCODER = tuple((f"encode/cnn{i}", f"encode.{2 * i}") for i in range(4))
 LAYOUTS = (
     (r"\.beta$", "channel"),
-    (r"(lastconv\.0|cnn3|encode\.6)\.weight$", "conv_transpose"),
+    (r"(lastconv\.0|cnn3|encode\.6|refine\.(up|last))\.weight$", "conv_transpose"),
     (r"\.weight$", "conv"),
 )
 
@@ -321,7 +396,12 @@ def _spec(
         params_inference=params,
         loss=loss,
         loss_config=LossConfig(),
-        init_rules=(("beta$", constant(1.0)), ("(lastconv|cnn3)/", torch_default_transposed)),
+        init_rules=(
+            ("beta$", constant(1.0)),
+            ("refine/last/", constant(0.0)),
+            ("(lastconv|cnn3|up)/", torch_default_transposed),
+        ),
+        additions=("^refine/",),
         torch_rules=TorchRules(names, LAYOUTS),
         droppable=(r"^(teacher|caltime|contextnet|unet|block_tea)\.",),
         published=Published("none published", "MIT", "rgb"),
