@@ -16,11 +16,11 @@ from vfi_jax import zoo
 from vfi_jax.files import written_whole
 from vfi_jax.inference import as_float, order_of, stacked
 from vfi_jax.models import MODELS
+from vfi_jax.models.classical import SMALLEST, dis_of_grey
 from vfi_jax.ops import crop, pad
 from vfi_jax.picture import flow_to_color, save_png
 from vfi_jax.types import Array, UsageError, UserError
 
-DIS_SMALLEST = 16  # pixels; its patches of 8 do not fit into less at its coarsest level
 ENDINGS = (".png", ".flo")
 FLO_TAG = np.float32(202021.25)  # Middlebury's .flo files begin with it
 
@@ -78,10 +78,10 @@ def dis_flow(first: UInt8[np.ndarray, "h w 3"], second: UInt8[np.ndarray, "h w 3
       UserError: sides too small for it.
     """
     height, width = first.shape[:2]
-    if min(height, width) < DIS_SMALLEST:
-        raise UserError(f"frames of {width}x{height} are too small for DIS: {DIS_SMALLEST} pixels a side")
+    if min(height, width) < SMALLEST:
+        raise UserError(f"frames of {width}x{height} are too small for DIS: {SMALLEST} pixels a side")
     greys = [cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY) for frame in (first, second)]
-    return cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(*greys, None)
+    return dis_of_grey(*greys)
 
 
 def check_target(path: Path) -> None:

@@ -38,7 +38,8 @@ AS_IS = Layout(lambda a: a, lambda a: a)
 
 def shapes(spec: ModelSpec, model: nn.Module) -> dict[str, Any]:
     """Variables of a model as `jax.ShapeDtypeStruct`s, training-only ones included; nothing is computed."""
-    return jax.tree.map(lambda leaf: leaf, _traced(model, spec.num_frames, spec.kind == "interpolation"))
+    found = _traced(model, spec.num_frames, spec.kind == "interpolation")
+    return {"params": {}, **jax.tree.map(lambda leaf: leaf, found)}
 
 
 @functools.cache

@@ -152,6 +152,8 @@ def load(
       UsageError: no such model, field or helper, weights of another model, a step of a file.
     """
     build(name, **fields)
+    if path is None and not spec_of(name).params:
+        return create(name, **fields)
     path = Path(path) if path else weights.installed(name)
     if path.is_dir():
         model, variables, helpers = _load_run(name, path, step, fields)

@@ -66,6 +66,7 @@ SOURCES: MappingProxyType[str, Source] = MappingProxyType(
         "ifrnet_s": Source("IFRNet_S_Vimeo90K.pth", IFRNET),
         "ifrnet": Source("IFRNet_Vimeo90K.pth or IFRNet_GoPro.pth", IFRNET),
         "ifrnet_l": Source("IFRNet_L_Vimeo90K.pth", IFRNET),
+        **{name: Source("none needed", "-") for name, spec in MODELS.items() if not spec.params},
         "dbvi_2x": Source("2x_Vimeo/train_on_vimeo_sep_Iter0.pth", DBVI),
         "dbvi_8x": Source("8x_GoPro/train_on_gopro_Iter0.pth or 8x_XVFI/train_on_X4K1000FPS_Iter0.pth", DBVI),
     }
