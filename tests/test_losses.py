@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from parity import apart, ops, relative
 
-from vfi_jax.losses import RECONSTRUCTION, census_loss, census_map, charbonnier_loss
+from vfi_jax.losses import RECONSTRUCTION, census_loss, census_map, charbonnier_loss, psnr_loss
 
 RNG = np.random.default_rng(0)
 LUMA = np.float32([0.2989, 0.5870, 0.1140])
@@ -18,6 +18,22 @@ def test_charbonnier():
     loss, gradient = jax.value_and_grad(charbonnier_loss)(stored["diff"], zeros)
     assert abs(loss / stored["loss"] - 1) < 1e-6  # float32 rounding
     assert relative(gradient, stored["grad"]) < 1e-6
+
+
+def test_psnr_loss_counts_a_decibel_the_same_everywhere():
+    """Both samples 1 dB better give 1 dB less, and so does one of them 2 dB better, be it the good or the bad one."""
+    errors = np.float32([1e-2, 1e-4])  # 20 and 40 dB
+
+    def loss(decibels):
+        level = np.sqrt(errors * 10 ** (-np.float32(decibels) / 10)).reshape(2, 1, 1, 1)
+        return psnr_loss(np.full((2, 4, 5, 3), 0.5) + level, np.full((2, 4, 5, 3), 0.5, np.float32))
+
+    assert loss([0, 0]) == pytest.approx(60 - 30, abs=0.03)  # the 1 in the logarithm
+    for better in ([1, 1], [2, 0], [0, 2]):
+        assert loss([0, 0]) - loss(better) == pytest.approx(1, abs=0.02)
+    frame = np.zeros((1, 4, 4, 3), np.float32)
+    assert psnr_loss(frame, frame) == 0
+    assert np.isfinite(jax.grad(psnr_loss)(frame, frame)).all()
 
 
 @pytest.mark.parametrize(("patch", "border"), [(3, 1), (7, 3)])

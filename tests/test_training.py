@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -471,6 +472,50 @@ def test_batches_do_not_depend_on_workers(workers):
     names = [name for batch in found for name in batch["name"].tolist()]
     assert len(set(names[:10])) == 10  # an epoch has every window once
     assert names[:6] != names[10:]
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Eight windows of pictures, two of which are damaged."""
+    scene = random_scene(0, 72, 80, speed=6)
+    for index in range(8):
+        folder = tmp_path / f"set/clip{index}"
+        folder.mkdir(parents=True)
+        for number in range(3):
+            frame = np.rint(255 * scene.frame(index + number / 2)).astype(np.uint8)
+            cv2.imwrite(str(folder / f"im{number}.png"), frame)
+    for index in (2, 5):
+        file = tmp_path / f"set/clip{index}/im1.png"
+        file.write_bytes(file.read_bytes()[:200])
+    return tmp_path / "set"
+
+
+def test_damaged_pictures_are_replaced_told_and_counted(folders, tmp_path):
+    data = dataclasses.replace(RUN.data, path=str(folders), damaged=0.5)
+    said = []
+    fit.fit(
+        dataclasses.replace(RUN, data=data, steps=8, checkpoint_every=8, validate_every=8), tmp_path / "a", said.append
+    )
+    replaced = [line for line in said if line.startswith("replaced")]
+    assert len(replaced) == 2  # each once, though an epoch is three steps
+    assert any("clip2/im1.png: the image is cut short" in line for line in replaced)
+    strict = dataclasses.replace(data, damaged=0.0)
+    with pytest.raises(UserError, match=r"samples cannot be read, more than data\.damaged = 0: mend the set"):
+        fit.fit(dataclasses.replace(RUN, data=strict, steps=8), tmp_path / "b", quiet)
+
+
+def test_a_damaged_window_is_always_replaced_by_the_same(folders):
+    source = sources.Tolerant(sources.open_source(str(folders), 3))
+    first, again, other = source[2], source[2], source[5]
+    assert first["name"] == again["name"] not in ("clip2", "clip5")
+    assert first["damaged"] == again["damaged"]
+    assert "clip5" in other["damaged"]
+    assert source[0]["damaged"] == ""
+    for file in folders.rglob("im1.png"):
+        file.unlink()
+        file.with_name("im1.jpg").write_bytes(b"")
+    with pytest.raises(UserError, match=r"clip2.* the file is empty; nor can 8 others of the set"):
+        source[2]
 
 
 def test_enlargement_comes_before_the_crop():

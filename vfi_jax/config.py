@@ -137,6 +137,7 @@ class Data:
       window: inputs and target.
       augment: for training.
       footage: for video files.
+      damaged: share of the samples that may be others in the place of unreadable ones, 0..1.
       workers: processes that decode and augment; 0: in threads of this one.
     """
 
@@ -148,6 +149,7 @@ class Data:
     window: Window = Window()
     augment: Augment = Augment()
     footage: Footage = Footage()
+    damaged: float = 0.01
     workers: int = 0
 
 

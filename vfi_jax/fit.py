@@ -35,7 +35,8 @@ LIMITS = (  # name, least, most
     ("log_every", 1, MOST), ("checkpoint_every", 1, MOST), ("validate_every", 1, MOST), ("validation_samples", 1, MOST),
     ("data.holdout", 0, 1), ("data.workers", 0, 1000), ("data.augment.crop", 1, MOST),
     ("data.augment.enlarge", 0, 1), ("data.augment.transpose", 0, 1), ("data.augment.jitter", 0, 0.5),
-    ("data.mix", 0, 1), ("data.window.sorted_share", 0, 1), ("data.window.target_step", 1, MOST),
+    ("data.mix", 0, 1), ("data.damaged", 0, 1),
+    ("data.window.sorted_share", 0, 1), ("data.window.target_step", 1, MOST),
     ("data.footage.step", 1, MOST), ("data.footage.short_side", 0, MOST), ("data.footage.per_clip", 0, MOST),
     ("optimiser.rate", 0, math.inf), ("optimiser.final_rate", 0, math.inf), ("optimiser.warmup", 0, MOST),
     ("optimiser.milestones.epochs", 1, MOST), ("optimiser.milestones.factor", 0, math.inf),
@@ -136,7 +137,7 @@ def fit(run: config.Train, folder: Path, say: Callable[[str], None] = print) -> 
     if variables.get(FROZEN):
         zoo.save_helpers(runs.helpers_of(folder), variables)
     needs_labels = bool(zoo.helper_of(model)) and not variables[FROZEN]
-    sets = open_sets(run, folder, labelled_validation=needs_labels)
+    sets = open_sets(run, folder, labelled_validation=needs_labels, say=say)
     steps = run.steps or run.epochs * sets.steps_per_epoch
     transform = optim.optimiser(run.optimiser, steps, sets.steps_per_epoch)
     mesh = training.data_mesh()

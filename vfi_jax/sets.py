@@ -14,7 +14,9 @@ from vfi_jax import config, packed, prepare, training
 from vfi_jax.data import pipeline, sources
 from vfi_jax.data.labels import labelled as with_labels
 from vfi_jax.data.records import is_records
-from vfi_jax.types import UsageError
+from vfi_jax.types import UsageError, UserError
+
+JUDGED = 100  # samples, at least, of which the unreadable ones are a share
 
 
 @runtime_checkable
@@ -43,8 +45,55 @@ class Sets:
     validation: Callable[[], Iterator[dict[str, Any]]]
 
 
-def open_sets(run: config.Train, folder: Path, *, labelled_validation: bool) -> Sets:
+class Watched:
+    """Batches whose replaced samples are told, counted, and too many of which end the run."""
+
+    def __init__(self, batches: Batches, share: float, say: Callable[[str], None]) -> None:
+        """`share` of the samples may have been replaced; each reason is told once to `say`."""
+        self._batches, self._share, self._say = batches, share, say
+        self._seen, self._damaged, self._told = 0, 0, set[str]()
+
+    def __next__(self) -> dict[str, Any]:
+        """The next batch.
+
+        Raises:
+          UserError: more than the share cannot be read.
+        """
+        batch = next(self._batches)
+        reasons = [str(reason) for reason in batch.pop("damaged", ()) if reason]
+        self._seen += len(batch["target"])
+        self._damaged += len(reasons)
+        for reason in sorted(set(reasons) - self._told):
+            self._say(f"replaced ({self._damaged} of {self._seen} samples so far): {reason}")
+        self._told |= set(reasons)
+        if reasons and self._damaged > self._share * max(self._seen, JUDGED):
+            raise UserError(
+                f"{self._damaged} of {self._seen} samples cannot be read, more than data.damaged = {self._share:g}: "
+                f"mend the set, or allow more; the last: {reasons[-1]}"
+            )
+        return batch
+
+    def get_state(self) -> dict[str, Any]:
+        """The place in the data and what was counted."""
+        return {**self._batches.get_state(), "seen": self._seen, "damaged": self._damaged}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes there."""
+        place = dict(state)
+        self._seen, self._damaged = place.pop("seen", 0), place.pop("damaged", 0)
+        self._batches.set_state(place)
+
+    def close(self) -> None:
+        """Ends it."""
+        self._batches.close()
+
+
+def open_sets(
+    run: config.Train, folder: Path, *, labelled_validation: bool, say: Callable[[str], None] = print
+) -> Sets:
     """Opens the training and validation sets of a run; the latter with labels where the model cannot do without.
+
+    A training sample that cannot be read is replaced, and told to `say`.
 
     A folder of video files is first made into records, in the run's folder; where that was begun it continues.
 
@@ -64,7 +113,7 @@ def open_sets(run: config.Train, folder: Path, *, labelled_validation: bool) -> 
     if train.by_clip:
         train = sources.balanced(train)
     batches = pipeline.Batches(
-        [train, *mixed],
+        [sources.Tolerant(source) for source in (train, *mixed)],
         run.data,
         run.batch_size,
         run.seed,
@@ -72,7 +121,8 @@ def open_sets(run: config.Train, folder: Path, *, labelled_validation: bool) -> 
         process_count=jax.process_count(),
     )
     own = round(run.batch_size * (1 - sum(run.data.mix.values())))
-    return Sets(batches, len(train) // max(own, 1), lambda: _from_source(held_out, run))
+    watched = Watched(batches, run.data.damaged, say)
+    return Sets(watched, len(train) // max(own, 1), lambda: _from_source(held_out, run))
 
 
 def _training_source(run: config.Train, path: str) -> sources.Source:

@@ -33,6 +33,10 @@ class UsageError(UserError):
     """A wrong argument, seen from the arguments alone. The shell exits with 2."""
 
 
+class DamagedError(UserError):
+    """A picture or a record that cannot be read. Training takes another in its place, up to a share."""
+
+
 @flax.struct.dataclass
 class Output:
     """What a model returns; a field that a model does not have is None. `jit` drops what the caller does not use.

@@ -118,8 +118,7 @@ def _pick(record: Mapping[str, Any], window: Window, inputs: np.ndarray, target:
         "frames": frames[inputs[index]],
         "target": frames[target[index]],
         "t": times(inputs, target)[index].reshape(1, 1, 1),
-        "name": record["name"],
-        **{name: record[name] for name in FLOWS if name in record},
+        **{name: record[name] for name in ("name", "damaged", *FLOWS) if name in record},
     }
 
 

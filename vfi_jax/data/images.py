@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from jaxtyping import Shaped
 
-from vfi_jax.types import UserError
+from vfi_jax.types import DamagedError
 
 
 def _jpeg_is_whole(data: bytes) -> bool:
@@ -35,20 +35,20 @@ def load_image(path: str | os.PathLike[str]) -> Shaped[np.ndarray, "h w 3"]:
     Grey becomes three equal channels, alpha is dropped, the camera's orientation (Exif) is applied.
 
     Raises:
-      UserError: `path` is missing, a folder, not an image, cut short, or of another depth.
+      DamagedError: `path` is missing, a folder, not an image, cut short, or of another depth.
     """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+        raise DamagedError(f"cannot read {path}: {error.strerror or error}") from error
     if not _is_whole(data):
-        raise UserError(f"cannot read {path}: {'the image is cut short' if data else 'the file is empty'}")
+        raise DamagedError(f"cannot read {path}: {'the image is cut short' if data else 'the file is empty'}")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error:  # sides beyond OpenCV's limit, among others
         image = None
     if image is None:
-        raise UserError(f"cannot read {path}: not an image, or a damaged one")
+        raise DamagedError(f"cannot read {path}: not an image, or a damaged one")
     if image.dtype not in (np.uint8, np.uint16):
-        raise UserError(f"cannot read {path}: samples are {image.dtype}, not 8 or 16 bits")
+        raise DamagedError(f"cannot read {path}: samples are {image.dtype}, not 8 or 16 bits")
     return image[..., ::-1].copy()

@@ -12,7 +12,7 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from vfi_jax.types import UserError
+from vfi_jax.types import DamagedError, UserError
 
 SPLIT = "train"
 INFO = "dataset_info.json"  # TFDS's
@@ -60,12 +60,12 @@ class Records:
         """Reads a window.
 
         Raises:
-          UserError: its file is damaged.
+          DamagedError: its file is damaged.
         """
         try:
             record = self._data[int(index)]
         except (RuntimeError, LookupError, OSError, ValueError) as error:
-            raise UserError(
+            raise DamagedError(
                 f"{self.folder}: record {index} ({self.names[index]}) cannot be read: {_brief(error)}; "
                 "prepare the records again"
             ) from None

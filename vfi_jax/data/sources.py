@@ -18,10 +18,11 @@ from vfi_jax.data import records
 from vfi_jax.data.footage import to_uint8, videos_in
 from vfi_jax.data.images import load_image
 from vfi_jax.data.synthetic import random_scene
-from vfi_jax.types import UsageError, UserError
+from vfi_jax.types import DamagedError, UsageError, UserError
 
 SYNTHETIC = "synthetic:"
 LISTS = {"train": ("tri_trainlist.txt", "sep_trainlist.txt"), "test": ("tri_testlist.txt", "sep_testlist.txt")}
+REPLACEMENT, REPLACEMENTS = 7, 8  # beside the index, to draw what replaces a damaged window; how many are tried
 VIMEO_TRAINING_SHARE = 0.95  # of the published training list; the rest is validation, as in RIFE's code
 
 
@@ -72,17 +73,17 @@ class WindowFolders:
         """Reads a window.
 
         Raises:
-          UserError: an image is missing or unreadable, or sizes differ within the window.
+          DamagedError: an image is missing or unreadable, or sizes differ within the window.
         """
         name = self.names[index]
         files = self._files(name)
         frames = [to_uint8(load_image(file)) for file in files]
         if not frames:
-            raise UserError(f"{self.root / name}: no images in it; take it off the list, or fetch the set again")
+            raise DamagedError(f"{self.root / name}: no images in it; take it off the list, or fetch the set again")
         sizes = {frame.shape for frame in frames}
         if len(sizes) > 1:
             shown = " and ".join(sorted(f"{w}x{h}" for h, w, _ in sizes))
-            raise UserError(f"{self.root / name} mixes sizes ({shown}): all frames of a window need one")
+            raise DamagedError(f"{self.root / name} mixes sizes ({shown}): all frames of a window need one")
         return {"frames": np.stack(frames), "name": name}
 
     def _files(self, name: str) -> list[Path]:
@@ -226,6 +227,49 @@ def _cut(folder: str, count: int, length: int, step: int) -> list[str]:
 
 def _is_picture(file: Path) -> bool:
     return file.suffix.lower() in (".png", ".jpg", ".jpeg")
+
+
+@dataclasses.dataclass(frozen=True)
+class Tolerant:
+    """A source in which a window that cannot be read is replaced by another, the same one every time.
+
+    Its windows have one field more, `damaged`: why the window that was asked for is not there, or "".
+    """
+
+    source: Source
+
+    @property
+    def has_own_split(self) -> bool:
+        """See `Source`."""
+        return self.source.has_own_split
+
+    @property
+    def by_clip(self) -> bool:
+        """See `Source`."""
+        return self.source.by_clip
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the windows."""
+        return self.source.names
+
+    def __len__(self) -> int:
+        """Number of windows."""
+        return len(self.source)
+
+    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
+        """Reads a window, or what replaces it.
+
+        Raises:
+          DamagedError: neither can be read, nor others that were tried.
+        """
+        damaged, rng = "", np.random.default_rng([REPLACEMENT, int(index)])
+        for place in (int(index), *rng.integers(len(self), size=REPLACEMENTS)):
+            try:
+                return {**self.source[int(place)], "damaged": damaged}
+            except DamagedError as error:
+                damaged = damaged or str(error)
+        raise DamagedError(f"{damaged}; nor can {REPLACEMENTS} others of the set")
 
 
 def split(source: Source, holdout: float) -> tuple[Part, Part]:

@@ -13,6 +13,7 @@ from vfi_jax.losses.charbonnier import charbonnier_loss
 from vfi_jax.losses.flow import adaptive_flow_loss, endpoint_error
 from vfi_jax.losses.geometry import geometry_loss
 from vfi_jax.losses.laplacian import laplacian_loss, laplacian_pyramid
+from vfi_jax.losses.psnr import psnr_loss
 from vfi_jax.types import Array
 
 LEVELS = 5  # of the Laplacian pyramid
@@ -28,7 +29,7 @@ def _laplacian(frame: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"]) 
 
 # Distances of a predicted frame from its target, both `[b, h, w, 3]` in 0..1, by the names that recipes use; scalars.
 RECONSTRUCTION: Mapping[str, Callable[[Array, Array], Array]] = MappingProxyType(
-    {"census": census_loss, "charbonnier": charbonnier_loss, "l1": _l1, "laplacian": _laplacian}
+    {"census": census_loss, "charbonnier": charbonnier_loss, "l1": _l1, "laplacian": _laplacian, "psnr": psnr_loss}
 )
 
 __all__ = [
@@ -41,4 +42,5 @@ __all__ = [
     "geometry_loss",
     "laplacian_loss",
     "laplacian_pyramid",
+    "psnr_loss",
 ]
