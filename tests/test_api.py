@@ -18,7 +18,7 @@ LAYERS = [
     {"ops", "nn"},
     {"losses", "metrics"},
     {"models"},
-    {"torch_files", "cost"},
+    {"torch_files", "torch_writer", "cost"},
     {"checkpoint", "torch_import"},
     {"weights"},
     {"zoo"},
