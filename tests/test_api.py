@@ -26,7 +26,7 @@ LAYERS = [
     {"flow"},
     {"data"},
     {"optim", "packed", "training"},
-    {"video", "benchmarks", "prepare", "labels", "report"},
+    {"video", "benchmarks", "prepare", "labels", "report", "convert"},
     {"sets"},
     {"demo", "fit"},
     {"cli"},
