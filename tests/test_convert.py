@@ -3,6 +3,8 @@
 import dataclasses
 import hashlib
 import json
+import shutil
+import zipfile
 
 import jax
 import numpy as np
@@ -128,25 +130,34 @@ def test_four_frames_with_their_helper(tmp_path, weights_folder):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run whose best step is not the newest, nor the one that is asked for by number."""
+    """A run of three steps, of which the second is the best: its score is set."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     fit.fit(dataclasses.replace(RUN, steps=3, checkpoint_every=1, validate_every=1), folder, quiet)
+    scores = folder / "checkpoints/2/metrics/metrics"
+    assert json.loads(scores.read_text()).keys() == {"psnr"}
+    scores.write_text('{"psnr": 61.25}')
     return folder
 
 
 def test_a_run_gives_its_best_step_averaged(run, tmp_path, told):
-    checkpoints = runs.Checkpoints(run)
-    best, newest = checkpoints.chosen("best"), checkpoints.chosen(None)
-    checkpoints.close()
     target = convert.convert("rife_lap", [run], tmp_path / "x.safetensors", tell=told.append)
-    assert told[0] == f"{run} (step {best}, the best by validation, averaged weights)"
+    assert told[0] == f"{run} (step 2, the best by validation: 61.25 dB, averaged weights)"
     assert metadata(target)["source"] == told[0]
     assert metadata(target)["channel_order"] == "rgb"
     assert json.loads(metadata(target)["fields"])["widths"] == list(TINY["widths"])
-    assert_equal(vfi_jax.load("rife_lap", target)[1], vfi_jax.load("rife_lap", run, step="best")[1])
-    convert.convert("rife_lap", [run], tmp_path / "y.safetensors", step=newest, tell=told.append)
-    assert f"(step {newest}, averaged weights)" in metadata(tmp_path / "y.safetensors")["source"]
-    assert_equal(vfi_jax.load("rife_lap", tmp_path / "y.safetensors")[1], vfi_jax.load("rife_lap", run)[1])
+    assert_equal(vfi_jax.load("rife_lap", target)[1], vfi_jax.load("rife_lap", run, step=2)[1])
+    for step in (3, "newest"):
+        other = convert.convert("rife_lap", [run], tmp_path / "y.safetensors", step=step, tell=quiet)
+        assert "(step 3, averaged weights)" in metadata(other)["source"]
+        assert_equal(vfi_jax.load("rife_lap", other)[1], vfi_jax.load("rife_lap", run)[1])
+
+
+def test_a_run_without_validation(run, tmp_path, told):
+    shutil.copytree(run, tmp_path / "run")
+    for scores in tmp_path.glob("run/checkpoints/*/metrics"):
+        shutil.rmtree(scores)
+    convert.convert("rife_lap", [tmp_path / "run"], tmp_path / "x.safetensors", tell=told.append)
+    assert "(step 3, the newest: none was validated, averaged weights)" in told[0]
 
 
 def test_steps_that_are_not_there(run, tmp_path):
@@ -157,6 +168,47 @@ def test_steps_that_are_not_there(run, tmp_path):
     with pytest.raises(UsageError, match=r"no network with .*widths = \(16, 16\).*: --to-torch cannot"):
         convert.convert("rife_lap", [run], tmp_path, to_torch=True, tell=quiet)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_another_model(tmp_path, weights_folder):
+    model, variables = zoo.create(SMALL)
+    zoo.save(tmp_path / "small.safetensors", model, variables)
+    with pytest.raises(UsageError, match=f"holds weights of {SMALL}, not of rife_m"):
+        convert.convert("rife_m", [tmp_path / "small.safetensors"])
+    with pytest.raises(UserError, match="these weights do not fit rife_m") as caught:
+        convert.convert("rife_m", [published(tmp_path, SMALL)])
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match="rife_v4_12_lite has no frozen 'raft'"):
+        convert.convert(SMALL, [published(tmp_path, SMALL)], frozen={"raft": tmp_path / "flownet.pkl"})
+    assert not weights_folder.exists()
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, weights_folder):
+    file = published(tmp_path, SMALL)
+    target, torch_target = convert.convert(SMALL, [file], tell=quiet), tmp_path / "mine.pkl"
+    torch_target.write_bytes(b"before")
+    before = target.read_bytes()
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(target), "write_bytes", full)
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", full)
+    for options in ({}, {"output": torch_target, "to_torch": True}):
+        with pytest.raises(UserError, match="cannot be written: No space left"):
+            convert.convert(SMALL, [file], tell=quiet, **options)
+    assert target.read_bytes() == before
+    assert torch_target.read_bytes() == b"before"
+    assert {path.name for folder in (tmp_path, weights_folder) for path in folder.iterdir() if path.is_file()} == {
+        "flownet.pkl", "mine.pkl", target.name
+    }  # fmt: skip
+
+
+def test_a_weights_folder_that_cannot_be(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("VFI_JAX_WEIGHTS", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="the weights folder cannot be made"):
+        convert.convert(SMALL, [published(tmp_path, SMALL)], tell=quiet)
 
 
 # The check

@@ -200,7 +200,7 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
         "--weights", type=Path, required=True, nargs="+", metavar="PATH", help="files or runs; of several, the mean"
     )
     _add_frozen(command)
-    command.add_argument("--step", metavar="N", help="of a run: a number, or `best`: by validation (best)")
+    command.add_argument("--step", metavar="N", help="of a run: a number, `newest`, or `best`: by validation (best)")
     command.add_argument("--half", action="store_true", help="as float16: half the size")
     command.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help=".safetensors (the weights folder: --model finds it there)"
@@ -217,8 +217,8 @@ def _add_convert(commands: argparse._SubParsersAction) -> None:
 
 
 def _convert(options: argparse.Namespace) -> None:
-    if options.step and options.step != convert.BEST and not options.step.isdigit():
-        raise UsageError(f"--step {options.step}: a number or `{convert.BEST}` is needed")
+    if options.step and options.step not in (convert.BEST, convert.NEWEST) and not options.step.isdigit():
+        raise UsageError(f"--step {options.step}: a number, `{convert.BEST}` or `{convert.NEWEST}` is needed")
     convert.convert(
         options.model,
         options.weights,

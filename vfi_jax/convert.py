@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from vfi_jax.torch_writer import write_torch
 from vfi_jax.types import UsageError, UserError
 
 TORCH_ENDINGS = (".pth", ".pkl", ".pt")
-BEST = "best"
+BEST, NEWEST = "best", "newest"
 SIDE = 128  # of the frames that a check looks at
 MOTION = np.float64([6.0, -4.0])  # pixels from frame 0 to frame 1
 SANE = (-1.0, 2.0)  # of frames in 0..1, unclipped
@@ -61,7 +62,7 @@ def convert(
       output: the file; for `to_torch` a folder too, in which it gets its published name. None: the user's weights
         folder, where `load` and `--model` find it.
       frozen: files of frozen helpers by their names in MODELS.
-      step: of runs: a number, "best" (by validation; the newest where nothing was validated), or None: "best".
+      step: of runs: a number, "newest", or "best": by validation, the newest where nothing was validated; None: "best".
       half: as float16.
       to_torch: as the model's own PyTorch loader wants it.
       accepted: the licence that the user accepts, where the published weights are for non-commercial use.
@@ -178,7 +179,7 @@ def _chosen(folder: Path, step: int | str | None) -> int:
         raise UserError(f"{folder} has no checkpoint yet")
     checkpoints = runs.Checkpoints(folder)
     try:
-        return checkpoints.chosen(BEST if step is None else step)
+        return checkpoints.chosen({None: BEST, NEWEST: None}.get(step, step))
     finally:
         checkpoints.close()
 
@@ -186,9 +187,15 @@ def _chosen(folder: Path, step: int | str | None) -> int:
 def _step_in_words(folder: Path, chosen: int, step: int | str | None) -> str:
     from vfi_jax import runs
 
-    how = ", the best by validation" if step in (None, BEST) else ""
-    averaged = ", averaged weights" if (folder / runs.CHECKPOINTS / str(chosen) / "ema").is_dir() else ""
-    return f" (step {chosen}{how}{averaged})"
+    saved = folder / runs.CHECKPOINTS / str(chosen)
+    scores = saved / "metrics" / "metrics"  # Orbax's name
+    parts = [f"step {chosen}"]
+    if step in (None, BEST):
+        score = json.loads(scores.read_text())["psnr"] if scores.exists() else None
+        parts.append("the newest: none was validated" if score is None else f"the best by validation: {score:.2f} dB")
+    if (saved / "ema").is_dir():
+        parts.append("averaged weights")
+    return f" ({', '.join(parts)})"
 
 
 def _keeps(path: Path, helper: str) -> bool:

@@ -72,7 +72,7 @@ def _v4(name: str, wheel: Wheel | None = None) -> Source:
 
 def _dbvi(published: str) -> Source:
     file = published.partition(" or ")[0].rpartition("/")[2]
-    return Source(published, DBVI, file, key="gNet", numbers=("last_epoch", "last_Iter"))
+    return Source(published, DBVI, file, key="gNet", numbers=("last_epoch", "last_Iter", "maxPSNR"))
 
 
 SOURCES: MappingProxyType[str, Source] = MappingProxyType(
