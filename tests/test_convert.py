@@ -14,7 +14,7 @@ from safetensors import safe_open
 from test_training import RUN, TINY, quiet
 
 import vfi_jax
-from vfi_jax import cli, convert, fit, runs, torch_import, weights, zoo
+from vfi_jax import cli, convert, fit, torch_import, weights, zoo
 from vfi_jax.torch_files import read_torch
 from vfi_jax.torch_writer import write_torch
 from vfi_jax.types import UsageError, UserError
