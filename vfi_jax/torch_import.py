@@ -143,6 +143,18 @@ def to_torch(spec: ModelSpec, variables: Mapping[str, Any]) -> dict[str, np.ndar
     return {**state, **copies}
 
 
+def other_channel_order(spec: ModelSpec, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same network for frames in the other channel order; `state` has the reference's names and layouts."""
+    turned = dict(state)
+    for pattern, axis, starts in spec.frame_channels:
+        for name in (name for name in state if re.search(pattern, name)):
+            order = np.arange(state[name].shape[axis])
+            for start in starts:
+                order[start : start + 3] = order[start : start + 3][::-1].copy()
+            turned[name] = np.take(state[name], order, axis)
+    return turned
+
+
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(re.search(pattern, name) for pattern in patterns)
 

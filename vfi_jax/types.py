@@ -161,6 +161,8 @@ class ModelSpec:
       additions: patterns of paths of parameters that a run may begin afresh where the weights it starts from lack them.
       time_kernel: the reference's name of the convolution whose last channel in is t; weights in which that channel is
         zero know t = 0.5 only.
+      frame_channels: (pattern of the reference's name, axis, first indices): where on that axis three channels of a
+        frame stand, red to blue or blue to red; empty where nothing says so.
     """
 
     kind: str
@@ -186,6 +188,7 @@ class ModelSpec:
     helper: str = ""
     additions: tuple[str, ...] = ()
     time_kernel: str = ""
+    frame_channels: tuple[tuple[str, int, tuple[int, ...]], ...] = ()
 
     @property
     def published_channel_order(self) -> str:

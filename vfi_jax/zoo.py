@@ -303,7 +303,13 @@ def average(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def save(
-    path: str | Path, model: nn.Module, variables: Mapping[str, Any], *, source: str = "", half: bool = False
+    path: str | Path,
+    model: nn.Module,
+    variables: Mapping[str, Any],
+    *,
+    source: str = "",
+    sha256: str = "",
+    half: bool = False,
 ) -> None:
     """Writes weights as safetensors with the reference's names, frozen helpers too, without what only training needs.
 
@@ -312,6 +318,7 @@ def save(
       model: as `create` and `load` give it.
       variables: its variables.
       source: where they come from, for the file's metadata.
+      sha256: of the file they come from; "": that of the variables.
       half: as float16, which halves the file; `load` gives float32 again.
 
     Raises:
@@ -329,13 +336,13 @@ def save(
         "channel_order": model.channel_order,
         "any_time": str(model.any_time),
         "source": source,
-        "sha256": checkpoint.fingerprint(variables),
-        "fields": json.dumps(_own_fields(model)),
+        "sha256": sha256 or checkpoint.fingerprint(variables),
+        "fields": json.dumps(own_fields(model)),
     }
     checkpoint.write_weights(Path(path), state, metadata)
 
 
-def _own_fields(model: nn.Module) -> dict[str, Any]:
+def own_fields(model: nn.Module) -> dict[str, Any]:
     """Fields in which a module differs from its variant, those that a file says otherwise left out."""
     plain = build(model.variant)
     names = model.__dataclass_fields__.keys() - {"name", "parent", "variant", "dtype", "channel_order", "any_time"}

@@ -334,6 +334,19 @@ LAYOUTS = (
 )
 
 
+def _frame_channels(sees_time: bool) -> tuple[tuple[str, int, tuple[int, ...]], ...]:
+    """Where the frames, and what is warped of them, enter and leave: t stands behind the first two."""
+    later = 6 + sees_time
+    return (
+        (r"^block0\.conv0\.0\.0\.weight$", 1, (0, 3)),
+        (r"^block[12]\.conv0\.0\.0\.weight$", 1, (0, 3, later, later + 3)),
+        (r"^block_tea\.conv0\.0\.0\.weight$", 1, (0, 3, later, later + 3, later + 7)),
+        (r"^contextnet\.conv1\.conv1\.0\.weight$", 1, (0,)),
+        (r"^unet\.down0\.conv1\.0\.weight$", 1, (0, 3, 6, 9)),
+        (r"^unet\.conv\.(weight|bias)$", 0, (0,)),
+    )
+
+
 def _spec(config: Mapping[str, Any], loss_config: LossConfig, params: int, teacher: int, published: str) -> ModelSpec:
     return ModelSpec(
         kind="interpolation",
@@ -352,6 +365,7 @@ def _spec(config: Mapping[str, Any], loss_config: LossConfig, params: int, teach
         ),
         torch_rules=TorchRules(NAMES, LAYOUTS),
         training_only=(r"^block_tea\.",),
+        frame_channels=_frame_channels(config["sees_time"]),
         published=Published(published, "MIT (code; none stated for weights)", "bgr"),
     )
 

