@@ -21,6 +21,7 @@ from vfi_jax.config import Footage, Scenes
 from vfi_jax.data.footage import to_uint8
 from vfi_jax.data.images import load_image
 from vfi_jax.data.labels import folder_of
+from vfi_jax.data.published import PUBLISHED
 from vfi_jax.data.sources import is_footage
 from vfi_jax.flow import FlowEstimator, check_target, dis_flow, write_flow
 from vfi_jax.inference import Interpolator
@@ -90,13 +91,19 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_prepare(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("prepare", help="make training sets")
-    actions = command.add_subparsers(required=True, metavar="records|pack|scenes|flow", parser_class=_Parser)
+    actions = command.add_subparsers(required=True, metavar="records|published|pack|scenes|flow", parser_class=_Parser)
     action = actions.add_parser("records", help="any source as ArrayRecord files; the same command continues")
     action.add_argument("source", help="a folder of videos, Vimeo90K, a folder of window folders, synthetic:COUNT")
     action.add_argument("--encoding", choices=prepare.ENCODINGS, default="png", help="of frames (%(default)s)")
     action.add_argument("--smallest", type=int, default=0, metavar="PX", help="leave out windows with a shorter side")
     action.set_defaults(run=_records)
     _add_footage(action, "DIR", "folder of the set")
+    action = actions.add_parser("published", help="a published training set as records, checked; with a report")
+    action.add_argument("name", help=", ".join(PUBLISHED))
+    action.add_argument("root", type=Path, help="its folder, as unpacked")
+    action.add_argument("--encoding", choices=prepare.ENCODINGS, default="png", help="of frames (%(default)s)")
+    action.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the set")
+    action.set_defaults(run=_published)
     action = actions.add_parser(
         "pack", help="crops of a folder of videos in one file, for sets that live on the device"
     )
@@ -154,6 +161,12 @@ def _records(options: argparse.Namespace) -> None:
         cut = dataclasses.replace(cut, frames=0)  # folders of images are windows as they are
     counts = prepare.records(options.source, options.output, cut, encoding=options.encoding, smallest=options.smallest)
     _tell_counts(options.output, counts)
+
+
+def _published(options: argparse.Namespace) -> None:
+    prepare.published(options.name, options.root, options.output, encoding=options.encoding)
+    report = (options.output / prepare.REPORT).read_text().splitlines()
+    print(f"{options.output}: {report[0]} ({options.output / prepare.REPORT})")
 
 
 def _pack(options: argparse.Namespace) -> None:

@@ -21,6 +21,7 @@ from vfi_jax.config import Footage, Scenes
 from vfi_jax.data import footage, sources
 from vfi_jax.data.footage import Clip, to_uint8
 from vfi_jax.data.images import load_image
+from vfi_jax.data.published import survey
 from vfi_jax.data.records import ABOUT, INFO, SPLIT, read_about, shard_lengths
 from vfi_jax.data.sources import Source
 from vfi_jax.data.synthetic import random_scene
@@ -32,6 +33,7 @@ STILL = 1.0  # added to a place's motion, levels: what the chance of a still pla
 PLACES = 12  # random crops of a window among which one is drawn
 PER_SHARD = 64  # records a file; what is lost at most when the work is killed
 ENCODINGS = ("png", "raw")
+REPORT = "report.txt"
 PICTURES = (".png", ".jpg", ".jpeg")
 SCENES = 1  # beside the seed, so that what a scene is like and what it shows are drawn apart
 LIGHT = 0.15  # bound of the rate at which a lit scene's brightness grows, its logarithm, over the window
@@ -183,17 +185,49 @@ def records(source: str, output: Path, config: Footage, *, encoding: str = "png"
       UsageError: no such encoding; `output` holds a set made with other settings.
       UserError: an unreadable clip or image (what is written stays), no usable window, mixed sizes in raw, no space.
     """
-    if encoding not in ENCODINGS:
-        raise UsageError(f"encoding is {encoding!r}: one of {', '.join(ENCODINGS)}")
     settings = {"source": source, "encoding": encoding, "smallest": smallest, "footage": dataclasses.asdict(config)}
+
+    def groups() -> list[_Group]:
+        if sources.is_footage(source):
+            return _clips(Path(source), config)
+        return _whole(sources.open_source(source, config.frames, step=config.step))
+
+    return _written(output, settings, groups)
+
+
+def published(name: str, root: Path, output: Path, *, encoding: str = "png") -> dict[str, Any]:
+    """The training part of a published set as records, without what is damaged; `report.txt` says what that is.
+
+    Args:
+      name: in `data.published.PUBLISHED`.
+      root: the set's folder, as its authors lay it out.
+      output: folder of the records; made where it is missing.
+      encoding: "png" or "raw".
+
+    Returns:
+      Counts: "windows", "clips", "rejected" (things missing, files damaged), and "expected" clips.
+
+    Raises:
+      UsageError: no such set or encoding; `output` holds a set made with other settings.
+      UserError: nothing of the set is there, no space.
+    """
+    found = survey(name, root)
+    settings = {"source": f"{name}: {root}", "encoding": encoding, "smallest": 0, "footage": None}
+    counts = _written(output, settings, lambda: _whole(found.source))
+    with written_whole(output / REPORT) as partial:
+        partial.write_text("\n".join(found.lines()) + "\n")
+    rejected = {"missing": len(found.missing), "damaged": len(found.damaged)}
+    return {"windows": counts["windows"], "clips": found.found, "expected": found.expected, "rejected": rejected}
+
+
+def _written(output: Path, settings: dict[str, Any], groups: Callable[[], list[_Group]]) -> dict[str, Any]:
+    """The counts of a record set, which is written as far as it is not."""
+    if settings["encoding"] not in ENCODINGS:
+        raise UsageError(f"encoding is {settings['encoding']!r}: one of {', '.join(ENCODINGS)}")
     try:
         output.mkdir(parents=True, exist_ok=True)
         records = _RecordSet(output, settings)
-        if records.finished:
-            return records.counts()
-        if sources.is_footage(source):
-            return records.write(_clips(Path(source), config))
-        return records.write(_whole(sources.open_source(source, config.frames, step=config.step)))
+        return records.counts() if records.finished else records.write(groups())
     except OSError as error:
         raise UserError(f"{output} cannot be written: {error.strerror or error}; what is written stays") from None
 

@@ -103,7 +103,16 @@ def dis_of_grey(first: UInt8[np.ndarray, "h w"], second: UInt8[np.ndarray, "h w"
     return dis.calc(np.ascontiguousarray(first), np.ascontiguousarray(second), None)
 
 
-def _loss(model: Any, variables: Mapping[str, Any], *_: Any, **__: Any) -> tuple[Array, LossAux]:
+def loss(
+    model: Any,
+    variables: Mapping[str, Any],
+    batch: Mapping[str, Array],
+    config: None,
+    *,
+    step: ArrayLike,
+    rng: Array | None,
+) -> tuple[Array, LossAux]:
+    """Raises UsageError: there is nothing to train."""
     raise UsageError(f"{model.variant} has no parameters: there is nothing to train")
 
 
@@ -117,7 +126,7 @@ def _spec(module: type, score: str) -> ModelSpec:
         padding=Padding(1),
         params=0,
         params_inference=0,
-        loss=_loss,
+        loss=loss,
         loss_config=None,
         torch_rules=TorchRules(),
         published=Published(score, "-", "rgb"),
