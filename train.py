@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder")
 
 def main(arguments: Sequence[str]) -> None:
     """Runs; failures are told in one line: exit code 2 for wrong usage, 1 for any other."""
-    logging.set_verbosity(logging.FATAL)  # Orbax tells every file, and failures at length that are told here in a line
+    # Orbax tells every file, and failures at length that are told here in a line.
+    logging.set_verbosity(logging.FATAL)
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     try:
         if len(arguments) > 1:
             raise UsageError(f"{arguments[1]!r} is no flag: see --help")

@@ -14,6 +14,8 @@ LAYERS = [
     {"types", "config"},
     {"files", "torch_pickle"},
     {"picture"},
+    {"integrity"},
+    {"steps"},
     {"runs"},
     {"ops", "nn"},
     {"losses", "metrics"},

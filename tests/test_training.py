@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -381,22 +382,40 @@ def test_folders_of_other_runs(whole, tmp_path):
 
 @pytest.mark.parametrize("damage", ["manifest", "data"])
 def test_damaged_checkpoint_is_told(whole, tmp_path, damage):
-    """In a process of its own, since Orbax's threads end on an event loop that its error has closed."""
+    """In one line: `load` takes the step before, `convert`, which writes down which step it took, ends."""
     shutil.copytree(whole, tmp_path / "run")
-    ema = tmp_path / "run/checkpoints/4/ema"
-    for file in ema.rglob("manifest.ocdbt" if damage == "manifest" else "d/*"):
+    for file in (tmp_path / "run/checkpoints/4/ema").rglob("manifest.ocdbt" if damage == "manifest" else "d/*"):
         os.truncate(file, file.stat().st_size // 2)
-    command = [
-        "vfi_jax.cli",
-        "convert",
-        "--model=rife_lap",
-        f"--weights={tmp_path / 'run'}",
-        f"--output={tmp_path / 'o.safetensors'}",
-    ]
+    load = f"import vfi_jax; vfi_jax.load('rife_lap', {str(tmp_path / 'run')!r})"
+    done = subprocess.run([sys.executable, "-c", load], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert re.search(
+        r"warning: .*checkpoints/4 cannot be restored: .* in ema.*; trying step 2 in its place\n", done.stderr
+    )
+    assert len(done.stderr.splitlines()) == 1
+    command = ["vfi_jax.cli", "convert", "--model=rife_lap", f"--weights={tmp_path / 'run'}"]
+    command.append(f"--output={tmp_path / 'o.safetensors'}")
     done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True)
     assert done.returncode == 1
     assert "checkpoints/4 cannot be restored: " in done.stderr
+    assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "o.safetensors").exists()
+
+
+def test_a_damaged_newest_step_is_made_again(whole, tmp_path):
+    """The run continues from the one before, and ends like one that nothing happened to."""
+    shutil.copytree(whole, tmp_path / "run")
+    file = max((tmp_path / "run/checkpoints/4/optimiser").rglob("d/*"), key=lambda path: path.stat().st_size)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 3] ^= 1
+    file.write_bytes(data)
+    told = []
+    fit.fit(RUN, tmp_path / "run", told.append)
+    assert "checkpoints/4 cannot be restored: optimiser/" in told[0]
+    assert told[1].endswith("damaged/4")
+    assert told[2] == "continuing from step 2"
+    jax.tree.map(np.testing.assert_array_equal, newest(tmp_path / "run"), newest(whole))
+    assert losses(tmp_path / "run") == losses(whole)
 
 
 def test_an_empty_step_that_a_crash_left_is_no_step(whole, tmp_path):

@@ -204,14 +204,14 @@ def _items(state: training.State) -> dict[str, Any]:
 
 
 def _resumed(state: training.State, checkpoints: runs.Checkpoints, batches: Batches, say: Callable) -> training.State:
-    """The state of the newest checkpoint, and the data at its place; the given state where there is none."""
-    steps = checkpoints.steps()
-    if not steps:
+    """The state of the newest good checkpoint, and the data at its place; the given state where there is none."""
+    found = checkpoints.newest_good(_items(state), say)
+    if found is None:
         return state
-    items, position = checkpoints.restore(steps[-1], _items(state))
+    step, items, position = found
     batches.set_state(position["data"])
-    say(f"continuing from step {steps[-1]}")
-    return state.replace(step=jnp.int32(steps[-1]), **items)
+    say(f"continuing from step {step}")
+    return state.replace(step=jnp.int32(step), **items)
 
 
 @dataclasses.dataclass
@@ -284,7 +284,7 @@ class _Loop:
             state = state.replace(optimiser=fed)
         known = {"channel_order": self.model.channel_order, "any_time": self.model.any_time}
         position = {"step": done, "data": self.sets.batches.get_state(), "model": known}
-        self.checkpoints.save(done, _items(state), position, score)
+        self.checkpoints.save(done, _items(state), position, score, self.say, last=done == self.steps)
         report.curves(self.folder / "curves.png", runs.read_log(self.folder))
         return state
 

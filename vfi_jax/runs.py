@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
+import itertools
 import json
 import os
-import shutil
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from jaxtyping import UInt8
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from vfi_jax import config
 from vfi_jax.files import written_whole
 from vfi_jax.picture import save_png
+from vfi_jax.steps import CHECKPOINTS, Checkpoints
 from vfi_jax.types import UsageError, UserError
 
-CONFIG, CHECKPOINTS, METRICS, SAMPLES = "config.json", "checkpoints", "metrics.jsonl", "samples"
+CONFIG, METRICS, SAMPLES = "config.json", "metrics.jsonl", "samples"
 HELPERS = "frozen.safetensors"
-KEPT = 2  # newest steps
 RESUMABLE = ("steps", "epochs", "log_every", "checkpoint_every", "validate_every", "validation_samples", "tensorboard")
 
 
@@ -91,131 +90,36 @@ def _brief(value: Any) -> str:
     return text if len(text) < 60 else text[:57] + "..."
 
 
-class Checkpoints:
-    """The saved steps of a run: the two newest, and the one with the best validation score.
-
-    A step holds `params`, `ema` where it is kept, `optimiser`, and `position` (step and place in the data).
-    """
-
-    def __init__(self, folder: Path) -> None:
-        newest = LatestN(KEPT)
-        best = BestN(get_metric_fn=lambda scores: scores["psnr"], n=1, keep_checkpoints_without_metrics=False)
-        options = ocp.CheckpointManagerOptions(
-            best_fn=lambda scores: scores["psnr"],
-            preservation_policy=AnyPreservationPolicy([newest, best]),
-            cleanup_tmp_directories=False,
-        )
-        self._folder = folder / CHECKPOINTS
-        _drop_empty_steps(self._folder)
-        self._manager = ocp.CheckpointManager(self._folder.resolve(), options=options)
-
-    def steps(self) -> list[int]:
-        """Saved steps, rising."""
-        return sorted(self._manager.all_steps())
-
-    def chosen(self, step: int | str | None) -> int:
-        """The number of a step: itself, that of the "best" by validation, or the newest for None.
-
-        Raises:
-          UserError: there is none.
-        """
-        steps = self.steps()
-        if not steps:
-            raise UserError(f"{self._folder.parent} has no checkpoint yet")
-        best = self._manager.best_step()
-        found = {None: steps[-1], "best": steps[-1] if best is None else best}.get(step, step)
-        if found not in steps:
-            raise UserError(f"{self._folder.parent} has no step {found}; it has: {', '.join(map(str, steps))}")
-        return int(found)
-
-    def save(self, step: int, items: Mapping[str, Any], position: Mapping[str, Any], psnr: float | None) -> None:
-        """Saves in the background; `psnr` is the validation score, where there is one.
-
-        Raises:
-          UserError: the disk is full or the folder cannot be written.
-        """
-        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(items))
-        free = shutil.disk_usage(self._folder.parent).free
-        # Orbax fails in the background, in many words: better not to begin.
-        if free < needed:
-            raise UserError(
-                f"{self._folder} cannot be written: the disk is full ({free / 1e6:.0f} MB free, {needed / 1e6:.0f} MB "
-                "needed): free some space and run the same command again; what was saved stays"
-            )
-        parts = {name: ocp.args.StandardSave(item) for name, item in items.items()}
-        args = ocp.args.Composite(**parts, position=ocp.args.JsonSave(dict(position)))
-        with self._told():
-            saved = self._manager.save(step, args=args, metrics=None if psnr is None else {"psnr": psnr})
-        if not saved:
-            raise UserError(f"{self._folder} took no step {step}: is another run writing there?")
-
-    def restore(self, step: int, items: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Items as they are in `items` (arrays or `ShapeDtypeStruct`s with shardings), and the position.
-
-        Raises:
-          UserError: the step is damaged or of another model.
-        """
-        like = {name: ocp.args.StandardRestore(jax.tree.map(_abstract, item)) for name, item in items.items()}
-        try:
-            found = self._manager.restore(step, args=ocp.args.Composite(**like, position=ocp.args.JsonRestore()))
-        except Exception as error:  # damaged data is a plain Exception to Orbax
-            line = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"{self._folder / str(step)} cannot be restored: {line}") from None
-        return {name: found[name] for name in items}, found["position"]
-
-    def close(self) -> None:
-        """Waits until what is being saved is on the disk, and lets go of the folder.
-
-        Raises:
-          UserError: see `save`.
-        """
-        with self._told():
-            self._manager.close()
-
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        """What Orbax says in many words, of this step or of the one before, in one line."""
-        try:
-            yield
-        except (OSError, ValueError) as error:
-            full = "No space left" in str(error)
-            why = "the disk is full: free some space and" if full else f"{str(error).splitlines()[0][:200]};"
-            raise UserError(
-                f"{self._folder} cannot be written: {why} run the same command again; what was saved stays"
-            ) from None
-
-
-def _drop_empty_steps(folder: Path) -> None:
-    """Takes away what a crash may leave: Orbax would count it as the newest step and save nothing before it."""
-    for step in folder.glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # not empty
-            step.rmdir()
-
-
-def _abstract(leaf: Any) -> Any:
-    if isinstance(leaf, jax.Array):
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
-    return leaf
-
-
-def read_params(folder: Path, step: int | str | None, like: Any) -> tuple[Any, dict[str, Any]]:
+def read_params(
+    folder: Path, step: int | str | None, like: Any, warn: Callable[[str], None] | None = None
+) -> tuple[Any, dict[str, Any]]:
     """Parameters of a run as NumPy arrays, the averaged ones where they were kept, and the model's fields they imply.
 
     Args:
       folder: of the run.
       step: a number, "best" (by validation), or None: the newest.
       like: the parameters' tree, for their shapes.
+      warn: told of a damaged step, in whose place the newest good one is used; by default standard error is.
 
     Raises:
-      UserError: no such step, nothing saved yet, damaged.
+      UserError: no such step, nothing saved yet; the step of that number is damaged, or all are.
     """
     if not (folder / CHECKPOINTS).is_dir():
         raise UserError(f"{folder} has no checkpoint yet")
+    warn = warn or functools.partial(print, file=sys.stderr)
     checkpoints = Checkpoints(folder)
     try:
-        chosen = checkpoints.chosen(step)
-        name = "ema" if (folder / CHECKPOINTS / str(chosen) / "ema").is_dir() else "params"
-        items, position = checkpoints.restore(chosen, {name: like})
+        first = checkpoints.chosen(step)
+        others = [] if isinstance(step, int) else [other for other in reversed(checkpoints.steps()) if other != first]
+        for chosen, following in itertools.pairwise([first, *others, None]):
+            name = "ema" if (folder / CHECKPOINTS / str(chosen) / "ema").is_dir() else "params"
+            try:
+                items, position = checkpoints.restore(chosen, {name: like})
+                break
+            except UserError as error:
+                if following is None:
+                    raise
+                warn(f"warning: {error}; trying step {following} in its place")
         return jax.tree.map(np.asarray, items[name]), position.get("model", {})
     finally:
         checkpoints.close()
