@@ -12,7 +12,7 @@ ROOT = Path(vfi_jax.__file__).parent
 # Each line may import from the lines before it, and from itself.
 LAYERS = [
     {"types", "config"},
-    {"files", "torch_pickle"},
+    {"files", "tables", "torch_pickle"},
     {"picture"},
     {"integrity"},
     {"steps"},
@@ -29,8 +29,9 @@ LAYERS = [
     {"data"},
     {"optim", "packed", "training"},
     {"video", "benchmarks", "prepare", "labels", "report", "convert"},
-    {"sets"},
+    {"sets", "feed"},
     {"demo", "fit"},
+    {"cli_prepare"},
     {"cli"},
 ]
 FILES = sorted(ROOT.rglob("*.py"))

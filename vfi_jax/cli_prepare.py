@@ -1,0 +1,166 @@
+"""The commands of `vfi-jax prepare`: training sets, flow labels, and how fast sets feed training."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from vfi_jax import feed, labels, prepare
+from vfi_jax.config import Footage, Scenes
+from vfi_jax.data.labels import folder_of
+from vfi_jax.data.published import PUBLISHED
+from vfi_jax.data.sources import is_footage
+from vfi_jax.tables import markdown
+from vfi_jax.types import UsageError
+
+LEAST = {  # of numbers that are given
+    "frames": 1, "step": 1, "short_side": 0, "per_clip": 0, "smallest": 0, "size": 1, "megabytes": 1, "seed": 0
+}  # fmt: skip
+SETS = "records|published|pack|scenes|flow|bench"
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Adds `prepare` to the commands of the shell."""
+    command = commands.add_parser("prepare", help="make training sets")
+    actions = command.add_subparsers(required=True, metavar=SETS)
+    action = actions.add_parser("records", help="any source as ArrayRecord files; the same command continues")
+    action.add_argument("source", help="a folder of videos, Vimeo90K, a folder of window folders, synthetic:COUNT")
+    action.add_argument("--encoding", choices=prepare.ENCODINGS, default="png", help="of frames (%(default)s)")
+    action.add_argument("--smallest", type=int, default=0, metavar="PX", help="leave out windows with a shorter side")
+    action.set_defaults(run=_records)
+    _add_footage(action, "DIR", "folder of the set")
+    action = actions.add_parser("published", help="a published training set as records, checked; with a report")
+    action.add_argument("name", help=", ".join(PUBLISHED))
+    action.add_argument("root", type=Path, help="its folder, as unpacked")
+    action.add_argument("--encoding", choices=prepare.ENCODINGS, default="png", help="of frames (%(default)s)")
+    action.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the set")
+    action.set_defaults(run=_published)
+    action = actions.add_parser(
+        "pack", help="crops of a folder of videos in one file, for sets that live on the device"
+    )
+    action.add_argument("source", type=Path, help="a folder of videos")
+    action.add_argument("--size", type=int, default=224, metavar="PX", help="side of the crops (%(default)s)")
+    action.add_argument("--megabytes", type=int, default=1000, metavar="MB", help="of frames, at most (%(default)s)")
+    action.add_argument("--seed", type=int, default=0, help="of the crops' places (%(default)s)")
+    action.set_defaults(run=_pack)
+    _add_footage(action, "FILE", ".safetensors")
+    _add_scenes(actions)
+    action = actions.add_parser("bench", help="how fast sets feed training")
+    action.add_argument("paths", nargs="+", metavar="PATH", help="a set, as data.path takes it")
+    action.add_argument("--workers", default="0,2", metavar="N,M", help="processes to try (%(default)s)")
+    action.add_argument("--batch", type=int, default=8, metavar="N", help="samples a batch (%(default)s)")
+    action.add_argument("--crop", type=int, default=192, metavar="PX", help="side of the crops (%(default)s)")
+    action.add_argument("--frames", type=int, default=0, metavar="N", help="a window (as the set has them)")
+    action.add_argument("--seconds", type=float, default=5.0, metavar="S", help="measured each (%(default)s)")
+    action.add_argument("--demand", type=float, metavar="R", help="samples/s of one device, by a run's log")
+    action.set_defaults(run=_bench)
+    action = actions.add_parser("flow", help="flow labels beside a set; the same command continues")
+    action.add_argument("path", help="the set: records, Vimeo90K, a folder of window folders")
+    action.add_argument("--teacher", required=True, metavar="NAME", help="dis, raft, raft_small, rife_v4_25, ...")
+    action.add_argument("--weights", type=Path, metavar="FILE", help="the teacher's (those installed)")
+    action.add_argument("--inputs", default="", metavar="I,J", help="two or four frames of a window (first and last)")
+    action.add_argument("--target", type=int, default=-1, metavar="I", help="the frame between (the middle one)")
+    action.add_argument("--frames", type=int, default=0, metavar="N", help="a window of longer folders (folders whole)")
+    action.add_argument("--step", type=int, default=1, metavar="N", help="between such windows (%(default)s)")
+    action.add_argument("--list", choices=("train", "test"), default="train", help="of Vimeo90K's (%(default)s)")
+    action.set_defaults(run=_labels)
+
+
+def _add_scenes(actions: argparse._SubParsersAction) -> None:
+    scenes = Scenes()
+    action = actions.add_parser("scenes", help="made-up scenes in one packed file, every frame exact")
+    action.add_argument("photos", type=Path, nargs="?", help="a folder of pictures to cut them from (patterns)")
+    action.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".safetensors")
+    for field in dataclasses.fields(Scenes):
+        default = getattr(scenes, field.name)
+        action.add_argument(f"--{field.name}", type=type(default), default=default, help="(%(default)s)")
+    action.set_defaults(run=_scenes)
+
+
+def _add_footage(command: argparse.ArgumentParser, metavar: str, output: str) -> None:
+    cut = Footage()
+    command.add_argument("-o", "--output", type=Path, required=True, metavar=metavar, help=output)
+    command.add_argument("--frames", type=int, metavar="N", help=f"a window ({cut.frames}; folders of images: whole)")
+    command.add_argument("--step", type=int, default=cut.step, metavar="N", help="between windows (%(default)s)")
+    command.add_argument("--short-side", type=int, default=cut.short_side, metavar="PX", help="reduce to (kept)")
+    command.add_argument("--per-clip", type=int, default=cut.per_clip, metavar="N", help="windows at most (all)")
+
+
+def _footage(options: argparse.Namespace) -> Footage:
+    for name, least in LEAST.items():
+        given = getattr(options, name, None)
+        if given is not None and given < least:
+            raise UsageError(f"--{name.replace('_', '-')} is {given}: {least} or more is needed")
+    frames = Footage().frames if options.frames is None else options.frames
+    return Footage(frames, options.step, options.short_side, options.per_clip)
+
+
+def _records(options: argparse.Namespace) -> None:
+    cut = _footage(options)
+    if options.frames is None and Path(options.source).is_dir() and not is_footage(options.source):
+        cut = dataclasses.replace(cut, frames=0)  # folders of images are windows as they are
+    counts = prepare.records(options.source, options.output, cut, encoding=options.encoding, smallest=options.smallest)
+    _tell_counts(options.output, counts)
+
+
+def _published(options: argparse.Namespace) -> None:
+    prepare.published(options.name, options.root, options.output, encoding=options.encoding)
+    report = (options.output / prepare.REPORT).read_text().splitlines()
+    print(f"{options.output}: {report[0]} ({options.output / prepare.REPORT})")
+
+
+def _pack(options: argparse.Namespace) -> None:
+    cut = _footage(options)
+    counts = prepare.pack(
+        options.source, options.output, cut, size=options.size, megabytes=options.megabytes, seed=options.seed
+    )
+    _tell_counts(options.output, counts)
+
+
+def _bench(options: argparse.Namespace) -> None:
+    workers = options.workers.split(",")
+    if not all(count.isdigit() for count in workers) or min(options.batch, options.crop, options.seconds) <= 0:
+        raise UsageError("--workers takes whole numbers, such as 0,2; --batch, --crop and --seconds more than 0")
+    rows = [("set", "kind", "workers", "samples/s", "devices fed")]
+    for path in options.paths:
+        measured = feed.measure(
+            path, [int(count) for count in workers], batch_size=options.batch, crop=options.crop,
+            frames=options.frames, seconds=options.seconds,
+        )  # fmt: skip
+        for rate in measured:
+            fed = f"{rate.samples_per_second / options.demand:.1f}" if options.demand else "-"
+            count = "-" if rate.workers is None else str(rate.workers)
+            rows.append((rate.path, rate.kind, count, f"{rate.samples_per_second:.1f}", fed))
+    print(markdown(rows))
+
+
+def _scenes(options: argparse.Namespace) -> None:
+    config = Scenes(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Scenes)})
+    counts = prepare.scenes(options.photos, options.output, config)
+    print(f"{options.output}: {counts['windows']} windows, cut from {counts['photos']} pictures")
+
+
+def _labels(options: argparse.Namespace) -> None:
+    given = options.inputs.split(",") if options.inputs else []
+    if not all(index.isdigit() for index in given):
+        raise UsageError(f"--inputs {options.inputs}: indices of frames are needed, such as 0,2,4,6")
+    about = labels.make(
+        options.path,
+        options.teacher,
+        weights=options.weights,
+        inputs=tuple(map(int, given)),
+        target=options.target,
+        frames=options.frames,
+        step=options.step,
+        listed=options.list,
+    )
+    folder = folder_of(options.path, options.teacher, options.list)
+    print(f"{folder}: {about['windows']} windows, inputs {about['inputs']}, target {about['target']}")
+
+
+def _tell_counts(output: Path, counts: dict[str, Any]) -> None:
+    rejected = prepare.told(Counter(counts["rejected"]))
+    print(f"{output}: {counts['windows']} windows from {counts['clips']} clips; rejected: {rejected}")
