@@ -14,7 +14,7 @@ from safetensors import safe_open
 from test_training import RUN, TINY, quiet
 
 import vfi_jax
-from vfi_jax import cli, convert, fit, torch_import, weights, zoo
+from vfi_jax import cli, convert, fit, integrity, steps, torch_import, weights, zoo
 from vfi_jax.torch_files import read_torch
 from vfi_jax.torch_writer import write_torch
 from vfi_jax.types import UsageError, UserError
@@ -133,10 +133,17 @@ def run(tmp_path_factory):
     """A run of three steps, of which the second is the best: its score is set."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     fit.fit(dataclasses.replace(RUN, steps=3, checkpoint_every=1, validate_every=1), folder, quiet)
-    scores = folder / "checkpoints/2/metrics/metrics"
-    assert json.loads(scores.read_text()).keys() == {"psnr"}
-    scores.write_text('{"psnr": 61.25}')
+    rescore(folder, 2, 61.25)
     return folder
+
+
+def rescore(folder, step, psnr):
+    file = folder / f"checkpoints/{step}/position/metadata"
+    whole = json.loads(file.read_text())
+    assert whole[steps.SCORE]
+    whole[steps.SCORE] = psnr
+    del whole[steps.SEAL]
+    file.write_text(json.dumps({**whole, steps.SEAL: integrity.seal(whole)}))
 
 
 def test_a_run_gives_its_best_step_averaged(run, tmp_path, told):
@@ -154,8 +161,8 @@ def test_a_run_gives_its_best_step_averaged(run, tmp_path, told):
 
 def test_a_run_without_validation(run, tmp_path, told):
     shutil.copytree(run, tmp_path / "run")
-    for scores in tmp_path.glob("run/checkpoints/*/metrics"):
-        shutil.rmtree(scores)
+    for place in tmp_path.glob("run/checkpoints/[0-9]*"):
+        rescore(tmp_path / "run", int(place.name), None)
     convert.convert("rife_lap", [tmp_path / "run"], tmp_path / "x.safetensors", tell=told.append)
     assert "(step 3, the newest: none was validated, averaged weights)" in told[0]
 

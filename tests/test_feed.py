@@ -39,5 +39,5 @@ def test_rates_count_samples(monkeypatch):
 def test_wrong_use(capsys):
     assert main(["prepare", "bench", "synthetic:10", "--workers", "two"]) == 2
     assert "--workers takes whole numbers" in capsys.readouterr().err
-    with pytest.raises(UsageError, match="do not fit into|a pair and a frame between need 3"):
+    with pytest.raises(UsageError, match="a pair and a frame between need 3"):
         feed.measure("synthetic:10", [0], batch_size=2, crop=32, frames=2, seconds=0.1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -188,10 +187,11 @@ def _step_in_words(folder: Path, chosen: int, step: int | str | None) -> str:
     from vfi_jax import runs
 
     saved = folder / runs.CHECKPOINTS / str(chosen)
-    scores = saved / "metrics" / "metrics"  # Orbax's name
     parts = [f"step {chosen}"]
     if step in (None, BEST):
-        score = json.loads(scores.read_text())["psnr"] if scores.exists() else None
+        checkpoints = runs.Checkpoints(folder)
+        score = checkpoints.score(chosen)
+        checkpoints.close()
         parts.append("the newest: none was validated" if score is None else f"the best by validation: {score:.2f} dB")
     if (saved / "ema").is_dir():
         parts.append("averaged weights")

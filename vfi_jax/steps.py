@@ -49,7 +49,7 @@ class Checkpoints:
 
     def _open(self) -> None:
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=AnyPreservationPolicy([LatestN(KEPT), _Best(self._score)]),
+            preservation_policy=AnyPreservationPolicy([LatestN(KEPT), _Best(self.score)]),
             cleanup_tmp_directories=False,
         )
         self._manager = ocp.CheckpointManager(self._folder.resolve(), options=options)
@@ -67,7 +67,7 @@ class Checkpoints:
         steps = self.steps()
         if not steps:
             raise UserError(f"{self._folder.parent} has no checkpoint yet")
-        best = _best_of(steps, self._score)
+        best = _best_of(steps, self.score)
         found = {None: steps[-1], "best": steps[-1] if best is None else best}.get(step, step)
         if found not in steps:
             raise UserError(f"{self._folder.parent} has no step {found}; it has: {', '.join(map(str, steps))}")
@@ -232,7 +232,7 @@ class Checkpoints:
         with self._told():
             self._manager.close()
 
-    def _score(self, step: int) -> float | None:
+    def score(self, step: int) -> float | None:
         """The validation score of a step; None where there is none, or it cannot be read."""
         if step not in self._scores:
             place = self._folder / str(step)
