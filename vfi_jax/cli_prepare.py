@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from vfi_jax import feed, labels, prepare
+from vfi_jax import labels, prepare
 from vfi_jax.config import Footage, Scenes
 from vfi_jax.data.labels import folder_of
 from vfi_jax.data.published import PUBLISHED
@@ -121,6 +121,8 @@ def _pack(options: argparse.Namespace) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
+    from vfi_jax import feed  # Grain, which the other commands do without
+
     workers = options.workers.split(",")
     if not all(count.isdigit() for count in workers) or min(options.batch, options.crop, options.seconds) <= 0:
         raise UsageError("--workers takes whole numbers, such as 0,2; --batch, --crop and --seconds more than 0")
