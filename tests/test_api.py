@@ -17,7 +17,7 @@ LAYERS = [
     {"integrity"},
     {"steps"},
     {"runs"},
-    {"ops", "nn"},
+    {"ops", "nn", "precision"},
     {"losses", "metrics"},
     {"models"},
     {"torch_files", "cost"},
@@ -30,6 +30,7 @@ LAYERS = [
     {"optim", "packed", "training"},
     {"video", "benchmarks", "prepare", "labels", "report"},
     {"sets"},
+    {"loop"},
     {"demo", "fit"},
     {"cli"},
 ]
