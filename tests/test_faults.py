@@ -1,5 +1,6 @@
 """Runs that things happen to: steps that are not finite, signals, kills, another number of devices."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -222,14 +223,19 @@ class Command:
 
     def until(self, pattern, number):
         """Sends a signal as soon as a line is told; exit status, what came after, seconds that it took."""
-        process = subprocess.Popen(self.arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **self.options)
+        process = subprocess.Popen(
+            self.arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **self.options
+        )
         for line in process.stdout:
             if re.match(pattern, line):
                 break
         process.send_signal(number)
         begun = time.monotonic()
-        out, _ = process.communicate()
-        return process.returncode, out, time.monotonic() - begun
+        process.wait()
+        seconds = time.monotonic() - begun
+        with contextlib.suppress(ProcessLookupError):  # workers of one that could not end them hold its pipes
+            os.killpg(process.pid, signal.SIGKILL)
+        return process.returncode, process.communicate()[0], seconds
 
 
 def packed(folder):
@@ -283,3 +289,22 @@ def test_another_number_of_devices_continues(whole, tmp_path):
     assert ours[:2] == theirs[:2]
     assert ours[2] == pytest.approx(theirs[2], rel=1e-6)
     assert ours[3] == pytest.approx(theirs[3], rel=1e-4)
+
+
+def test_deterministic_kernels_are_asked_for_before_the_backend_starts():
+    """By the flag of the command line; a CPU knows the option and has nothing to change."""
+    code = f"""
+import os, sys
+sys.argv = ["train.py", "--config={ROOT}/configs/rife_footage.py:scratch", "--workdir=unused", "--deterministic"]
+sys.path.insert(0, {str(ROOT)!r})
+import jax, train
+from absl import app
+def fit(*_):
+    assert os.environ["XLA_FLAGS"] == "--xla_gpu_deterministic_ops=true"
+    print(jax.device_count())
+train.fit.fit = fit
+app.run(train.main, flags_parser=train.parse_flags)
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
