@@ -125,7 +125,8 @@ class Loop:
             path = self._write_names()
             raise UserError(
                 f"{why}, after {self._rollbacks} rollbacks: lower optimiser.rate or set optimiser.clip_norm, and look "
-                f"at the samples listed in {path}; step {self._saved} is kept"
+                f"at the samples listed in {path}; "
+                + (f"step {self._saved} is kept" if self._saved else "nothing is saved")
             )
         state, step = self._newest(data_too=False) or (self.begin(), 0)
         self._rollbacks += 1

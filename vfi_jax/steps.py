@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import re
 import shutil
@@ -223,16 +224,14 @@ class Checkpoints:
 
     def _set_aside(self, steps: Sequence[int], say: Callable[[str], None]) -> None:
         for step in steps:
-            aside = self._folder.parent / DAMAGED / str(step)
-            taken = 0
-            while aside.exists():
-                taken += 1
-                aside = aside.with_name(f"{step}.{taken}")
+            self._scores.pop(step, None)
             if jax.process_index() == 0:
+                aside = self._folder.parent / DAMAGED / str(step)
+                names = itertools.chain([aside], (aside.with_name(f"{step}.{count}") for count in itertools.count(1)))
+                aside = next(name for name in names if not name.exists())
                 aside.parent.mkdir(exist_ok=True)
                 (self._folder / str(step)).rename(aside)
-            self._scores.pop(step, None)
-            say(f"warning: step {step} is now {aside}")
+                say(f"warning: step {step} is now {aside}")
         if steps:
             agreed(True)
             self._manager.reload()
