@@ -171,16 +171,29 @@ def test_weights_that_are_lost_stop_the_run(tmp_path):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(vfi_jax.load("rife_lap", tmp_path)[1]))
 
 
-def test_a_wish_to_stop(whole, tmp_path):
-    """SIGTERM: the step is finished and saved, where no save was due; the same command ends like an unbroken run."""
+@pytest.mark.parametrize("workers_end", [False, True])
+def test_a_wish_to_stop(whole, tmp_path, monkeypatch, workers_end):
+    """SIGTERM: the step is finished and saved, where no save was due; the same command ends like an unbroken run.
+
+    Where the signal went to all processes of the run, there may be no next batch.
+    """
     told, before = [], signal.getsignal(signal.SIGTERM)
 
     def stop(line):
         told.append(line)
-        if line.startswith("step 3/"):
+        if line.startswith("step 3/") and not workers_end:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    fit.fit(RUN, tmp_path, stop)
+    def following(self):
+        if number(self) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise RuntimeError("a worker process was terminated")
+        return NEXT(self)
+
+    with monkeypatch.context() as patch:
+        if workers_end:
+            patch.setattr(pipeline.Batches, "__next__", following)
+        fit.fit(RUN, tmp_path, stop)
     assert told[-1] == "stopped at step 3; the same command continues"
     assert signal.getsignal(signal.SIGTERM) == before
     told.clear()

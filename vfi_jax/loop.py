@@ -61,8 +61,8 @@ class Loop:
         self._clock = _Clock()
         try:
             with _Stop() as stop:
-                while done < self.steps and not stop.asked():
-                    state, metrics = self._stepped(state, done)
+                while done < self.steps and not stop.asked() and (batch := self._batch(done, stop)):
+                    state, metrics = self.step(state, training.on_devices(batch, training.data_mesh()))
                     state, done = self._looked_after(state, done + 1, metrics)
             if done < self.steps:
                 self._stopped(state, done)
@@ -84,12 +84,18 @@ class Loop:
         skips = training.Skips(*(jnp.int32(skipped[name]) for name in ("in_row", "total")))
         return state.replace(step=jnp.int32(step), skips=skips, **items), step
 
-    def _stepped(self, state: training.State, done: int) -> tuple[training.State, dict[str, Any]]:
+    def _batch(self, done: int, stop: _Stop) -> dict[str, Any]:
+        """The next batch; none where the signal to stop has ended the workers that make it."""
         place = self.sets.batches.get_state()
-        with self._clock.waiting():
-            batch = next(self.sets.batches)
+        try:
+            with self._clock.waiting():
+                batch = next(self.sets.batches)
+        except Exception:
+            if stop.wished:
+                return {}
+            raise
         self._recent.append((done + 1, batch.pop("name", place)))
-        return self.step(state, training.on_devices(batch, training.data_mesh()))
+        return batch
 
     def _looked_after(
         self, state: training.State, done: int, metrics: Mapping[str, jax.Array]
@@ -249,7 +255,7 @@ class _Stop:
     """A context in which SIGTERM is a wish to stop at the end of the step."""
 
     def __init__(self) -> None:
-        self._wished, self._asked = False, 0
+        self.wished, self._asked = False, 0
 
     def __enter__(self) -> _Stop:
         # With several processes JAX's own notifier has the signal, and tells all of them the same step.
@@ -263,14 +269,14 @@ class _Stop:
             signal.signal(signal.SIGTERM, self._before)
 
     def _note(self, *_: object) -> None:
-        self._wished = True
+        self.wished = True
 
     def asked(self) -> bool:
         """Whether to stop now; every process has to ask before each step, and all get the same answer."""
         self._asked += 1
         if jax.process_count() > 1:
             return multihost_utils.reached_preemption_sync_point(self._asked)
-        return self._wished
+        return self.wished
 
 
 class _Clock:
