@@ -143,6 +143,8 @@ def test_a_rollback_goes_on_past_the_bad_data(tmp_path, monkeypatch):
         assert rows == [{"step": 2, "rollback": 1, "from_step": 4}]
         assert (found["position"].pop("skipped"), found["position"].pop("rollbacks")) == ({"in_row": 0, "total": 2}, 1)
         wanted = newest(tmp_path / "without")
+        for end in (found, wanted):
+            del end["position"]["data"]["seen"]  # the bad ones are among them
         equal(found, {**wanted, "position": found["position"]})
         assert found["position"].items() <= wanted["position"].items()
 
