@@ -1,12 +1,13 @@
 """Trains a model: `python train.py --config configs/rife_vimeo90k.py --workdir runs/rife`.
 
-The same command in the same folder continues. A variant of a config stands after a colon
+The same command in the same folder continues; SIGTERM saves and ends it. A variant of a config stands after a colon
 (`configs/rife_footage.py:smoke`), and any value can be set: `--config.data.path=clips --config.batch_size=8`.
 """
 
 from __future__ import annotations
 
 import ast
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from vfi_jax.types import UsageError, UserError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "a file in configs/, and its variant: FILE[:VARIANT]")
 WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder")
+DETERMINISTIC = flags.DEFINE_bool("deterministic", False, "on GPUs: the same bits in every run; slower")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -28,6 +30,8 @@ def main(arguments: Sequence[str]) -> None:
     # Orbax tells every file, and failures at length that are told here in a line.
     logging.set_verbosity(logging.FATAL)
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+    if DETERMINISTIC.value:  # read when the backend starts, which nothing has done so far
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
     try:
         if len(arguments) > 1:
             raise UsageError(f"{arguments[1]!r} is no flag: see --help")

@@ -210,6 +210,20 @@ class Optimiser:
 
 
 @dataclasses.dataclass(frozen=True)
+class Guard:
+    """What is done about steps whose loss or gradient is not finite; each of them is skipped.
+
+    Attributes:
+      bad_steps: in a row, after which the run goes back to its last good checkpoint and on with other data; seen when a
+        row of the log or a checkpoint is due.
+      rollbacks: of this kind in a run; where another would be due it ends.
+    """
+
+    bad_steps: int = 10
+    rollbacks: int = 3
+
+
+@dataclasses.dataclass(frozen=True)
 class Start:
     """Weights to start from.
 
@@ -241,7 +255,8 @@ class Train:
       data: the sets.
       optimiser: AdamW and its schedule.
       ema: decay of the averaged weights, which validation uses; 0: none are kept.
-      precision: "float32" or "bfloat16" (compute of the convolutions; parameters, flows and losses stay float32).
+      guard: what is done about steps whose loss is not finite.
+      precision: a policy of `vfi_jax.precision`: "float32", "default" or "bfloat16".
       log_every: steps between rows of the log.
       checkpoint_every: steps.
       validate_every: steps; a multiple of `checkpoint_every`.
@@ -262,6 +277,7 @@ class Train:
     data: Data = Data()
     optimiser: Optimiser = Optimiser()
     ema: float = 0.0
+    guard: Guard = Guard()
     precision: str = "float32"
     log_every: int = 100
     checkpoint_every: int = 1000

@@ -69,7 +69,6 @@ def _skipping(inner: optax.GradientTransformationExtraArgs, times: float) -> opt
     def update(updates: Any, state: SkipState, params: Any, *, value: Array, **_: Any) -> tuple[Any, SkipState]:
         first = jnp.where(jnp.isnan(state.first), value, state.first)
         made, after = inner.update(updates, state.inner, params)
-        # A loss that is not a number is no reason to skip: it has to stop the run.
         skipped = value > times * first
         made = jax.tree.map(lambda new: jnp.where(skipped, 0, new), made)
         kept = jax.tree.map(lambda old, new: jnp.where(skipped, old, new), state.inner, after)
@@ -138,6 +137,19 @@ def observe(state: optax.OptState, loss: float, config: Plateau) -> optax.OptSta
         return PlateauState(factor, jnp.where(better, loss, part.best), jnp.where(falls, 0, waited))
 
     return jax.tree.map(after, state, is_leaf=lambda part: isinstance(part, PlateauState))
+
+
+def unless(bad: Array, before: Any, after: Any) -> Any:
+    """`before` where the step was bad, else `after`: parameters or states, of which only the rate's count goes on.
+
+    `optax.apply_if_finite` looks at the updates alone, holds the schedule back, and lets the parameters go after all
+    once it has seen too many: here a checkpoint is better.
+    """
+
+    def chosen(old: Any, new: Any) -> Any:
+        return new if isinstance(new, optax.ScaleByScheduleState) else jnp.where(bad, old, new)
+
+    return jax.tree.map(chosen, before, after, is_leaf=lambda part: isinstance(part, optax.ScaleByScheduleState))
 
 
 def plateau_factor(state: optax.OptState) -> float:

@@ -64,9 +64,18 @@ class PackedBatches:
     """
 
     def __init__(
-        self, sets: Mapping[str, UInt8[Any, "m n h w 3"]], data: Data, batch_size: int, seed: int, mesh: Mesh
+        self,
+        sets: Mapping[str, UInt8[Any, "m n h w 3"]],
+        data: Data,
+        batch_size: int,
+        seed: int,
+        mesh: Mesh,
+        *,
+        names: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """Puts the windows of `sets` (by path: `data.path`, and those of `data.mix`) onto every device.
+
+        `names` are those of the windows, by path.
 
         Raises:
           UserError: fewer windows than a batch takes, smaller than the crop, or of another length than the config says.
@@ -85,6 +94,7 @@ class PackedBatches:
             ),
             out_shardings=split,
         )
+        self._counts, self._names = counts, names or {}
         self._key, self._next = jax.random.key(seed), 0
 
     def __iter__(self) -> PackedBatches:
@@ -102,6 +112,15 @@ class PackedBatches:
     def set_state(self, state: Mapping[str, int]) -> None:
         """Continues from `get_state`."""
         self._next = state["next_batch"]
+
+    def names(self, state: Mapping[str, int]) -> list[str]:
+        """`PATH: NAME` of each sample of the next batch at a state; the window's number where it has no name."""
+        found = []
+        for index, (frames, (path, count)) in enumerate(zip(self._sets, self._counts.items(), strict=True)):
+            chosen = _chosen(_own(self._key, index), state["next_batch"], frames.shape[0], count)
+            known = self._names.get(path)
+            found += [f"{path}: {known[window] if known else f'window {window}'}" for window in np.asarray(chosen)]
+        return found
 
     def close(self) -> None:
         """Lets go of the windows."""
@@ -139,16 +158,25 @@ def _batch(
 ) -> dict[str, Array]:
     parts = []
     for index, (frames, count) in enumerate(zip(sets, counts, strict=True)):
-        own = jax.random.fold_in(key, index) if index else key
-        parts.append(_part(frames, own, number, window, augment, count))
+        parts.append(_part(frames, _own(key, index), number, window, augment, count))
     return jax.tree.map(lambda *values: jnp.concatenate(values), *parts)
+
+
+def _own(key: Array, index: int) -> Array:
+    """The key of a set."""
+    return jax.random.fold_in(key, index) if index else key
+
+
+def _chosen(key: Array, number: Array | int, windows: int, count: int) -> Array:
+    """Which windows of a set are in a batch: each of them once an epoch, in an order of its own."""
+    per_epoch = windows // count
+    order = jax.random.permutation(jax.random.fold_in(key, number // per_epoch), windows)
+    return lax.dynamic_slice(order, ((number % per_epoch) * count,), (count,))
 
 
 def _part(frames: Array, key: Array, number: Array, window: Window, augment: Augment, count: int) -> dict[str, Array]:
     """The samples of one set."""
-    per_epoch = frames.shape[0] // count
-    order = jax.random.permutation(jax.random.fold_in(key, number // per_epoch), frames.shape[0])
-    chosen = lax.dynamic_slice(order, ((number % per_epoch) * count,), (count,))
+    chosen = _chosen(key, number, frames.shape[0], count)
     keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, number), 1), count)
     return jax.vmap(lambda index, key: _augmented(frames, index, key, window, augment))(chosen, keys)
 

@@ -23,7 +23,16 @@ from vfi_jax.types import UsageError, UserError
 
 CONFIG, METRICS, SAMPLES = "config.json", "metrics.jsonl", "samples"
 HELPERS = "frozen.safetensors"
-RESUMABLE = ("steps", "epochs", "log_every", "checkpoint_every", "validate_every", "validation_samples", "tensorboard")
+RESUMABLE = (
+    "steps",
+    "epochs",
+    "log_every",
+    "checkpoint_every",
+    "validate_every",
+    "validation_samples",
+    "tensorboard",
+    "guard",
+)
 
 
 def is_run(path: Path) -> bool:
@@ -132,7 +141,7 @@ class Log:
         self._folder = folder
         self._board = _tensorboard(folder) if tensorboard else None
         self._path = folder / METRICS
-        rows = [row for row in read_log(folder) if row["step"] <= step] if self._path.exists() else []
+        rows = [row for row in read_log(folder) if _stays(row, step)] if self._path.exists() else []
         with written_whole(self._path) as partial:
             partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
         self._file = self._path.open("a")
@@ -141,7 +150,7 @@ class Log:
         """Appends a row and flushes it.
 
         Raises:
-          UserError: the disk is full.
+          UserError: the disk is full; the next call tries again to write what is left of it.
         """
         try:
             self._file.write(json.dumps(row) + "\n")
@@ -161,10 +170,22 @@ class Log:
             self._board.add_image("samples", image, step, dataformats="HWC")
 
     def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
+        """Closes the file.
+
+        Raises:
+          UserError: the disk is full.
+        """
+        try:
+            self._file.close()
+        except OSError as error:
+            raise UserError(f"{self._path} cannot be written: {error.strerror}") from None
         if self._board:
             self._board.close()
+
+
+def _stays(row: Mapping[str, Any], step: int) -> bool:
+    """Whether a row is of what led to the step; a rollback to it is of what came after."""
+    return row["step"] < step or (row["step"] == step and "rollback" not in row)
 
 
 def _tensorboard(folder: Path) -> Any:

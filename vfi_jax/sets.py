@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -31,6 +31,9 @@ class Batches(Protocol):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Goes there."""
+
+    def names(self, state: Mapping[str, Any]) -> Sequence[str]:
+        """Of the samples that come next at a place; asked only where batches have no `name`."""
 
     def close(self) -> None:
         """Ends it."""
@@ -82,6 +85,10 @@ class Watched:
         place = dict(state)
         self._seen, self._damaged = place.pop("seen", 0), place.pop("damaged", 0)
         self._batches.set_state(place)
+
+    def names(self, state: Mapping[str, Any]) -> Sequence[str]:
+        """See `Batches`."""
+        return self._batches.names(state)
 
     def close(self) -> None:
         """Ends it."""
@@ -144,11 +151,11 @@ def _packed_sets(run: config.Train) -> Sets:
     if run.data.labels:
         raise UsageError("config.data.labels: a packed set has none; make records to use them")
     frames, about = packed.read(Path(run.data.path))
+    others = {path: packed.read(Path(path)) for path in run.data.mix}
     at = len(frames) if run.data.validation else sources.boundary(about["names"], run.data.holdout)
-    mixed = {path: packed.read(Path(path))[0] for path in run.data.mix}
-    batches = packed.PackedBatches(
-        {run.data.path: frames[:at], **mixed}, run.data, run.batch_size, run.seed, training.data_mesh()
-    )
+    sets = {run.data.path: frames[:at], **{path: other for path, (other, _) in others.items()}}
+    names = {run.data.path: about["names"][:at], **{path: of["names"] for path, (_, of) in others.items()}}
+    batches = packed.PackedBatches(sets, run.data, run.batch_size, run.seed, training.data_mesh(), names=names)
     held_out = (
         _validation_source(run, labelled=False)
         if run.data.validation

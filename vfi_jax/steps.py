@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import re
 import shutil
@@ -82,24 +83,37 @@ class Checkpoints:
         say: Callable[[str], None],
         *,
         last: bool = False,
-    ) -> None:
-        """Saves in the background; `psnr` is the validation score, where there is one.
+    ) -> bool:
+        """Saves in the background, and returns whether that began; `psnr` is the validation score, where there is one.
 
         A failure is told and the run may go on; whether the step before was written is known only now, or at `close`.
 
         Raises:
           UserError: the second failure in a row, or one at the last step.
         """
-        for act in (self._finish, functools.partial(self._begin, step, items, position, psnr)):
-            try:
-                act()
-            except SaveError as error:
-                self._failures += 1
-                self._start_over()
-                if last or self._failures >= PATIENCE:
-                    advice = f"free some space and run the same command again ({self._kept()})"
-                    raise SaveError(f"{error}; {advice}") from None
-                say(f"warning: {error}; the run goes on and tries again at the next save ({self._kept()})")
+        self._attempt(self._finish, say, last=last)
+        return self._attempt(functools.partial(self._begin, step, items, position, psnr), say, last=last)
+
+    def _attempt(self, act: Callable[[], None], say: Callable[[str], None], *, last: bool = False) -> bool:
+        try:
+            act()
+        except SaveError as error:
+            self._failures += 1
+            self._start_over()
+            if last or self._failures >= PATIENCE:
+                advice = f"free some space and run the same command again ({self._kept()})"
+                raise SaveError(f"{error}; {advice}") from None
+            say(f"warning: {error}; the run goes on and tries again at the next save ({self._kept()})")
+            return False
+        return True
+
+    def settle(self) -> None:
+        """Waits until what is being saved is on the disk.
+
+        Raises:
+          UserError: it could not be written.
+        """
+        self._attempt(self._finish, _unheard, last=True)
 
     def _kept(self) -> str:
         steps = self.steps()
@@ -191,6 +205,7 @@ class Checkpoints:
         Raises:
           UserError: none is whole.
         """
+        self._attempt(self._finish, say)
         failed: list[int] = []
         for step in reversed(self.steps()):
             try:
@@ -209,16 +224,14 @@ class Checkpoints:
 
     def _set_aside(self, steps: Sequence[int], say: Callable[[str], None]) -> None:
         for step in steps:
-            aside = self._folder.parent / DAMAGED / str(step)
-            taken = 0
-            while aside.exists():
-                taken += 1
-                aside = aside.with_name(f"{step}.{taken}")
+            self._scores.pop(step, None)
             if jax.process_index() == 0:
+                aside = self._folder.parent / DAMAGED / str(step)
+                names = itertools.chain([aside], (aside.with_name(f"{step}.{count}") for count in itertools.count(1)))
+                aside = next(name for name in names if not name.exists())
                 aside.parent.mkdir(exist_ok=True)
                 (self._folder / str(step)).rename(aside)
-            self._scores.pop(step, None)
-            say(f"warning: step {step} is now {aside}")
+                say(f"warning: step {step} is now {aside}")
         if steps:
             agreed(True)
             self._manager.reload()
@@ -253,6 +266,10 @@ class Checkpoints:
         except (OSError, ValueError, RuntimeError) as error:
             why = "the disk is full" if "No space left" in str(error) else _brief(error)
             raise SaveError(f"{self._folder} cannot be written: {why}") from None
+
+
+def _unheard(_: str) -> None:
+    pass
 
 
 class _Best(PreservationPolicy):

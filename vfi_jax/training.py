@@ -11,12 +11,22 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from vfi_jax import optim
 from vfi_jax.data.augment import FLOWS, PICTURES
 from vfi_jax.inference import Model
 from vfi_jax.losses import RECONSTRUCTION
+from vfi_jax.precision import Policy
 from vfi_jax.types import Array, ModelSpec, UsageError
 
 Batch = Mapping[str, Array]
+
+
+@flax.struct.dataclass
+class Skips:
+    """Steps whose loss, gradient or outcome was not finite: int32 counts of them in a row up to now, and in all."""
+
+    in_row: Array
+    total: Array
 
 
 @flax.struct.dataclass
@@ -27,6 +37,7 @@ class State:
       step: int32, steps done.
       params: what is trained, float32.
       optimiser: optax's state.
+      skips: counts of the steps that changed neither of these nor `ema`.
       ema: averaged parameters; None where none are kept.
       constants: the model's other collections, which training leaves as they are: frozen helpers, statistics.
     """
@@ -34,6 +45,7 @@ class State:
     step: Array
     params: Any
     optimiser: optax.OptState
+    skips: Skips
     ema: Any = None
     constants: Any = flax.struct.field(default_factory=dict)
 
@@ -47,7 +59,8 @@ def start(variables: Mapping[str, Any], transform: optax.GradientTransformation,
     """The state before the first step."""
     params = variables["params"]
     constants = {name: tree for name, tree in variables.items() if name != "params"}
-    return State(jnp.int32(0), params, transform.init(params), params if ema else None, constants)
+    skips = Skips(jnp.int32(0), jnp.int32(0))
+    return State(jnp.int32(0), params, transform.init(params), skips, params if ema else None, constants)
 
 
 def data_mesh() -> Mesh:
@@ -74,6 +87,7 @@ def make_step(
     extra_losses: Mapping[str, float],
     ema: float,
     seed: int,
+    policy: Policy,
 ) -> Callable[[State, Batch], tuple[State, dict[str, Array]]]:
     """The jitted training step: `(state, batch) -> (state, metrics)`. The state is donated.
 
@@ -90,9 +104,11 @@ def make_step(
       extra_losses: name in `losses.RECONSTRUCTION` to weight; those of weight 0 are left out.
       ema: decay of the averaged parameters; 0 where none are kept.
       seed: of what the objective draws; each step folds its number in.
+      policy: of the products.
 
     Returns:
-      The step; its metrics are `loss`, `loss/TERM` for every term (already weighted) and `gradient_norm`.
+      The step; its metrics are `loss`, `loss/TERM` for every term (already weighted) and `gradient_norm`. Where loss,
+      gradient or new parameters are not finite it changes nothing but the step's number and `skips`.
 
     Raises:
       UsageError: no such extra loss.
@@ -109,13 +125,18 @@ def make_step(
 
     def step(state: State, batch: Batch) -> tuple[State, dict[str, Array]]:
         batch = _ready(batch, model.channel_order)
-        (loss, terms), gradients = jax.value_and_grad(objective, has_aux=True)(state.params, state, batch)
+        with policy.scope():
+            (loss, terms), gradients = jax.value_and_grad(objective, has_aux=True)(state.params, state, batch)
         updates, optimiser = transform.update(gradients, state.optimiser, state.params, value=loss)
         params = optax.apply_updates(state.params, updates)
         averaged = state.ema if state.ema is None else optax.incremental_update(params, state.ema, 1 - ema)
         metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradients)}
+        bad = ~_finite([loss, metrics["gradient_norm"], params])
         metrics |= {f"loss/{name}": value for name, value in terms.items()}
-        return State(state.step + 1, params, optimiser, averaged, state.constants), metrics
+        before, after = (state.params, state.optimiser, state.ema), (params, optimiser, averaged)
+        params, optimiser, averaged = optim.unless(bad, before, after)
+        skips = Skips(jnp.where(bad, state.skips.in_row + 1, 0), state.skips.total + bad)
+        return State(state.step + 1, params, optimiser, skips, averaged, state.constants), metrics
 
     whole, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
     return jax.jit(step, in_shardings=(whole, split), out_shardings=(whole, whole), donate_argnums=0)
@@ -126,6 +147,10 @@ def check_losses(names: Mapping[str, float]) -> None:
     for name in names:
         if name not in RECONSTRUCTION:
             raise UsageError(f"no loss is called {name!r}; extra_losses takes: {', '.join(RECONSTRUCTION)}")
+
+
+def _finite(tree: Any) -> Array:
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
 
 
 def _ready(batch: Batch, channel_order: str) -> dict[str, Array]:

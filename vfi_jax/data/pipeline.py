@@ -93,6 +93,11 @@ class Batches:
         """Continues from `get_state`."""
         self._iterator.set_state(dict(state))
 
+    def names(self, state: Mapping[str, Any]) -> Sequence[str]:
+        """None: the batches have them."""
+        del state
+        return []
+
     def close(self) -> None:
         """Ends the workers."""
         if close := getattr(self._iterator, "close", None):

@@ -213,7 +213,7 @@ class Step(nn.Module):
         self.style_block = Style(self.dtype)
         self.convNext = [Block(WIDTH, dtype=self.dtype), Block(WIDTH, dtype=self.dtype)]
         self.toRGB = Block(3, dtype=self.dtype)
-        self.toFlow = [Block(WIDTH, dtype=self.dtype), Block(ERROR, 1, dtype=self.dtype)]
+        self.toFlow = [Block(WIDTH, dtype=self.dtype), Block(ERROR, 1)]  # float32: a flow
 
     def __call__(self, state: State, pair: Array, t: Array) -> State:
         """Returns the next state; `pair` is `b h w 6`, frames 0 and 1, and t `b h w 1`."""
@@ -228,7 +228,7 @@ class Step(nn.Module):
             jnp.concatenate([pair, state.image, descent, state.flows, state.features.astype(jnp.float32), prior], -1)
         )
         features = self.convNext[1](self.convNext[0](self.style_block(x, self.code())))
-        change = self.toFlow[1](self.toFlow[0](features)).astype(jnp.float32)
+        change = self.toFlow[1](self.toFlow[0](features).astype(jnp.float32))
         image = state.image + self.toRGB(features).astype(jnp.float32)
         return State(image, features, state.error + change, state.flows + change[..., :4])
 

@@ -88,14 +88,14 @@ class Decoder(nn.Module):
         self.convblock = [
             ConvPReLU(self.width, dtype=self.dtype),
             ResBlock(self.width, self.side, self.dtype),
-            ConvTranspose(self.features, self.dtype),
+            ConvTranspose(self.features),  # float32: flows, and what is added to the frame
         ]
 
     def __call__(self, *parts: Array) -> Array:
         x = jnp.concatenate(parts, -1)
         for layer in self.convblock:
             x = layer(x)
-        return x.astype(jnp.float32)
+        return x
 
 
 @flax.struct.dataclass

@@ -146,10 +146,10 @@ class FlowHead(nn.Module):
 
     def setup(self) -> None:
         self.conv1 = Conv(self.width, dtype=self.dtype)
-        self.conv2 = Conv(2, dtype=self.dtype)
+        self.conv2 = Conv(2)  # float32: a flow
 
     def __call__(self, state: Array) -> Array:
-        return self.conv2(nn.relu(self.conv1(state))).astype(jnp.float32)
+        return self.conv2(nn.relu(self.conv1(state)))
 
 
 class UpdateBlock(nn.Module):
@@ -167,7 +167,7 @@ class UpdateBlock(nn.Module):
         self.encoder = MotionEncoder((256, 192), (128, 64), 128, self.dtype)
         self.gru = GRU(128, (("1", (1, 5)), ("2", (5, 1))), self.dtype)
         self.flow_head = FlowHead(256, self.dtype)
-        self.mask_0, self.mask_2 = Conv(256, dtype=self.dtype), Conv(9 * FACTOR**2, 1, dtype=self.dtype)
+        self.mask_0, self.mask_2 = Conv(256, dtype=self.dtype), Conv(9 * FACTOR**2, 1)
 
     def __call__(self, state: Array, context: Array, correlation: Array, flow: Array) -> tuple[Array, Array]:
         """Returns the next state, and the change of the flow."""
@@ -177,7 +177,7 @@ class UpdateBlock(nn.Module):
 
     def mask(self, state: Array) -> Array:
         """`[b, h, w, 576]`, before the softmax."""
-        return 0.25 * self.mask_2(nn.relu(self.mask_0(state))).astype(jnp.float32)
+        return 0.25 * self.mask_2(nn.relu(self.mask_0(state)))
 
 
 class RAFT(nn.Module):

@@ -73,7 +73,7 @@ class IFBlock(nn.Module):
         half = self.width // 2
         self.conv0 = [ConvPReLU(half, self.stride, self.dtype), ConvPReLU(self.width, 2, self.dtype)]
         self.convblock = [ConvPReLU(self.width, dtype=self.dtype) for _ in range(8)]
-        self.lastconv = ConvTranspose(5, self.dtype)
+        self.lastconv = ConvTranspose(5)  # float32: a flow
 
     def __call__(self, x: Array, flow: Array | None, level_scale: float) -> tuple[Array, Array]:
         """Returns flow in pixels of the full frame and mask logit, at the size of `x`."""
@@ -86,7 +86,7 @@ class IFBlock(nn.Module):
         for layer in self.convblock:
             inner = layer(inner)
         enlarge = self.stride * level_scale
-        out = resize(self.lastconv(inner + x).astype(jnp.float32), enlarge)
+        out = resize(self.lastconv(inner + x), enlarge)
         return out[..., :4] * enlarge, out[..., 4:5]
 
 

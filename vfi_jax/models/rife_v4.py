@@ -57,7 +57,7 @@ class IFBlock(nn.Module):
     def setup(self) -> None:
         self.conv0 = [Conv(self.width // 2, stride=2, dtype=self.dtype), Conv(self.width, stride=2, dtype=self.dtype)]
         self.convblock = [ResConv(self.width, self.dtype) for _ in range(8)]
-        self.lastconv = ConvTranspose(4 * (5 + self.features), self.dtype)
+        self.lastconv = ConvTranspose(4 * (5 + self.features))  # float32: a flow
 
     def __call__(self, x: Array, flow: Array | None, level_scale: float) -> tuple[Array, Array, Array, Array]:
         """Returns flow in pixels of the full frame, mask logit and features, at the size of `x`; and what they were
@@ -70,7 +70,7 @@ class IFBlock(nn.Module):
             x = leaky_relu(layer(x), SLOPE)
         for layer in self.convblock:
             x = layer(x)
-        out = pixel_shuffle(self.lastconv(x), 2).astype(jnp.float32)
+        out = pixel_shuffle(self.lastconv(x), 2)
         out = resize(out, level_scale)
         return out[..., :4] * level_scale, out[..., 4:5], out[..., 5:], x
 

@@ -1,0 +1,325 @@
+"""Runs that things happen to: steps that are not finite, signals, kills, another number of devices."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+import pytest
+from safetensors.numpy import save_file
+from test_training import ROOT, RUN, losses, newest, quiet
+
+import vfi_jax
+from vfi_jax import config, fit, optim, runs, sets, training
+from vfi_jax.config import Guard, Optimiser, Plateau
+from vfi_jax.data import pipeline
+from vfi_jax.packed import KIND
+from vfi_jax.precision import POLICIES
+from vfi_jax.types import UserError
+
+NEXT = pipeline.Batches.__next__
+
+
+def number(batches):
+    """Of the batch that comes next."""
+    return batches.get_state()["global_next_index"] // RUN.batch_size
+
+
+def spoil(monkeypatch, numbers):
+    """Makes batches from which no finite loss can come."""
+
+    def following(self):
+        bad = number(self) in numbers
+        batch = NEXT(self)
+        return {**batch, "t": batch["t"] * np.nan} if bad else batch
+
+    monkeypatch.setattr(pipeline.Batches, "__next__", following)
+
+
+def leave_out(monkeypatch, numbers):
+    def following(self):
+        while number(self) in numbers:
+            NEXT(self)
+        return NEXT(self)
+
+    monkeypatch.setattr(pipeline.Batches, "__next__", following)
+
+
+def equal(first, second):
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing happens to."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    fit.fit(RUN, folder, quiet)
+    return folder
+
+
+def test_a_bad_step_changes_nothing():
+    """But its number, its count, and the place in the schedule of the rate."""
+    spec, model, variables, loss_config = fit.build(RUN, Path())
+    transform, mesh = optim.optimiser(RUN.optimiser, RUN.steps, 1), training.data_mesh()
+    state = training.start(variables, transform, ema=True)
+    policy = POLICIES[RUN.precision]
+    step = training.make_step(
+        spec, model, transform, mesh, loss_config=loss_config, extra_losses={}, ema=0.9, seed=0, policy=policy
+    )
+    rng = np.random.default_rng(0)
+    batch = {
+        "frames": rng.integers(0, 256, (2, 2, 64, 64, 3), np.uint8),
+        "target": rng.integers(0, 256, (2, 64, 64, 3), np.uint8),
+        "t": np.full((2, 1, 1, 1), 0.5, np.float32),
+    }
+    bad = {**batch, "t": np.full((2, 1, 1, 1), np.nan, np.float32)}
+    counts = []
+    for count, each in enumerate((batch, bad, bad, batch), 1):
+        before = jax.tree.map(np.array, state)
+        state, _ = step(state, training.on_devices(each, mesh))
+        counts.append((int(state.step), int(state.skips.in_row), int(state.skips.total)))
+        moved = [
+            jax.tree_util.keystr(path)
+            for (path, old), new in zip(jax.tree.leaves_with_path(before), jax.tree.leaves(state), strict=True)
+            if not np.array_equal(old, new)
+        ]
+        if each is bad:
+            assert {path.split(".")[1].split("[")[0] for path in moved} == {"step", "skips", "optimiser"}
+            assert all(path.endswith(".count") for path in moved if path.startswith(".optimiser"))
+        else:
+            assert sum("mu" in path for path in moved) > 10
+        scheduled = optax.tree.get(state.optimiser, "count", filtering=lambda path, _: "Schedule" in str(path))
+        assert scheduled == count
+    assert counts == [(1, 0, 0), (2, 1, 1), (3, 2, 2), (4, 0, 2)]
+
+
+def test_bad_steps_are_told(tmp_path, monkeypatch):
+    spoil(monkeypatch, {1})
+    told = []
+    fit.fit(RUN, tmp_path, told.append)
+    rows = [row for row in runs.read_log(tmp_path) if "rate" in row]
+    assert ["loss" in row for row in rows] == [True, False, True, True]
+    assert [row["skipped"] for row in rows] == [0, 1, 1, 1]
+    assert "loss not finite, skipped" in told[1]
+    assert newest(tmp_path)["position"]["skipped"] == {"in_row": 0, "total": 1}
+
+
+def test_a_rollback_goes_on_past_the_bad_data(tmp_path, monkeypatch):
+    """The end is that of a run that never saw them, killed or not."""
+    run = dataclasses.replace(RUN, guard=Guard(bad_steps=2, rollbacks=1))
+    with monkeypatch.context() as patch:
+        leave_out(patch, {2, 3})
+        fit.fit(run, tmp_path / "without", quiet)
+    spoil(monkeypatch, {2, 3})
+    told = []
+    fit.fit(run, tmp_path / "whole", told.append)
+    assert [line for line in told if line.startswith("warning")] == [
+        "warning: loss or gradient was not finite in the last 2 steps up to 4: back to step 2, and on with the data "
+        "that follow"
+    ]
+
+    def interrupt(line):
+        if line.startswith("warning"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit.fit(run, tmp_path / "killed", interrupt)
+    fit.fit(run, tmp_path / "killed", quiet)
+    for name in ("whole", "killed"):
+        found = newest(tmp_path / name)
+        assert losses(tmp_path / name) == losses(tmp_path / "without")
+        rows = [row for row in runs.read_log(tmp_path / name) if "rollback" in row]
+        assert rows == [{"step": 2, "rollback": 1, "from_step": 4}]
+        assert (found["position"].pop("skipped"), found["position"].pop("rollbacks")) == ({"in_row": 0, "total": 2}, 1)
+        wanted = newest(tmp_path / "without")
+        for end in (found, wanted):
+            del end["position"]["data"]["seen"]  # the bad ones are among them
+        equal(found, {**wanted, "position": found["position"]})
+        assert found["position"].items() <= wanted["position"].items()
+
+
+def test_bad_data_without_end_stop_the_run(tmp_path, monkeypatch):
+    """After the last rollback; the samples of all the bad steps are told."""
+    spoil(monkeypatch, set(range(2, 100)))
+    run = dataclasses.replace(RUN, guard=Guard(bad_steps=2, rollbacks=2))
+    told = []
+    with pytest.raises(UserError, match=r"not finite in the last 2 steps, after 2 rollbacks: .*; step 2 is kept"):
+        fit.fit(run, tmp_path, told.append)
+    assert sum("back to step 2" in line for line in told) == 2
+    batches = sets.open_sets(RUN, tmp_path, labelled_validation=False).batches
+    names = [next(batches)["name"].tolist() for _ in range(8)]
+    batches.close()
+    wanted = [f"{3 + batch % 2} {name}" for batch in range(2, 8) for name in names[batch]]
+    assert (tmp_path / "bad_samples.txt").read_text().splitlines() == wanted
+
+
+def test_weights_that_are_lost_stop_the_run(tmp_path):
+    """Not by the data's fault: also what was saved is finite, and a run without a checkpoint begins anew."""
+    wild = dataclasses.replace(RUN, optimiser=Optimiser(rate=1e12, warmup=2), steps=40, log_every=100)
+    wild = dataclasses.replace(wild, checkpoint_every=1, validate_every=1, guard=Guard(bad_steps=2, rollbacks=1))
+    with pytest.raises(UserError, match=r"lower optimiser\.rate"):
+        fit.fit(wild, tmp_path, quiet)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(vfi_jax.load("rife_lap", tmp_path)[1]))
+
+
+@pytest.mark.parametrize("workers_end", [False, True])
+def test_a_wish_to_stop(whole, tmp_path, monkeypatch, workers_end):
+    """SIGTERM: the step is finished and saved, where no save was due; the same command ends like an unbroken run.
+
+    Where the signal went to all processes of the run, there may be no next batch.
+    """
+    told, before = [], signal.getsignal(signal.SIGTERM)
+
+    def stop(line):
+        told.append(line)
+        if line.startswith("step 3/") and not workers_end:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def following(self):
+        if number(self) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise RuntimeError("a worker process was terminated")
+        return NEXT(self)
+
+    with monkeypatch.context() as patch:
+        if workers_end:
+            patch.setattr(pipeline.Batches, "__next__", following)
+        fit.fit(RUN, tmp_path, stop)
+    assert told[-1] == "stopped at step 3; the same command continues"
+    assert signal.getsignal(signal.SIGTERM) == before
+    told.clear()
+    fit.fit(RUN, tmp_path, told.append)
+    assert told[0] == "continuing from step 3"
+    assert losses(tmp_path) == losses(whole)
+    equal(newest(tmp_path), newest(whole))
+
+
+RECIPE = """
+from ml_collections import ConfigDict
+def get_config():
+    return ConfigDict({values!r})
+"""
+LONG = dataclasses.replace(
+    RUN,
+    steps=24,
+    checkpoint_every=3,
+    validate_every=6,
+    optimiser=dataclasses.replace(RUN.optimiser, rate=1e-2, plateau=Plateau(0.5, 0), skip_above=1.2),
+)
+
+
+class Command:
+    """`train.py` in a folder."""
+
+    def __init__(self, run, recipe, folder, **environment):
+        recipe.write_text(RECIPE.format(values=config.as_dict(run)))
+        cache = {
+            "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache/jax"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }
+        self.options = {"cwd": ROOT, "env": {**os.environ, **cache, **environment}, "text": True}
+        self.arguments = [sys.executable, "train.py", f"--config={recipe}", f"--workdir={folder}"]
+
+    def whole(self):
+        done = subprocess.run(self.arguments, capture_output=True, **self.options)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def until(self, pattern, number):
+        """Sends a signal as soon as a line is told; exit status, what came after, seconds that it took."""
+        process = subprocess.Popen(
+            self.arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **self.options
+        )
+        for line in process.stdout:
+            if re.match(pattern, line):
+                break
+        process.send_signal(number)
+        begun = time.monotonic()
+        process.wait()
+        seconds = time.monotonic() - begun
+        with contextlib.suppress(ProcessLookupError):  # workers of one that could not end them hold its pipes
+            os.killpg(process.pid, signal.SIGKILL)
+        return process.returncode, process.communicate()[0], seconds
+
+
+def packed(folder):
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (12, 3, 80, 80, 3), np.uint8)
+    about = {KIND: json.dumps({"names": [f"{clip}/0" for clip in range(12)]})}
+    save_file({"frames": frames}, folder / "set.safetensors", about)
+    return dataclasses.replace(LONG.data, path=str(folder / "set.safetensors"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["host", "workers", "packed"])
+def test_killed_at_random_steps(source, tmp_path):
+    """By SIGKILL, and once by SIGTERM, which is to be quick: weights, averages, optimiser, losses, all bits."""
+    data = {
+        "host": lambda: LONG.data,
+        "workers": lambda: dataclasses.replace(LONG.data, workers=1),
+        "packed": lambda: packed(tmp_path),
+    }[source]()
+    run = dataclasses.replace(LONG, data=data)
+    Command(run, tmp_path / "recipe.py", tmp_path / "whole").whole()
+    command, rng = Command(run, tmp_path / "recipe.py", tmp_path / "killed"), random.Random(source)
+    for lowest, number in ((2, signal.SIGKILL), (8, signal.SIGTERM), (14, signal.SIGKILL)):
+        code, out, seconds = command.until(rf"step {rng.randint(lowest, lowest + 4)}/", number)
+        assert code == (0 if number == signal.SIGTERM else -signal.SIGKILL)
+        if number == signal.SIGTERM:
+            assert re.search(r"stopped at step \d+; the same command continues\n$", out)
+            assert seconds < 60
+    assert command.whole().startswith("continuing from step ")
+    ours, theirs = newest(tmp_path / "killed"), newest(tmp_path / "whole")
+    equal(ours, theirs)
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+    rows = [
+        [{k: v for k, v in row.items() if not k.endswith("_s")} for row in runs.read_log(tmp_path / name)]
+        for name in ("killed", "whole")
+    ]
+    assert rows[0] == rows[1]
+    checkpoints = [runs.Checkpoints(tmp_path / name) for name in ("killed", "whole")]
+    assert checkpoints[0].chosen("best") == checkpoints[1].chosen("best")
+
+
+@pytest.mark.slow
+def test_another_number_of_devices_continues(whole, tmp_path):
+    """The first step's loss is the same to 1e-6."""
+    shutil.copytree(whole, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/checkpoints/4")
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    out = Command(RUN, tmp_path / "recipe.py", tmp_path / "run", **flags).whole()
+    assert out.startswith("continuing from step 2")
+    ours, theirs = losses(tmp_path / "run"), losses(whole)
+    assert ours[:2] == theirs[:2]
+    assert ours[2] == pytest.approx(theirs[2], rel=1e-6)
+    assert ours[3] == pytest.approx(theirs[3], rel=1e-4)
+
+
+def test_deterministic_kernels_are_asked_for_before_the_backend_starts():
+    """By the flag of the command line; a CPU knows the option and has nothing to change."""
+    code = f"""
+import os, sys
+sys.argv = ["train.py", "--config={ROOT}/configs/rife_footage.py:scratch", "--workdir=unused", "--deterministic"]
+sys.path.insert(0, {str(ROOT)!r})
+import jax, train
+from absl import app
+def fit(*_):
+    assert os.environ["XLA_FLAGS"] == "--xla_gpu_deterministic_ops=true"
+    print(jax.device_count())
+train.fit.fit = fit
+app.run(train.main, flags_parser=train.parse_flags)
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr

@@ -1,0 +1,312 @@
+"""The loop of a run: steps, log, validation, checkpoints; what it does about bad steps and about SIGTERM."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+
+from vfi_jax import config, optim, precision, report, runs, training
+from vfi_jax.files import written_whole
+from vfi_jax.inference import Interpolator, Model
+from vfi_jax.metrics import interpolation_error, psnr
+from vfi_jax.sets import Sets
+from vfi_jax.steps import Checkpoints
+from vfi_jax.types import UserError
+
+STRIPS = 4  # validation samples shown
+STUCK = 10  # steps skipped in a row, at least, by which a run is told to be stuck
+BAD_SAMPLES = "bad_samples{}.txt"
+
+
+@dataclasses.dataclass
+class Loop:
+    """What the loop holds on to; `begin` makes the state before the first step."""
+
+    config: config.Train
+    folder: Path
+    steps: int
+    model: Model
+    sets: Sets
+    step: Callable
+    begin: Callable[[], training.State]
+    rate: Callable
+    checkpoints: Checkpoints
+    say: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        every = max(self.config.log_every, self.config.checkpoint_every)
+        # Steps, and what their batches were made of: the latest ones, and those that led to a rollback.
+        self._recent: collections.deque = collections.deque(maxlen=self.config.guard.bad_steps + every)
+        self._offending: list[tuple[int, Any]] = []
+        self._rollbacks, self._saved = 0, 0
+
+    def run(self) -> None:
+        """From the newest good checkpoint to the last step, or to the one at which the run is told to stop."""
+        state, done = self._newest() or (self.begin(), 0)
+        if done:
+            self.say(f"continuing from step {done}")
+        self._log = runs.Log(self.folder, done, tensorboard=self.config.tensorboard)
+        self._clock = _Clock()
+        try:
+            with _Stop() as stop:
+                while done < self.steps and not stop.asked() and (batch := self._batch(done, stop)):
+                    state, metrics = self.step(state, training.on_devices(batch, training.data_mesh()))
+                    state, done = self._looked_after(state, done + 1, metrics)
+            if done < self.steps:
+                self._stopped(state, done)
+        finally:
+            self._log.close()
+
+    def _newest(self, *, data_too: bool = True) -> tuple[training.State, int] | None:
+        """State and number of the newest good checkpoint, the data at its place; None where nothing is saved."""
+        state = self.begin()
+        found = self.checkpoints.newest_good(_items(state), self.say)
+        if found is None:
+            return None
+        step, items, position = found
+        skipped = position.get("skipped", {"in_row": 0, "total": 0})
+        self._saved = step
+        if data_too:
+            self.sets.batches.set_state(position["data"])
+            self._rollbacks = position.get("rollbacks", 0)
+        skips = training.Skips(*(jnp.int32(skipped[name]) for name in ("in_row", "total")))
+        return state.replace(step=jnp.int32(step), skips=skips, **items), step
+
+    def _batch(self, done: int, stop: _Stop) -> dict[str, Any]:
+        """The next batch; none where the signal to stop has ended the workers that make it."""
+        place = self.sets.batches.get_state()
+        try:
+            with self._clock.waiting():
+                batch = next(self.sets.batches)
+        except Exception:
+            if stop.wished:
+                return {}
+            raise
+        self._recent.append((done + 1, batch.pop("name", place)))
+        return batch
+
+    def _looked_after(
+        self, state: training.State, done: int, metrics: Mapping[str, jax.Array]
+    ) -> tuple[training.State, int]:
+        """What is due after a step; state and number to go on from."""
+        logged, saved = self._due(done, self.config.log_every), self._due(done, self.config.checkpoint_every)
+        if not logged and not saved:
+            return state, done
+        skips = jax.device_get(state.skips)
+        if skips.in_row >= self.config.guard.bad_steps:
+            return self._rolled_back(done, int(skips.in_row), int(skips.total))
+        if logged:
+            self._report(done, {**_numbers(metrics), "skipped": int(skips.total), "rate": self._rate(done, state)})
+        if saved:
+            self._check_steps(state)
+            state = self._save(done, state)
+            self._clock = _Clock()
+        return state, done
+
+    def _due(self, done: int, every: int) -> bool:
+        return done % every == 0 or done == self.steps
+
+    def _rolled_back(self, done: int, in_row: int, total: int) -> tuple[training.State, int]:
+        """State and number of the last good checkpoint, or of the start; the data stay where they are.
+
+        Raises:
+          UserError: it was done as often as the config says.
+        """
+        why = f"loss or gradient was not finite in the last {in_row} steps"
+        self._offending += [known for known in self._recent if known[0] > done - in_row]
+        self._recent.clear()
+        if self._rollbacks >= self.config.guard.rollbacks:
+            path = self._write_names()
+            raise UserError(
+                f"{why}, after {self._rollbacks} rollbacks: lower optimiser.rate or set optimiser.clip_norm, and look "
+                f"at the samples listed in {path}; "
+                + (f"step {self._saved} is kept" if self._saved else "nothing is saved")
+            )
+        state, step = self._newest(data_too=False) or (self.begin(), 0)
+        self._rollbacks += 1
+        self._log.close()
+        self._log = runs.Log(self.folder, step, tensorboard=self.config.tensorboard)
+        self._write({"step": step, "rollback": self._rollbacks, "from_step": done})
+        self.say(f"warning: {why} up to {done}: back to step {step}, and on with the data that follow")
+        self._clock = _Clock()
+        return state.replace(skips=training.Skips(jnp.int32(0), jnp.int32(total))), step
+
+    def _write_names(self) -> Path:
+        """Lists the samples of this process in the bad steps before each rollback, `STEP NAME` a line."""
+        process = f".{jax.process_index()}" if jax.process_count() > 1 else ""
+        path = self.folder / BAD_SAMPLES.format(process)
+        batches = self.sets.batches
+        with written_whole(path) as partial, partial.open("w") as file:
+            for step, known in self._offending:
+                names = batches.names(known) if isinstance(known, Mapping) else known
+                file.writelines(f"{step} {name}\n" for name in names)
+        return path
+
+    def _stopped(self, state: training.State, done: int) -> None:
+        """Saves what is not saved yet, and waits for it."""
+        if self._saved != done:
+            self._store(done, state, None, last=True)
+        self.checkpoints.settle()
+        self.say(f"stopped at step {done}; the same command continues")
+
+    def _check_steps(self, state: training.State) -> None:
+        """Stops a run that does not learn any more: with parameters that stay, the loss stays too high for good."""
+        skipped = optim.skipped_in_row(state.optimiser)
+        if skipped >= max(STUCK, self.config.checkpoint_every):
+            raise UserError(
+                f"the last {skipped} steps were skipped, their loss being above {self.config.optimiser.skip_above:g} "
+                "times the first: lower optimiser.rate or set optimiser.warmup; the last checkpoint is kept"
+            )
+
+    def _rate(self, done: int, state: training.State) -> float:
+        """That of the step just made."""
+        return float(self.rate(done - 1)) * optim.plateau_factor(state.optimiser)
+
+    def _report(self, done: int, values: Mapping[str, float]) -> None:
+        row = {"step": done, **values, **self._clock.lap(self.config.batch_size)}
+        self._write(row)
+        left = (self.steps - done) * (row["wait_s"] + row["compute_s"])
+        loss = f"{row['loss']:.5f}" if "loss" in row else "not finite, skipped"
+        self.say(
+            f"step {done}/{self.steps}  loss {loss}  {row['samples_per_s']:.1f} samples/s  "
+            f"(waits {row['wait_s']:.3f} s, computes {row['compute_s']:.3f} s a step)  {_duration(left)} left"
+        )
+
+    def _save(self, done: int, state: training.State) -> training.State:
+        """Validates where it is due, saves, and draws the curves; the state that was saved."""
+        score = None
+        if self._due(done, self.config.validate_every):
+            score, loss = self._validate(done, state)
+            fed = optim.observe(state.optimiser, loss, self.config.optimiser.plateau)
+            state = state.replace(optimiser=fed)
+        self._store(done, state, score, last=done == self.steps)
+        self._try(lambda: report.curves(self.folder / "curves.png", runs.read_log(self.folder)))
+        return state
+
+    def _store(self, done: int, state: training.State, score: float | None, *, last: bool) -> None:
+        position = {
+            "step": done,
+            "data": self.sets.batches.get_state(),
+            "model": {"channel_order": self.model.channel_order, "any_time": self.model.any_time},
+            "skipped": {"in_row": int(state.skips.in_row), "total": int(state.skips.total)},
+            "rollbacks": self._rollbacks,
+        }
+        if self.checkpoints.save(done, _items(state), position, score, self.say, last=last):
+            self._saved = done
+
+    def _write(self, row: Mapping[str, Any]) -> None:
+        self._try(lambda: self._log.write(row))
+
+    def _try(self, act: Callable[[], None]) -> None:
+        """Does what a run can go on without, such as a picture, and tells where it fails."""
+        try:
+            act()
+        except (UserError, OSError) as error:
+            self.say(f"warning: {error}")
+
+    def _validate(self, done: int, state: training.State) -> tuple[float, float]:
+        """Mean PSNR (the rule of `eval.py`) and absolute error (0..1) of rounded frames; a strip of the first."""
+        interpolate = Interpolator(self.model, state.best)
+        scores, errors, strips = [], [], []
+        for batch in self.sets.validation():
+            frames = np.moveaxis(batch["frames"], 1, 0)
+            inputs = {name: batch[name].astype(np.float32) for name in interpolate.spec.inputs if name in batch}
+            with precision.POLICIES[self.config.precision].scope():
+                made = interpolate(*frames, t=batch["t"], **inputs)
+            scores += list(psnr(made, batch["target"]))
+            errors += list(interpolation_error(made, batch["target"]) / 255)
+            shown = zip(*frames, made, batch["target"], strict=True)
+            strips += list(shown)[: STRIPS - len(strips)]
+        if not scores:
+            raise UserError("no validation samples: raise data.holdout, or name a set with data.validation")
+        mean, error = float(np.mean(scores)), float(np.mean(errors))
+        self._log.write(
+            {"step": done, "validation_psnr": mean, "validation_l1": error, "validation_samples": len(scores)}
+        )
+        self._try(lambda: self._log.picture(done, report.strips(strips)))
+        self.say(f"step {done}: validation PSNR {mean:.3f} dB over {len(scores)} frames")
+        return mean, error
+
+
+def _items(state: training.State) -> dict[str, Any]:
+    items = {"params": state.params, "optimiser": state.optimiser}
+    return items if state.ema is None else {**items, "ema": state.ema}
+
+
+def _numbers(metrics: Mapping[str, jax.Array]) -> dict[str, float]:
+    """The finite ones of a step on the host; waits for it."""
+    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+class _Stop:
+    """A context in which SIGTERM is a wish to stop at the end of the step."""
+
+    def __init__(self) -> None:
+        self.wished, self._asked = False, 0
+
+    def __enter__(self) -> _Stop:
+        # With several processes JAX's own notifier has the signal, and tells all of them the same step.
+        self._own = jax.process_count() == 1 and threading.current_thread() is threading.main_thread()
+        if self._own:
+            self._before = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._own:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def _note(self, *_: object) -> None:
+        self.wished = True
+
+    def asked(self) -> bool:
+        """Whether to stop now; every process has to ask before each step, and all get the same answer."""
+        self._asked += 1
+        if jax.process_count() > 1:
+            return multihost_utils.reached_preemption_sync_point(self._asked)
+        return self.wished
+
+
+class _Clock:
+    """Seconds a step since the last lap, split into waiting for data and the rest."""
+
+    def __init__(self) -> None:
+        self._start, self._waited, self._laps = time.perf_counter(), 0.0, 0
+
+    def waiting(self) -> _Clock:
+        """A context whose time counts as waiting."""
+        return self
+
+    def __enter__(self) -> None:
+        self._entered = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._waited += time.perf_counter() - self._entered
+        self._laps += 1
+
+    def lap(self, batch_size: int) -> dict[str, float]:
+        """Rounds off and starts anew."""
+        took, waited, laps = time.perf_counter() - self._start, self._waited, max(1, self._laps)
+        self.__init__()
+        return {
+            "samples_per_s": batch_size * laps / took,
+            "wait_s": waited / laps,
+            "compute_s": (took - waited) / laps,
+        }
+
+
+def _duration(seconds: float) -> str:
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"
