@@ -327,6 +327,15 @@ print(*losses(Path({str(tmp_path)!r})))
     assert [float(word) for word in done.stdout.split()] == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
 
 
+def test_a_teacher_that_is_the_pupil_has_nothing_to_teach(whole, tmp_path):
+    """At the first step its frame is the pupil's, and so is its last flow, of which the objective sees two levels."""
+    start = Start("rife_lap", str(whole))
+    fit.fit(dataclasses.replace(RUN, init_from=start, teacher=start), tmp_path, quiet)
+    rows = [row for row in runs.read_log(tmp_path) if "loss" in row]
+    assert rows[0]["loss/taught"] < 1e-5 * rows[0]["loss/reconstruction"] < rows[-1]["loss/taught"]
+    assert 0 < rows[0]["loss/flow"] < rows[0]["loss/reconstruction"]
+
+
 @pytest.mark.parametrize(
     ("change", "line"),
     [
@@ -361,6 +370,14 @@ print(*losses(Path({str(tmp_path)!r})))
         ({"data": Data(path="nowhere", augment=Augment(crop=64))}, "nowhere: no such folder"),
         ({"data": Data(path="nowhere.safetensors", augment=Augment(crop=64))}, "not a whole packed set"),
         ({"init_from": Start("rife", "nowhere.pkl")}, "nowhere.pkl: no such weights file"),
+        ({"teacher": Start("rife_lap", "nowhere.pkl")}, "nowhere.pkl: no such weights file"),
+        ({"teacher": Start("raft")}, "raft"),
+        ({"teacher": Start("dbvi_2x")}, "it sees other inputs than rife_lap"),
+        ({"model": "cain", "fields": {}, "teacher": Start("rife_lap")}, "the objective of cain takes no teacher"),
+        (
+            {"teacher": Start("rife_lap"), "data": dataclasses.replace(RUN.data, labels="dis")},
+            "teacher and config.data.labels both give flows",
+        ),
     ],
 )
 def test_bad_configs_are_told(tmp_path, change, line):

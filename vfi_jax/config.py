@@ -225,10 +225,10 @@ class Guard:
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """Weights to start from.
+    """A model with weights, to start from or to learn from.
 
     Attributes:
-      model: in MODELS; "": fresh weights.
+      model: in MODELS; "": fresh weights; no teacher.
       weights: anything `vfi_jax.load` takes: a file, a run's folder; "": those shipped or installed.
     """
 
@@ -246,6 +246,7 @@ class Train:
       loss: fields of the model's loss config, in the place of its own.
       extra_losses: name in `vfi_jax.losses.RECONSTRUCTION` to weight, added to the model's objective.
       init_from: weights to start from.
+      teacher: what makes the frame and the flows that the model learns beside the truth, at every step.
       frozen: weights files of the model's frozen helpers by their names, such as "raft"; "": those installed;
         "untrained": fresh ones, to try a recipe.
       seed: of weights, data and augmentation.
@@ -269,6 +270,7 @@ class Train:
     loss: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     extra_losses: Mapping[str, float] = dataclasses.field(default_factory=dict)
     init_from: Start = Start()
+    teacher: Start = Start()
     frozen: Mapping[str, str] = dataclasses.field(default_factory=dict)
     seed: int = 0
     epochs: int = 0

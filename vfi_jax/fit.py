@@ -106,6 +106,17 @@ def _helpers(run: config.Train, model: Model, folder: Path, given: Mapping[str, 
     return found or {FROZEN: {}}
 
 
+def _teacher(run: config.Train, model: Model) -> training.Teacher | None:
+    if not run.teacher.model:
+        return None
+    teacher = training.Teacher(*zoo.load(run.teacher.model, run.teacher.weights or None))
+    if teacher.model.channel_order != model.channel_order:
+        raise UsageError(
+            f"config.teacher sees {teacher.model.channel_order} frames, {run.model} {model.channel_order} ones"
+        )
+    return teacher
+
+
 def _loss_config(spec: ModelSpec, run: config.Train) -> Any:
     known = {field.name for field in dataclasses.fields(spec.loss_config)}
     for name in run.loss:
@@ -152,6 +163,7 @@ def fit(run: config.Train, folder: Path, say: Callable[[str], None] = print) -> 
         ema=run.ema,
         seed=run.seed,
         policy=precision.POLICIES[run.precision],
+        teacher=_teacher(run, model),
     )
     checkpoints = Checkpoints(folder)
     try:
@@ -177,6 +189,8 @@ def _check(run: config.Train) -> None:
         raise UsageError("config.validate_every must be a multiple of config.checkpoint_every")
     training.check_losses(run.extra_losses)
     zoo.check_kind(run.model, "interpolation")
+    if run.teacher.model:
+        _check_teacher(run)
     if run.data.labels and not zoo.spec_of(run.model).needs:
         raise UsageError(f"config.data.labels is {run.data.labels!r}: {run.model} takes no flow labels")
     spec, crop = zoo.spec_of(run.model), run.data.augment.crop
@@ -195,3 +209,14 @@ def _check(run: config.Train) -> None:
         raise UsageError(
             f"config.data.validation is {validation}: make records of it first (`vfi-jax prepare records`)"
         )
+
+
+def _check_teacher(run: config.Train) -> None:
+    if "flow" not in zoo.spec_of(run.model).needs:
+        raise UsageError(f"config.teacher is {run.teacher.model}: the objective of {run.model} takes no teacher")
+    if run.data.labels:
+        raise UsageError("config.teacher and config.data.labels both give flows: choose one")
+    zoo.check_kind(run.teacher.model, "interpolation")
+    taught_by = zoo.spec_of(run.teacher.model)
+    if taught_by.num_frames != zoo.spec_of(run.model).num_frames or taught_by.helper:
+        raise UsageError(f"config.teacher is {run.teacher.model}: it sees other inputs than {run.model}")

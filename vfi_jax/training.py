@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.struct
 import jax
@@ -16,7 +16,7 @@ from vfi_jax.data.augment import FLOWS, PICTURES
 from vfi_jax.inference import Model
 from vfi_jax.losses import RECONSTRUCTION
 from vfi_jax.precision import Policy
-from vfi_jax.types import Array, ModelSpec, UsageError
+from vfi_jax.types import Array, ModelSpec, Output, UsageError
 
 Batch = Mapping[str, Array]
 
@@ -55,6 +55,13 @@ class State:
         return {"params": self.params if self.ema is None else self.ema, **self.constants}
 
 
+class Teacher(NamedTuple):
+    """A trained interpolation model: module and variables."""
+
+    model: Model
+    variables: Mapping[str, Any]
+
+
 def start(variables: Mapping[str, Any], transform: optax.GradientTransformation, *, ema: bool) -> State:
     """The state before the first step."""
     params = variables["params"]
@@ -88,6 +95,7 @@ def make_step(
     ema: float,
     seed: int,
     policy: Policy,
+    teacher: Teacher | None = None,
 ) -> Callable[[State, Batch], tuple[State, dict[str, Array]]]:
     """The jitted training step: `(state, batch) -> (state, metrics)`. The state is donated.
 
@@ -105,6 +113,7 @@ def make_step(
       ema: decay of the averaged parameters; 0 where none are kept.
       seed: of what the objective draws; each step folds its number in.
       policy: of the products.
+      teacher: gives each batch `taught`, its frame, and `flow`, its last flows.
 
     Returns:
       The step; its metrics are `loss`, `loss/TERM` for every term (already weighted) and `gradient_norm`. Where loss,
@@ -123,9 +132,11 @@ def make_step(
         extras = {name: w * RECONSTRUCTION[name](aux.frame, batch["target"]) for name, w in weights.items()}
         return total + sum(extras.values()), {**aux.terms, **extras}
 
-    def step(state: State, batch: Batch) -> tuple[State, dict[str, Array]]:
+    def step(state: State, batch: Batch, taught_by: Any = None) -> tuple[State, dict[str, Array]]:
         batch = _ready(batch, model.channel_order)
         with policy.scope():
+            if teacher:
+                batch |= _lesson(teacher.model.apply(taught_by, batch["frames"], batch["t"]))
             (loss, terms), gradients = jax.value_and_grad(objective, has_aux=True)(state.params, state, batch)
         updates, optimiser = transform.update(gradients, state.optimiser, state.params, value=loss)
         params = optax.apply_updates(state.params, updates)
@@ -139,7 +150,15 @@ def make_step(
         return State(state.step + 1, params, optimiser, skips, averaged, state.constants), metrics
 
     whole, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
-    return jax.jit(step, in_shardings=(whole, split), out_shardings=(whole, whole), donate_argnums=0)
+    if not teacher:
+        return jax.jit(step, in_shardings=(whole, split), out_shardings=(whole, whole), donate_argnums=0)
+    taught = jax.jit(step, in_shardings=(whole, split, whole), out_shardings=(whole, whole), donate_argnums=0)
+    taught_by = jax.device_put(teacher.variables, whole)
+    return lambda state, batch: taught(state, batch, taught_by)
+
+
+def _lesson(out: Output) -> dict[str, Array]:
+    return {"taught": out.frame, **({"flow": out.flows[-1]} if out.flows else {})}
 
 
 def check_losses(names: Mapping[str, float]) -> None:

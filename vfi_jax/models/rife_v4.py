@@ -175,6 +175,8 @@ class RIFEv4(nn.Module):
       unused: channels that the blocks put out and nothing reads.
       scale: below 1 for large frames and motions, above 1 for small ones: level scales are divided by it.
       ensemble: average every block with its time-reversed self.
+      reduction: the blocks see frames at 1/`reduction`; their last flow and mask are enlarged before the frames are
+        warped.
       refinement: (channels at 1/2, channels at 1/4, blocks at 1/4) of the refinement, or None.
       dtype: compute dtype of the convolutions.
       variant: name in MODELS.
@@ -190,6 +192,7 @@ class RIFEv4(nn.Module):
     unused: int = 0
     scale: float = 1.0
     ensemble: bool = False
+    reduction: int = 1
     refinement: tuple[int, int, int] | None = None
     dtype: DTypeLike = jnp.float32
     variant: str = ""
@@ -212,20 +215,33 @@ class RIFEv4(nn.Module):
         return self.stages(frames, t)[0]
 
     def stages(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> tuple[Output, list[Level]]:
-        """Returns the output, and what stands after each block.
+        """Returns the output, and what stands after each block, at 1/`reduction` of the frame.
 
         Raises:
           UserError: see `levels`.
         """
-        levels = self.levels(frames, t)
-        last = levels[-1]
+        levels = self.levels(resize(frames, 1 / self.reduction), t)
+        last = self._whole(levels[-1], jnp.concatenate([frames[:, 0], frames[:, 1]]))
         out = Output(
             frame=last.merged,
-            flows=[level.flow for level in levels],
+            flows=[*(resize(level.flow, self.reduction) * self.reduction for level in levels[:-1]), last.flow],
             mask=jax.nn.sigmoid(last.mask_logit),
             merged=last.merged,
         )
         return (self._refined(out, last) if self.refinement else out), levels
+
+    def _whole(self, last: Level, images: Array) -> Level:
+        """The last level as what blends the whole frames `[2b, h, w, 3]`."""
+        if self.reduction == 1:
+            return last
+        flow, mask_logit, hidden = (resize(a, self.reduction) for a in (last.flow, last.mask_logit, last.hidden))
+        flow = flow * self.reduction
+        warped = warp(self._sampled_last(images), jnp.concatenate(jnp.split(flow, 2, -1)))
+        return Level(flow, mask_logit, last.features, warped, hidden)
+
+    def _sampled_last(self, images: Array) -> Array:
+        """What the last flow samples: frames, encodings and what sharpens the frames share it, so one gather serves."""
+        return jnp.concatenate([images, second_differences(images[..., :3])], -1) if self.refinement else images
 
     def _refined(self, out: Output, last: Level) -> Output:
         """The blend of the sharpened frames under the changed mask, plus a residual."""
@@ -258,9 +274,8 @@ class RIFEv4(nn.Module):
             if before is not None:
                 flow = before.flow + flow
                 mask_logit = before.mask_logit + mask_logit if self.sum_masks else mask_logit
-            # Frames, encodings and what sharpens the frames share the flow, so one gather serves all.
-            if self.refinement and index == len(self.widths) - 1:
-                images = jnp.concatenate([images, second_differences(images[..., :3])], -1)
+            if self.reduction == 1 and index == len(self.widths) - 1:
+                images = self._sampled_last(images)
             warped = warp(images, jnp.concatenate(jnp.split(flow, 2, -1)))
             levels.append(Level(flow, mask_logit, features, warped, hidden))
         return levels
@@ -308,11 +323,15 @@ class LossConfig:
       level_weight: of the last level but one, against 1 for the final frame.
       level_decay: factor from a level to the coarser one before it.
       pyramid_levels: of the Laplacian pyramid; sides must be divisible by 2 to this power.
+      taught_weight: of the teacher's frame, where there is a teacher.
+      flow_weight: of the flows of a teacher or of labels, a pixel.
     """
 
     level_weight: float = 0.1
     level_decay: float = 0.8
     pyramid_levels: int = 5
+    taught_weight: float = 1.0
+    flow_weight: float = 0.01
 
 
 def loss(
@@ -326,27 +345,38 @@ def loss(
 ) -> tuple[Array, LossAux]:
     """`L(frame_n) + level_weight * sum_i level_decay^(n-1-i) * L(frame_i)`, L the Laplacian-pyramid distance.
 
+    Taught, `taught_weight * L'(frame_n) + flow_weight * mean_i mean|flow_i - flow|` come on top, L' the distance to the
+    teacher's frame, i over all blocks. Frames of blocks that see smaller ones are compared with a smaller target.
+
     The objective of this project: the published one (VGG, Gram, SSIM, two teachers) was never released with the models.
 
     Args:
       model: any RIFEv4.
       variables: its variables.
-      batch: `frames`, `target`, `t`.
+      batch: `frames`, `target`, `t`; where there are any, `taught` `[b, h, w, 3]`, a teacher's frame, and `flow`
+        `[b, h, w, 4]` (t->0, t->1, pixels).
       config: the weights.
       step: unused; the objective has no schedule.
       rng: unused; the objective draws nothing.
 
     Returns:
-      The total, and its terms `reconstruction` and `levels`.
+      The total, and its terms `reconstruction` and `levels`, taught also `taught` and `flow`.
     """
     out, levels = model.apply(variables, batch["frames"], batch["t"], method="stages")
-    before = [level.merged for level in levels[: None if model.refinement else -1]]
-    distances = [laplacian_loss(frame, batch["target"], config.pyramid_levels) for frame in before]
+    whole = bool(model.refinement) or model.reduction > 1  # the last block's own frame is not the output
+    before = [level.merged for level in levels[: None if whole else -1]]
+    small = resize(batch["target"], 1 / model.reduction)
+    distances = [laplacian_loss(frame, small, config.pyramid_levels) for frame in before]
     weights = [config.level_weight * config.level_decay**i for i in reversed(range(len(before)))]
     terms = {
         "reconstruction": laplacian_loss(out.frame, batch["target"], config.pyramid_levels),
         "levels": sum(w * d for w, d in zip(weights, distances, strict=True)),
     }
+    if "taught" in batch:
+        terms["taught"] = config.taught_weight * laplacian_loss(out.frame, batch["taught"], config.pyramid_levels)
+    if "flow" in batch:
+        errors = [jnp.abs(flow - batch["flow"]).mean() for flow in out.flows]
+        terms["flow"] = config.flow_weight * sum(errors) / len(errors)
     return sum(terms.values()), LossAux(terms, out.frame)
 
 
@@ -401,6 +431,7 @@ def _spec(
             ("refine/last/", constant(0.0)),
             ("(lastconv|cnn3|up)/", torch_default_transposed),
         ),
+        needs=("taught", "flow"),
         additions=("^refine/",),
         torch_rules=TorchRules(names, LAYOUTS),
         droppable=(r"^(teacher|caltime|contextnet|unet|block_tea)\.",),
