@@ -73,6 +73,6 @@ def test_taught_terms():
     taught = batch | {"taught": frame, "flow": jnp.ones((1, 64, 64, 4))}
     config = LossConfig(flow_weight=0.3)
     terms = loss(model, variables, taught, config, step=0, rng=None)[1].terms
-    assert terms.pop("flow") == pytest.approx(0.3)
-    assert terms.pop("taught") == pytest.approx(0, abs=1e-6)
+    assert terms.pop("distillation") == pytest.approx(0.3)
+    assert terms.pop("teacher") == pytest.approx(0, abs=1e-6)
     assert terms == loss(model, variables, batch, config, step=0, rng=None)[1].terms

@@ -332,8 +332,8 @@ def test_a_teacher_that_is_the_pupil_has_nothing_to_teach(whole, tmp_path):
     start = Start("rife_lap", str(whole))
     fit.fit(dataclasses.replace(RUN, init_from=start, teacher=start), tmp_path, quiet)
     rows = [row for row in runs.read_log(tmp_path) if "loss" in row]
-    assert rows[0]["loss/taught"] < 1e-5 * rows[0]["loss/reconstruction"] < rows[-1]["loss/taught"]
-    assert 0 < rows[0]["loss/flow"] < rows[0]["loss/reconstruction"]
+    assert rows[0]["loss/teacher"] < 1e-5 * rows[0]["loss/reconstruction"] < rows[-1]["loss/teacher"]
+    assert 0 < rows[0]["loss/distillation"] < rows[0]["loss/reconstruction"]
 
 
 @pytest.mark.parametrize(

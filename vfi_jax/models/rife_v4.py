@@ -360,7 +360,7 @@ def loss(
       rng: unused; the objective draws nothing.
 
     Returns:
-      The total, and its terms `reconstruction` and `levels`, taught also `taught` and `flow`.
+      The total, and its terms `reconstruction` and `levels`, taught also `teacher` and `distillation`.
     """
     out, levels = model.apply(variables, batch["frames"], batch["t"], method="stages")
     whole = bool(model.refinement) or model.reduction > 1  # the last block's own frame is not the output
@@ -373,10 +373,10 @@ def loss(
         "levels": sum(w * d for w, d in zip(weights, distances, strict=True)),
     }
     if "taught" in batch:
-        terms["taught"] = config.taught_weight * laplacian_loss(out.frame, batch["taught"], config.pyramid_levels)
+        terms["teacher"] = config.taught_weight * laplacian_loss(out.frame, batch["taught"], config.pyramid_levels)
     if "flow" in batch:
         errors = [jnp.abs(flow - batch["flow"]).mean() for flow in out.flows]
-        terms["flow"] = config.flow_weight * sum(errors) / len(errors)
+        terms["distillation"] = config.flow_weight * sum(errors) / len(errors)
     return sum(terms.values()), LossAux(terms, out.frame)
 
 
