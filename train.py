@@ -1,7 +1,8 @@
 """Trains a model: `python train.py --config configs/rife_vimeo90k.py --workdir runs/rife`.
 
 The same command in the same folder continues; SIGTERM saves and ends it. A variant of a config stands after a colon
-(`configs/rife_footage.py:smoke`), and any value can be set: `--config.data.path=clips --config.batch_size=8`.
+(`configs/rife_footage.py:smoke`), and any value can be set: `--config.data.path=clips --config.batch_size=8`. On
+several hosts the same command runs on each: a TPU pod or SLURM says which is which, elsewhere the last three flags do.
 """
 
 from __future__ import annotations
@@ -14,15 +15,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from vfi_jax import config, fit
+from vfi_jax import config, fit, hosts
 from vfi_jax.types import UsageError, UserError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "a file in configs/, and its variant: FILE[:VARIANT]")
 WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder")
 DETERMINISTIC = flags.DEFINE_bool("deterministic", False, "on GPUs: the same bits in every run; slower")
+COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "of several processes, where the cluster does not say: HOST:PORT"
+)
+PROCESSES = flags.DEFINE_integer("processes", None, "their number")
+PROCESS = flags.DEFINE_integer("process", None, "which of them this is, from 0")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -37,13 +44,19 @@ def main(arguments: Sequence[str]) -> None:
             raise UsageError(f"{arguments[1]!r} is no flag: see --help")
         if CONFIG.value is None or not WORKDIR.value:
             raise UsageError("--config FILE and --workdir FOLDER are needed")
+        hosts.join(COORDINATOR.value, PROCESSES.value, PROCESS.value)
         fit.fit(config.parse(config.Train, _recipe()), Path(WORKDIR.value), lambda line: print(line, flush=True))
     except KeyboardInterrupt:
-        sys.exit(_told("interrupted; the same command continues from the last checkpoint", 130))
+        hosts.leave(_told("interrupted; the same command continues from the last checkpoint", 130))
     except UsageError as error:
-        sys.exit(_told(error, 2))
+        hosts.leave(_told(error, 2))
     except (UserError, OSError, MemoryError) as error:
-        sys.exit(_told(error, 1))
+        hosts.leave(_told(error, 1))
+    except jax.errors.JaxRuntimeError as error:
+        if not jax.distributed.is_initialized():
+            raise
+        lost = f"a process of the run was lost ({str(error).splitlines()[0][:200]}); the same command continues"
+        hosts.leave(_told(lost, 1))
 
 
 def _recipe() -> dict[str, Any]:
@@ -72,7 +85,8 @@ def _unquoted(text: str) -> str:
 
 
 def _told(error: object, code: int) -> int:
-    print(f"train.py: {error}", file=sys.stderr)
+    process = f"process {jax.process_index()}: " if jax.distributed.is_initialized() else ""
+    print(f"train.py: {process}{error}", file=sys.stderr)
     return code
 
 

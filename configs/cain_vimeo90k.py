@@ -27,6 +27,7 @@ def get_config(variant: str = "default") -> ConfigDict:
             "epochs": 200,
             "steps": 0,
             "batch_size": 16,
+            "accumulate": 1,
             "seed": 12345,
             "ema": 0.0,
             "precision": "float32",

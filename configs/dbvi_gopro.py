@@ -29,6 +29,7 @@ def get_config(variant: str = "default") -> ConfigDict:
             "epochs": 180,
             "steps": 0,
             "batch_size": 16,
+            "accumulate": 1,
             "seed": 1234,
             "ema": 0.0,
             "precision": "float32",

@@ -30,6 +30,7 @@ def get_config(variant: str = "default") -> ConfigDict:
             "epochs": 160,
             "steps": 0,
             "batch_size": 32,
+            "accumulate": 1,
             "seed": 1234,
             "ema": 0.0,
             "precision": "float32",

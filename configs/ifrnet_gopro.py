@@ -27,6 +27,7 @@ def get_config(variant: str = "default") -> ConfigDict:
             "epochs": 4200,
             "steps": 0,
             "batch_size": 56,
+            "accumulate": 1,
             "seed": 1234,
             "ema": 0.0,
             "precision": "float32",

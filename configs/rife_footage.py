@@ -28,6 +28,7 @@ def get_config(variant: str = "default") -> ConfigDict:
             "extra_losses": {"census": 0.0, "charbonnier": 1.0, "l1": 0.0, "laplacian": 0.0},
             "steps": 2400,
             "batch_size": 8,
+            "accumulate": 1,
             "seed": 0,
             "ema": 0.998,
             "precision": "float32",

@@ -12,7 +12,7 @@ ROOT = Path(vfi_jax.__file__).parent
 # Each line may import from the lines before it, and from itself.
 LAYERS = [
     {"types", "config"},
-    {"files", "tables", "torch_pickle"},
+    {"files", "tables", "torch_pickle", "hosts"},
     {"picture"},
     {"integrity"},
     {"steps"},

@@ -252,7 +252,8 @@ class Train:
       seed: of weights, data and augmentation.
       epochs: passes over the training set; 0: `steps` decides.
       steps: optimiser steps; 0: `epochs` decides.
-      batch_size: over all devices.
+      batch_size: of a step, over all devices and hosts; the rate does not follow it by itself.
+      accumulate: parts of the batch that are computed one after another, for memory; their gradients are averaged.
       data: the sets.
       optimiser: AdamW and its schedule.
       ema: decay of the averaged weights, which validation uses; 0: none are kept.
@@ -276,6 +277,7 @@ class Train:
     epochs: int = 0
     steps: int = 0
     batch_size: int = 16
+    accumulate: int = 1
     data: Data = Data()
     optimiser: Optimiser = Optimiser()
     ema: float = 0.0

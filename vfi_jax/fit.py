@@ -15,7 +15,7 @@ import numpy as np
 from flax import traverse_util
 from jax.sharding import NamedSharding, PartitionSpec
 
-from vfi_jax import config, optim, precision, runs, training, zoo
+from vfi_jax import config, hosts, integrity, optim, precision, runs, training, zoo
 from vfi_jax.data import sources
 from vfi_jax.data.augment import choices, times
 from vfi_jax.inference import MIDPOINT, Model
@@ -28,6 +28,7 @@ from vfi_jax.types import ModelSpec, UsageError
 MOST = 2**31 - 1
 UNTRAINED = "untrained"  # in the place of a helper's weights: to try a recipe
 LIMITS = (  # name, least, most
+    ("accumulate", 1, MOST),
     ("batch_size", 1, MOST), ("steps", 0, MOST), ("epochs", 0, MOST), ("seed", 0, MOST - 2), ("ema", 0, 1),
     ("guard.bad_steps", 1, MOST), ("guard.rollbacks", 0, MOST),
     ("log_every", 1, MOST), ("checkpoint_every", 1, MOST), ("validate_every", 1, MOST), ("validation_samples", 1, MOST),
@@ -131,7 +132,7 @@ def fit(run: config.Train, folder: Path, say: Callable[[str], None] = print) -> 
     Args:
       run: the config.
       folder: the run's.
-      say: told a line for every row of the log.
+      say: told a line for every row of the log, by the first process; what concerns a process's own data, by that one.
 
     Raises:
       UserError: bad data, weights or folder; a loss that is not finite after the rollbacks of `guard`, or so high that
@@ -141,10 +142,11 @@ def fit(run: config.Train, folder: Path, say: Callable[[str], None] = print) -> 
     _check(run)
     spec, model, variables, loss_config = build(run, folder)
     runs.open_run(folder, run)
-    if variables.get(FROZEN):
+    if variables.get(FROZEN) and hosts.is_first():
         zoo.save_helpers(runs.helpers_of(folder), variables)
     needs_labels = bool(zoo.helper_of(model)) and not variables[FROZEN]
     sets = open_sets(run, folder, labelled_validation=needs_labels, say=say)
+    _alike(run, variables, sets.steps_per_epoch)
     steps = run.steps or run.epochs * sets.steps_per_epoch
     transform = optim.optimiser(run.optimiser, steps, sets.steps_per_epoch)
     mesh = training.data_mesh()
@@ -164,14 +166,39 @@ def fit(run: config.Train, folder: Path, say: Callable[[str], None] = print) -> 
         seed=run.seed,
         policy=precision.POLICIES[run.precision],
         teacher=_teacher(run, model),
+        accumulate=run.accumulate,
     )
-    checkpoints = Checkpoints(folder)
+    checkpoints, say = Checkpoints(folder), hosts.by_first(say)
     try:
         rate = optim.schedule(run.optimiser, steps, sets.steps_per_epoch)
         Loop(run, folder, steps, model, sets, step, begin, rate, checkpoints, say).run()
     finally:
         checkpoints.close()
         sets.batches.close()
+
+
+def _check_division(run: config.Train) -> None:
+    """Every part of a batch has as many samples on each device."""
+    parts = jax.device_count() * run.accumulate
+    if run.batch_size % parts:
+        by = f"{jax.device_count()} devices" + (f" times accumulate {run.accumulate}" if run.accumulate > 1 else "")
+        below = run.batch_size // parts * parts
+        nearest = f"{below} or {below + parts} does" if below else f"{parts} does"
+        raise UsageError(f"config.batch_size {run.batch_size} does not divide over {by}: {nearest}")
+
+
+def _alike(run: config.Train, variables: Any, epoch: int) -> None:
+    """Raises UserError where processes were given different things."""
+    if jax.process_count() == 1:
+        return
+    weights = integrity.seal(integrity.checksums(jax.tree.map(np.asarray, variables)))
+    given = {"config": integrity.seal(config.as_dict(run)), "weights": weights, "data": epoch}
+    found = hosts.every(np.array(list(given.values()), np.float64))
+    for name, values in zip(given, found.T, strict=True):
+        if len(set(values)) > 1:
+            raise UserError(
+                f"the processes of the run have different {name}: give all of them the same files and flags"
+            )
 
 
 def _check(run: config.Train) -> None:
@@ -183,8 +210,7 @@ def _check(run: config.Train) -> None:
             raise UsageError(f"config.{name} is {value}: it must lie between {least:g} and {most:g}")
     if bool(run.steps) == bool(run.epochs):
         raise UsageError("config.steps or config.epochs must be given, and not both")
-    if run.batch_size % jax.device_count():
-        raise UsageError(f"config.batch_size {run.batch_size} does not divide over {jax.device_count()} devices")
+    _check_division(run)
     if run.validate_every % run.checkpoint_every:
         raise UsageError("config.validate_every must be a multiple of config.checkpoint_every")
     training.check_losses(run.extra_losses)

@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from vfi_jax import config, optim, precision, report, runs, training
+from vfi_jax import config, hosts, optim, precision, report, runs, training
 from vfi_jax.files import written_whole
 from vfi_jax.inference import Interpolator, Model
 from vfi_jax.metrics import interpolation_error, psnr
-from vfi_jax.sets import Sets
+from vfi_jax.sets import Sets, summed
 from vfi_jax.steps import Checkpoints
 from vfi_jax.types import UserError
 
@@ -57,7 +57,7 @@ class Loop:
         state, done = self._newest() or (self.begin(), 0)
         if done:
             self.say(f"continuing from step {done}")
-        self._log = runs.Log(self.folder, done, tensorboard=self.config.tensorboard)
+        self._open_log(done)
         self._clock = _Clock()
         try:
             with _Stop() as stop:
@@ -67,7 +67,7 @@ class Loop:
             if done < self.steps:
                 self._stopped(state, done)
         finally:
-            self._log.close()
+            self._close_log()
 
     def _newest(self, *, data_too: bool = True) -> tuple[training.State, int] | None:
         """State and number of the newest good checkpoint, the data at its place; None where nothing is saved."""
@@ -136,8 +136,8 @@ class Loop:
             )
         state, step = self._newest(data_too=False) or (self.begin(), 0)
         self._rollbacks += 1
-        self._log.close()
-        self._log = runs.Log(self.folder, step, tensorboard=self.config.tensorboard)
+        self._close_log()
+        self._open_log(step)
         self._write({"step": step, "rollback": self._rollbacks, "from_step": done})
         self.say(f"warning: {why} up to {done}: back to step {step}, and on with the data that follow")
         self._clock = _Clock()
@@ -198,7 +198,7 @@ class Loop:
     def _store(self, done: int, state: training.State, score: float | None, *, last: bool) -> None:
         position = {
             "step": done,
-            "data": self.sets.batches.get_state(),
+            "data": summed(self.sets.batches.get_state()),
             "model": {"channel_order": self.model.channel_order, "any_time": self.model.any_time},
             "skipped": {"in_row": int(state.skips.in_row), "total": int(state.skips.total)},
             "rollbacks": self._rollbacks,
@@ -206,11 +206,21 @@ class Loop:
         if self.checkpoints.save(done, _items(state), position, score, self.say, last=last):
             self._saved = done
 
+    def _open_log(self, step: int) -> None:
+        if hosts.is_first():
+            self._log = runs.Log(self.folder, step, tensorboard=self.config.tensorboard)
+
+    def _close_log(self) -> None:
+        if hosts.is_first():
+            self._log.close()
+
     def _write(self, row: Mapping[str, Any]) -> None:
         self._try(lambda: self._log.write(row))
 
     def _try(self, act: Callable[[], None]) -> None:
-        """Does what a run can go on without, such as a picture, and tells where it fails."""
+        """Lets the first process do what a run can go on without, such as a picture, and tells where it fails."""
+        if not hosts.is_first():
+            return
         try:
             act()
         except (UserError, OSError) as error:
@@ -218,7 +228,7 @@ class Loop:
 
     def _validate(self, done: int, state: training.State) -> tuple[float, float]:
         """Mean PSNR (the rule of `eval.py`) and absolute error (0..1) of rounded frames; a strip of the first."""
-        interpolate = Interpolator(self.model, state.best)
+        interpolate = Interpolator(self.model, hosts.local(state.best))
         scores, errors, strips = [], [], []
         for batch in self.sets.validation():
             frames = np.moveaxis(batch["frames"], 1, 0)
@@ -229,14 +239,13 @@ class Loop:
             errors += list(interpolation_error(made, batch["target"]) / 255)
             shown = zip(*frames, made, batch["target"], strict=True)
             strips += list(shown)[: STRIPS - len(strips)]
-        if not scores:
+        count, total, missed = hosts.every(np.array([len(scores), np.sum(scores), np.sum(errors)])).sum(0)
+        if not count:
             raise UserError("no validation samples: raise data.holdout, or name a set with data.validation")
-        mean, error = float(np.mean(scores)), float(np.mean(errors))
-        self._log.write(
-            {"step": done, "validation_psnr": mean, "validation_l1": error, "validation_samples": len(scores)}
-        )
+        mean, error = float(total / count), float(missed / count)
+        self._write({"step": done, "validation_psnr": mean, "validation_l1": error, "validation_samples": int(count)})
         self._try(lambda: self._log.picture(done, report.strips(strips)))
-        self.say(f"step {done}: validation PSNR {mean:.3f} dB over {len(scores)} frames")
+        self.say(f"step {done}: validation PSNR {mean:.3f} dB over {count:.0f} frames")
         return mean, error
 
 

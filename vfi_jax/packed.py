@@ -87,7 +87,8 @@ class PackedBatches:
         for path, frames in sets.items():
             _check(path, frames.shape, data, counts[path])
         whole, split = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("data",)))
-        self._sets = [jax.device_put(frames, whole) for frames in sets.values()]
+        # Not `device_put`, by which processes would send each other the whole set to see that it is the same.
+        self._sets = [jax.make_array_from_process_local_data(whole, frames) for frames in sets.values()]
         self._sample = jax.jit(
             functools.partial(
                 _batch, window=data.window, augment=data.augment, counts=tuple(counts[path] for path in sets)

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
-from vfi_jax import config
+from vfi_jax import config, hosts
 from vfi_jax.files import written_whole
 from vfi_jax.picture import save_png
 from vfi_jax.steps import CHECKPOINTS, Checkpoints
@@ -32,6 +32,7 @@ RESUMABLE = (
     "validation_samples",
     "tensorboard",
     "guard",
+    "accumulate",
 )
 
 
@@ -90,8 +91,11 @@ def open_run(folder: Path, wanted: config.Train) -> None:
                 f"{folder} holds a run with another config ({name}: {_brief(before[name])}, now {_brief(now[name])}): "
                 "choose another --workdir"
             )
-    with written_whole(folder / CONFIG) as partial:
-        partial.write_text(text)
+    hosts.wait("configs are compared")
+    if hosts.is_first():
+        with written_whole(folder / CONFIG) as partial:
+            partial.write_text(text)
+    hosts.wait("the config is written")
 
 
 def _brief(value: Any) -> str:

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import jax
-from jax.experimental import multihost_utils
+import numpy as np
 
-from vfi_jax import config, packed, prepare, training
+from vfi_jax import config, hosts, packed, prepare, training
 from vfi_jax.data import pipeline, sources
 from vfi_jax.data.labels import labelled as with_labels
 from vfi_jax.data.records import is_records
 from vfi_jax.types import UsageError, UserError
 
+SEEN, LOST = "seen", "damaged"  # samples counted
 JUDGED = 100  # samples, at least, of which the unreadable ones are a share
 
 
@@ -41,7 +42,10 @@ class Batches(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Sets:
-    """The data of a run: training batches, their number an epoch, and what gives the validation batches anew."""
+    """The data of a run: training batches, their number an epoch, and what gives the validation batches anew.
+
+    Both are this process's share.
+    """
 
     batches: Batches
     steps_per_epoch: int
@@ -77,13 +81,13 @@ class Watched:
         return batch
 
     def get_state(self) -> dict[str, Any]:
-        """The place in the data and what was counted."""
-        return {**self._batches.get_state(), "seen": self._seen, "damaged": self._damaged}
+        """The place in the data and what this process counted."""
+        return {**self._batches.get_state(), SEEN: self._seen, LOST: self._damaged}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Goes there."""
+        """Goes there; of what was counted each process goes on with a share."""
         place = dict(state)
-        self._seen, self._damaged = place.pop("seen", 0), place.pop("damaged", 0)
+        self._seen, self._damaged = (_share(place.pop(name, 0)) for name in (SEEN, LOST))
         self._batches.set_state(place)
 
     def names(self, state: Mapping[str, Any]) -> Sequence[str]:
@@ -93,6 +97,18 @@ class Watched:
     def close(self) -> None:
         """Ends it."""
         self._batches.close()
+
+
+def summed(place: Mapping[str, Any]) -> dict[str, Any]:
+    """A place in the data with what all processes counted."""
+    names = [name for name in (SEEN, LOST) if name in place]
+    counts = hosts.every(np.array([place[name] for name in names], np.float64)).sum(0)
+    return {**place, **{name: int(count) for name, count in zip(names, counts, strict=True)}}
+
+
+def _share(count: int) -> int:
+    """Of a number, the part of this process."""
+    return len(range(jax.process_index(), count, jax.process_count()))
 
 
 def open_sets(
@@ -139,11 +155,10 @@ def _training_source(run: config.Train, path: str) -> sources.Source:
 
 def _recorded(run: config.Train, folder: Path) -> Path:
     """The records of the run's videos, made by the first process while the others wait."""
-    if jax.process_index() == 0:
+    if hosts.is_first():
         cut = dataclasses.replace(run.data.footage, frames=run.data.window.frames)
         prepare.records(run.data.path, folder, cut, smallest=run.data.augment.crop)
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("records")
+    hosts.wait("records")
     return folder
 
 
@@ -177,4 +192,11 @@ def _from_source(source: Any, run: config.Train) -> Iterator[dict[str, Any]]:
     length = len(source[0]["frames"])
     if length != window.frames and len(window.inputs) < 4:  # a set of another length is judged in its middle
         window = config.Window(frames=length)
-    return pipeline.validation_batches(source, window, run.batch_size, run.validation_samples)
+    return pipeline.validation_batches(
+        source,
+        window,
+        run.batch_size,
+        run.validation_samples,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )

@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN, PreservationPolicy
 
-from vfi_jax import integrity
+from vfi_jax import hosts, integrity
 from vfi_jax.types import UserError
 
 CHECKPOINTS, DAMAGED = "checkpoints", "damaged"
@@ -95,17 +93,21 @@ class Checkpoints:
         return self._attempt(functools.partial(self._begin, step, items, position, psnr), say, last=last)
 
     def _attempt(self, act: Callable[[], None], say: Callable[[str], None], *, last: bool = False) -> bool:
+        problem = ""
         try:
             act()
         except SaveError as error:
-            self._failures += 1
-            self._start_over()
-            if last or self._failures >= PATIENCE:
-                advice = f"free some space and run the same command again ({self._kept()})"
-                raise SaveError(f"{error}; {advice}") from None
-            say(f"warning: {error}; the run goes on and tries again at the next save ({self._kept()})")
-            return False
-        return True
+            problem = str(error)
+        if hosts.agreed(not problem):
+            return True
+        problem = problem or f"{self._folder} cannot be written by another process"
+        self._failures += 1
+        self._start_over()
+        if last or self._failures >= PATIENCE:
+            advice = f"free some space and run the same command again ({self._kept()})"
+            raise SaveError(f"{problem}; {advice}")
+        say(f"warning: {problem}; the run goes on and tries again at the next save ({self._kept()})")
+        return False
 
     def settle(self) -> None:
         """Waits until what is being saved is on the disk.
@@ -123,7 +125,7 @@ class Checkpoints:
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(items))
         free = shutil.disk_usage(self._folder.parent).free
         # Orbax fails in the background, after a while: better not to begin.
-        if not agreed(free >= needed):
+        if not hosts.agreed(free >= needed):
             raise SaveError(
                 f"{self._folder} cannot be written: the disk is full ({free / 1e6:.0f} MB free, {needed / 1e6:.0f} MB "
                 "needed)"
@@ -153,7 +155,7 @@ class Checkpoints:
         """Makes room of what was half written, and a manager that knows of no failure."""
         with contextlib.suppress(Exception):  # told already
             self._manager.close()
-        if self._pending is not None and jax.process_index() == 0:
+        if self._pending is not None and hosts.is_first():
             for part in self._folder.glob(f"{self._pending}.orbax-checkpoint-tmp*"):
                 shutil.rmtree(part, ignore_errors=True)
         self._scores.pop(self._pending, None)
@@ -213,7 +215,7 @@ class Checkpoints:
                 problem = ""
             except UserError as error:
                 found, problem = ({}, {}), str(error)
-            if agreed(not problem):
+            if hosts.agreed(not problem):
                 self._set_aside(failed, say)
                 return step, *found
             say(f"warning: {problem or f'step {step} cannot be restored by another process'}")
@@ -225,7 +227,7 @@ class Checkpoints:
     def _set_aside(self, steps: Sequence[int], say: Callable[[str], None]) -> None:
         for step in steps:
             self._scores.pop(step, None)
-            if jax.process_index() == 0:
+            if hosts.is_first():
                 aside = self._folder.parent / DAMAGED / str(step)
                 names = itertools.chain([aside], (aside.with_name(f"{step}.{count}") for count in itertools.count(1)))
                 aside = next(name for name in names if not name.exists())
@@ -233,7 +235,7 @@ class Checkpoints:
                 (self._folder / str(step)).rename(aside)
                 say(f"warning: step {step} is now {aside}")
         if steps:
-            agreed(True)
+            hosts.wait("damaged steps are set aside")
             self._manager.reload()
 
     def close(self) -> None:
@@ -289,13 +291,6 @@ def _best_of(steps: Sequence[int], score: Callable[[int], float | None]) -> int 
     """The newest of those with the highest score."""
     scored = [(value, step) for step in steps if (value := score(step)) is not None]
     return max(scored)[1] if scored else None
-
-
-def agreed(fine: bool) -> bool:
-    """Whether all processes say so; each has to ask."""
-    if jax.process_count() == 1:
-        return fine
-    return bool(multihost_utils.process_allgather(np.array(fine)).all())
 
 
 @functools.cache

@@ -9,6 +9,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from vfi_jax import optim
@@ -96,6 +97,7 @@ def make_step(
     seed: int,
     policy: Policy,
     teacher: Teacher | None = None,
+    accumulate: int = 1,
 ) -> Callable[[State, Batch], tuple[State, dict[str, Array]]]:
     """The jitted training step: `(state, batch) -> (state, metrics)`. The state is donated.
 
@@ -114,6 +116,9 @@ def make_step(
       seed: of what the objective draws; each step folds its number in.
       policy: of the products.
       teacher: gives each batch `taught`, its frame, and `flow`, its last flows.
+      accumulate: parts of the batch that are computed one after another. Objectives are means over samples, so that the
+        mean over equal parts is the whole batch's. (`optax.MultiSteps` would make a step of each part: for the log, the
+        rate, the averages and what is done about bad steps.)
 
     Returns:
       The step; its metrics are `loss`, `loss/TERM` for every term (already weighted) and `gradient_norm`. Where loss,
@@ -124,8 +129,8 @@ def make_step(
     """
     check_losses(extra_losses)
 
-    def objective(params: Any, state: State, batch: Batch) -> tuple[Array, dict[str, Array]]:
-        rng = jax.random.fold_in(jax.random.key(seed), state.step)
+    def objective(params: Any, state: State, batch: Batch, part: Array) -> tuple[Array, dict[str, Array]]:
+        rng = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), state.step), part)
         variables = {"params": params, **state.constants}
         total, aux = spec.loss(model, variables, batch, loss_config, step=state.step, rng=rng)
         weights = {name: weight for name, weight in extra_losses.items() if weight}
@@ -134,10 +139,14 @@ def make_step(
 
     def step(state: State, batch: Batch, taught_by: Any = None) -> tuple[State, dict[str, Array]]:
         batch = _ready(batch, model.channel_order)
-        with policy.scope():
+
+        def differentiated(part: Batch, number: Array) -> Any:
             if teacher:
-                batch |= _lesson(teacher.model.apply(taught_by, batch["frames"], batch["t"]))
-            (loss, terms), gradients = jax.value_and_grad(objective, has_aux=True)(state.params, state, batch)
+                part = {**part, **_lesson(teacher.model.apply(taught_by, part["frames"], part["t"]))}
+            return jax.value_and_grad(objective, has_aux=True)(state.params, state, part, number)
+
+        with policy.scope():
+            (loss, terms), gradients = _mean_over_parts(differentiated, batch, accumulate, mesh)
         updates, optimiser = transform.update(gradients, state.optimiser, state.params, value=loss)
         params = optax.apply_updates(state.params, updates)
         averaged = state.ema if state.ema is None else optax.incremental_update(params, state.ema, 1 - ema)
@@ -159,6 +168,27 @@ def make_step(
 
 def _lesson(out: Output) -> dict[str, Array]:
     return {"taught": out.frame, **({"flow": out.flows[-1]} if out.flows else {})}
+
+
+def _mean_over_parts(function: Callable[[Batch, Array], Any], batch: Batch, parts: int, mesh: Mesh) -> Any:
+    """The mean of what `function` gives for each of the equal parts of a batch and its number."""
+
+    def split(array: Array) -> Array:
+        # Each part has rows of every device, which stay where they are.
+        rows = array.reshape(mesh.size, parts, -1, *array.shape[1:])
+        rows = jnp.moveaxis(rows, 1, 0).reshape(parts, -1, *array.shape[1:])
+        return lax.with_sharding_constraint(rows, NamedSharding(mesh, PartitionSpec(None, "data")))
+
+    def add(total: Any, part: tuple[Batch, Array]) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, function(*part)), None
+
+    if parts == 1:
+        return function(batch, jnp.int32(0))
+    each = jax.tree.map(split, batch), jnp.arange(parts)
+    shapes = jax.eval_shape(function, *jax.tree.map(lambda array: array[0], each))
+    zero = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+    total, _ = lax.scan(add, zero, each)
+    return jax.tree.map(lambda value: value / parts, total)
 
 
 def check_losses(names: Mapping[str, float]) -> None:

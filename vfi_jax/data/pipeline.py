@@ -104,14 +104,19 @@ class Batches:
             close()
 
 
-def validation_batches(source: Source, window: Window, batch_size: int, limit: int) -> Iterator[dict[str, Any]]:
+def validation_batches(
+    source: Source, window: Window, batch_size: int, limit: int, *, process_index: int = 0, process_count: int = 1
+) -> Iterator[dict[str, Any]]:
     """Whole frames without augmentation, at most `limit` of them evenly spread; a batch has one size of frames.
+
+    Each process takes every `process_count`-th of them.
 
     Yields:
       `frames` uint8 `[b, k, h, w, 3]`, `target`, `t`, `name`; b is at most `batch_size`.
     """
     indices = np.linspace(0, len(source) - 1, min(limit, len(source))).round().astype(int)
-    samples = (validation_sample(source[index], window) for index in indices)
+    mine = indices[process_index::process_count]
+    samples = (validation_sample(source[index], window) for index in mine)
     for _, alike in itertools.groupby(samples, key=lambda sample: sample["frames"].shape):
         while group := list(itertools.islice(alike, batch_size)):
             yield {name: np.stack([sample[name] for sample in group]) for name in group[0]}

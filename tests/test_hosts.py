@@ -1,0 +1,251 @@
+"""One run on any number of devices and processes: the same losses, the same weights, the same end."""
+
+import dataclasses
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+import pytest
+from test_faults import Command
+from test_training import RUN, losses, newest, quiet
+
+from vfi_jax import fit, hosts, optim, runs, training
+from vfi_jax.config import Optimiser
+from vfi_jax.precision import POLICIES
+from vfi_jax.types import UsageError
+
+STEPS = 20
+# The rate does not depend on the number of steps, so that a run of one step is the beginning of a longer one.
+LONG = dataclasses.replace(
+    RUN,
+    steps=STEPS,
+    batch_size=8,
+    data=dataclasses.replace(RUN.data, path="synthetic:24"),
+    optimiser=Optimiser(rate=1e-3, final_rate=1e-3, clip_norm=1.0),
+    checkpoint_every=10,
+    validate_every=20,
+)
+TOPOLOGIES = {  # processes, devices of each, parts of the batch
+    "2 devices": (1, 2, 1),
+    "4 devices": (1, 4, 1),
+    "8 devices": (1, 8, 1),
+    "2 parts": (1, 1, 2),
+    "2 devices, 2 parts": (1, 2, 2),
+    "2 processes of 2 devices": (2, 2, 1),
+}
+
+
+def devices(count):
+    return {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}", "JAX_PLATFORMS": "cpu"}
+
+
+class Processes:
+    """The processes of one run of `train.py`."""
+
+    def __init__(self, run, recipe, folder, processes, count, own=("", "")):
+        command = Command(run, recipe, folder, **devices(count))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        several = [f"--coordinator=127.0.0.1:{port}", f"--processes={processes}"] if processes > 1 else []
+        self.each = [
+            subprocess.Popen(
+                [
+                    *command.arguments,
+                    *several,
+                    *([f"--process={process}"] if several else []),
+                    *filter(None, own[process : process + 1]),
+                ],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                **command.options,
+            )
+            for process in range(processes)
+        ]
+
+    def ended(self):
+        """Exit status, standard output and error of each."""
+        try:
+            texts = [process.communicate(timeout=550) for process in self.each]
+        finally:
+            for process in self.each:
+                process.kill()
+        return [(process.returncode, *text) for process, text in zip(self.each, texts, strict=True)]
+
+
+def trained(run, folder, processes=1, count=1):
+    """Output of the first process of a run that ends well."""
+    ends = Processes(run, folder.parent / f"{folder.name}.py", folder, processes, count).ended()
+    assert [code for code, _, _ in ends] == [0] * processes, ends
+    assert not any(out for _, out, _ in ends[1:] if "[Gloo]" not in out)
+    return ends[0][1]
+
+
+def gradients(run, folder, topology):
+    """Of a first step, by Adam's first moments, which are a tenth of them."""
+    processes, count, parts = topology
+    trained(dataclasses.replace(run, steps=1, accumulate=parts), folder, processes, count)
+    return optax.tree.get(newest(folder)["optimiser"], "mu")
+
+
+def distances(found, wanted):
+    """max |a - b| over max |b| of each array."""
+    return jax.tree.leaves(jax.tree.map(lambda a, b: float(np.abs(a - b).max() / np.abs(b).max()), found, wanted))
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The run on one device."""
+    folder = tmp_path_factory.mktemp("runs") / "alone"
+    trained(LONG, folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_topologies_agree(alone, tmp_path, name):
+    """After 20 steps: losses to 1e-5, weights to 1e-5.
+
+    Where Adam divides by a second moment that is almost zero an array may be 1e-3 away, if the gradients of one step
+    from equal weights are equal to 1e-5.
+    """
+    topology = processes, count, parts = TOPOLOGIES[name]
+    trained(dataclasses.replace(LONG, accumulate=parts), tmp_path / "run", processes, count)
+    ours, theirs = losses(tmp_path / "run"), losses(alone)
+    away = distances(newest(tmp_path / "run")["params"], newest(alone)["params"])
+    apart = max(abs(a / b - 1) for a, b in zip(ours, theirs, strict=True))
+    print(
+        f"\n{name}: losses {apart:.1e}, weights {max(away):.1e} ({sum(a > 1e-5 for a in away)} of {len(away)} > 1e-5)"
+    )
+    assert len(ours) == STEPS
+    assert apart < 1e-5
+    assert max(away) < 1e-3
+    if max(away) > 1e-5:
+        first = distances(gradients(LONG, tmp_path / "1", topology), gradients(LONG, tmp_path / "2", (1, 1, 1)))
+        print(f"gradients of one step {max(first):.1e}")
+        assert max(first) < 1e-5
+    scores = [row["validation_psnr"] for row in map(last_score, (tmp_path / "run", alone))]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-3)
+
+
+def last_score(folder):
+    return [row for row in runs.read_log(folder) if "validation_psnr" in row][-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("processes", "count"), [(1, 4), (2, 1)])
+def test_continued_on_other_devices(alone, tmp_path, processes, count):
+    """The first step's loss is the same to 1e-6; then as above."""
+    shutil.copytree(alone, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/checkpoints/20")
+    assert trained(LONG, tmp_path / "run", processes, count).startswith("continuing from step 10")
+    ours, theirs = losses(tmp_path / "run"), losses(alone)
+    assert ours[:10] == theirs[:10]
+    assert ours[10] == pytest.approx(theirs[10], rel=1e-6)
+    assert ours == pytest.approx(theirs, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_stops_all(tmp_path):
+    """At the same step, which is saved, and every exit status is 0; the same command continues."""
+    run = dataclasses.replace(LONG, steps=100_000, checkpoint_every=50_000, validate_every=50_000)
+    several = Processes(run, tmp_path / "recipe.py", tmp_path / "run", 2, 1)
+    for line in several.each[0].stdout:
+        if line.startswith("step 3/"):
+            break
+    begun = time.monotonic()
+    several.each[1].send_signal(signal.SIGTERM)
+    ends = several.ended()
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    assert time.monotonic() - begun < 60
+    step = int(re.search(r"stopped at step (\d+); the same command continues\n$", ends[0][1]).group(1))
+    assert newest(tmp_path / "run")["step"] == step
+    assert len(losses(tmp_path / "run")) == step
+    out = trained(dataclasses.replace(run, steps=step + 1), tmp_path / "run", 2, 1)
+    assert f"continuing from step {step}\n" in out
+
+
+@pytest.mark.slow
+def test_processes_that_were_given_different_things(tmp_path):
+    """End with the reason."""
+    run = dataclasses.replace(LONG, steps=1)
+    several = Processes(run, tmp_path / "a.py", tmp_path / "run", 2, 1, ["--config.seed=0", "--config.seed=1"])
+    for code, _, told in several.ended():
+        assert (code, told.splitlines()[-1].split(": ", 2)[2]) == (
+            1,
+            "the processes of the run have different config: give all of them the same files and flags",
+        )
+
+
+@pytest.mark.slow
+def test_a_process_that_is_lost_ends_the_run(tmp_path):
+    run = dataclasses.replace(LONG, steps=100_000, checkpoint_every=50_000, validate_every=50_000)
+    several = Processes(run, tmp_path / "recipe.py", tmp_path / "run", 2, 1)
+    for line in several.each[0].stdout:
+        if line.startswith("step 3/"):
+            break
+    several.each[1].kill()
+    (code, _, told), _ = several.ended()
+    assert code != 0
+    assert "the same command continues" in told
+
+
+def test_parts_of_a_batch_are_the_whole():
+    """Loss, terms and the step of the whole batch, by a step that takes it in parts."""
+    spec, model, variables, loss_config = fit.build(RUN, Path())
+    transform, mesh = optim.optimiser(RUN.optimiser, RUN.steps, 1), training.data_mesh()
+    rng = np.random.default_rng(0)
+    batch = {
+        "frames": rng.integers(0, 256, (4, 2, 64, 64, 3), np.uint8),
+        "target": rng.integers(0, 256, (4, 64, 64, 3), np.uint8),
+        "t": np.full((4, 1, 1, 1), 0.5, np.float32),
+    }
+    found = []
+    for accumulate in (1, 2):
+        step = training.make_step(
+            spec,
+            model,
+            transform,
+            mesh,
+            loss_config=loss_config,
+            extra_losses={"psnr": 1.0, "census": 1.0},
+            ema=0.9,
+            seed=0,
+            policy=POLICIES[RUN.precision],
+            accumulate=accumulate,
+        )
+        state, metrics = step(training.start(variables, transform, ema=True), training.on_devices(batch, mesh))
+        found.append((jax.tree.map(float, metrics), optax.tree.get(state.optimiser, "mu")))
+    (metrics, moments), (wanted, whole) = found[1], found[0]
+    assert metrics == pytest.approx(wanted, rel=1e-5)
+    assert max(distances(jax.device_get(moments), jax.device_get(whole))) < 1e-5
+
+
+def test_a_batch_that_does_not_divide(tmp_path):
+    run = dataclasses.replace(RUN, batch_size=6, accumulate=4)
+    wanted = "batch_size 6 does not divide over 1 devices times accumulate 4: 4 or 8 does"
+    with pytest.raises(UsageError, match=wanted):
+        fit.fit(run, tmp_path, quiet)
+
+
+@pytest.mark.parametrize("given", [("host:1", None, None), ("host:1", 2, None), (None, 2, 0), ("host:1", 2, 2)])
+def test_processes_are_told_as_a_whole(given):
+    with pytest.raises(UsageError, match="--process"):
+        hosts.join(*given)
+
+
+def test_one_process_agrees_with_itself():
+    hosts.join()
+    hosts.join(None, 1, None)
+    hosts.wait("here")
+    assert hosts.agreed(True)
+    assert not hosts.agreed(False)
+    assert hosts.every(np.array([1 / 3])).tolist() == [[1 / 3]]
+    assert hosts.local({"a": jax.numpy.ones(2)})["a"].tolist() == [1, 1]
