@@ -62,10 +62,11 @@ def evaluate() -> None:
     if WEIGHTS.value and len(MODELS.value) > 1:
         raise UsageError("--weights is of one model: of several, write --models NAME=WEIGHTS,NAME=WEIGHTS")
     wanted = [benchmarks.named(name) for name in NAMES.value]
+    evaluation.check_names([benchmark.name for benchmark in wanted], "benchmarks")
     options = {"weights": WEIGHTS.value, "frozen": FROZEN.value, "step": STEP.value, "policy": PRECISION.value}
     options["tta"] = ENSEMBLE.value
     subjects = [evaluation.subject(given, **options) for given in MODELS.value]
-    evaluation.check(subjects, wanted)
+    evaluation.check_names([one.label for one in subjects], "models")
     sets = [(benchmark, evaluation.found(benchmark, [Path(name) for name in DATA.value])) for benchmark in wanted]
     several = len(subjects) > 1
     folder = Path(OUTPUT.value or ("runs/eval" if several else f"runs/eval/{subjects[0].label}"))

@@ -300,8 +300,7 @@ def _write(folder: Path, one: Subject, name: str, entry: Mapping[str, Any]) -> N
         partial.write_text(json.dumps({**one.about, "label": one.label, "results": results}, indent=2))
 
 
-def check(subjects: Sequence[Subject], wanted: Sequence[Benchmark]) -> None:
-    """Raises UsageError where two would write over each other's results."""
-    for kind, names in (("benchmarks", [b.name for b in wanted]), ("models", [s.label for s in subjects])):
-        if len(set(names)) < len(names):
-            raise UsageError(f"two {kind} have one name, and their results would overwrite each other: run them apart")
+def check_names(names: Sequence[str], kind: str) -> None:
+    """Raises UsageError where two of a kind would write over each other's results."""
+    if len(set(names)) < len(names):
+        raise UsageError(f"two {kind} have one name, and their results would overwrite each other: run them apart")

@@ -123,7 +123,7 @@ def normalised_error(
 
 
 # Of every image; a protocol may ask for more.
-USUAL = ("psnr", "ssim_matlab", "ie", "ssim_grey", "nie", "sharpness")
+USUAL = ("psnr", "ssim_matlab", "ie", "ssim_gaussian", "ssim_grey", "nie", "sharpness")
 
 
 def figures(

@@ -28,6 +28,7 @@ COLUMNS = (
     ("ie", "IE", ".3f"),
     ("average_psnr", "averaging, dB", ".3f"),
     ("sharpness", "sharpness", ".3f"),
+    ("ssim_gaussian", "SSIM (Gaussian)", ".4f"),
     ("ssim_grey", "SSIM (grey)", ".4f"),
     ("nie", "NIE", ".3f"),
 )
@@ -39,7 +40,7 @@ RARE = (
     ("lpips_alex", "LPIPS (Alex)", ".4f"),
     ("lpips_vgg", "LPIPS (VGG)", ".4f"),
 )
-COMPARED = ("psnr", "ssim_matlab", "ssim_grey", "sharpness", "ie", "lpips_alex", "lpips_vgg")
+COMPARED = ("psnr", "ssim_matlab", "ssim_gaussian", "ssim_grey", "sharpness", "ie", "lpips_alex", "lpips_vgg")
 RESAMPLES = 9999
 CONFIDENCE = 0.95
 

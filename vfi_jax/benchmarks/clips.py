@@ -64,7 +64,10 @@ def samples(folder: Path) -> list[Sample]:
     Raises:
       UserError: no video, or one of fewer than three frames.
     """
-    return [sample for path in videos_in(folder) for sample in _clip(path)]
+    found = videos_in(folder)
+    if not found:
+        raise UserError(f"{folder} holds no video files")
+    return [sample for path in found for sample in _clip(path)]
 
 
 def _clip(path: Path) -> list[Sample]:

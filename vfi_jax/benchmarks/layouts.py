@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from vfi_jax.benchmarks.protocol import Sample
@@ -63,6 +64,26 @@ def middlebury(data: Path) -> list[Sample]:
                 inputs / path.parent.name / "frame11.png")
         for path in truths
     ]  # fmt: skip
+
+
+def atd12k(data: Path) -> list[Sample]:
+    """`test_2k_540p/NAME/frame1.png, frame2.png, frame3.png` (or .jpg), also in `atd-12k/` or `datasets/`."""
+    roots = [data / name / "test_2k_540p" for name in ("", "atd-12k", "atd_12k", "ATD12K", "datasets")]
+    root = existing(next((root for root in roots if root.is_dir()), roots[0]))
+    found = sorted(path for path in root.iterdir() if path.is_dir())
+    if not found:
+        raise UserError(f"{root} is empty: fetch the set again")
+    ending = "png" if (found[0] / "frame1.png").exists() else "jpg"
+    return [Sample(path.name, *(path / f"frame{i}.{ending}" for i in (1, 2, 3))) for path in found]
+
+
+def one_of(data: Path, names: Sequence[str]) -> Path:
+    """The first of several folders that is there; a set is known by several names.
+
+    Raises:
+      UserError: none is.
+    """
+    return existing(next((data / name for name in names if (data / name).is_dir()), data / names[0]))
 
 
 def existing(folder: Path) -> Path:

@@ -33,7 +33,8 @@ class Score:
       ssim_matlab: up to 1.
       ie: mean absolute difference, levels of 255.
       average_psnr: dB of the two frames, mixed by time.
-      ssim_grey: up to 1.
+      ssim_gaussian: up to 1, as the next.
+      ssim_grey: of the grey.
       nie: gradient-normalised error.
       sharpness: mean gradient over that of the truth.
       t: of the sample.
@@ -46,6 +47,7 @@ class Score:
     ssim_matlab: float
     ie: float
     average_psnr: float
+    ssim_gaussian: float
     ssim_grey: float
     nie: float
     sharpness: float
