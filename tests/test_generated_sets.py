@@ -1,5 +1,7 @@
 """Benchmarks that are made up, and whole clips."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from clips import make_clip
@@ -55,7 +57,7 @@ def test_patterns_repeat_and_their_motion_is_exact(kind):
 
 
 def test_patterns_are_a_set():
-    samples = BENCHMARKS["patterns"].find(None)
+    samples = BENCHMARKS["patterns"].find(Path())
     assert len(samples) == 16
     assert len({sample.name for sample in samples}) == 16
     assert {sample.group for sample in samples} == {"0.25 periods", "0.5 periods", "0.75 periods", "1.5 periods"}
@@ -66,7 +68,7 @@ def test_clips_are_rebuilt(tmp_path):
     make_clip(tmp_path / "long.mp4", frames=50)
     make_clip(tmp_path / "short.mp4", frames=6)
     benchmark = benchmarks.named(f"clips={tmp_path}")
-    samples = benchmark.find(None)
+    samples = benchmark.find(Path())
     long = [sample for sample in samples if sample.group == "long"]
     assert [sample.truth.index for sample in long] == list(range(1, 40, 2))
     assert [sample.truth.index for sample in samples if sample.group == "short"] == [1, 3]
@@ -82,7 +84,7 @@ def test_clips_are_rebuilt(tmp_path):
 
 def test_large_clips_are_reduced(tmp_path):
     make_clip(tmp_path / "tall.mp4", frames=3, size=(100, 1080))
-    (sample,) = benchmarks.named(f"clips={tmp_path}").find(None)
+    (sample,) = benchmarks.named(f"clips={tmp_path}").find(Path())
     assert clips.load(sample.truth).shape == (540, 50, 3)
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import SupportsIndex
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -18,7 +19,7 @@ from vfi_jax.data.synthetic import Scene, random_scene
 from vfi_jax.types import UserError
 
 PHOTOS = "photos"
-SPEEDS = (8, 16, 32, 64, 128)  # pixels from the first frame to the second, of the fastest layer
+SPEEDS = (8.0, 16.0, 32.0, 64.0, 128.0)  # pixels from the first frame to the second, of the fastest layer
 PERIODS = (0.25, 0.5, 0.75, 1.5)
 SCENES = 4  # of each speed, or of each kind and number of periods
 FIRST_SEED = 2**40  # training counts its seeds from small numbers
@@ -59,7 +60,7 @@ class Photos(Sequence):
     def __len__(self) -> int:
         return len(self._files)
 
-    def __getitem__(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+    def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "h w 3"]:
         return load_uint8(self._files[index])
 
 
@@ -95,7 +96,9 @@ def motion_samples(data: Path, height: int, width: int, scenes: int = SCENES) ->
     Photos(photos)
     return [
         _sample(
-            f"{speed}px_{k}", f"{speed} px", Instant(FIRST_SEED + 1000 * speed + k, height, width, 0, speed, photos)
+            f"{speed:g}px_{k}",
+            f"{speed:g} px",
+            Instant(FIRST_SEED + 1000 * int(speed) + k, height, width, 0.0, speed, photos),
         )
         for speed in SPEEDS
         for k in range(scenes)
@@ -108,7 +111,7 @@ def pattern_samples(data: Path, height: int = 256, width: int = 448, scenes: int
         _sample(
             f"{kind}_{periods:g}_{k}",
             f"{periods:g} periods",
-            Instant(FIRST_SEED + 100 * i + 10 * j + k, height, width, 0, pattern=(kind, periods)),
+            Instant(FIRST_SEED + 100 * i + 10 * j + k, height, width, 0.0, pattern=(kind, periods)),
         )
         for j, periods in enumerate(PERIODS)
         for i, kind in enumerate(KINDS)

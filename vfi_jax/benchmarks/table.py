@@ -93,7 +93,8 @@ def _large() -> Iterator[Benchmark]:
         ("4k", "4096x2160", load_uint8),
         ("2k", "reduced (area, in float) to 2048x1080", partial(long.resized_float, height=1080, width=2048)),
     ):
-        yield Benchmark(f"xtest_{name}", f"X-TEST, 8 times, frames 32 apart, {about}", long.xtest, load=load)
+        about = f"X-TEST, 8 times, frames 32 apart, {about}"
+        yield Benchmark(f"xtest_{name}", about, long.xtest, load=load, sequences=True)
 
 
 def _hd() -> Iterator[Benchmark]:
@@ -119,16 +120,17 @@ def _hd() -> Iterator[Benchmark]:
 
 def _fast() -> Iterator[Benchmark]:
     """The middle 512x512 is what IFRNet's and AMT's tables have."""
-    for name, folders, below in (
-        ("gopro", ("GOPRO", "GoPro", "GOPRO_Large_all", "gopro"), "test"),
-        ("adobe240", ("Adobe240", "adobe240"), "test_frames"),
+    for name, shown, folders, below in (
+        ("gopro", "GoPro's test part", ("GOPRO", "GoPro", "GOPRO_Large_all", "gopro"), "test"),
+        ("adobe240", "Adobe240's test_frames", ("Adobe240", "adobe240"), "test_frames"),
     ):
         find = partial(long.windows_of_eight, names=folders, below=below)
-        about = "windows of 9 frames, 8 times, the middle 512x512"
-        plain = Benchmark(f"{name}_8x", about, find, load=partial(long.cropped, height=512, width=512))
+        about = f"{shown}, windows of 9 frames, 8 times"
+        middle = partial(long.cropped, height=512, width=512)
+        plain = Benchmark(f"{name}_8x", f"{about}, the middle 512x512", find, load=middle, sequences=True)
         yield plain
         yield _float(plain)
-        yield variant(plain, f"{name}_8x_full", "windows of 9 frames, 8 times, whole frames", load=load_uint8)
+        yield variant(plain, f"{name}_8x_full", f"{about}, whole frames", load=load_uint8)
 
 
 ALL = (*PLAIN, *map(_float, PLAIN[:4]), *_snu(), *_large(), *_hd(), *_fast(), *generated.GENERATED)
