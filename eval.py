@@ -15,7 +15,7 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
-from vfi_jax import benchmarks, evaluation, precision, results, speed
+from vfi_jax import benchmarks, evaluation, perceptual, precision, results, speed
 from vfi_jax.tables import markdown
 from vfi_jax.types import UsageError, UserError
 
@@ -33,6 +33,7 @@ flags.DEFINE_alias("tta", "flip_ensemble")
 PRECISION = flags.DEFINE_enum("precision", "float32", [*precision.POLICIES], "policy of convolutions and products")
 PER_IMAGE = flags.DEFINE_bool("per_image", False, "print a row an image too")
 WORST = flags.DEFINE_integer("worst", 4, "images shown of each benchmark, worst first", lower_bound=1)
+LPIPS = flags.DEFINE_string("lpips", None, "folder with weights: alexnet-*.pth, alex.pth; vgg16-*.pth, vgg.pth; RAFT's")
 SPEED = flags.DEFINE_bool("speed", False, "measure time, memory, multiply-adds, each model in a process of its own")
 SIZE = flags.DEFINE_string("speed_size", "1280x720", "of the frames that --speed uses")
 COMPARE = flags.DEFINE_list(
@@ -67,12 +68,13 @@ def evaluate() -> None:
     options["tta"] = ENSEMBLE.value
     subjects = [evaluation.subject(given, **options) for given in MODELS.value]
     evaluation.check_names([one.label for one in subjects], "models")
+    judges = perceptual.judges(Path(LPIPS.value)) if LPIPS.value else {}
     sets = [(benchmark, evaluation.found(benchmark, [Path(name) for name in DATA.value])) for benchmark in wanted]
     several = len(subjects) > 1
     folder = Path(OUTPUT.value or ("runs/eval" if several else f"runs/eval/{subjects[0].label}"))
     folders = {folder / one.label if several else folder: one for one in subjects}
     found = []
-    for result in evaluation.run(folders, sets, evaluation.Plan(BATCH.value, WORST.value)):
+    for result in evaluation.run(folders, sets, evaluation.Plan(BATCH.value, WORST.value, judges)):
         found.append(result)
         shown = results.table(found)
         for line in markdown([shown[0], shown[-1]]).splitlines()[0 if len(found) == 1 else 2 :]:

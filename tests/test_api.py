@@ -26,6 +26,7 @@ LAYERS = [
     {"zoo"},
     {"inference"},
     {"flow"},
+    {"perceptual", "temporal"},
     {"data"},
     {"optim", "packed", "training"},
     {"video", "benchmarks", "prepare", "labels", "report", "convert"},

@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from vfi_jax import benchmarks, checkpoint, precision, report, zoo
+from vfi_jax import benchmarks, checkpoint, precision, report, temporal, zoo
 from vfi_jax.benchmarks import Benchmark, Sample, Score, clips, scoring
 from vfi_jax.files import written_whole
 from vfi_jax.inference import MIDPOINT, Interpolator, data_parallel, flip_ensemble, recursive
@@ -205,11 +205,7 @@ def _evaluated(
     identity: Mapping[str, Any],
 ) -> Result:
     interpolate = interpolator(one, benchmark, samples)
-    made: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-
-    def keep(sample: Sample, frame: np.ndarray, truth: np.ndarray) -> None:
-        made.setdefault(sample.group, []).append((frame, truth))
-
+    of_clips = ClipFigures()
     started = time.perf_counter()
     with precision.named(one.precision).scope():
         found = scoring.scores(
@@ -218,7 +214,7 @@ def _evaluated(
             samples,
             _batch(plan.batch_size),
             judges=[*plan.judges.values()],
-            keep=keep if benchmark.sequences else None,
+            keep=of_clips.add if benchmark.sequences else None,
         )
         rows = list(tqdm(found, total=len(samples), unit="image", desc=f"{one.label}, {benchmark.name}", leave=False))
         seconds = time.perf_counter() - started
@@ -233,10 +229,10 @@ def _evaluated(
         "version": benchmark.version,
         "images": len(rows),
         **scoring.means(rows, by_group=benchmark.by_group),
-        **_of_clips(made),
+        **of_clips.means(),
         "seconds": seconds,
         "by_motion": _by_motion(rows),
-        "by_group": _by_group(rows),
+        "by_group": {name: {**means, **of_clips.done.get(name, {})} for name, means in _by_group(rows).items()},
         **identity,
     }
     save_png(folder / f"{benchmark.name}_worst.png", strips)
@@ -265,12 +261,43 @@ def _batch(size: int) -> int:
     return -(-size // jax.device_count()) * jax.device_count()
 
 
-def _of_clips(made: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]]) -> dict[str, Any]:
-    """VMAF of each clip and their mean, where there are clips and the package that can."""
-    if not made or not clips.has_vmaf():
-        return {}
-    each = {name: clips.vmaf(*zip(*pairs, strict=True)) for name, pairs in made.items()}
-    return {"vmaf": float(np.mean([*each.values()])), "vmaf_of": each}
+class ClipFigures:
+    """What is told of clips: VMAF, where the package that can is there, and how far their motion is off.
+
+    Holds one clip at a time: frames come group by group.
+
+    Attributes:
+      done: figures by group.
+    """
+
+    def __init__(self) -> None:
+        self.done: dict[str, dict[str, float]] = {}
+        self._group, self._made, self._truth = "", [], []
+
+    def add(self, sample: Sample, frame: np.ndarray, truth: np.ndarray) -> None:
+        """The next frame."""
+        if sample.group != self._group:
+            self._finish()
+            self._group = sample.group
+        for frames, image in ((self._made, frame), (self._truth, truth)):
+            frames.append(np.rint(image).astype(np.uint8))
+
+    def means(self) -> dict[str, float]:
+        """Over groups, when all frames were added."""
+        self._finish()
+        names = dict.fromkeys(name for figures in self.done.values() for name in figures)
+        return {name: float(np.mean([figures[name] for figures in self.done.values()])) for name in names}
+
+    def _finish(self) -> None:
+        if not self._made:
+            return
+        figures = {}
+        if len(self._made) > 1 and min(self._made[0].shape[:2]) >= SMALLEST:
+            figures["tof"] = temporal.flow_distance(self._made, self._truth)
+        if clips.has_vmaf():
+            figures["vmaf"] = clips.vmaf(self._made, self._truth)
+        self.done[self._group] = figures
+        self._made, self._truth = [], []
 
 
 def _by_motion(rows: Sequence[Score]) -> dict[str, dict[str, float]]:

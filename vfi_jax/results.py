@@ -35,12 +35,24 @@ COLUMNS = (
 # Shown where a result has them
 RARE = (
     ("vmaf", "VMAF", ".1f"),
+    ("tof", "tOF, px", ".3f"),
     ("psnr_luma", "PSNR of Y, dB", ".3f"),
     ("ssim_uniform", "SSIM (7x7)", ".4f"),
     ("lpips_alex", "LPIPS (Alex)", ".4f"),
     ("lpips_vgg", "LPIPS (VGG)", ".4f"),
+    ("flolpips_raft", "FloLPIPS (RAFT)", ".4f"),
 )
-COMPARED = ("psnr", "ssim_matlab", "ssim_gaussian", "ssim_grey", "sharpness", "ie", "lpips_alex", "lpips_vgg")
+COMPARED = (
+    "psnr",
+    "ssim_matlab",
+    "ssim_gaussian",
+    "ssim_grey",
+    "sharpness",
+    "ie",
+    "lpips_alex",
+    "lpips_vgg",
+    "flolpips_raft",
+)
 RESAMPLES = 9999
 CONFIDENCE = 0.95
 
@@ -167,7 +179,7 @@ def parts(results: Sequence[Result], key: str, figure: str = "psnr") -> list[lis
     for result in results:
         own = result.entry.get(key, {})
         if own:
-            cells = [f"{own[n][figure]:.2f} ({own[n]['images']})" if n in own else "" for n in names]
+            cells = [f"{own[n][figure]:.2f} ({own[n]['images']})" if figure in own.get(n, {}) else "" for n in names]
             rows.append([result.benchmark, result.label, *cells])
     return rows
 
@@ -222,7 +234,9 @@ def summary(results: Sequence[Result], speeds: Mapping[str, Mapping[str, float]]
     blocks += ["## PSNR by mean motion, pixels (images)", markdown(parts(results, "by_motion"))]
     for name in dict.fromkeys(result.benchmark for result in results if result.entry.get("by_group")):
         own = [result for result in results if result.benchmark == name]
-        blocks += [f"## {name}: PSNR by group (images)", markdown(parts(own, "by_group"))]
+        for figure, head in (("psnr", "PSNR"), ("vmaf", "VMAF"), ("tof", "tOF")):
+            if figure in own[0].entry:
+                blocks += [f"## {name}: {head} by group (images)", markdown(parts(own, "by_group", figure))]
     labels = list(dict.fromkeys(result.label for result in results))
     for label in labels[1:]:
         first, second = ([r for r in results if r.label == name] for name in (labels[0], label))

@@ -17,10 +17,8 @@ from vfi_jax.metrics import psnr
 from vfi_jax.ops import crop, pad
 from vfi_jax.types import UserError
 
-NONE: Mapping[str, float] = {}
-
-# Frames and truths [b, h, w, 3] on the scale 0..255 -> figures by name
-Judge = Callable[[np.ndarray, np.ndarray], Mapping[str, np.ndarray]]
+# Frames, truths and the frames before them [b, h, w, 3] on the scale 0..255 -> figures by name
+Judge = Callable[[np.ndarray, np.ndarray, np.ndarray], Mapping[str, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,8 +92,9 @@ def scores(
             made, truth = judged(benchmark, interpolate, inputs, truth, [sample.t for sample in of])
             figures = dict(metrics.figures(made, truth, benchmark.figures))
             figures["average_psnr"] = _average_psnr(inputs, truth, [sample.t for sample in of])
+            before = _levels(inputs[:, inputs.shape[1] // 2 - 1]) if judges else None
             for judge in judges:
-                figures |= judge(made, truth)
+                figures |= judge(made, truth, before)
             for index in range(len(group)):
                 if keep:
                     keep(of[index], made[index], truth[index])
@@ -176,10 +175,12 @@ def predict(
 
 def _average_psnr(inputs: np.ndarray, truth: np.ndarray, times: Sequence[float]) -> np.ndarray:
     middle, t = inputs.shape[1] // 2, np.float32(times).reshape(-1, 1, 1, 1)
-    first, second = inputs[:, middle - 1], inputs[:, middle]
-    if inputs.dtype != np.uint8:
-        first, second = first * np.float32(255), second * np.float32(255)
-    return psnr(average(first, second, t), truth)
+    return psnr(average(_levels(inputs[:, middle - 1]), _levels(inputs[:, middle]), t), truth)
+
+
+def _levels(images: np.ndarray) -> np.ndarray:
+    """On the scale 0..255."""
+    return images if images.dtype == np.uint8 else images * np.float32(255)
 
 
 def average(
