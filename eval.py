@@ -1,42 +1,44 @@
-"""Evaluates a model: `python eval.py --model rife --weights FILE --benchmarks ucf101,middlebury --data DIR`.
+"""Evaluates models: `python eval.py --models rife_lap,rife=FILE --benchmarks ucf101,middlebury --data DIR`.
 
-DIR holds the sets as their authors name them; `triplets=FOLDER` is any folder in Vimeo90K's layout. Prints a table, and
-writes `BENCHMARK.csv` (a row an image), `BENCHMARK_worst.png` and `results.json` into the output folder.
+DIR holds the sets as their authors name them; `triplets=FOLDER` is any folder in Vimeo90K's layout, `clips=FOLDER` one
+of video files. Prints tables, and writes `table.md` and `table.csv`; for each model `results.json`, and for each
+benchmark `BENCHMARK.csv` (a row an image) and `BENCHMARK_worst.png`, into the output folder; of several models, into
+a folder of each. What is there already is not computed again as long as weights, protocol, data and code are the same.
+`--compare A,B` compares two models' folders.
 """
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import importlib.metadata
-import json
-import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
 from absl import app, flags, logging
-from tqdm import tqdm
 
-from vfi_jax import benchmarks, checkpoint, report, zoo
-from vfi_jax.benchmarks import Score
-from vfi_jax.files import written_whole
-from vfi_jax.inference import Interpolator, flip_ensemble
-from vfi_jax.picture import save_png
+from vfi_jax import benchmarks, evaluation, perceptual, precision, results, speed
+from vfi_jax.tables import markdown
 from vfi_jax.types import UsageError, UserError
 
-MODEL = flags.DEFINE_string("model", "rife_lap", "a model in `vfi-jax models`")
-WEIGHTS = flags.DEFINE_string("weights", None, "a weights file or a run's folder (those shipped or installed)")
+MODELS = flags.DEFINE_list("models", ["rife_lap"], "models in `vfi-jax models`, each NAME or NAME=WEIGHTS")
+flags.DEFINE_alias("model", "models")
+WEIGHTS = flags.DEFINE_string("weights", None, "of one model: a weights file or a run's folder")
 FROZEN = flags.DEFINE_list("frozen", [], "weights of frozen helpers, such as raft=raft-things.pth")
 STEP = flags.DEFINE_string("step", None, "of a run: a number, or `best`; by default the newest")
-NAMES = flags.DEFINE_list("benchmarks", None, f"of {', '.join(benchmarks.BENCHMARKS)}, triplets=FOLDER")
-DATA = flags.DEFINE_string("data", ".", "the folder that holds the sets")
-OUTPUT = flags.DEFINE_string("output", None, "folder for what is written; by default runs/eval/MODEL")
+NAMES = flags.DEFINE_list("benchmarks", None, f"of {', '.join(benchmarks.BENCHMARKS)}, {benchmarks.KINDS}")
+DATA = flags.DEFINE_list("data", ["."], "folders that hold the sets")
+OUTPUT = flags.DEFINE_string("output", None, "folder for what is written; by default runs/eval, of one model with name")
 BATCH = flags.DEFINE_integer("batch_size", 4, "images at once, where sizes agree", lower_bound=1)
 ENSEMBLE = flags.DEFINE_bool("flip_ensemble", False, "average with the turned pair's frame (RIFE's 2T)")
-WORST = 4  # shown
-PACKAGES = ("vfi_jax", "jax", "jaxlib", "flax", "numpy", "opencv-python-headless")
+flags.DEFINE_alias("tta", "flip_ensemble")
+PRECISION = flags.DEFINE_enum("precision", "float32", [*precision.POLICIES], "policy of convolutions and products")
+PER_IMAGE = flags.DEFINE_bool("per_image", False, "print a row an image too")
+WORST = flags.DEFINE_integer("worst", 4, "images shown of each benchmark, worst first", lower_bound=1)
+LPIPS = flags.DEFINE_string("lpips", None, "folder with weights: alexnet-*.pth, alex.pth; vgg16-*.pth, vgg.pth; RAFT's")
+SPEED = flags.DEFINE_bool("speed", False, "measure time, memory, multiply-adds, each model in a process of its own")
+SIZE = flags.DEFINE_string("speed_size", "1280x720", "of the frames that --speed uses")
+COMPARE = flags.DEFINE_list(
+    "compare", [], "two models' output folders: which differences exceed the spread over images"
+)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -45,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         if len(arguments) > 1:
             raise UsageError(f"{arguments[1]!r} is no flag: see --help")
-        evaluate()
+        compare() if COMPARE.value else evaluate()
     except KeyboardInterrupt:
         sys.exit(_told("interrupted", 130))
     except UsageError as error:
@@ -57,50 +59,46 @@ def main(arguments: Sequence[str]) -> None:
 def evaluate() -> None:
     """Weights first, then the data of all benchmarks, then the work."""
     if not NAMES.value:
-        raise UsageError(f"--benchmarks is needed: {', '.join(benchmarks.BENCHMARKS)}, triplets=FOLDER")
+        raise UsageError(f"--benchmarks is needed: {', '.join(benchmarks.BENCHMARKS)}, {benchmarks.KINDS}")
+    if WEIGHTS.value and len(MODELS.value) > 1:
+        raise UsageError("--weights is of one model: of several, write --models NAME=WEIGHTS,NAME=WEIGHTS")
     wanted = [benchmarks.named(name) for name in NAMES.value]
-    if len({benchmark.name for benchmark in wanted}) < len(wanted):
-        raise UsageError("two benchmarks have one name, and their results would overwrite each other: run them apart")
-    step = int(STEP.value) if STEP.value and STEP.value.isdigit() else STEP.value
-    model, variables = zoo.load(MODEL.value, WEIGHTS.value, zoo.helper_files(FROZEN.value), step=step)
-    zoo.require_helper(model, variables)
-    interpolate = Interpolator(flip_ensemble(model) if ENSEMBLE.value else model, variables)
-    found = [(benchmark, benchmark.find(Path(DATA.value))) for benchmark in wanted]
-    folder = Path(OUTPUT.value or f"runs/eval/{MODEL.value}")
-    folder.mkdir(parents=True, exist_ok=True)
-    results = {}
-    print("| benchmark | images | PSNR, dB | SSIM (matlab) | IE | averaging, dB |\n" + "|---" * 6 + "|")
-    for benchmark, samples in found:
-        scores = benchmarks.scores(interpolate, benchmark, samples, BATCH.value)
-        rows = list(tqdm(scores, total=len(samples), unit="image", desc=benchmark.name, leave=False))
-        means = benchmarks.means(rows)
-        print(
-            f"| {benchmark.name} | {len(rows)} | {means['psnr']:.3f} | {means['ssim_matlab']:.4f} "
-            f"| {means['ie']:.3f} | {means['average_psnr']:.3f} |",
-            flush=True,
-        )
-        results[benchmark.name] = {"protocol": benchmark.protocol, "images": len(rows), **means}
-        _write_rows(folder / f"{benchmark.name}.csv", rows)
-        worst = sorted(zip(rows, samples, strict=True), key=lambda pair: pair[0].psnr)[:WORST]
-        strips = report.strips([benchmarks.strip(interpolate, benchmark, sample) for _, sample in worst])
-        save_png(folder / f"{benchmark.name}_worst.png", strips)
-    about = {
-        "model": MODEL.value,
-        "weights": {"from": WEIGHTS.value, "step": STEP.value, "sha256": checkpoint.fingerprint(variables)},
-        "flip_ensemble": ENSEMBLE.value,
-        "rounding": "8 bits, half to even",
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "machine": f"{platform.machine()}, {jax.devices()[0].device_kind}, Python {platform.python_version()}",
+    evaluation.check_names([benchmark.name for benchmark in wanted], "benchmarks")
+    options = {"weights": WEIGHTS.value, "frozen": FROZEN.value, "step": STEP.value, "policy": PRECISION.value}
+    options["tta"] = ENSEMBLE.value
+    subjects = [evaluation.subject(given, **options) for given in MODELS.value]
+    evaluation.check_names([one.label for one in subjects], "models")
+    judges = perceptual.judges(Path(LPIPS.value)) if LPIPS.value else {}
+    sets = [(benchmark, evaluation.found(benchmark, [Path(name) for name in DATA.value])) for benchmark in wanted]
+    several = len(subjects) > 1
+    folder = Path(OUTPUT.value or ("runs/eval" if several else f"runs/eval/{subjects[0].label}"))
+    folders = {folder / one.label if several else folder: one for one in subjects}
+    found = []
+    for result in evaluation.run(folders, sets, evaluation.Plan(BATCH.value, WORST.value, judges)):
+        found.append(result)
+        shown = results.table(found)
+        for line in markdown([shown[0], shown[-1]]).splitlines()[0 if len(found) == 1 else 2 :]:
+            print(line, flush=True)
+        if PER_IMAGE.value:
+            print("\n" + markdown(results.image_table(result)) + "\n", flush=True)
+    speeds = {
+        one.label: speed.measured({"given": given, **options, "size": SIZE.value, "batch_size": BATCH.value})
+        for one, given in zip(subjects, MODELS.value, strict=True)
+        if SPEED.value
     }
-    with written_whole(folder / "results.json") as partial:
-        partial.write_text(json.dumps({**about, "results": results}, indent=2))
+    results.write(folder, found, speeds)
+    print("\n" + results.summary(found, speeds), end="")
 
 
-def _write_rows(path: Path, rows: Sequence[Score]) -> None:
-    with written_whole(path) as partial, partial.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([field.name for field in dataclasses.fields(Score)])
-        writer.writerows(dataclasses.astuple(row) for row in rows)
+def compare() -> None:
+    """Tells two models' results apart."""
+    if len(COMPARE.value) != 2:
+        raise UsageError(f"--compare takes two folders, not {len(COMPARE.value)}")
+    first, second = (results.load(Path(name)) for name in COMPARE.value)
+    found = results.differences(first, second)
+    if not found:
+        raise UserError("these results have no benchmark in common, under one version of its protocol")
+    print(f"{second[0].label} less {first[0].label}:\n\n{markdown(results.difference_table(found))}")
 
 
 def _told(error: object, code: int) -> int:

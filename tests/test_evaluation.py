@@ -1,6 +1,8 @@
 """Evaluation: protocols on small sets in the published layouts, and the command line."""
 
 import csv
+import dataclasses
+import itertools
 import json
 import os
 import subprocess
@@ -13,14 +15,14 @@ import numpy as np
 import pytest
 
 import vfi_jax
-from vfi_jax import benchmarks, checkpoint, zoo
-from vfi_jax.benchmarks import BENCHMARKS
+from vfi_jax import benchmarks, checkpoint, cost, evaluation, results, speed, zoo
+from vfi_jax.benchmarks import BENCHMARKS, Benchmark, Sample
 from vfi_jax.data.images import load_image
 from vfi_jax.data.synthetic import random_scene
 from vfi_jax.inference import Interpolator
 from vfi_jax.metrics import ssim_matlab
 from vfi_jax.picture import save_png
-from vfi_jax.types import Output, UsageError, UserError
+from vfi_jax.types import Output, Padding, UsageError, UserError
 
 ROOT = Path(__file__).parent.parent
 
@@ -74,7 +76,7 @@ def run(name, data):
     return list(benchmarks.scores(Interpolator(Averaging(), {}), benchmark, benchmark.find(data), 2))
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", ["vimeo90k", "vimeo_septuplet", "ucf101", "middlebury", "middlebury_native"])
 def test_scores_of_averaging(data, name):
     for score in run(name, data):
         # Half levels are rounded either way in float32: one level in a few pixels, where errors are few levels.
@@ -195,25 +197,225 @@ def shell(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
 
 
+def table_of(text):
+    """Cells of the first table of a text."""
+    lines = itertools.takewhile(lambda line: line.startswith("|"), text.splitlines())
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+
+
 def test_command_line(data, tmp_path):
     model, variables = vfi_jax.create("rife_v4_25_lite", seed=1)
     zoo.save(tmp_path / "w.safetensors", model, variables)
-    done = shell(
+    arguments = [
         "--model=rife_v4_25_lite", f"--weights={tmp_path / 'w.safetensors'}", "--benchmarks=vimeo90k,ucf101",
-        f"--data={data}", f"--output={tmp_path / 'out'}", "--batch_size=1",
-    )  # fmt: skip
+        f"--data={data}", f"--output={tmp_path / 'out'}", "--batch_size=1", "--per_image",
+    ]  # fmt: skip
+    done = shell(*arguments)
     assert done.returncode == 0, done.stderr
-    assert [line.split("|")[1].strip() for line in done.stdout.splitlines()[2:]] == ["vimeo90k", "ucf101"]
-    results = json.loads((tmp_path / "out/results.json").read_text())
-    assert results["weights"]["sha256"] == checkpoint.fingerprint(variables)
-    assert results["versions"]["vfi_jax"] == vfi_jax.__version__
+    rows = table_of(done.stdout[done.stdout.index("## Results") :].split("\n", 2)[2])
+    assert [row[:2] for row in rows[2:]] == [["vimeo90k", "rife_v4_25_lite"], ["ucf101", "rife_v4_25_lite"]]
+    found = json.loads((tmp_path / "out/results.json").read_text())
+    assert found["weights"]["sha256"] == checkpoint.fingerprint(variables)
+    assert found["versions"]["vfi_jax"] == vfi_jax.__version__
+    assert found["results"]["ucf101"]["settings"]["rounded"] is True
     with (tmp_path / "out/ucf101.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [row["name"] for row in rows] == ["1", "2", "11"]
-    mean = np.mean([float(row["psnr"]) for row in rows])
-    assert results["results"]["ucf101"]["psnr"] == pytest.approx(mean)
+        images = list(csv.DictReader(file))
+    assert [row["name"] for row in images] == ["1", "2", "11"]
+    mean = np.mean([float(row["psnr"]) for row in images])
+    assert found["results"]["ucf101"]["psnr"] == pytest.approx(mean)
     assert f"{mean:.3f}" in done.stdout
+    assert f"{float(images[2]['psnr']):.4f}" in done.stdout  # --per_image
     assert load_image(tmp_path / "out/ucf101_worst.png").shape[1] > 5 * 48
+    with (tmp_path / "out/table.csv").open() as file:
+        assert [row["benchmark"] for row in csv.DictReader(file)] == ["vimeo90k", "ucf101"]
+    assert "PSNR by mean motion" in (tmp_path / "out/table.md").read_text()
+
+
+@pytest.fixture
+def plain(data):
+    """Two models without weights, in folders of their own, and a benchmark of three images."""
+    wanted = [(BENCHMARKS["ucf101"], BENCHMARKS["ucf101"].find(data))]
+    return {name: evaluation.subject(name) for name in ("average", "dis")}, wanted
+
+
+def evaluated(plain, folder, **plan):
+    subjects, wanted = plain
+    return list(evaluation.run({folder / name: s for name, s in subjects.items()}, wanted, evaluation.Plan(**plan)))
+
+
+def test_several_models_and_what_is_taken_up_again(plain, tmp_path, monkeypatch):
+    first = evaluated(plain, tmp_path)
+    assert [(r.benchmark, r.label) for r in first] == [("ucf101", "average"), ("ucf101", "dis")]
+    assert first[1].entry["psnr"] > first[0].entry["psnr"]  # what moves is followed
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.csv")}
+    again = evaluated(plain, tmp_path)
+    assert [r.entry for r in again] == [r.entry for r in first]
+    assert [r.rows for r in again] == [list(r.rows) for r in first]
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    # An interrupted run lacks a benchmark's entry; other data, or a file cut short, are computed again too.
+    (tmp_path / "dis/ucf101.csv").write_text("name,psnr\n")
+    third = evaluated(plain, tmp_path)
+    assert third[1].entry["psnr"] == first[1].entry["psnr"]
+    assert (tmp_path / "average/ucf101.csv").stat().st_mtime_ns == stamps[tmp_path / "average/ucf101.csv"]
+    changed = dataclasses.replace(plain[1][0][0], version=2)
+    subjects, wanted = plain
+    fourth = evaluated((subjects, [(changed, wanted[0][1][:2])]), tmp_path)
+    assert [r.entry["images"] for r in fourth] == [2, 2]
+
+
+def test_results_by_motion_and_by_group(tmp_path):
+    """Of scenes that move by known lengths; the mean over groups is that of the groups' means."""
+    frames = {i: np.uint8(np.full((32, 32, 3), i)) for i in range(8)}
+    samples = [Sample(f"s{i}", 0, i, 2, group="ab"[i > 2]) for i in (1, 2, 3, 4)]
+    benchmark = Benchmark(
+        "made", "made up", lambda _: samples, load=frames.get, motion=lambda s: 3.0 * s.truth, by_group=True
+    )
+    (found,) = evaluated(({"average": evaluation.subject("average")}, [(benchmark, samples)]), tmp_path)
+    own = found.entry["by_motion"]
+    assert {name: part["images"] for name, part in own.items()} == {"2-4": 1, "4-8": 1, "8-16": 2}
+    assert own["8-16"]["ie"] == 2.5
+    assert {name: part["ie"] for name, part in found.entry["by_group"].items()} == {"a": 0.5, "b": 2.5}
+    assert found.entry["ie"] == 1.5
+    shown = results.parts([found], "by_motion")
+    assert shown[0] == ["benchmark", "model", "2-4", "4-8", "8-16"]
+
+
+def test_motion_is_that_of_the_flow(data):
+    """Of a picture that is moved by five pixels."""
+    picture = draw(3, (64, 96), 1)[0]
+    frames = {"a": picture[:, 8:-8], "b": picture[:, 3:-13]}
+    benchmark = Benchmark("moved", "", lambda _: [], load=frames.get)
+    assert benchmarks.motion_of(benchmark, Sample("x", "a", "a", "b")) == pytest.approx(5, abs=0.5)
+
+
+def test_unrounded_protocols_and_times(data):
+    """Floats are judged as they are; times reach the model; the average follows them."""
+
+    class Mixing(Averaging):
+        any_time = True
+
+        def apply(self, variables, frames, t):
+            return Output((1 - t) * frames[:, 0] + t * frames[:, 1])
+
+    ramp = {i: np.full((32, 32, 3), 10 * i, np.uint8) for i in range(9)}
+    samples = [Sample(f"t{i}", 0, i, 8, t=i / 8 + 1 / 400) for i in (1, 4, 7)]
+    for rounded, wanted in ((True, 0.0), (False, 0.2)):
+        benchmark = Benchmark("times", "", lambda _: samples, load=ramp.get, rounded=rounded)
+        found = list(benchmarks.scores(Interpolator(Mixing(), {}), benchmark, samples, 2))
+        assert [score.ie for score in found] == pytest.approx(3 * [wanted], abs=1e-4)
+        assert [score.average_psnr for score in found] == 3 * [np.inf]
+    coarse = Benchmark("times", "", lambda _: samples, load=lambda i: np.float32(ramp[i] / 255))
+    assert [s.ie for s in benchmarks.scores(Interpolator(Mixing(), {}), coarse, samples, 2)] == pytest.approx(3 * [0])
+
+
+def test_padding_of_a_protocol(data):
+    """Comes before the model's own and is undone after it."""
+    seen = []
+
+    class Watching(Averaging):
+        def apply(self, variables, frames, t):
+            seen.append(frames.shape[2:4])
+            return super().apply(variables, frames, t)
+
+    padded = dataclasses.replace(BENCHMARKS["ucf101"], padding=Padding(100, "edge", "centre"))
+    plain, other = (
+        list(benchmarks.scores(Interpolator(Watching(), {}), benchmark, benchmark.find(data), 1))
+        for benchmark in (BENCHMARKS["ucf101"], padded)
+    )
+    assert seen == [(64, 64), (128, 128)]
+    assert [s.psnr for s in plain] == [s.psnr for s in other]
+
+
+def test_fingerprint_follows_the_files(data, tmp_path):
+    save_png(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
+    sample = Sample("x", tmp_path / "a.png", tmp_path / "b.png", tmp_path / "b.png")
+    found = [benchmarks.fingerprint([sample]), benchmarks.fingerprint([dataclasses.replace(sample, t=0.25)])]
+    save_png(tmp_path / "c.png", np.zeros((9, 8, 3), np.uint8))
+    found.append(benchmarks.fingerprint([dataclasses.replace(sample, second=tmp_path / "c.png")]))
+    assert len(set(found)) == 3
+
+
+def scored(values):
+    """A result with given PSNR."""
+    rows = [benchmarks.Score(str(i), value, *[0.5] * 7) for i, value in enumerate(values)]
+    return results.Result("m", "b", {"images": len(rows)}, rows)
+
+
+def test_differences_are_told_from_spread():
+    rng = np.random.default_rng(0)
+    hard = rng.normal(30, 6, 60)
+    steady = results.difference(scored(hard), scored(hard + 0.2 + rng.normal(0, 0.1, 60)), "psnr")
+    assert steady.is_clear  # though 0.2 dB is far below the spread of the images
+    assert steady.low < 0.2 < steady.high
+    assert steady.high - steady.low == pytest.approx(2 * 1.96 * 0.1 / 60**0.5, rel=0.3)  # of a mean of 60
+    noisy = results.difference(scored(hard), scored(hard + 0.2 + rng.normal(0, 6, 60)), "psnr")
+    assert not noisy.is_clear
+    shorter = results.difference(scored(hard), scored(hard[:10]), "psnr")
+    assert (shorter.images, shorter.mean, shorter.low, shorter.high) == (10, 0, 0, 0)
+    assert results.difference(scored([np.inf]), scored([np.inf]), "psnr") is None
+    assert not results.difference(scored([30.0]), scored([31.0]), "psnr").is_clear
+
+
+def test_comparison_of_two_folders(plain, tmp_path):
+    evaluated(plain, tmp_path)
+    done = shell(f"--compare={tmp_path / 'average'},{tmp_path / 'dis'}")
+    assert done.returncode == 0, done.stderr
+    rows = table_of(done.stdout.split("\n\n", 1)[1])
+    assert done.stdout.startswith("dis less average")
+    psnr = next(row for row in rows if row[1] == "psnr")
+    assert float(psnr[3]) > 0
+
+
+@pytest.mark.slow
+def test_speed_in_a_process_of_its_own(tmp_path):
+    found = speed.measured({"given": "rife_v4_25_lite=" + str(weights_of(tmp_path)), "size": "96x64", "batch_size": 2})
+    model, variables = vfi_jax.create("rife_v4_25_lite", seed=1)
+    assert found["params_m"] == pytest.approx(sum(leaf.size for leaf in jax.tree.leaves(variables)) / 1e6)
+    # Padded to 128x128.
+    macs = cost.multiply_adds(lambda v, x: model.apply(v, x, 0.5).frame, variables, np.zeros((1, 2, 128, 128, 3), "f4"))
+    assert found["gmac"] == pytest.approx(macs / 1e9)
+    assert found["seconds"] > 0
+    assert 0.05 < found["peak_gb"] < 20
+    result = results.Result("m", "b", {"images": 1, "psnr": 30.0}, [])
+    results.plot(tmp_path / "p.png", [result], {"m": found})
+    assert load_image(tmp_path / "p.png").std() > 5
+    with pytest.raises(UserError, match="speed of nothing: no model is called"):
+        speed.measured({"given": "nothing", "size": "96x64", "batch_size": 1})
+
+
+def weights_of(folder):
+    zoo.save(folder / "w.safetensors", *vfi_jax.create("rife_v4_25_lite", seed=1))
+    return folder / "w.safetensors"
+
+
+@pytest.mark.slow
+def test_batches_split_over_devices(data, tmp_path):
+    """On two devices the figures are those of one; a batch is split, and no batch is too small to be."""
+    code = (
+        "import sys, jax\nfrom pathlib import Path\nfrom vfi_jax import evaluation\n"
+        "from vfi_jax.benchmarks import BENCHMARKS\n"
+        "set_ = BENCHMARKS['ucf101']\nassert jax.device_count() == 2\n"
+        "one = evaluation.subject('average')\n"
+        "found = evaluation.run({Path(sys.argv[2]): one}, [(set_, set_.find(Path(sys.argv[1])))],"
+        " evaluation.Plan(batch_size=3))\nprint(next(found).entry['psnr'])\n"
+        "made = evaluation.interpolator(one, set_, [])\n"
+        "import numpy as np\nframes = jax.numpy.zeros((4, 2, 32, 32, 3))\n"
+        "out = jax.jit(made.model.apply)({}, frames, np.full((4, 1, 1, 1), 0.5, 'f4')).frame\n"
+        "assert out.addressable_shards[0].data.shape[0] == 2\n"
+    )
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    command = [sys.executable, "-c", code, str(data), str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    wanted = benchmarks.means(run_of("average", data))["psnr"]
+    assert float(done.stdout) == pytest.approx(wanted, abs=1e-6)
+
+
+def run_of(name, data):
+    benchmark = BENCHMARKS["ucf101"]
+    samples = benchmark.find(data)
+    interpolate = evaluation.interpolator(evaluation.subject(name), benchmark, samples)
+    return list(benchmarks.scores(interpolate, benchmark, samples, 2))
 
 
 @pytest.mark.parametrize(
@@ -227,6 +429,10 @@ def test_command_line(data, tmp_path):
         (["--model=rife", "--weights=nowhere.pkl", "--benchmarks=ucf101", "--data=nowhere"], 1, "nowhere.pkl"),
         (["--modle=rife"], 2, "modle"),
         (["--model=rife", "--batch_size=many"], 2, "many"),
+        (["--models=average,average", "--benchmarks=ucf101"], 2, "two models have one name"),
+        (["--models=average,dis", "--weights=a.pkl", "--benchmarks=ucf101"], 2, "--weights is of one model"),
+        (["--compare=a"], 2, "takes two folders"),
+        (["--compare=a,b"], 1, "a holds no results"),
     ],
 )
 def test_wrong_use_is_told_in_one_line(arguments, code, line):

@@ -1,12 +1,15 @@
 """Metrics against scikit-image, the published scripts' numbers, and hand-made cases."""
 
+import cv2
 import numpy as np
 import pytest
 from parity import ops
+from skimage.color import rgb2yuv
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from vfi_jax import metrics
 from vfi_jax.metrics import interpolation_error, psnr
+from vfi_jax.types import UserError
 
 RNG = np.random.default_rng(0)
 SSIM = {name: lambda *args, ssim=ssim: np.asarray(ssim(*args)) for name, ssim in metrics.SSIM.items()}
@@ -118,3 +121,65 @@ def test_scores_of_dbvi():
     stored = ops("ops_dbvi", "metrics")
     assert psnr(stored["pred"], stored["gt"], 1.0) == pytest.approx(stored["psnr_each"], abs=1e-4)
     assert SSIM["matlab"](stored["pred"], stored["gt"], 1.0) == pytest.approx(stored["ssim_each"], abs=1e-5)
+
+
+def test_figures_are_those_of_the_functions(pair):
+    """PSNR and IE of uint8 are exact; the others are the same code."""
+    names = (*metrics.USUAL, "ssim_uniform")
+    found = metrics.figures(*pair, names)
+    assert tuple(found) == names
+    np.testing.assert_array_equal(found["ie"], interpolation_error(*pair))
+    np.testing.assert_allclose(found["psnr"], psnr(*pair), rtol=1e-14)
+    for name, ssim in SSIM.items():
+        if name != "matlab":
+            assert metrics.figures(*pair, (f"ssim_{name}",))[f"ssim_{name}"] == pytest.approx(ssim(*pair), abs=1e-6)
+    floats = metrics.figures(*(np.float32(images) for images in pair), names)
+    for name in names:  # float32 sums
+        assert floats[name] == pytest.approx(found[name], rel=1e-4), name
+    assert metrics.figures(pair[1], pair[1], ("psnr",))["psnr"] == pytest.approx([np.inf, np.inf])
+    with pytest.raises(UserError, match="smaller than SSIM's window"):
+        metrics.figures(pair[0][:, :6], pair[1][:, :6])
+
+
+def test_large_frames_do_not_overflow():
+    """The sum of 255^2 over 2,160 rows of 4,096 pixels is far beyond 32 bits."""
+    black = np.zeros((1, 540, 4096, 3), np.uint8)
+    found = metrics.figures(black, black + 255, ("psnr", "ie"))
+    assert (found["psnr"], found["ie"]) == (pytest.approx(0), 255)
+
+
+def test_sharpness_of_opencv(pair):
+    def gradient(image):
+        grey = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2GRAY)
+        return np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)).mean()
+
+    wanted = [gradient(frame) / gradient(truth) for frame, truth in zip(*pair, strict=True)]
+    assert np.asarray(metrics.sharpness(*pair)) == pytest.approx(wanted, rel=1e-5)
+    blurred = np.stack([cv2.GaussianBlur(image, (0, 0), 3) for image in pair[1]])
+    assert (np.asarray(metrics.sharpness(blurred, pair[1])) < 0.9).all()
+
+
+def test_ssim_of_the_grey_of_scikit_image(pair):
+    greys = [[cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2GRAY) for image in images] for images in pair]
+    options = {"data_range": 255, "gaussian_weights": True, "use_sample_covariance": False, "sigma": 1.5}
+    wanted = [structural_similarity(t, f, **options) for f, t in zip(*greys, strict=True)]
+    assert SSIM["grey"](*pair) == pytest.approx(wanted, abs=1e-5)
+
+
+def test_normalised_error_by_the_formula(pair):
+    wanted = []
+    for frame, truth in zip(*(np.float64(images) for images in pair), strict=True):
+        down, across = np.gradient(truth, axis=(0, 1))
+        squared = ((frame - truth) ** 2).sum(-1) / ((down**2 + across**2).sum(-1) + 1)
+        wanted.append(np.sqrt(squared.mean()))
+    assert np.asarray(metrics.normalised_error(*pair)) == pytest.approx(wanted, rel=1e-5)
+    flat = np.zeros((1, 16, 16, 3), np.uint8)
+    assert np.asarray(metrics.normalised_error(flat + 2, flat)) == pytest.approx([12**0.5])
+
+
+def test_luma_of_scikit_image(pair):
+    wanted = [
+        peak_signal_noise_ratio(rgb2yuv(t / 255)[..., 0], rgb2yuv(f / 255)[..., 0], data_range=1)
+        for f, t in zip(*pair, strict=True)
+    ]
+    assert metrics.figures(*pair, ("psnr_luma",))["psnr_luma"] == pytest.approx(wanted, abs=1e-4)

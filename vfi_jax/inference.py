@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
@@ -110,6 +111,24 @@ class Recursive(_Wrapper):
 def recursive(model: Model) -> Recursive:
     """Other times from a midpoint model: halves the interval towards t = k / 2^n until it is met (n runs)."""
     return Recursive(model)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataParallel(_Wrapper):
+    """See `data_parallel`."""
+
+    model: Model
+    split: NamedSharding
+
+    def apply(self, variables: Mapping[str, Any], frames: Float[Array, "b n h w 3"], t: ArrayLike) -> Output:
+        """Returns the frame only."""
+        frames, t = (jax.lax.with_sharding_constraint(x, self.split) for x in (frames, jnp.asarray(t)))
+        return Output(self.model.apply(variables, frames, t).frame)
+
+
+def data_parallel(model: Model, mesh: Mesh) -> DataParallel:
+    """Splits every batch over the mesh's axis `data`; batches are multiples of its size, t is one a frame."""
+    return DataParallel(model, NamedSharding(mesh, PartitionSpec("data")))
 
 
 class Interpolator:

@@ -1,7 +1,8 @@
 """How near frames are to the truth: one number for each image of a batch, over all pixels and channels.
 
 Frames are `[*b, h, w, 3]` on the scale 0..`data_range`: 255 for uint8, 1 for floats. Rounding, where a protocol wants
-it, comes before. The three SSIM differ by their windows and give other figures: name the one you report.
+it, comes before. The SSIM differ by their windows and give other figures: name the one you report. `figures` is what
+an evaluation wants of a batch, computed on the device in one program.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ GAUSSIAN = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
 GAUSSIAN /= GAUSSIAN.sum()
 UNIFORM = np.full(7, 1 / 7)
 CHANNELS = 3
+GREY = np.float32([0.299, 0.587, 0.114])  # Rec. 601, as in OpenCV and in scikit-image's YUV
 
 
 def psnr(
@@ -84,27 +86,128 @@ def ssim_matlab(
     return _ssim(frame, truth, data_range, "matlab")
 
 
+def ssim_grey(
+    frame: Shaped[Array, "b h w 3"], truth: Shaped[Array, "b h w 3"], data_range: float = 255.0
+) -> Float32[Array, "b"]:
+    """`ssim_gaussian` of the Rec. 601 grey of both frames.
+
+    Raises:
+      UserError: a side shorter than the window.
+    """
+    return _ssim(frame, truth, data_range, "grey")
+
+
 SSIM: Mapping[str, Callable[..., Float32[Array, "b"]]] = MappingProxyType(
-    {"gaussian": ssim_gaussian, "matlab": ssim_matlab, "uniform": ssim_uniform}
+    {"gaussian": ssim_gaussian, "matlab": ssim_matlab, "uniform": ssim_uniform, "grey": ssim_grey}
 )
+
+
+def sharpness(frame: Shaped[Array, "b h w 3"], truth: Shaped[Array, "b h w 3"]) -> Float32[Array, "b"]:
+    """Mean gradient magnitude (Sobel 3x3 of the grey, edges reflected) over the truth's: below 1 is blurred.
+
+    A truth without any gradient gives inf, or nan where the frame has none either.
+    """
+    return _gradient(frame).mean((1, 2)) / _gradient(truth).mean((1, 2))
+
+
+def normalised_error(
+    frame: Shaped[Array, "b h w 3"], truth: Shaped[Array, "b h w 3"], data_range: float = 255.0
+) -> Float32[Array, "b"]:
+    """NIE: `sqrt(mean(|a - b|^2 / (|grad b|^2 + 1)))`, lengths over RGB, on the scale 0..255, central differences.
+
+    S. Baker et al., "A Database and Evaluation Methodology for Optical Flow", IJCV 2011, equation 2.
+    """
+    a, b = (image.astype(jnp.float32) * (255 / data_range) for image in (frame, truth))
+    squared = sum((step**2).sum(-1) for step in jnp.gradient(b, axis=(1, 2)))
+    return jnp.sqrt((((a - b) ** 2).sum(-1) / (squared + 1)).mean((1, 2)))
+
+
+# Of every image; a protocol may ask for more.
+USUAL = ("psnr", "ssim_matlab", "ie", "ssim_gaussian", "ssim_grey", "nie", "sharpness")
+
+
+def figures(
+    frame: Shaped[np.ndarray, "b h w 3"], truth: Shaped[np.ndarray, "b h w 3"], names: tuple[str, ...] = USUAL
+) -> dict[str, Float64[np.ndarray, "b"]]:
+    """Figures of a batch on the scale 0..255, by name.
+
+    Of uint8 `psnr` and `ie` are exact: sums of whole numbers on the device, added up in float64 on the host.
+
+    Args:
+      frame: rounded or not.
+      truth: the same dtype.
+      names: of "psnr", "ie", "nie", "sharpness", "ssim_" and a name in SSIM, and "psnr_luma": of the Y of YUV (Rec.
+        601, full range, unrounded), as RIFE's scripts for the HD set have it.
+
+    Raises:
+      UserError: a side shorter than SSIM's window.
+    """
+    _check_window(frame, "matlab")
+    found = {name: np.asarray(value, np.float64) for name, value in _figures(frame, truth, names).items()}
+    values, pixels = np.prod(frame.shape[1:]), np.prod(frame.shape[1:3])
+    for name, count in (("psnr", values), ("psnr_luma", pixels)):
+        if name in names:
+            with np.errstate(divide="ignore"):
+                found[name] = 10 * np.log10(255**2 * count / found[name].sum(1))
+    if "ie" in names:
+        found["ie"] = found["ie"].sum(1) / values
+    return {name: found[name] for name in names}
+
+
+@functools.partial(jax.jit, static_argnames="names")
+def _figures(frame: Array, truth: Array, names: tuple[str, ...]) -> dict[str, Array]:
+    """The figures; of means over pixels the sums of each row."""
+    whole = frame.dtype == truth.dtype == jnp.uint8
+    difference = frame.astype(jnp.int32) - truth.astype(jnp.int32) if whole else jnp.float32(frame) - truth
+    table = {
+        "psnr": lambda: (difference**2).sum((2, 3)),  # int32 holds rows of 11,000 pixels
+        "psnr_luma": lambda: (_grey(difference) ** 2).sum(2),
+        "ie": lambda: jnp.abs(difference).sum((2, 3)),
+        "nie": lambda: normalised_error(frame, truth),
+        "sharpness": lambda: sharpness(frame, truth),
+    } | {f"ssim_{name}": functools.partial(_ssim_map, frame, truth, 255.0, name) for name in SSIM}
+    return {name: table[name]() for name in names}
+
+
+def _grey(images: Array) -> Array:
+    return jnp.einsum("bhwc,c->bhw", images.astype(jnp.float32), GREY, precision="highest")
+
+
+def _gradient(images: Array) -> Array:
+    """Length of the Sobel gradient of the grey, `[b, h, w]`."""
+    grey = jnp.pad(_grey(images), ((0, 0), (1, 1), (1, 1)), mode="reflect")
+    down, across = (grey[:, :-2] + 2 * grey[:, 1:-1] + grey[:, 2:], grey[:, 2:] - grey[:, :-2])
+    horizontal = down[:, :, 2:] - down[:, :, :-2]
+    vertical = across[:, :, :-2] + 2 * across[:, :, 1:-1] + across[:, :, 2:]
+    return jnp.hypot(horizontal, vertical)
 
 
 def _mean(values: np.ndarray) -> np.ndarray | float:
     return values.mean(axis=(-3, -2, -1), dtype=np.float64)
 
 
-def _ssim(frame: Array, truth: Array, data_range: float, variant: str) -> Array:
+def _check_window(frame: Array, variant: str) -> None:
     window = len(UNIFORM if variant == "uniform" else GAUSSIAN)
     if min(frame.shape[-3:-1]) < window:
         raise UserError(f"frames of {frame.shape[-2]}x{frame.shape[-3]} are smaller than SSIM's window of {window}")
+
+
+def _ssim(frame: Array, truth: Array, data_range: float, variant: str) -> Array:
+    _check_window(frame, variant)
     return _ssim_on_device(frame, truth, data_range, variant)
 
 
 @functools.partial(jax.jit, static_argnames=("data_range", "variant"))
 def _ssim_on_device(frame: Array, truth: Array, data_range: float, variant: str) -> Array:
-    smooth = {"gaussian": _gaussian, "matlab": _gaussian_volume, "uniform": _uniform}[variant]
+    return _ssim_map(frame, truth, data_range, variant)
+
+
+def _ssim_map(frame: Array, truth: Array, data_range: float, variant: str) -> Array:
+    smooth = {"gaussian": _gaussian, "grey": _gaussian, "matlab": _gaussian_volume, "uniform": _uniform}[variant]
     # Sample covariance divides by n - 1.
     unbiased = UNIFORM.size**2 / (UNIFORM.size**2 - 1) if variant == "uniform" else 1.0
+    if variant == "grey":
+        frame, truth = (_grey(image)[..., None] for image in (frame, truth))
     a, b = (image.astype(jnp.float32) / data_range for image in (frame, truth))
     mean_a, mean_b, square_a, square_b, product = jnp.split(smooth(jnp.concatenate([a, b, a * a, b * b, a * b])), 5)
     variances = unbiased * (square_a - mean_a**2 + square_b - mean_b**2)
@@ -114,7 +217,7 @@ def _ssim_on_device(frame: Array, truth: Array, data_range: float, variant: str)
     return (luminance * (2 * covariance + c2) / (variances + c2)).mean((1, 2, 3))
 
 
-def _gaussian(images: Float[Array, "b h w 3"]) -> Array:
+def _gaussian(images: Float[Array, "b h w c"]) -> Array:
     return _filtered(images, GAUSSIAN)
 
 

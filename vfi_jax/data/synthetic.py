@@ -194,12 +194,12 @@ class Scene:
         return top, flow
 
 
-def _ground(image: Image, motion: Motion) -> Layer:
+def ground(image: Image, motion: Motion) -> Layer:
     """`image` as a background."""
     return Layer(np.clip(cv2.GaussianBlur(image, (0, 0), BLUR), 0, 1).astype(np.float32), motion)
 
 
-def _cut(image: Image, radius: Outline, motion: Motion, hole: float = 0.0) -> Layer:
+def cut(image: Image, radius: Outline, motion: Motion, hole: float = 0.0) -> Layer:
     """`image` cut to the shape `textures.mask(radius, hole)`, with a bevel lit from the upper left."""
     mask = textures.mask(*image.shape[:2], radius, hole)
     sigma = min(image.shape[:2]) / 20
@@ -271,7 +271,7 @@ def random_scene(
     side, centre = min(height, width), ((width - 1) / 2, (height - 1) / 2)
     motion = _random_motion(rng, centre, speed * rng.uniform(0.1, 0.6), max(height, width) / 2, 0.1)
     margin = 0.2 * max(height, width) + 2 * np.hypot(*motion.velocity)
-    background = _ground(paint(int(DENSITY * (height + margin)), int(DENSITY * (width + margin))), motion)
+    background = ground(paint(int(DENSITY * (height + margin)), int(DENSITY * (width + margin))), motion)
     pace = speed * rng.uniform(0.2, 1, layers)
     pace[:1] = speed
     cuts = []
@@ -281,7 +281,7 @@ def random_scene(
         middle = (width * rng.uniform(0.1, 0.9), height * rng.uniform(0.1, 0.9))
         hole = rng.uniform(0.3, 0.7) if rng.random() < 0.2 else 0.0
         cuts.append(
-            _cut(paint(rows, columns), textures.outline(rng), _random_motion(rng, middle, own, reach, 0.4), hole)
+            cut(paint(rows, columns), textures.outline(rng), _random_motion(rng, middle, own, reach, 0.4), hole)
         )
     rates = rng.uniform(-light, light) + rng.uniform(-light, light, 3) / 4 if light else np.zeros(3)
     return Scene(height, width, background, tuple(cuts), shutter, tuple(rates.tolist()))
@@ -312,25 +312,25 @@ def demo_scene(height: int = 256, width: int = 448) -> Scene:
     return Scene(
         height,
         width,
-        _ground(coast, path((284, 158), (164, 98), angle=-0.06, spin=0.005)),
+        ground(coast, path((284, 158), (164, 98), angle=-0.06, spin=0.005)),
         (
-            _cut(
+            cut(
                 wheel(128, 20, 5, 0xF94144, 0xF9C74F, 0x277DA1, 0xFDF0D5),
                 textures.petals(20, 0.12),
                 path((112, 104), (150, 132), spin=0.13),
             ),
-            _cut(
+            cut(
                 wheel(112, 16, 1, 0xE63946, 0xFFF1E6, 0xF4A261, 0xFFF1E6),
                 textures.superellipse(2),
                 path((352, 60), (316, 118), scale=0.7, growth=0.03, spin=-0.01),
             ),
-            _cut(
+            cut(
                 wheel(104, 24, 6, 0x2A9D8F, 0xE9F5DB, 0x264653),
                 textures.superellipse(2),
                 path((268, 190), (196, 60), tilt=(lean, 0.0), wobble=0.26),
                 hole=0.55,
             ),
-            _cut(
+            cut(
                 card,
                 textures.superellipse(9),
                 path((50, 196), (386, 206), tilt=(0.0, lean / 2), wobble=-0.3, angle=-0.12, spin=0.01),

@@ -1,0 +1,138 @@
+"""Whole clips: every second frame is taken out and rebuilt; and VMAF of what was rebuilt."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import json
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from vfi_jax.benchmarks.protocol import Benchmark, Sample
+from vfi_jax.data.footage import to_uint8, videos_in
+from vfi_jax.data.frames import Reader
+from vfi_jax.types import UserError
+
+FRAMES = 41  # of a clip at most
+ROWS = 540  # at most
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipFrame:
+    """A frame of a video file.
+
+    Attributes:
+      path: of the file.
+      index: from 0.
+    """
+
+    path: Path
+    index: int
+
+
+@functools.lru_cache(maxsize=2)
+def _frames(path: Path) -> tuple[UInt8[np.ndarray, "h w 3"], ...]:
+    """The first frames of a clip, reduced (area) to `ROWS` rows; sides are even."""
+    with Reader(path) as reader:
+        return tuple(_reduced(to_uint8(frame.image)) for frame in itertools.islice(reader.frames(), FRAMES))
+
+
+def _reduced(image: UInt8[np.ndarray, "_ _ 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    height, width = image.shape[:2]
+    rows = min(height, ROWS)
+    columns = round(width * rows / height)
+    if rows < height:
+        image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(image[: rows // 2 * 2, : columns // 2 * 2])
+
+
+def load(frame: ClipFrame) -> UInt8[np.ndarray, "h w 3"]:
+    """The frame."""
+    return _frames(frame.path)[frame.index]
+
+
+def samples(folder: Path) -> list[Sample]:
+    """Every odd frame between its neighbours, of each video file in `folder`.
+
+    Raises:
+      UserError: no video, or one of fewer than three frames.
+    """
+    found = videos_in(folder)
+    if not found:
+        raise UserError(f"{folder} holds no video files")
+    return [sample for path in found for sample in _clip(path)]
+
+
+def _clip(path: Path) -> list[Sample]:
+    count = len(_frames(path))
+    if count < 3:
+        raise UserError(f"{path} has {count} frames: 3 are needed, to take one out")
+    at = [ClipFrame(path, index) for index in range(count)]
+    last = len(at) - 1
+    return [
+        Sample(
+            f"{path.stem}/{index:03d}",
+            at[index - 1],
+            at[index],
+            at[index + 1],
+            before=at[max(index - 3, 0)],
+            after=at[index + 3] if index + 3 <= last else at[index + 1],
+            group=path.stem,
+        )
+        for index in range(1, last, 2)
+    ]
+
+
+def benchmark(folder: Path) -> Benchmark:
+    """The protocol over the clips of a folder."""
+    return Benchmark(
+        folder.resolve().name,
+        f"clips of {folder.resolve().name}: every second of the first {FRAMES} frames rebuilt, at most {ROWS} rows",
+        lambda _: samples(folder),
+        load=load,
+        by_group=True,
+        sequences=True,
+    )
+
+
+def has_vmaf() -> bool:
+    """Whether the package imageio-ffmpeg is there, whose ffmpeg can."""
+    try:
+        import imageio_ffmpeg  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def vmaf(made: Sequence[UInt8[np.ndarray, "h w 3"]], truth: Sequence[UInt8[np.ndarray, "h w 3"]]) -> float:
+    """Mean VMAF (libvmaf's own model v0.6.1, 0..100) of a clip, by the ffmpeg of the package imageio-ffmpeg.
+
+    Raises:
+      UserError: the package is missing, or its ffmpeg fails or has no libvmaf.
+    """
+    if not has_vmaf():
+        raise UserError("VMAF needs imageio-ffmpeg: python -m pip install vfi_jax[vmaf]")
+    import imageio_ffmpeg
+
+    height, width = truth[0].shape[:2]
+    form = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", "25"]
+    to_yuv = "format=yuv420p"
+    graph = f"[0:v]{to_yuv}[a];[1:v]{to_yuv}[b];[a][b]libvmaf=log_fmt=json:log_path=vmaf.json"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file, clip in (("made", made), ("truth", truth)):
+            (folder / file).write_bytes(np.stack(clip).tobytes())
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *form, "-i", "made", *form, "-i", "truth"]
+        done = subprocess.run(
+            [*command, "-lavfi", graph, "-f", "null", "-"], cwd=folder, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise UserError(f"VMAF: {(done.stderr.strip().splitlines() or ['ffmpeg failed'])[0]}")
+        return float(json.loads((folder / "vmaf.json").read_text())["pooled_metrics"]["vmaf"]["mean"])

@@ -1,0 +1,161 @@
+"""BENCHMARKS: every protocol by its name."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+
+from vfi_jax.benchmarks import clips, generated, layouts
+from vfi_jax.benchmarks import layouts_long as long
+from vfi_jax.benchmarks.protocol import Benchmark, load_uint8
+from vfi_jax.metrics import USUAL
+from vfi_jax.types import Padding, UsageError
+
+TRIPLETS, CLIPS, FRAMES = "triplets", "clips", "frames"
+KINDS = f"{TRIPLETS}=FOLDER, {CLIPS}=FOLDER, {FRAMES}=FOLDER"
+MIDDLEBURY_SIZE = (480, 640)
+XIPH_FIGURES = (*USUAL, "ssim_uniform")
+LUMA = (*USUAL, "psnr_luma")
+
+# Frames are rounded unless the name says "float": a picture has 8 bits, and RIFE's tables are made so; IFRNet, AMT and
+# EMA-VFI judge the unrounded prediction, some 0.01 dB apart.
+PLAIN = (
+    Benchmark("vimeo90k", "test list, 448x256", layouts.vimeo_triplet),
+    Benchmark(
+        "vimeo_septuplet",
+        "test list, 448x256: im3 and im5 to im4, with im1 and im7 for models of four frames",
+        layouts.vimeo_septuplet,
+    ),
+    Benchmark(
+        "vimeo_septuplet_6x", "test list, 448x256: im1 and im7 to im2 ... im6, at sixths", long.vimeo_septuplet_ends
+    ),
+    Benchmark("ucf101", "the DVF test set, 256x256", layouts.ucf101),
+    # The zeros are what RIFE's and IFRNet's tables have; at its own size a model of today is up to 1 dB better.
+    Benchmark("middlebury", '"other", on a canvas of 640x480 zeros', layouts.middlebury, canvas=MIDDLEBURY_SIZE),
+    Benchmark("middlebury_native", '"other", at its own sizes', layouts.middlebury),
+    Benchmark(
+        "atd12k", "test_2k_540p, edges repeated to 544 rows", layouts.atd12k, padding=Padding(32, "edge", "centre")
+    ),
+    # QVI's crop is what the papers of four frames use.
+    Benchmark(
+        "davis",
+        "480p, windows of 7 every 2: 0, 2, 4, 6 to 3, middle 840x480",
+        long.davis,
+        load=partial(long.cropped, height=480, width=840),
+    ),
+    Benchmark("davis_full", "480p, windows of 7 every 2: 0, 2, 4, 6 to 3, whole frames", long.davis),
+)
+
+
+def variant(benchmark: Benchmark, name: str, protocol: str, **settings: object) -> Benchmark:
+    """The same set under another protocol."""
+    return dataclasses.replace(benchmark, name=name, protocol=protocol, **settings)
+
+
+def _float(benchmark: Benchmark) -> Benchmark:
+    about = f"{benchmark.protocol}; predictions unrounded, as IFRNet, AMT and EMA-VFI have it"
+    return variant(benchmark, f"{benchmark.name}_float", about, rounded=False)
+
+
+def _snu() -> Iterator[Benchmark]:
+    """By CAIN, whose authors made the set: whole frames, the model's own padding, rounded."""
+    for level, gap in long.SNU_GAPS.items():
+        plain = Benchmark(
+            f"snu_film_{level}", f"test-{level}.txt, whole frames, {gap} apart", partial(long.snu_film, level=level)
+        )
+        yield plain
+        about = f"{plain.protocol}; scale 0.8, sides to multiples of 20, unrounded, as IFRNet and AMT have it"
+        padding = Padding(20, "edge", "centre")
+        yield variant(plain, f"{plain.name}_ifrnet", about, scale=0.8, padding=padding, rounded=False)
+    for level in ("medium", "hard", "extreme"):
+        gap = long.SNU_GAPS[level]
+        find = partial(long.snu_film_all, level=level)
+        plain = Benchmark(f"snu_film_{gap}x", f"test-{level}.txt, the {gap - 1} frames between, whole", find)
+        yield plain
+        about = f"{plain.protocol}; unrounded, sides to multiples of 32: SNU-FILM-arb as GIMM-VFI has it"
+        padding = Padding(32, "edge", "centre")
+        yield variant(plain, f"snu_film_arb_{level}", about, padding=padding, rounded=False)
+
+
+def _large() -> Iterator[Benchmark]:
+    """The middle of the frames is what most tables call 4K; whole frames differ by more than a decibel."""
+    for name, about, load in (
+        ("2k", "reduced (area) to 2048x1080", partial(long.resized, height=1080, width=2048)),
+        ("4k", "the middle 2048x1080", partial(long.cropped, height=1080, width=2048)),
+        ("4k_uncropped", "whole frames of 4096x2160", load_uint8),
+    ):
+        about = f"eight clips, even frames of the first 99, {about}"
+        yield Benchmark(f"xiph_{name}", about, long.xiph, load=load, figures=XIPH_FIGURES)
+    for name, about, load in (
+        ("4k", "4096x2160", load_uint8),
+        ("2k", "reduced (area, in float) to 2048x1080", partial(long.resized_float, height=1080, width=2048)),
+    ):
+        about = f"X-TEST, 8 times, frames 32 apart, {about}"
+        yield Benchmark(f"xtest_{name}", about, long.xtest, load=load, sequences=True)
+
+
+def _hd() -> Iterator[Benchmark]:
+    """By RIFE: Y of YUV, the mean of the files' means; the bicubic chroma of Pillow 7 and later."""
+    padding = Padding(64, "edge", "centre")
+    hd = Benchmark(
+        "hd",
+        "RIFE's HD set of 11 clips, every second frame, PSNR of Y",
+        long.hd,
+        load=long.load_yuv,
+        padding=padding,
+        figures=LUMA,
+        headline="psnr_luma",
+        by_group=True,
+    )
+    yield hd
+    nearest = partial(long.load_yuv, filter_=long.NEAREST)
+    yield variant(hd, "hd_nearest", f"{hd.protocol}; colour planes enlarged as Pillow before 7 did", load=nearest)
+    for size in long.HD:
+        about = f"RIFE's HD set, clips of {size}, 4 times, PSNR of Y"
+        yield variant(hd, f"hd_4x_{size}", about, find=partial(long.hd, sizes=(size,), gap=4))
+
+
+def _fast() -> Iterator[Benchmark]:
+    """The middle 512x512 is what IFRNet's and AMT's tables have."""
+    for name, shown, folders, below in (
+        ("gopro", "GoPro's test part", ("GOPRO", "GoPro", "GOPRO_Large_all", "gopro"), "test"),
+        ("adobe240", "Adobe240's test_frames", ("Adobe240", "adobe240"), "test_frames"),
+    ):
+        find = partial(long.windows_of_eight, names=folders, below=below)
+        about = f"{shown}, windows of 9 frames, 8 times"
+        middle = partial(long.cropped, height=512, width=512)
+        plain = Benchmark(f"{name}_8x", f"{about}, the middle 512x512", find, load=middle, sequences=True)
+        yield plain
+        yield _float(plain)
+        yield variant(plain, f"{name}_8x_full", f"{about}, whole frames", load=load_uint8)
+
+
+ALL = (*PLAIN, *map(_float, PLAIN[:4]), *_snu(), *_large(), *_hd(), *_fast(), *generated.GENERATED)
+BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType({benchmark.name: benchmark for benchmark in ALL})
+
+
+def named(name: str) -> Benchmark:
+    """A row of `BENCHMARKS`, or one over a folder, whatever the data folder.
+
+    Args:
+      name: in BENCHMARKS; `triplets=FOLDER` (Vimeo90K's layout); `clips=FOLDER` (video files);
+        `frames=FOLDER` (folders of numbered pictures).
+
+    Raises:
+      UsageError: no such benchmark.
+    """
+    kind, _, folder = name.partition("=")
+    where = Path(folder)
+    if kind == CLIPS and folder:
+        return clips.benchmark(where)
+    shown = where.resolve().name
+    if kind == FRAMES and folder:
+        return Benchmark(shown, f"every second picture of {shown}", lambda _: long.frames_of(where), sequences=True)
+    if kind == TRIPLETS and folder:
+        return Benchmark(shown, f"triplets of {shown}", lambda _: layouts.in_vimeo_layout(where))
+    if name not in BENCHMARKS:
+        raise UsageError(f"no benchmark is called {name!r}; there are: {', '.join(BENCHMARKS)}, {KINDS}")
+    return BENCHMARKS[name]
