@@ -36,6 +36,7 @@ def get_config(variant: str = "default") -> ConfigDict:
             "frozen": {"raft": "", "raft_small": ""},
             "data": {
                 "path": "",
+                "mix": (),
                 "validation": "",
                 "labels": "",
                 "window": {"frames": 25, "inputs": (0, 8, 16, 24), "target": -1, "target_step": 1},

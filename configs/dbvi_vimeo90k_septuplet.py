@@ -37,6 +37,7 @@ def get_config(variant: str = "default") -> ConfigDict:
             "frozen": {"raft": "", "raft_small": ""},
             "data": {
                 "path": "",
+                "mix": (),
                 "validation": "",
                 "labels": "",
                 "window": {"frames": 7, "inputs": (0, 2, 4, 6), "target": 3},

@@ -33,6 +33,7 @@ def get_config(variant: str = "default") -> ConfigDict:
             "precision": "float32",
             "data": {
                 "path": "",
+                "mix": (),
                 "validation": "",
                 "window": {"frames": 9, "inputs": (0, 8), "target": -1, "target_step": 1},
                 "augment": {

@@ -35,6 +35,7 @@ def get_config(variant: str = "default") -> ConfigDict:
             "precision": "float32",
             "data": {
                 "path": "",
+                "mix": (),
                 "validation": "",
                 "labels": "",
                 "window": {"frames": 3, "inputs": (0, 2), "target": 1},

@@ -34,6 +34,7 @@ def get_config(variant: str = "default") -> ConfigDict:
             "precision": "float32",
             "data": {
                 "path": "",
+                "mix": (),
                 "validation": "",
                 "holdout": 0.05,
                 "window": {"frames": 5, "sorted_share": 0.1},

@@ -31,6 +31,7 @@ def get_config(variant: str = "default") -> ConfigDict:
             "precision": "float32",
             "data": {
                 "path": "",
+                "mix": (),
                 "validation": "",
                 "window": {"frames": 7, "inputs": (), "sorted_share": 1.0},
                 "augment": {"crop": 224},

@@ -30,6 +30,7 @@ def get_config(variant: str = "default") -> ConfigDict:
             "precision": "float32",
             "data": {
                 "path": "",
+                "mix": (),
                 "validation": "",
                 "window": {"frames": 3, "inputs": (0, 2), "target": 1},
                 "augment": {"crop": 224},

@@ -22,7 +22,7 @@ from parity import ops
 
 import vfi_jax
 from vfi_jax import fit, optim, packed, runs, training
-from vfi_jax.config import Augment, Data, Footage, Milestones, Optimiser, Plateau, Start, Train, Window
+from vfi_jax.config import Augment, Data, Footage, Milestones, Mix, Optimiser, Plateau, Start, Train, Window
 from vfi_jax.data import pipeline, sources
 from vfi_jax.data.synthetic import random_scene
 from vfi_jax.precision import POLICIES
@@ -372,6 +372,7 @@ def test_a_teacher_that_is_the_pupil_has_nothing_to_teach(whole, tmp_path):
         ({"init_from": Start("rife", "nowhere.pkl")}, "nowhere.pkl: no such weights file"),
         ({"teacher": Start("rife_lap", "nowhere.pkl")}, "nowhere.pkl: no such weights file"),
         ({"teacher": Start("raft")}, "raft"),
+        ({"data": dataclasses.replace(RUN.data, mix=(Mix("a", 0.5), Mix("b", 0.5)))}, r"shares \[0.5, 0.5\]: each is"),
         ({"teacher": Start("dbvi_2x")}, "it sees other inputs than rife_lap"),
         ({"model": "cain", "fields": {}, "teacher": Start("rife_lap")}, "the objective of cain takes no teacher"),
         (
@@ -611,20 +612,20 @@ def test_mixed_batches():
     sets = {name: np.full((6, 3, 32, 32, 3), level, np.uint8) for name, level in (("a", 0), ("b", 100))}
     for frames in sets.values():
         frames += np.arange(6, dtype=np.uint8)[:, None, None, None, None]
-    data = Data(path="a", mix={"b": 0.3}, augment=Augment(16, 0, 0, 0, 0, 0))
+    data = Data(path="a", mix=(Mix("b", 0.3),), augment=Augment(16, 0, 0, 0, 0, 0))
     batches = packed.PackedBatches(sets, data, 8, 0, training.data_mesh())
     seen = np.stack([next(batches)["target"][:, 0, 0, 0] for _ in range(3)])
     assert (seen[:, :6] < 100).all()
     assert sorted(seen[:, 6:].ravel()) == list(range(100, 106))
-    for shares, line in (({"b": 0.01}, "leaves b no sample"), ({"b": 1.0}, "leaves a no sample")):
+    for share, line in ((0.01, "leaves b no sample"), (1.0, "leaves a no sample")):
         with pytest.raises(UsageError, match=line):
-            packed.PackedBatches(sets, dataclasses.replace(data, mix=shares), 8, 0, training.data_mesh())
+            packed.PackedBatches(sets, dataclasses.replace(data, mix=(Mix("b", share),)), 8, 0, training.data_mesh())
 
 
 def test_mixed_sources():
     whole = sources.Synthetic(20, 3, 40, 48)
     made = [sources.Part(whole, range(10)), sources.Part(whole, range(10, 20))]
-    data = Data(mix={"other": 0.25}, augment=Augment(crop=32))
+    data = Data(mix=(Mix("other", 0.25),), augment=Augment(crop=32))
     batches = pipeline.Batches(made, data, 4, 0)
     names = [name for _ in range(10) for name in next(batches)["name"].tolist()]
     batches.close()

@@ -124,13 +124,26 @@ class Scenes:
 
 
 @dataclasses.dataclass(frozen=True)
+class Mix:
+    """A further set.
+
+    Attributes:
+      path: as `Data.path`.
+      share: of all samples, 0..1.
+    """
+
+    path: str
+    share: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Data:
     """Where training samples come from.
 
     Attributes:
       path: a set, told by what it holds: Vimeo90K triplet or septuplet, a folder of windows, of records, of video
         files, a packed file; or `synthetic:COUNT`, made-up scenes.
-      mix: other sets to the share of the samples that each gives; the rest is of `path`.
+      mix: other sets and their shares; the rest is of `path`.
       validation: a set for validation, folders of images or records; "": the last `holdout` of `path`, clips whole.
       holdout: share, 0..1.
       labels: whose flow labels, which stand beside the set, go with the samples; "": none.
@@ -142,7 +155,7 @@ class Data:
     """
 
     path: str = ""
-    mix: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    mix: tuple[Mix, ...] = ()
     validation: str = ""
     holdout: float = 0.05
     labels: str = ""
@@ -151,6 +164,11 @@ class Data:
     footage: Footage = Footage()
     damaged: float = 0.01
     workers: int = 0
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Path of each set of `mix` to its share."""
+        return {other.path: other.share for other in self.mix}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,7 +34,7 @@ LIMITS = (  # name, least, most
     ("log_every", 1, MOST), ("checkpoint_every", 1, MOST), ("validate_every", 1, MOST), ("validation_samples", 1, MOST),
     ("data.holdout", 0, 1), ("data.workers", 0, 1000), ("data.augment.crop", 1, MOST),
     ("data.augment.enlarge", 0, 1), ("data.augment.transpose", 0, 1), ("data.augment.jitter", 0, 0.5),
-    ("data.mix", 0, 1), ("data.damaged", 0, 1),
+    ("data.damaged", 0, 1),
     ("data.window.sorted_share", 0, 1), ("data.window.target_step", 1, MOST),
     ("data.footage.step", 1, MOST), ("data.footage.short_side", 0, MOST), ("data.footage.per_clip", 0, MOST),
     ("optimiser.rate", 0, math.inf), ("optimiser.final_rate", 0, math.inf), ("optimiser.warmup", 0, MOST),
@@ -217,6 +217,10 @@ def _check(run: config.Train) -> None:
     zoo.check_kind(run.model, "interpolation")
     if run.teacher.model:
         _check_teacher(run)
+    if min(run.data.shares.values(), default=1) <= 0 or sum(run.data.shares.values()) >= 1:
+        raise UsageError(
+            f"config.data.mix has shares {[*run.data.shares.values()]}: each is above 0, their sum below 1"
+        )
     if run.data.labels and not zoo.spec_of(run.model).needs:
         raise UsageError(f"config.data.labels is {run.data.labels!r}: {run.model} takes no flow labels")
     spec, crop = zoo.spec_of(run.model), run.data.augment.crop

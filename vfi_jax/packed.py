@@ -134,7 +134,7 @@ def samples_of(data: Data, batch_size: int) -> dict[str, int]:
     Raises:
       UsageError: one gives none.
     """
-    counts = {path: round(share * batch_size) for path, share in data.mix.items()}
+    counts = {path: round(share * batch_size) for path, share in data.shares.items()}
     counts = {data.path: batch_size - sum(counts.values()), **counts}
     for path, count in counts.items():
         if count < 1:

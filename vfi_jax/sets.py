@@ -128,7 +128,7 @@ def open_sets(
     path, recorded = run.data.path, folder / "records"
     if sources.is_footage(path) or is_records(recorded):
         path = str(_recorded(run, recorded))
-    source, *mixed = [_training_source(run, each) for each in (path, *run.data.mix)]
+    source, *mixed = [_training_source(run, each) for each in (path, *run.data.shares)]
     if run.data.validation:
         train, held_out = source, _validation_source(run, labelled=labelled_validation)
     else:
@@ -143,7 +143,7 @@ def open_sets(
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
-    own = round(run.batch_size * (1 - sum(run.data.mix.values())))
+    own = round(run.batch_size * (1 - sum(run.data.shares.values())))
     watched = Watched(batches, run.data.damaged, say)
     return Sets(watched, len(train) // max(own, 1), lambda: _from_source(held_out, run))
 
@@ -166,7 +166,7 @@ def _packed_sets(run: config.Train) -> Sets:
     if run.data.labels:
         raise UsageError("config.data.labels: a packed set has none; make records to use them")
     frames, about = packed.read(Path(run.data.path))
-    others = {path: packed.read(Path(path)) for path in run.data.mix}
+    others = {path: packed.read(Path(path)) for path in run.data.shares}
     at = len(frames) if run.data.validation else sources.boundary(about["names"], run.data.holdout)
     sets = {run.data.path: frames[:at], **{path: other for path, (other, _) in others.items()}}
     names = {run.data.path: about["names"][:at], **{path: of["names"] for path, (_, of) in others.items()}}

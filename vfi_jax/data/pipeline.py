@@ -68,7 +68,7 @@ class Batches:
             flags.FLAGS.mark_as_parsed()
         shuffled = [grain.MapDataset.source(source).shuffle(seed=seed + ORDER).repeat() for source in sources]
         if len(shuffled) > 1:
-            shares = list(data.mix.values())
+            shares = list(data.shares.values())
             shuffled = [grain.MapDataset.mix(shuffled, [1 - sum(shares), *shares])]
         samples = shuffled[0].random_map(_Prepare(data.window, data.augment), seed=seed + AUGMENTATION)
         self._iterator = grain.experimental.ElasticIterator(
