@@ -19,7 +19,7 @@ import jax
 from absl import app, flags, logging
 from tqdm import tqdm
 
-from vfi_jax import benchmarks, checkpoint, report, zoo
+from vfi_jax import benchmarks, checkpoint, machine, report, zoo
 from vfi_jax.benchmarks import Score
 from vfi_jax.files import written_whole
 from vfi_jax.inference import Interpolator, flip_ensemble
@@ -45,6 +45,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         if len(arguments) > 1:
             raise UsageError(f"{arguments[1]!r} is no flag: see --help")
+        machine.keep_programs()
         evaluate()
     except KeyboardInterrupt:
         sys.exit(_told("interrupted", 130))

@@ -12,8 +12,8 @@ ROOT = Path(vfi_jax.__file__).parent
 # Each line may import from the lines before it, and from itself.
 LAYERS = [
     {"types", "config"},
-    {"files", "tables", "torch_pickle", "hosts"},
-    {"picture"},
+    {"files", "tables", "torch_pickle", "hosts", "machine"},
+    {"picture", "meter"},
     {"integrity"},
     {"steps"},
     {"runs"},
@@ -29,7 +29,7 @@ LAYERS = [
     {"data"},
     {"optim", "packed", "training"},
     {"video", "benchmarks", "prepare", "labels", "report", "convert"},
-    {"sets", "feed"},
+    {"sets", "feed", "overview", "doctor"},
     {"loop"},
     {"demo", "fit"},
     {"cli_prepare"},
