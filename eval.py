@@ -15,7 +15,7 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
-from vfi_jax import benchmarks, evaluation, perceptual, precision, results, speed
+from vfi_jax import benchmarks, evaluation, machine, perceptual, precision, results, speed
 from vfi_jax.tables import markdown
 from vfi_jax.types import UsageError, UserError
 
@@ -47,6 +47,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         if len(arguments) > 1:
             raise UsageError(f"{arguments[1]!r} is no flag: see --help")
+        machine.keep_programs()
         compare() if COMPARE.value else evaluate()
     except KeyboardInterrupt:
         sys.exit(_told("interrupted", 130))

@@ -12,23 +12,26 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from vfi_jax import config, fit, hosts
+from vfi_jax import config, fit, hosts, machine
+from vfi_jax.files import path_of
 from vfi_jax.types import UsageError, UserError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "a file in configs/, and its variant: FILE[:VARIANT]")
-WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder")
+WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder, or an address such as gs://BUCKET/FOLDER")
 DETERMINISTIC = flags.DEFINE_bool("deterministic", False, "on GPUs: the same bits in every run; slower")
 COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "of several processes, where the cluster does not say: HOST:PORT"
 )
 PROCESSES = flags.DEFINE_integer("processes", None, "their number")
+PROFILE = flags.DEFINE_integer(
+    "profile", 0, "steps to trace, into the run's folder: for xprof or perfetto", lower_bound=0
+)
 PROCESS = flags.DEFINE_integer("process", None, "which of them this is, from 0")
 
 
@@ -45,7 +48,9 @@ def main(arguments: Sequence[str]) -> None:
         if CONFIG.value is None or not WORKDIR.value:
             raise UsageError("--config FILE and --workdir FOLDER are needed")
         hosts.join(COORDINATOR.value, PROCESSES.value, PROCESS.value)
-        fit.fit(config.parse(config.Train, _recipe()), Path(WORKDIR.value), lambda line: print(line, flush=True))
+        machine.keep_programs()
+        run, folder = config.parse(config.Train, _recipe()), path_of(WORKDIR.value)
+        fit.fit(run, folder, lambda line: print(line, flush=True), profile=PROFILE.value)
     except KeyboardInterrupt:
         hosts.leave(_told("interrupted; the same command continues from the last checkpoint", 130))
     except UsageError as error:

@@ -12,8 +12,8 @@ ROOT = Path(vfi_jax.__file__).parent
 # Each line may import from the lines before it, and from itself.
 LAYERS = [
     {"types", "config"},
-    {"files", "tables", "torch_pickle", "hosts"},
-    {"picture"},
+    {"files", "tables", "torch_pickle", "hosts", "machine"},
+    {"picture", "meter"},
     {"integrity"},
     {"steps"},
     {"runs"},
@@ -33,7 +33,7 @@ LAYERS = [
     {"results"},
     {"evaluation"},
     {"speed"},
-    {"sets", "feed"},
+    {"sets", "feed", "overview", "doctor"},
     {"loop"},
     {"demo", "fit"},
     {"cli_prepare"},

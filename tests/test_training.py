@@ -342,7 +342,7 @@ def test_a_teacher_that_is_the_pupil_has_nothing_to_teach(whole, tmp_path):
         ({"steps": 0}, "config.steps or config.epochs"),
         ({"model": "rief"}, "no model is called 'rief'"),
         ({"fields": {"width": 3}}, "rife_lap has no field 'width'"),
-        ({"precision": "float16"}, "config.precision is 'float16': float32, default or bfloat16"),
+        ({"precision": "float16"}, "no precision is called 'float16': float32, default or bfloat16"),
         ({"loss": {"weigth": 1.0}}, "config.loss has no 'weigth' for rife_lap"),
         ({"extra_losses": {"lpips": 1.0}}, "no loss is called 'lpips'"),
         ({"batch_size": 0}, "config.batch_size is 0: it must lie between 1 and"),

@@ -12,12 +12,12 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from vfi_jax.files import written_whole
+from vfi_jax.files import AnyPath, local_copy, written_whole
 from vfi_jax.torch_files import read_torch
 from vfi_jax.types import UserError
 
 
-def read_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def read_weights(path: AnyPath) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """A state dict with the reference's names, and the file's metadata (empty for PyTorch files).
 
     Args:
@@ -30,12 +30,11 @@ def read_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise UserError(f"{path}: no such weights file")
     if path.is_dir():
         raise UserError(f"{path} is a folder: name the weights file in it")
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    return read_torch(path), {}
+    with local_copy(path) as file:
+        return _read_safetensors(file) if path.suffix == ".safetensors" else (read_torch(file), {})
 
 
-def write_weights(path: Path, state: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+def write_weights(path: AnyPath, state: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Writes safetensors; the file appears under its name only when it is whole.
 
     Raises:

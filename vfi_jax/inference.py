@@ -11,12 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Float
 
 from vfi_jax import weights, zoo
 from vfi_jax.models import MODELS
 from vfi_jax.ops import crop, pad
+from vfi_jax.precision import Policy, named
 from vfi_jax.types import Array, Output, UsageError, UserError
 
 MIDPOINT = 0.5
@@ -108,6 +109,13 @@ class Recursive(_Wrapper):
         return Output(jax.lax.while_loop(unfinished, step, start)[1])
 
 
+def with_dtype(model: Model, dtype: DTypeLike) -> Model:
+    """The model, or the wrapped one, computing in another dtype; one that computes nothing stays as it is."""
+    if isinstance(model, _Wrapper):
+        return dataclasses.replace(model, model=with_dtype(model.model, dtype))
+    return model.clone(dtype=dtype) if hasattr(model, "dtype") else model
+
+
 def recursive(model: Model) -> Recursive:
     """Other times from a midpoint model: halves the interval towards t = k / 2^n until it is met (n runs)."""
     return Recursive(model)
@@ -138,12 +146,20 @@ class Interpolator:
     each padded shape, shared by all sizes that are padded to it.
     """
 
-    def __init__(self, model: Model | str | None = None, variables: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        model: Model | str | None = None,
+        variables: Mapping[str, Any] | None = None,
+        *,
+        precision: str | None = None,
+    ) -> None:
         """Takes `(model, variables)`, a name in MODELS (weights from the user's folder), or nothing: the default.
+
+        `precision` is a policy of `vfi_jax.precision`; None leaves the model's dtype, and products to the backend.
 
         Raises:
           UserError: no weights.
-          UsageError: no such model, or a model without variables.
+          UsageError: no such model or policy, or a model without variables.
         """
         if model is None:
             model = weights.DEFAULT
@@ -153,7 +169,8 @@ class Interpolator:
         if variables is None:
             raise UsageError("a model needs its variables: Interpolator(model, variables)")
         zoo.check_kind(model.variant, "interpolation")
-        self.model = model
+        self._policy = named(precision) if precision else Policy(None, None)
+        self.model = model if self._policy.dtype is None else with_dtype(model, self._policy.dtype)
         self.spec = MODELS[model.variant]
         self.variables = jax.device_put(variables)
 
@@ -175,7 +192,7 @@ class Interpolator:
         size, single = given.shape[-3:-1], given.ndim == 4
         batch = given[None] if single else given
         times = self._times(t, batch.shape[0], size)
-        out = self._cropped(_predict(self.model, self.variables, self._padded(batch), times, inputs), batch.dtype, size)
+        out = self._cropped(self._predicted(self._padded(batch), times, inputs), batch.dtype, size)
         return out[0] if single else out
 
     def between(self, frames: Sequence[np.ndarray], times: Sequence[float]) -> Iterator[np.ndarray]:
@@ -193,7 +210,7 @@ class Interpolator:
         given = stacked(frames, self.spec.num_frames)[None]
         size, padded = given.shape[-3:-1], self._padded(given)
         if self.model.any_time:
-            made = (_predict(self.model, self.variables, padded, self._times(t, 1, size), {}) for t in times)
+            made = (self._predicted(padded, self._times(t, 1, size), {}) for t in times)
         else:
             made = self._halved(padded, 0.0, 1.0, times)
         for frame in made:
@@ -203,7 +220,8 @@ class Interpolator:
         """The final flow towards frame 0 (DBVI: from it), `[h, w, 2]` float32 in pixels; for looking at."""
         given = stacked(frames, self.spec.num_frames)[None]
         size, padded = given.shape[-3:-1], self._padded(given)
-        flow = intermediate_flows(self.model, self.variables, padded, self._times(t, 1, size))[..., :2]
+        with self._policy.scope():
+            flow = intermediate_flows(self.model, self.variables, padded, self._times(t, 1, size))[..., :2]
         return crop(np.asarray(flow), *size, self.spec.padding, getattr(self.model, "scale", 1.0))[0]
 
     def times(self, factor: int) -> list[float]:
@@ -224,11 +242,15 @@ class Interpolator:
         middle = (start + stop) / 2
         if stop - start < FINEST:
             raise UsageError(f"{self.model.variant} knows the middle frame only: t = {times[0]:g} is not k / 2^n")
-        frame = _predict(self.model, self.variables, padded, np.full((1, 1, 1, 1), MIDPOINT, np.float32), {})
+        frame = self._predicted(padded, np.full((1, 1, 1, 1), MIDPOINT, np.float32), {})
         yield from self._halved(jnp.stack([padded[:, 0], frame], 1), start, middle, [t for t in times if t < middle])
         if middle in times:
             yield frame
         yield from self._halved(jnp.stack([frame, padded[:, -1]], 1), middle, stop, [t for t in times if t > middle])
+
+    def _predicted(self, padded: Array, t: Array, inputs: Mapping[str, Array]) -> Array:
+        with self._policy.scope():
+            return _predict(self.model, self.variables, padded, t, inputs)
 
     def _padded(self, frames: np.ndarray) -> Array:
         return as_float(pad(frames, self.spec.padding, getattr(self.model, "scale", 1.0)))

@@ -7,9 +7,7 @@ import dataclasses
 import math
 import signal
 import threading
-import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from vfi_jax import config, hosts, optim, precision, report, runs, training
-from vfi_jax.files import written_whole
+from vfi_jax import config, hosts, machine, optim, report, runs, training
+from vfi_jax.files import AnyPath, written_whole
 from vfi_jax.inference import Interpolator, Model
+from vfi_jax.meter import Meter
 from vfi_jax.metrics import interpolation_error, psnr
 from vfi_jax.sets import Sets, summed
 from vfi_jax.steps import Checkpoints
@@ -27,15 +26,20 @@ from vfi_jax.types import UserError
 
 STRIPS = 4  # validation samples shown
 STUCK = 10  # steps skipped in a row, at least, by which a run is told to be stuck
+PROFILE = "profile"  # in the run's folder
+PROFILED_AFTER = 2  # steps, which compile and fill the queues
 BAD_SAMPLES = "bad_samples{}.txt"
 
 
 @dataclasses.dataclass
 class Loop:
-    """What the loop holds on to; `begin` makes the state before the first step."""
+    """What the loop holds on to.
+
+    `begin` makes the state before the first step, `flops` counts the operations of a step, `profile` steps are traced.
+    """
 
     config: config.Train
-    folder: Path
+    folder: AnyPath
     steps: int
     model: Model
     sets: Sets
@@ -44,6 +48,8 @@ class Loop:
     rate: Callable
     checkpoints: Checkpoints
     say: Callable[[str], None]
+    flops: Callable[[training.State, training.Batch], float]
+    profile: int = 0
 
     def __post_init__(self) -> None:
         every = max(self.config.log_every, self.config.checkpoint_every)
@@ -51,6 +57,8 @@ class Loop:
         self._recent: collections.deque = collections.deque(maxlen=self.config.guard.bad_steps + every)
         self._offending: list[tuple[int, Any]] = []
         self._rollbacks, self._saved = 0, 0
+        self._tracing: int | None = None  # the step before which the trace begins
+        self._traced = False
 
     def run(self) -> None:
         """From the newest good checkpoint to the last step, or to the one at which the run is told to stop."""
@@ -58,16 +66,44 @@ class Loop:
         if done:
             self.say(f"continuing from step {done}")
         self._open_log(done)
-        self._clock = _Clock()
+        self._meter = Meter(self.config.batch_size)
         try:
-            with _Stop() as stop:
+            with _Stop() as stop, self._meter:
                 while done < self.steps and not stop.asked() and (batch := self._batch(done, stop)):
-                    state, metrics = self.step(state, training.on_devices(batch, training.data_mesh()))
+                    self._trace(done)
+                    state, metrics = self._stepped(state, batch, done + 1)
                     state, done = self._looked_after(state, done + 1, metrics)
+            self._trace(None)
             if done < self.steps:
                 self._stopped(state, done)
         finally:
             self._close_log()
+
+    def _stepped(self, state: training.State, batch: training.Batch, done: int) -> tuple[training.State, Any]:
+        """A step; told where it compiles, which only the first should."""
+        before, batch = self._meter.compiles, training.on_devices(batch, training.data_mesh())
+        if not before and machine.peak_of(jax.devices()[0].device_kind):
+            self._meter.flops = self.flops(state, batch)
+        with self._meter.stepping():
+            made = self.step(state, batch)
+        if before and self._meter.compiles > before:
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in batch.items())
+            self.say(f"warning: step {done} compiled the program anew, which costs time; its batch: {shapes}")
+        return made
+
+    def _trace(self, done: int | None) -> None:
+        """Begins and ends the trace that `profile` asks for; None ends it early."""
+        if self._tracing is None and self.profile and done is not None:
+            self._tracing = done + PROFILED_AFTER
+        if self._tracing is None or not self.profile:
+            return
+        if done == self._tracing:
+            jax.profiler.start_trace(str(self.folder / PROFILE))
+            self._traced = True
+        elif self._traced and (done is None or done == self._tracing + self.profile):
+            jax.profiler.stop_trace()
+            self._traced = False
+            self.say(f"trace of {self.profile} steps: {self.folder / PROFILE}, for xprof or perfetto")
 
     def _newest(self, *, data_too: bool = True) -> tuple[training.State, int] | None:
         """State and number of the newest good checkpoint, the data at its place; None where nothing is saved."""
@@ -88,7 +124,7 @@ class Loop:
         """The next batch; none where the signal to stop has ended the workers that make it."""
         place = self.sets.batches.get_state()
         try:
-            with self._clock.waiting():
+            with self._meter.waiting():
                 batch = next(self.sets.batches)
         except Exception:
             if stop.wished:
@@ -112,7 +148,7 @@ class Loop:
         if saved:
             self._check_steps(state)
             state = self._save(done, state)
-            self._clock = _Clock()
+            self._meter.start()
         return state, done
 
     def _due(self, done: int, every: int) -> bool:
@@ -140,10 +176,10 @@ class Loop:
         self._open_log(step)
         self._write({"step": step, "rollback": self._rollbacks, "from_step": done})
         self.say(f"warning: {why} up to {done}: back to step {step}, and on with the data that follow")
-        self._clock = _Clock()
+        self._meter.start()
         return state.replace(skips=training.Skips(jnp.int32(0), jnp.int32(total))), step
 
-    def _write_names(self) -> Path:
+    def _write_names(self) -> AnyPath:
         """Lists the samples of this process in the bad steps before each rollback, `STEP NAME` a line."""
         process = f".{jax.process_index()}" if jax.process_count() > 1 else ""
         path = self.folder / BAD_SAMPLES.format(process)
@@ -175,7 +211,7 @@ class Loop:
         return float(self.rate(done - 1)) * optim.plateau_factor(state.optimiser)
 
     def _report(self, done: int, values: Mapping[str, float]) -> None:
-        row = {"step": done, **values, **self._clock.lap(self.config.batch_size)}
+        row = {"step": done, **values, **self._meter.lap()}
         self._write(row)
         left = (self.steps - done) * (row["wait_s"] + row["compute_s"])
         loss = f"{row['loss']:.5f}" if "loss" in row else "not finite, skipped"
@@ -192,7 +228,7 @@ class Loop:
             fed = optim.observe(state.optimiser, loss, self.config.optimiser.plateau)
             state = state.replace(optimiser=fed)
         self._store(done, state, score, last=done == self.steps)
-        self._try(lambda: report.curves(self.folder / "curves.png", runs.read_log(self.folder)))
+        self._try(lambda: report.curves(self.folder / runs.CURVES, runs.read_log(self.folder)))
         return state
 
     def _store(self, done: int, state: training.State, score: float | None, *, last: bool) -> None:
@@ -203,12 +239,16 @@ class Loop:
             "skipped": {"in_row": int(state.skips.in_row), "total": int(state.skips.total)},
             "rollbacks": self._rollbacks,
         }
+        self._try(self._flush_log)  # before the step is: a run that continues from it has its history
         if self.checkpoints.save(done, _items(state), position, score, self.say, last=last):
             self._saved = done
 
     def _open_log(self, step: int) -> None:
         if hosts.is_first():
             self._log = runs.Log(self.folder, step, tensorboard=self.config.tensorboard)
+
+    def _flush_log(self) -> None:
+        self._log.flush()
 
     def _close_log(self) -> None:
         if hosts.is_first():
@@ -228,13 +268,12 @@ class Loop:
 
     def _validate(self, done: int, state: training.State) -> tuple[float, float]:
         """Mean PSNR (the rule of `eval.py`) and absolute error (0..1) of rounded frames; a strip of the first."""
-        interpolate = Interpolator(self.model, hosts.local(state.best))
+        interpolate = Interpolator(self.model, hosts.local(state.best), precision=self.config.precision)
         scores, errors, strips = [], [], []
         for batch in self.sets.validation():
             frames = np.moveaxis(batch["frames"], 1, 0)
             inputs = {name: batch[name].astype(np.float32) for name in interpolate.spec.inputs if name in batch}
-            with precision.POLICIES[self.config.precision].scope():
-                made = interpolate(*frames, t=batch["t"], **inputs)
+            made = interpolate(*frames, t=batch["t"], **inputs)
             scores += list(psnr(made, batch["target"]))
             errors += list(interpolation_error(made, batch["target"]) / 255)
             shown = zip(*frames, made, batch["target"], strict=True)
@@ -286,34 +325,6 @@ class _Stop:
         if jax.process_count() > 1:
             return multihost_utils.reached_preemption_sync_point(self._asked)
         return self.wished
-
-
-class _Clock:
-    """Seconds a step since the last lap, split into waiting for data and the rest."""
-
-    def __init__(self) -> None:
-        self._start, self._waited, self._laps = time.perf_counter(), 0.0, 0
-
-    def waiting(self) -> _Clock:
-        """A context whose time counts as waiting."""
-        return self
-
-    def __enter__(self) -> None:
-        self._entered = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self._waited += time.perf_counter() - self._entered
-        self._laps += 1
-
-    def lap(self, batch_size: int) -> dict[str, float]:
-        """Rounds off and starts anew."""
-        took, waited, laps = time.perf_counter() - self._start, self._waited, max(1, self._laps)
-        self.__init__()
-        return {
-            "samples_per_s": batch_size * laps / took,
-            "wait_s": waited / laps,
-            "compute_s": (took - waited) / laps,
-        }
 
 
 def _duration(seconds: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
@@ -116,5 +116,5 @@ def save_png(path: str | os.PathLike[str], image: Shaped[np.ndarray, "h w 3"]) -
       UserError: the folder is missing or not writable, the disk is full, or `path` is a folder.
     """
     data = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))[1].tobytes()
-    with written_whole(Path(path)) as partial:
+    with written_whole(path if isinstance(path, PurePath) else Path(path)) as partial:
         partial.write_bytes(data)

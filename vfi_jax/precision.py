@@ -24,7 +24,7 @@ class Policy:
       products: what `jax.default_matmul_precision` takes; None leaves it to the backend.
     """
 
-    dtype: DTypeLike
+    dtype: DTypeLike | None
     products: str | None
 
     def scope(self) -> contextlib.AbstractContextManager[None]:
@@ -47,5 +47,5 @@ def named(name: str) -> Policy:
     """
     if name not in POLICIES:
         *most, last = POLICIES
-        raise UsageError(f"config.precision is {name!r}: {', '.join(most)} or {last}")
+        raise UsageError(f"no precision is called {name!r}: {', '.join(most)} or {last}")
     return POLICIES[name]

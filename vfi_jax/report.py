@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from vfi_jax.files import written_whole
+from vfi_jax.files import AnyPath, written_whole
 from vfi_jax.metrics import psnr
 from vfi_jax.picture import error_picture, sheet
 
 
-def curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def curves(path: AnyPath, rows: Sequence[Mapping[str, Any]]) -> None:
     """Draws loss, its terms, rate and validation PSNR over the steps as PNG."""
     figure = Figure(figsize=(10, 6), layout="constrained")
     loss, score, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 1))

@@ -1,4 +1,4 @@
-"""A run's folder: `config.json`, `checkpoints/STEP/`, `metrics.jsonl`, `curves.png`, `samples/`."""
+"""A run's folder: `config.json`, `environment.txt`, `checkpoints/STEP/`, `metrics.jsonl`, `curves.png`, `samples/`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import itertools
 import json
 import os
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,14 +17,16 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
-from vfi_jax import config, hosts
-from vfi_jax.files import written_whole
+from vfi_jax import config, hosts, machine
+from vfi_jax.files import AnyPath, is_remote, upload, written_whole
 from vfi_jax.picture import save_png
 from vfi_jax.steps import CHECKPOINTS, Checkpoints
 from vfi_jax.types import UsageError, UserError
 
-CONFIG, METRICS, SAMPLES = "config.json", "metrics.jsonl", "samples"
+CONFIG, ENVIRONMENT, METRICS, SAMPLES = "config.json", "environment.txt", "metrics.jsonl", "samples"
+CURVES = "curves.png"
 HELPERS = "frozen.safetensors"
+SENT_EVERY = 30  # seconds, to an object store, which takes no more than a write of one object a second
 RESUMABLE = (
     "steps",
     "epochs",
@@ -36,22 +40,22 @@ RESUMABLE = (
 )
 
 
-def is_run(path: Path) -> bool:
+def is_run(path: AnyPath) -> bool:
     """Whether a folder is that of a run."""
     return (path / CONFIG).is_file()
 
 
-def has_checkpoint(folder: Path) -> bool:
+def has_checkpoint(folder: AnyPath) -> bool:
     """Whether a run has saved a step."""
     return any((folder / CHECKPOINTS).glob("[0-9]*"))
 
 
-def helpers_of(folder: Path) -> Path:
+def helpers_of(folder: AnyPath) -> AnyPath:
     """Where a run keeps the weights of its model's frozen helpers, if it has any."""
     return folder / HELPERS
 
 
-def read_config(folder: Path) -> config.Train:
+def read_config(folder: AnyPath) -> config.Train:
     """The config that a run was started with.
 
     Raises:
@@ -65,7 +69,7 @@ def read_config(folder: Path) -> config.Train:
         raise UserError(f"{folder / CONFIG} is damaged: {error}") from None
 
 
-def open_run(folder: Path, wanted: config.Train) -> None:
+def open_run(folder: AnyPath, wanted: config.Train) -> None:
     """Makes the folder of a run, or checks that the one there is of the same run; one without a checkpoint may change.
 
     Raises:
@@ -74,11 +78,12 @@ def open_run(folder: Path, wanted: config.Train) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{os.getpid()}.probe"
-        probe.touch()
+        probe = folder / f".{jax.process_index()}.{os.getpid()}.probe"
+        probe.write_text("")
         probe.unlink()
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror}; choose another --workdir") from None
+    except Exception as error:  # an object store's package has kinds of its own
+        why = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UserError(f"{folder} cannot be written: {why}; choose another --workdir") from None
     text = json.dumps(config.as_dict(wanted), indent=2)
     if is_run(folder) and has_checkpoint(folder):
         before, now = config.as_dict(read_config(folder)), json.loads(text)
@@ -93,8 +98,9 @@ def open_run(folder: Path, wanted: config.Train) -> None:
             )
     hosts.wait("configs are compared")
     if hosts.is_first():
-        with written_whole(folder / CONFIG) as partial:
-            partial.write_text(text)
+        for name, content in ((CONFIG, text), (ENVIRONMENT, machine.as_text(machine.environment()))):
+            with written_whole(folder / name) as partial:
+                partial.write_text(content)
     hosts.wait("the config is written")
 
 
@@ -104,7 +110,7 @@ def _brief(value: Any) -> str:
 
 
 def read_params(
-    folder: Path, step: int | str | None, like: Any, warn: Callable[[str], None] | None = None
+    folder: AnyPath, step: int | str | None, like: Any, warn: Callable[[str], None] | None = None
 ) -> tuple[Any, dict[str, Any]]:
     """Parameters of a run as NumPy arrays, the averaged ones where they were kept, and the model's fields they imply.
 
@@ -141,14 +147,19 @@ def read_params(
 class Log:
     """`metrics.jsonl`: one row a line, each with `step`; on resuming, rows after the restored step are taken off."""
 
-    def __init__(self, folder: Path, step: int, *, tensorboard: bool = False) -> None:
+    def __init__(self, folder: AnyPath, step: int, *, tensorboard: bool = False) -> None:
         self._folder = folder
         self._board = _tensorboard(folder) if tensorboard else None
         self._path = folder / METRICS
         rows = [row for row in read_log(folder) if _stays(row, step)] if self._path.exists() else []
         with written_whole(self._path) as partial:
             partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        self._file = self._path.open("a")
+        self._begun = time.monotonic()
+        self._copy = None
+        if is_remote(self._path):  # objects do not grow: the file does, elsewhere, and is sent now and then
+            self._copy = tempfile.NamedTemporaryFile("w", suffix=METRICS)  # noqa: SIM115
+            self._copy.write(self._path.read_text())
+        self._file = self._copy or self._path.open("a")
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Appends a row and flushes it.
@@ -161,9 +172,22 @@ class Log:
             self._file.flush()
         except OSError as error:
             raise UserError(f"{self._path} cannot be written: {error.strerror}") from None
+        if time.monotonic() - self._begun > SENT_EVERY:
+            self.flush()
         if self._board:
             for name, value in row.items():
                 self._board.add_scalar(name, value, row["step"])
+
+    def flush(self) -> None:
+        """Makes sure that every row so far is where the run is.
+
+        Raises:
+          UserError: an object store does not take it.
+        """
+        self._begun = time.monotonic()
+        if self._copy:
+            self._copy.flush()
+            upload(Path(self._copy.name), self._path)
 
     def picture(self, step: int, image: UInt8[np.ndarray, "h w 3"]) -> None:
         """Keeps a sheet of samples as `samples/STEP.png`."""
@@ -180,6 +204,7 @@ class Log:
           UserError: the disk is full.
         """
         try:
+            self.flush()
             self._file.close()
         except OSError as error:
             raise UserError(f"{self._path} cannot be written: {error.strerror}") from None
@@ -192,7 +217,9 @@ def _stays(row: Mapping[str, Any], step: int) -> bool:
     return row["step"] < step or (row["step"] == step and "rollback" not in row)
 
 
-def _tensorboard(folder: Path) -> Any:
+def _tensorboard(folder: AnyPath) -> Any:
+    if is_remote(folder):
+        raise UsageError("config.tensorboard: its files can only be in a local --workdir")
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
@@ -200,7 +227,7 @@ def _tensorboard(folder: Path) -> Any:
     return SummaryWriter(str(folder / "tensorboard"))
 
 
-def read_log(folder: Path) -> list[dict[str, Any]]:
+def read_log(folder: AnyPath) -> list[dict[str, Any]]:
     """The rows of a run's log; a half-written last line is left out."""
     rows = []
     for line in (folder / METRICS).read_text().splitlines():

@@ -14,6 +14,7 @@ from vfi_jax import config, hosts, packed, prepare, training
 from vfi_jax.data import pipeline, sources
 from vfi_jax.data.labels import labelled as with_labels
 from vfi_jax.data.records import is_records
+from vfi_jax.files import AnyPath, is_remote
 from vfi_jax.types import UsageError, UserError
 
 SEEN, LOST = "seen", "damaged"  # samples counted
@@ -112,7 +113,7 @@ def _share(count: int) -> int:
 
 
 def open_sets(
-    run: config.Train, folder: Path, *, labelled_validation: bool, say: Callable[[str], None] = print
+    run: config.Train, folder: AnyPath, *, labelled_validation: bool, say: Callable[[str], None] = print
 ) -> Sets:
     """Opens the training and validation sets of a run; the latter with labels where the model cannot do without.
 
@@ -125,9 +126,7 @@ def open_sets(
     """
     if Path(run.data.path).suffix == ".safetensors":
         return _packed_sets(run)
-    path, recorded = run.data.path, folder / "records"
-    if sources.is_footage(path) or is_records(recorded):
-        path = str(_recorded(run, recorded))
+    path = _with_records(run, folder)
     source, *mixed = [_training_source(run, each) for each in (path, *run.data.shares)]
     if run.data.validation:
         train, held_out = source, _validation_source(run, labelled=labelled_validation)
@@ -151,6 +150,18 @@ def open_sets(
 def _training_source(run: config.Train, path: str) -> sources.Source:
     source = sources.open_source(path, run.data.window.frames, step=run.data.footage.step)
     return with_labels(source, path, run.data.labels, run.data.window) if run.data.labels else source
+
+
+def _with_records(run: config.Train, folder: AnyPath) -> str:
+    """`data.path`, or where it names videos the records of them in the run's folder."""
+    if is_remote(folder):
+        if sources.is_footage(run.data.path):
+            raise UserError(
+                f"{run.data.path} holds videos: make records first (`vfi-jax prepare records`), and name them"
+            )
+        return run.data.path
+    recorded = folder / "records"
+    return str(_recorded(run, recorded)) if sources.is_footage(run.data.path) or is_records(recorded) else run.data.path
 
 
 def _recorded(run: config.Train, folder: Path) -> Path:

@@ -6,11 +6,11 @@ import contextlib
 import functools
 import itertools
 import json
+import math
 import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,6 +18,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN, PreservationPolicy
 
 from vfi_jax import hosts, integrity
+from vfi_jax.files import AnyPath, is_remote
 from vfi_jax.types import UserError
 
 CHECKPOINTS, DAMAGED = "checkpoints", "damaged"
@@ -38,7 +39,7 @@ class Checkpoints:
     counters, a checksum for every leaf of the others, and one of itself.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: AnyPath) -> None:
         self._folder = folder / CHECKPOINTS
         self._scores: dict[int, float] = {}
         self._failures = 0
@@ -51,7 +52,7 @@ class Checkpoints:
             preservation_policy=AnyPreservationPolicy([LatestN(KEPT), _Best(self.score)]),
             cleanup_tmp_directories=False,
         )
-        self._manager = ocp.CheckpointManager(self._folder.resolve(), options=options)
+        self._manager = ocp.CheckpointManager(_absolute(self._folder), options=options)
 
     def steps(self) -> list[int]:
         """Saved steps, rising."""
@@ -123,7 +124,7 @@ class Checkpoints:
 
     def _begin(self, step: int, items: Mapping[str, Any], position: Mapping[str, Any], psnr: float | None) -> None:
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(items))
-        free = shutil.disk_usage(self._folder.parent).free
+        free = math.inf if is_remote(self._folder) else shutil.disk_usage(self._folder.parent).free
         # Orbax fails in the background, after a while: better not to begin.
         if not hosts.agreed(free >= needed):
             raise SaveError(
@@ -157,7 +158,7 @@ class Checkpoints:
             self._manager.close()
         if self._pending is not None and hosts.is_first():
             for part in self._folder.glob(f"{self._pending}.orbax-checkpoint-tmp*"):
-                shutil.rmtree(part, ignore_errors=True)
+                _remove(part)
         self._scores.pop(self._pending, None)
         self._pending = None
         self._open()
@@ -181,7 +182,7 @@ class Checkpoints:
         restored = {name: found[name] for name in items}
         return restored, self._verified(place, restored, found[POSITION])
 
-    def _verified(self, place: Path, items: Mapping[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
+    def _verified(self, place: AnyPath, items: Mapping[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
         """The position alone, after a look at all checksums; steps of old, which have none, pass."""
         position = {name: value for name, value in whole.items() if name != SEAL}
         if SEAL not in whole and CHECKSUMS not in whole:
@@ -305,9 +306,9 @@ def _hush() -> None:
     sys.unraisablehook = hook
 
 
-def _found(error: Exception, place: Path) -> str:
+def _found(error: Exception, place: AnyPath) -> str:
     """What Orbax found, and in which file of the step, where it says so."""
-    files = re.findall(rf"{re.escape(str(place.resolve()))}/([^\"\\\\]+)", str(error))
+    files = re.findall(rf"{re.escape(str(_absolute(place)))}/([^\"\\\\]+)", str(error))
     return f"{str(error).split(':')[0]} in {max(files, key=len)}" if files else _brief(error)
 
 
@@ -316,7 +317,7 @@ def _brief(error: Exception) -> str:
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: AnyPath) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -324,8 +325,23 @@ def _read_json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _drop_empty_steps(folder: Path) -> None:
+def _absolute(path: AnyPath) -> AnyPath:
+    return path if is_remote(path) else path.resolve()
+
+
+def _remove(folder: AnyPath) -> None:
+    """With all that is in it, as far as that goes."""
+    if not is_remote(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    with contextlib.suppress(OSError):
+        folder.rmtree()
+
+
+def _drop_empty_steps(folder: AnyPath) -> None:
     """Takes away what a crash may leave: Orbax would count it as the newest step and save nothing before it."""
+    if is_remote(folder):  # a store has no empty folders
+        return
     for step in folder.glob("[0-9]*"):
         with contextlib.suppress(OSError):  # not empty
             step.rmdir()

@@ -12,7 +12,7 @@ import optax
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from vfi_jax import optim
+from vfi_jax import cost, optim
 from vfi_jax.data.augment import FLOWS, PICTURES
 from vfi_jax.inference import Model
 from vfi_jax.losses import RECONSTRUCTION
@@ -189,6 +189,16 @@ def _mean_over_parts(function: Callable[[Batch, Array], Any], batch: Batch, part
     zero = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
     total, _ = lax.scan(add, zero, each)
     return jax.tree.map(lambda value: value / parts, total)
+
+
+def operations(spec: ModelSpec, model: Model, loss_config: Any, state: State, batch: Batch) -> float:
+    """Floating-point operations of a step: two for each multiply-add, three times those of the forward pass."""
+
+    def forward(params: Any, batch: Batch) -> Array:
+        variables, rng = {"params": params, **state.constants}, jax.random.key(0)
+        return spec.loss(model, variables, _ready(batch, model.channel_order), loss_config, step=0, rng=rng)[0]
+
+    return 6.0 * cost.multiply_adds(forward, state.params, batch)
 
 
 def check_losses(names: Mapping[str, float]) -> None:

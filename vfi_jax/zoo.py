@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from vfi_jax import checkpoint, torch_import, weights
+from vfi_jax.files import AnyPath, path_of
 from vfi_jax.models import MODELS
 from vfi_jax.nn import initialise
 from vfi_jax.torch_import import FROZEN
@@ -154,7 +155,7 @@ def load(
     build(name, **fields)
     if path is None and not spec_of(name).params:
         return create(name, **fields)
-    path = Path(path) if path else weights.installed(name)
+    path = path_of(path) if path else weights.installed(name)
     if path.is_dir():
         model, variables, helpers = _load_run(name, path, step, fields)
     elif step is not None:
@@ -248,7 +249,7 @@ def _sees_time(spec: ModelSpec, state: Mapping[str, Any]) -> bool:
 
 
 def _load_run(
-    name: str, folder: Path, step: int | str | None, fields: Mapping[str, Any]
+    name: str, folder: AnyPath, step: int | str | None, fields: Mapping[str, Any]
 ) -> tuple[nn.Module, dict[str, Any], dict[str, Any]]:
     """Module, variables, and the helpers' states that the run keeps."""
     from vfi_jax import runs  # Orbax, which files of weights do without
@@ -261,13 +262,13 @@ def _load_run(
     return build(name, **{**config.fields, **known, **fields}), {"params": params}, helpers
 
 
-def load_helpers(path: Path) -> dict[str, Any]:
+def load_helpers(path: AnyPath) -> dict[str, Any]:
     """`{"frozen": {helper: variables}}` of a file that `save_helpers` wrote."""
     states = _apart(checkpoint.read_weights(path)[0])[1]
     return {FROZEN: {helper: from_torch(helper, state) for helper, state in states.items()}}
 
 
-def save_helpers(path: Path, variables: Mapping[str, Any]) -> None:
+def save_helpers(path: AnyPath, variables: Mapping[str, Any]) -> None:
     """Writes the frozen helpers among `variables`, which a run keeps beside its checkpoints.
 
     Raises:
@@ -276,7 +277,7 @@ def save_helpers(path: Path, variables: Mapping[str, Any]) -> None:
     checkpoint.write_weights(path, _joined(variables[FROZEN]), {})
 
 
-def _check_model(path: Path, found: str, wanted: str) -> None:
+def _check_model(path: AnyPath, found: str, wanted: str) -> None:
     if found != wanted:
         raise UsageError(f"{path} holds weights of {found}, not of {wanted}: pass --model {found}")
 

@@ -1,0 +1,108 @@
+"""The machine that work is done on: versions, devices, memory, peaks, and the cache of compiled programs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+from pathlib import Path
+
+import jax
+
+PACKAGES = ("vfi_jax", "jax", "jaxlib", "libtpu", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "av")
+# Part of a device's name, and its dense peak in FLOP/s with bfloat16 inputs (V100 and T4: float16), by the makers' data
+# sheets; the first that fits.
+PEAKS = (
+    ("TPU v4", 275e12),
+    ("TPU v5 lite", 197e12),
+    ("TPU v5", 459e12),
+    ("TPU v6 lite", 918e12),
+    ("B200", 2250e12),
+    ("H100 PCIe", 756e12),
+    ("H100", 989e12),
+    ("H200", 989e12),
+    ("A100", 312e12),
+    ("A10", 125e12),
+    ("L40S", 362e12),
+    ("L4", 121e12),
+    ("RTX 4090", 165e12),
+    ("RTX 3090", 71e12),
+    ("V100", 125e12),
+    ("T4", 65e12),
+)
+
+
+def peak_of(device: str) -> float | None:
+    """Dense peak of a device by its name (`jax.Device.device_kind`), FLOP/s; None for those not in `PEAKS`."""
+    return next((peak for name, peak in PEAKS if name in device), None)
+
+
+def used() -> dict[str, float]:
+    """The most memory this process has used so far, 10^9 bytes: `host_gb`, and `device_gb` where devices tell."""
+    found = {}
+    try:
+        import resource  # not on Windows
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        found["host_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+    except ImportError:
+        pass
+    peaks = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in jax.local_devices()]
+    if told := [peak for peak in peaks if peak is not None]:
+        found["device_gb"] = max(told) / 1e9
+    return found
+
+
+def environment() -> dict[str, str]:
+    """What a run depends on beside its config, by name."""
+    devices = jax.devices()
+    kinds = {
+        device.device_kind: sum(other.device_kind == device.device_kind for other in devices) for device in devices
+    }
+    versions = {name: version for name in PACKAGES if (version := _version(name))}
+    return {
+        **versions,
+        "python": platform.python_version(),
+        "system": f"{platform.platform()}, {os.cpu_count()} processors, {_memory() / 1e9:.1f} GB",
+        "devices": ", ".join(f"{count} x {kind}" for kind, count in kinds.items()) + f" ({jax.default_backend()})",
+        "device memory": _limits(),
+        "processes": str(jax.process_count()),
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+        "compiled programs": str(jax.config.jax_compilation_cache_dir or "not kept"),
+    }
+
+
+def as_text(found: dict[str, str]) -> str:
+    """A line each, `NAME: VALUE`."""
+    return "".join(f"{name}: {value}\n" for name, value in found.items())
+
+
+def keep_programs() -> None:
+    """Has compiled programs kept for later processes, in `vfi_jax/programs` under the XDG cache folder.
+
+    A folder that was chosen before stays (`JAX_COMPILATION_CACHE_DIR`); `JAX_ENABLE_COMPILATION_CACHE=false` has none.
+    """
+    if jax.config.jax_compilation_cache_dir is None:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vfi_jax" / "programs"
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _memory() -> float:
+    """Of the host, bytes."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError):  # Windows
+        return float("nan")
+
+
+def _limits() -> str:
+    limits = {(device.memory_stats() or {}).get("bytes_limit") for device in jax.local_devices()}
+    return ", ".join(f"{limit / 1e9:.1f} GB" for limit in limits if limit) or "not told"
