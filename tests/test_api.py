@@ -29,10 +29,10 @@ LAYERS = [
     {"data"},
     {"optim", "packed", "training"},
     {"video", "benchmarks", "prepare", "labels", "report", "convert"},
-    {"sets", "feed"},
+    {"sets", "feed", "compare"},
     {"loop"},
     {"demo", "fit"},
-    {"cli_prepare"},
+    {"cli_prepare", "cli_compare"},
     {"cli"},
 ]
 FILES = sorted(ROOT.rglob("*.py"))
