@@ -33,10 +33,10 @@ LAYERS = [
     {"results"},
     {"evaluation"},
     {"speed"},
-    {"sets", "feed", "overview", "doctor"},
+    {"sets", "feed", "compare", "overview", "doctor"},
     {"loop"},
     {"demo", "fit"},
-    {"cli_prepare"},
+    {"cli_prepare", "cli_compare"},
     {"cli"},
 ]
 FILES = sorted(ROOT.rglob("*.py"))

