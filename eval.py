@@ -72,7 +72,7 @@ def evaluate() -> None:
     found = []
     for result in evaluation.run(folders, sets, evaluation.Plan(BATCH.value, WORST.value, judges)):
         found.append(result)
-        print(f"{result.label}, {result.benchmark}: {result.entry['psnr']:.3f} dB", flush=True)
+        print(f"{result.label}, {result.benchmark}: {result.entry[result.headline]:.3f} dB", flush=True)
         if PER_IMAGE.value:
             print("\n" + markdown(results.image_table(result)) + "\n", flush=True)
     speeds = {}

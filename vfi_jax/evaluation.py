@@ -172,7 +172,8 @@ def run(
         motions = functools.cache(functools.partial(_motions, benchmark, samples))
         for folder, one in subjects.items():
             folder.mkdir(parents=True, exist_ok=True)
-            identity = {"settings": _plain(benchmark.settings()), "data": data, "code": _code(), "more": [*plan.judges]}
+            more = [*plan.judges, *(["vmaf"] if benchmark.sequences and clips.has_vmaf() else [])]
+            identity = {"settings": _plain(benchmark.settings()), "data": data, "code": _code(), "more": more}
             kept = _kept(folder, one, benchmark, identity)
             yield kept or _evaluated(folder, one, benchmark, samples, plan, motions, identity)
 
@@ -211,12 +212,19 @@ def _read(folder: Path) -> dict[str, Any]:
         return {}
 
 
+def _same(before: Mapping[str, Any], one: Subject) -> bool:
+    """Whether results are of the same weights, precision, versions and machine."""
+    own = _plain(one.about)
+    return before.get("weights", {}).get("sha256") == own["weights"]["sha256"] and all(
+        before.get(name) == value for name, value in own.items() if name != "weights"
+    )
+
+
 def _kept(folder: Path, one: Subject, benchmark: Benchmark, identity: Mapping[str, Any]) -> Result | None:
     """What an earlier run left, if it is of the same weights, protocol, data and code."""
     before = _read(folder)
     entry = before.get("results", {}).get(benchmark.name)
-    same = entry and all(before.get(name) == value for name, value in _plain(one.about).items() if name != "weights")
-    if not same or before["weights"]["sha256"] != one.about["weights"]["sha256"]:
+    if not entry or not _same(before, one):
         return None
     if any(entry.get(name) != value for name, value in identity.items()):
         return None
@@ -366,11 +374,9 @@ def _by_group(rows: Sequence[Score]) -> dict[str, dict[str, float]]:
 
 
 def _write(folder: Path, one: Subject, name: str, entry: Mapping[str, Any]) -> None:
-    """Adds a benchmark to the folder's results; those of other weights or code are dropped."""
+    """Adds a benchmark to the folder's results; those of other weights or versions are dropped."""
     before = _read(folder)
-    same = before.get("weights", {}).get("sha256") == one.about["weights"]["sha256"]
-    same = same and before.get("precision") == one.precision and before.get("flip_ensemble") == one.tta
-    results = {**(before.get("results", {}) if same else {}), name: entry}
+    results = {**(before.get("results", {}) if _same(before, one) else {}), name: entry}
     with written_whole(folder / RESULTS) as partial:
         partial.write_text(json.dumps({**one.about, "label": one.label, "results": results}, indent=2))
 

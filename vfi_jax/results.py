@@ -72,6 +72,11 @@ class Result:
     entry: Mapping[str, Any]
     rows: Sequence[Score]
 
+    @property
+    def headline(self) -> str:
+        """The figure that the protocol's tables report."""
+        return self.entry.get("settings", {}).get("headline", "psnr")
+
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
@@ -303,7 +308,7 @@ def plot(path: Path, results: Sequence[Result], speeds: Mapping[str, Mapping[str
     for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
         for result in results:
             if result.benchmark == name and result.label in speeds:
-                place = speeds[result.label]["seconds"], result.entry["psnr"]
+                place = speeds[result.label]["seconds"], result.entry[result.headline]
                 axes.plot(*place, "o")
                 axes.annotate(result.label, place, textcoords="offset points", xytext=(4, 4), fontsize="small")
         sizes = {str(speed["size"]) for speed in speeds.values()}
