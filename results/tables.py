@@ -44,7 +44,9 @@ def block(rows: Sequence[Row]) -> str:
     speeds = [part for part, _ in moved if part.endswith(" px") and not part.startswith("motion")]
     quality = [["set", "images", *models]]
     for name, about in SETS.items():
-        own = [whole[name, model] for model in models]
+        own = [whole[name, model] for model in models if (name, model) in whole]
+        if not own:
+            continue
         quality.append([about, own[0]["images"], *map(_quality, own)])
     motion = [["speed", *models]]
     motion += [[name, *(f"{float(moved[name, m]['psnr']):.2f}" for m in models)] for name in dict.fromkeys(speeds)]
@@ -78,8 +80,9 @@ def _costs(whole: Mapping[tuple[str, str], Row], models: Sequence[str]) -> list[
 
 def plot(rows: Sequence[Row], path: Path) -> None:
     """PSNR over seconds a frame, a panel a set."""
-    figure = Figure(figsize=(4 * len(SETS), 4), layout="constrained")
-    for axes, name in zip(np.atleast_1d(figure.subplots(1, len(SETS))), SETS, strict=True):
+    names = [name for name in SETS if any(row["benchmark"] == name for row in rows)]
+    figure = Figure(figsize=(4 * len(names), 4), layout="constrained")
+    for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
         for row in rows:
             if row["benchmark"] == name and not row["part"]:
                 place = float(row["seconds"]), float(row["psnr"])
