@@ -9,6 +9,7 @@ a folder of each. What is there already is not computed again as long as weights
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,12 +60,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def evaluate() -> None:
     """Weights first, then the data of all benchmarks, then the work."""
-    if not NAMES.value:
-        raise UsageError(f"--benchmarks is needed: {', '.join(benchmarks.BENCHMARKS)}, {benchmarks.KINDS}")
-    if WEIGHTS.value and len(MODELS.value) > 1:
-        raise UsageError("--weights is of one model: of several, write --models NAME=WEIGHTS,NAME=WEIGHTS")
-    wanted = [benchmarks.named(name) for name in NAMES.value]
-    evaluation.check_names([benchmark.name for benchmark in wanted], "benchmarks")
+    wanted = _wanted()
     options = {"weights": WEIGHTS.value, "frozen": FROZEN.value, "step": STEP.value, "policy": PRECISION.value}
     options["tta"] = ENSEMBLE.value
     subjects = [evaluation.subject(given, **options) for given in MODELS.value]
@@ -77,18 +73,24 @@ def evaluate() -> None:
     found = []
     for result in evaluation.run(folders, sets, evaluation.Plan(BATCH.value, WORST.value, judges)):
         found.append(result)
-        shown = results.table(found)
-        for line in markdown([shown[0], shown[-1]]).splitlines()[0 if len(found) == 1 else 2 :]:
-            print(line, flush=True)
+        print(f"{result.label}, {result.benchmark}: {result.entry[result.headline]:.3f} dB", flush=True)
         if PER_IMAGE.value:
             print("\n" + markdown(results.image_table(result)) + "\n", flush=True)
-    speeds = {
-        one.label: speed.measured({"given": given, **options, "size": SIZE.value, "batch_size": BATCH.value})
-        for one, given in zip(subjects, MODELS.value, strict=True)
-        if SPEED.value
-    }
-    results.write(folder, found, speeds)
+    speeds = {}
+    for one, given in zip(subjects, MODELS.value, strict=True) if SPEED.value else ():
+        speeds[one.label] = speed.measured({"given": given, **options, "size": SIZE.value, "batch_size": BATCH.value})
+    results.write(folder, found, speeds, {**evaluation.provenance(subjects[0]), "command": shlex.join(sys.argv)})
     print("\n" + results.summary(found, speeds), end="")
+
+
+def _wanted() -> list[benchmarks.Benchmark]:
+    if not NAMES.value:
+        raise UsageError(f"--benchmarks is needed: {', '.join(benchmarks.BENCHMARKS)}, {benchmarks.KINDS}")
+    if WEIGHTS.value and len(MODELS.value) > 1:
+        raise UsageError("--weights is of one model: of several, write --models NAME=WEIGHTS,NAME=WEIGHTS")
+    wanted = [benchmarks.named(name) for name in NAMES.value]
+    evaluation.check_names([benchmark.name for benchmark in wanted], "benchmarks")
+    return wanted
 
 
 def compare() -> None:

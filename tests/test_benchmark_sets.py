@@ -64,6 +64,7 @@ def test_snu_film(tmp_path, level, lists):
     assert numbers(found[0]) == [None, 0, gap // 2, gap, 2 * gap]
     assert numbers(found[1]) == [0, gap, gap + gap // 2, 2 * gap, 3 * gap]
     assert all(sample.truth.exists() for sample in found)
+    assert BENCHMARKS[f"snu_film_{level}_dbvi"].find(tmp_path) == found[1:]
     if level != "easy":
         every = BENCHMARKS[f"snu_film_{gap}x"].find(tmp_path)
         assert len(every) == 2 * (gap - 1)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -19,7 +20,7 @@ from vfi_jax import benchmarks, checkpoint, cost, evaluation, results, speed, zo
 from vfi_jax.benchmarks import BENCHMARKS, Benchmark, Sample
 from vfi_jax.data.images import load_image
 from vfi_jax.data.synthetic import random_scene
-from vfi_jax.inference import Interpolator
+from vfi_jax.inference import FlipEnsemble, Interpolator, Recursive
 from vfi_jax.metrics import ssim_matlab
 from vfi_jax.picture import save_png
 from vfi_jax.types import Output, Padding, UsageError, UserError
@@ -227,7 +228,10 @@ def test_command_line(data, tmp_path):
     assert f"{float(images[2]['psnr']):.4f}" in done.stdout  # --per_image
     assert load_image(tmp_path / "out/ucf101_worst.png").shape[1] > 5 * 48
     with (tmp_path / "out/table.csv").open() as file:
-        assert [row["benchmark"] for row in csv.DictReader(file)] == ["vimeo90k", "ucf101"]
+        table = list(csv.DictReader(file))
+    assert [row["benchmark"] for row in table if not row["part"]] == ["vimeo90k", "ucf101"]
+    assert {row["command"].split()[0] for row in table} == {"eval.py"}
+    assert float(table[-1]["psnr"]) > 0  # a bin of motion
     assert "PSNR by mean motion" in (tmp_path / "out/table.md").read_text()
 
 
@@ -263,10 +267,57 @@ def test_several_models_and_what_is_taken_up_again(plain, tmp_path, monkeypatch)
     assert [r.entry["images"] for r in fourth] == [2, 2]
 
 
+def test_what_a_protocol_makes_of_a_model(tmp_path):
+    """Scale where the model has one, the turned pair, halving for other times, and the precision's dtype."""
+    one = evaluation.subject("rife_v4_25_lite=" + str(weights_of(tmp_path)), policy="bfloat16", tta=True)
+    assert one.label == "rife_v4_25_lite-w"
+    assert one.model.dtype == jnp.bfloat16
+    middle, other = (Sample("x", 0, 1, 2, t=t) for t in (0.5, 0.25))
+    plain, scaled = BENCHMARKS["snu_film_easy"], BENCHMARKS["snu_film_easy_ifrnet"]
+    assert isinstance(evaluation.interpolator(one, plain, [middle]).model, FlipEnsemble)
+
+    def made(name, benchmark, sample):
+        return evaluation.interpolator(dataclasses.replace(one, model=zoo.build(name), tta=False), benchmark, [sample])
+
+    assert made("ifrnet_s", scaled, middle).model.scale == 0.8
+    assert made("ifrnet_s", plain, middle).model.scale == 1
+    assert made("cain", scaled, middle).model == zoo.build("cain")
+    assert isinstance(made("cain", plain, other).model, Recursive)
+    assert made("dbvi_2x", plain, other).model == zoo.build("dbvi_2x")  # which says that it cannot
+    assert made("rife_m", plain, other).model == zoo.build("rife_m")
+
+
+def test_what_else_is_told_of_a_batch(plain, tmp_path):
+    """It is in the means, in the file of images, and a column of the table."""
+
+    def judge(made, truth, before):
+        assert made.shape == truth.shape == before.shape
+        return {"lpips_alex": np.abs(made.astype(int) - before).mean((1, 2, 3))}
+
+    (found, _) = evaluated(plain, tmp_path, judges={"lpips_alex": judge})
+    values = [row.more["lpips_alex"] for row in results.load(tmp_path / "average")[0].rows]
+    assert found.entry["lpips_alex"] == pytest.approx(np.mean(values))
+    assert results.table([found])[0][-1] == "LPIPS (Alex)"
+    assert "lpips_alex" not in evaluated(plain, tmp_path)[0].entry  # asked otherwise, computed anew
+
+
+def test_results_of_other_versions_are_dropped(plain, tmp_path):
+    """A folder's results are of one set of versions: what was made with others is not passed on under the new ones."""
+    subjects, wanted = plain
+    one, folder = subjects["average"], tmp_path / "average"
+    older = dataclasses.replace(one, about={**one.about, "versions": {"jax": "0.1"}})
+    list(evaluation.run({folder: older}, wanted, evaluation.Plan()))
+    other = [(dataclasses.replace(wanted[0][0], name="other"), wanted[0][1])]
+    list(evaluation.run({folder: one}, other, evaluation.Plan()))
+    assert list(json.loads((folder / "results.json").read_text())["results"]) == ["other"]
+    with pytest.raises(UsageError, match="two models have one name"):
+        evaluation.check_names(["average", "average"], "models")
+
+
 def test_results_by_motion_and_by_group(tmp_path):
     """Of scenes that move by known lengths; the mean over groups is that of the groups' means."""
-    frames = {i: np.uint8(np.full((32, 32, 3), i)) for i in range(8)}
-    samples = [Sample(f"s{i}", 0, i, 2, group="ab"[i > 2]) for i in (1, 2, 3, 4)]
+    frames = {i: np.uint8(np.full((32, 32, 3), 2 if i > 9 else i)) for i in range(16)}
+    samples = [Sample(f"s{i}", 0, i, 10 + i, group="ab"[i > 2]) for i in (1, 2, 3, 4)]
     benchmark = Benchmark(
         "made", "made up", lambda _: samples, load=frames.get, motion=lambda s: 3.0 * s.truth, by_group=True
     )
@@ -429,9 +480,7 @@ def run_of(name, data):
         (["--model=rife", "--weights=nowhere.pkl", "--benchmarks=ucf101", "--data=nowhere"], 1, "nowhere.pkl"),
         (["--modle=rife"], 2, "modle"),
         (["--model=rife", "--batch_size=many"], 2, "many"),
-        (["--models=average,average", "--benchmarks=ucf101"], 2, "two models have one name"),
         (["--models=average,dis", "--weights=a.pkl", "--benchmarks=ucf101"], 2, "--weights is of one model"),
-        (["--compare=a"], 2, "takes two folders"),
         (["--compare=a,b"], 1, "a holds no results"),
     ],
 )

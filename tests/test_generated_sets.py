@@ -1,5 +1,6 @@
 """Benchmarks that are made up, and whole clips."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from vfi_jax.metrics import psnr
 from vfi_jax.ops import warp
 from vfi_jax.picture import save_png
 from vfi_jax.types import UserError
+
+DATA = os.environ.get("VFI_JAX_DATA")
 
 
 @pytest.fixture
@@ -105,3 +108,19 @@ def test_vmaf_of_clips():
     same, worse = clips.vmaf(truth, truth), clips.vmaf(noisy, truth)
     assert same > 95
     assert worse < same - 10
+
+
+@pytest.mark.skipif(not DATA, reason="VFI_JAX_DATA names no folder of benchmarks")
+@pytest.mark.slow
+def test_averaging_as_measured_by_others(tmp_path):
+    """PSNR, VMAF and sharpness of plain averaging by scripts that share no code with this project."""
+    pytest.importorskip("imageio_ffmpeg")
+    wanted = [benchmarks.named(f"{kind}={DATA}/devset{rest}") for kind, rest in (("clips", "/clips"), ("triplets", ""))]
+    sets = [(benchmark, benchmark.find(Path())) for benchmark in wanted]
+    found = list(evaluation.run({tmp_path: evaluation.subject("average")}, sets, evaluation.Plan(batch_size=1)))
+    parts = found[0].entry["by_group"]
+    # They did not round the average.
+    for name, (decibels, vmaf) in {"bee": (26.14, 18.4), "bug_video_640": (30.56, 74.8)}.items():
+        assert parts[name]["psnr"] == pytest.approx(decibels, abs=0.02)
+        assert parts[name]["vmaf"] == pytest.approx(vmaf, abs=0.2)
+    assert found[1].entry["sharpness"] == pytest.approx(0.845, abs=1.5e-3)

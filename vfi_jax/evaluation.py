@@ -6,11 +6,14 @@ What is in `results.json` is not computed again as long as weights, protocol, da
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import datetime
 import functools
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -56,6 +59,10 @@ class Subject:
     tta: bool
     about: Mapping[str, Any]
 
+    def scope(self) -> contextlib.AbstractContextManager[None]:
+        """What is traced inside has the policy's products."""
+        return precision.named(self.precision).scope()
+
 
 def subject(
     given: str,
@@ -93,9 +100,29 @@ def subject(
         "flip_ensemble": tta,
         "precision": policy,
         "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
-        "machine": f"{platform.machine()}, {jax.devices()[0].device_kind}, Python {platform.python_version()}",
+        "machine": f"{_processor()}, {jax.devices()[0].device_kind}, Python {platform.python_version()}",
     }
     return Subject(f"{name}-{Path(file).stem}" if file else name, model, variables, policy, tta, about)
+
+
+def _processor() -> str:
+    """Its name, where the system tells, and the number of cores that may be used."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{names[0] if names else platform.machine()} ({cores} cores)"
+
+
+def provenance(one: Subject) -> dict[str, str]:
+    """When, how and with what a subject is evaluated; for tables."""
+    return {
+        "precision": one.precision,
+        "tta": str(one.tta),
+        "date": datetime.date.today().isoformat(),
+        "versions": " ".join(f"{name} {version}" for name, version in one.about["versions"].items()),
+        "machine": one.about["machine"],
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +172,8 @@ def run(
         motions = functools.cache(functools.partial(_motions, benchmark, samples))
         for folder, one in subjects.items():
             folder.mkdir(parents=True, exist_ok=True)
-            identity = {"settings": _plain(benchmark.settings()), "data": data, "code": _code(), "more": [*plan.judges]}
+            more = [*plan.judges, *(["vmaf"] if benchmark.sequences and clips.has_vmaf() else [])]
+            identity = {"settings": _plain(benchmark.settings()), "data": data, "code": _code(), "more": more}
             kept = _kept(folder, one, benchmark, identity)
             yield kept or _evaluated(folder, one, benchmark, samples, plan, motions, identity)
 
@@ -165,11 +193,16 @@ def _code() -> str:
 
 
 def _motions(benchmark: Benchmark, samples: Sequence[Sample]) -> list[float]:
-    def one(sample: Sample) -> float:
-        small = min(benchmark.load(sample.first).shape[:2]) < SMALLEST
+    """Of each sample; nan where frames are too small for DIS."""
+
+    @functools.cache
+    def of_pair(first: Any, second: Any, sample: Sample) -> float:
+        small = benchmark.motion is None and min(benchmark.load(first).shape[:2]) < SMALLEST
         return float("nan") if small else scoring.motion_of(benchmark, sample)
 
-    return [one(sample) for sample in tqdm(samples, unit="pair", desc=f"{benchmark.name}: motion", leave=False)]
+    one_each = {(sample.first, sample.second): sample for sample in samples}  # tests of several times share a pair
+    looked = tqdm(samples, unit="pair", desc=f"{benchmark.name}: motion", leave=False)
+    return [of_pair(s.first, s.second, one_each[s.first, s.second]) for s in looked]
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -179,12 +212,19 @@ def _read(folder: Path) -> dict[str, Any]:
         return {}
 
 
+def _same(before: Mapping[str, Any], one: Subject) -> bool:
+    """Whether results are of the same weights, precision, versions and machine."""
+    own = _plain(one.about)
+    return before.get("weights", {}).get("sha256") == own["weights"]["sha256"] and all(
+        before.get(name) == value for name, value in own.items() if name != "weights"
+    )
+
+
 def _kept(folder: Path, one: Subject, benchmark: Benchmark, identity: Mapping[str, Any]) -> Result | None:
     """What an earlier run left, if it is of the same weights, protocol, data and code."""
     before = _read(folder)
     entry = before.get("results", {}).get(benchmark.name)
-    same = entry and all(before.get(name) == value for name, value in _plain(one.about).items() if name != "weights")
-    if not same or before["weights"]["sha256"] != one.about["weights"]["sha256"]:
+    if not entry or not _same(before, one):
         return None
     if any(entry.get(name) != value for name, value in identity.items()):
         return None
@@ -205,21 +245,19 @@ def _evaluated(
     identity: Mapping[str, Any],
 ) -> Result:
     interpolate = interpolator(one, benchmark, samples)
-    of_clips = ClipFigures()
+    worst, of_clips = Worst(plan.worst), ClipFigures()
     started = time.perf_counter()
-    with precision.named(one.precision).scope():
+    with one.scope():
         found = scoring.scores(
             interpolate,
             benchmark,
             samples,
             _batch(plan.batch_size),
             judges=[*plan.judges.values()],
-            keep=of_clips.add if benchmark.sequences else None,
+            watchers=[worst.add, of_clips.add] if benchmark.sequences else [worst.add],
         )
         rows = list(tqdm(found, total=len(samples), unit="image", desc=f"{one.label}, {benchmark.name}", leave=False))
-        seconds = time.perf_counter() - started
-        worst = sorted(zip(rows, samples, strict=True), key=lambda pair: pair[0].psnr)[: plan.worst]
-        strips = report.strips([scoring.strip(interpolate, benchmark, sample) for _, sample in worst])
+    seconds = time.perf_counter() - started
     rows = [
         dataclasses.replace(row, more={**row.more, "motion": motion})
         for row, motion in zip(rows, motions(), strict=True)
@@ -235,7 +273,7 @@ def _evaluated(
         "by_group": {name: {**means, **of_clips.done.get(name, {})} for name, means in _by_group(rows).items()},
         **identity,
     }
-    save_png(folder / f"{benchmark.name}_worst.png", strips)
+    save_png(folder / f"{benchmark.name}_worst.png", report.strips(worst.strips()))
     write_scores(folder / f"{benchmark.name}.csv", rows)
     _write(folder, one, benchmark.name, entry)
     return Result(one.label, benchmark.name, entry, rows)
@@ -261,6 +299,24 @@ def _batch(size: int) -> int:
     return -(-size // jax.device_count()) * jax.device_count()
 
 
+class Worst:
+    """The images of least PSNR."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self._kept = count, []
+
+    def add(self, image: scoring.Judged) -> None:
+        """The next image."""
+        if len(self._kept) < self._count or image.score.psnr < self._kept[-1].score.psnr:
+            # Copies: a slice would keep its whole batch.
+            own = image._replace(inputs=image.inputs.copy(), frame=image.frame.copy(), truth=image.truth.copy())
+            self._kept = sorted([*self._kept, own], key=lambda kept: kept.score.psnr)[: self._count]
+
+    def strips(self) -> list[tuple[np.ndarray, ...]]:
+        """To look at, worst first."""
+        return [scoring.strip(image) for image in self._kept]
+
+
 class ClipFigures:
     """What is told of clips: VMAF, where the package that can is there, and how far their motion is off.
 
@@ -274,13 +330,13 @@ class ClipFigures:
         self.done: dict[str, dict[str, float]] = {}
         self._group, self._made, self._truth = "", [], []
 
-    def add(self, sample: Sample, frame: np.ndarray, truth: np.ndarray) -> None:
+    def add(self, image: scoring.Judged) -> None:
         """The next frame."""
-        if sample.group != self._group:
+        if image.sample.group != self._group:
             self._finish()
-            self._group = sample.group
-        for frames, image in ((self._made, frame), (self._truth, truth)):
-            frames.append(np.rint(image).astype(np.uint8))
+            self._group = image.sample.group
+        self._made.append(np.rint(image.frame).astype(np.uint8))
+        self._truth.append(np.rint(image.truth).astype(np.uint8))
 
     def means(self) -> dict[str, float]:
         """Over groups, when all frames were added."""
@@ -318,11 +374,9 @@ def _by_group(rows: Sequence[Score]) -> dict[str, dict[str, float]]:
 
 
 def _write(folder: Path, one: Subject, name: str, entry: Mapping[str, Any]) -> None:
-    """Adds a benchmark to the folder's results; those of other weights or code are dropped."""
+    """Adds a benchmark to the folder's results; those of other weights or versions are dropped."""
     before = _read(folder)
-    same = before.get("weights", {}).get("sha256") == one.about["weights"]["sha256"]
-    same = same and before.get("precision") == one.precision and before.get("flip_ensemble") == one.tta
-    results = {**(before.get("results", {}) if same else {}), name: entry}
+    results = {**(before.get("results", {}) if _same(before, one) else {}), name: entry}
     with written_whole(folder / RESULTS) as partial:
         partial.write_text(json.dumps({**one.about, "label": one.label, "results": results}, indent=2))
 

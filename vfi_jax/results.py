@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from scipy.stats import bootstrap
 
 from vfi_jax.benchmarks import Score
 from vfi_jax.files import written_whole
@@ -72,6 +71,11 @@ class Result:
     benchmark: str
     entry: Mapping[str, Any]
     rows: Sequence[Score]
+
+    @property
+    def headline(self) -> str:
+        """The figure that the protocol's tables report."""
+        return self.entry.get("settings", {}).get("headline", "psnr")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,6 +194,8 @@ def interval(differences: Float[np.ndarray, "n"]) -> tuple[float, float]:
         return -np.inf, np.inf
     if np.ptp(differences) == 0:
         return float(differences[0]), float(differences[0])
+    from scipy.stats import bootstrap  # takes longer to import than everything else here
+
     rng = np.random.default_rng(0)
     found = bootstrap(
         (differences,), np.mean, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, batch=100, rng=rng
@@ -262,24 +268,37 @@ def speed_table(speeds: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     return rows + [[label, *(format(speed[name], form) for name, _, form in SPEED)] for label, speed in speeds.items()]
 
 
-def write(folder: Path, results: Sequence[Result], speeds: Mapping[str, Mapping[str, Any]]) -> None:
-    """`table.md`, `table.csv` (a row a model and benchmark), and with speeds `speed.png`.
+def write(
+    folder: Path, results: Sequence[Result], speeds: Mapping[str, Mapping[str, Any]], about: Mapping[str, str]
+) -> None:
+    """`table.md`, `table.csv` (with `about` in each row), and with speeds `speed.png`.
 
     Raises:
       UserError: the folder cannot be written.
     """
     with written_whole(folder / "table.md") as partial:
         partial.write_text(summary(results, speeds))
-    columns = heads(results)
-    with written_whole(folder / "table.csv") as partial, partial.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["benchmark", "model", "images", *(name for name, _, _ in columns), *(n for n, _, _ in SPEED)])
-        for result in results:
-            speed = speeds.get(result.label, {})
-            own = [result.entry.get(name, "") for name, _, _ in columns] + [speed.get(name, "") for name, _, _ in SPEED]
-            writer.writerow([result.benchmark, result.label, result.entry["images"], *own])
+    _write_csv(folder / "table.csv", results, speeds, about)
     if speeds:
         plot(folder / "speed.png", results, speeds)
+
+
+def _write_csv(
+    path: Path, results: Sequence[Result], speeds: Mapping[str, Mapping[str, Any]], about: Mapping[str, str]
+) -> None:
+    """A row a model and benchmark, and, named under `part`, one for each of its groups and bins of motion."""
+    figures, costs = [name for name, _, _ in heads(results)], [name for name, _, _ in SPEED]
+    with written_whole(path) as partial, partial.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["benchmark", "part", "model", "images", *figures, *costs, "version", *about])
+        for result in results:
+            groups = result.entry.get("by_group", {})
+            motions = {f"motion {name} px": part for name, part in result.entry.get("by_motion", {}).items()}
+            for name, part in {"": result.entry, **groups, **motions}.items():
+                values = [part.get(figure, "") for figure in figures]
+                values += [speeds.get(result.label, {}).get(cost, "") for cost in costs]
+                row = [result.benchmark, name, result.label, part["images"], *values, result.entry.get("version", "")]
+                writer.writerow([*(f"{v:.6g}" if isinstance(v, float) else v for v in row), *about.values()])
 
 
 def plot(path: Path, results: Sequence[Result], speeds: Mapping[str, Mapping[str, Any]]) -> None:
@@ -289,7 +308,7 @@ def plot(path: Path, results: Sequence[Result], speeds: Mapping[str, Mapping[str
     for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
         for result in results:
             if result.benchmark == name and result.label in speeds:
-                place = speeds[result.label]["seconds"], result.entry["psnr"]
+                place = speeds[result.label]["seconds"], result.entry[result.headline]
                 axes.plot(*place, "o")
                 axes.annotate(result.label, place, textcoords="offset points", xytext=(4, 4), fontsize="small")
         sizes = {str(speed["size"]) for speed in speeds.values()}

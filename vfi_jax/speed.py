@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from vfi_jax import cost, evaluation, precision
+from vfi_jax import cost, evaluation
 from vfi_jax.inference import Interpolator, flip_ensemble
 from vfi_jax.ops import pad
 from vfi_jax.types import UserError
@@ -54,7 +54,7 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
     interpolate = Interpolator(model, one.variables)
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (interpolate.spec.num_frames, 1, height, width, 3), np.uint8)
-    with precision.named(one.precision).scope():
+    with one.scope():
         seconds = _median(interpolate, frames)
         peak = _peak()
         fps = batch / (_median(interpolate, frames.repeat(batch, 1)) if batch > 1 else seconds)

@@ -23,7 +23,7 @@ SPEEDS = (8.0, 16.0, 32.0, 64.0, 128.0)  # pixels from the first frame to the se
 PERIODS = (0.25, 0.5, 0.75, 1.5)
 SCENES = 4  # of each speed, or of each kind and number of periods
 FIRST_SEED = 2**40  # training counts its seeds from small numbers
-KEPT = 4  # scenes at once; a scene's textures take some 100 MB at 1080p
+KEPT = 2  # scenes at once; the textures of one take some 200 MB at 1080p
 
 
 @dataclasses.dataclass(frozen=True)

@@ -93,15 +93,17 @@ def _numbered(path: Path, step: int) -> Path:
     return path.with_name(f"{int(path.stem) + step:0{len(path.stem)}d}{path.suffix}")
 
 
-def snu_film(data: Path, level: str) -> list[Sample]:
+def snu_film(data: Path, level: str, *, complete: bool = False) -> list[Sample]:
     """SNU-FILM: a line of `test-LEVEL.txt` a test; the frames as far beyond where they exist.
 
     Args:
       data: holds `SNU-FILM/`, with the lists in it or in `eval_modes/`, and pictures in `test/GOPRO_test`, ....
       level: "easy", "medium", "hard" or "extreme".
+      complete: leaves out the tests that lack a frame beyond.
     """
     root = _snu_root(data)
-    return _some((_snu_sample(root, line, SNU_GAPS[level]) for line in _snu_lines(root, level)), root, "empty list")
+    found = (_snu_sample(root, line, SNU_GAPS[level]) for line in _snu_lines(root, level))
+    return _some((s for s in found if not complete or (s.before and s.after)), root, "empty list")
 
 
 def _snu_sample(root: Path, line: Sequence[Path], gap: int) -> Sample:

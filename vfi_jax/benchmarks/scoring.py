@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
@@ -59,6 +63,24 @@ class Score:
         return {**own, **self.more}
 
 
+class Judged(NamedTuple):
+    """An image that was judged.
+
+    Attributes:
+      sample: what it is.
+      inputs: `[n, h, w, 3]`, uint8 or float32 in 0..1.
+      frame: on the scale 0..255.
+      truth: the same.
+      score: its figures.
+    """
+
+    sample: Sample
+    inputs: np.ndarray
+    frame: np.ndarray
+    truth: np.ndarray
+    score: Score
+
+
 def scores(
     interpolate: Interpolator,
     benchmark: Benchmark,
@@ -66,9 +88,11 @@ def scores(
     batch_size: int,
     *,
     judges: Sequence[Judge] = (),
-    keep: Callable[[Sample, np.ndarray, np.ndarray], None] | None = None,
+    watchers: Sequence[Callable[[Judged], None]] = (),
 ) -> Iterator[Score]:
     """Figures of each sample, in order; one compiled program for each size of frames.
+
+    Pictures are read ahead in a thread while the device works.
 
     Args:
       interpolate: the model.
@@ -76,29 +100,52 @@ def scores(
       samples: what its `find` gave.
       batch_size: images at once.
       judges: what else is told of a batch.
-      keep: is handed each sample with its frame and its truth.
+      watchers: are handed each image.
 
     Raises:
       UserError: a picture is missing or unreadable, or sizes differ within a sample.
     """
-    loaded = ((sample, *pictures(benchmark, sample, interpolate.spec.num_frames)) for sample in samples)
-    for _, alike in itertools.groupby(loaded, key=lambda item: item[1].shape):
+    # Tests of several times share their frames.
+    cached = dataclasses.replace(benchmark, load=functools.lru_cache(maxsize=8)(benchmark.load))
+
+    def read(sample: Sample) -> tuple[Sample, np.ndarray, np.ndarray]:
+        return (sample, *pictures(cached, sample, interpolate.spec.num_frames))
+
+    for _, alike in itertools.groupby(_ahead(read, samples, batch_size), key=lambda item: item[1].shape):
         full = 0
         while group := list(itertools.islice(alike, batch_size)):
             full = full or len(group)
             # The last batch is filled up, so that it needs no program of its own.
             of, *images = zip(*group, *[group[-1]] * (full - len(group)), strict=True)
             inputs, truth = map(np.stack, images)
-            made, truth = judged(benchmark, interpolate, inputs, truth, [sample.t for sample in of])
+            times = [sample.t for sample in of]
+            made, truth = judged(benchmark, interpolate, inputs, truth, times)
             figures = dict(metrics.figures(made, truth, benchmark.figures))
-            figures["average_psnr"] = _average_psnr(inputs, truth, [sample.t for sample in of])
+            figures["average_psnr"] = _average_psnr(inputs, truth, times)
             before = _levels(inputs[:, inputs.shape[1] // 2 - 1]) if judges else None
             for judge in judges:
                 figures |= judge(made, truth, before)
             for index in range(len(group)):
-                if keep:
-                    keep(of[index], made[index], truth[index])
-                yield _score(of[index], {name: float(values[index]) for name, values in figures.items()})
+                score = _score(of[index], {name: float(values[index]) for name, values in figures.items()})
+                for watcher in watchers:
+                    watcher(Judged(of[index], inputs[index], made[index], truth[index], score))
+                yield score
+
+
+def _ahead(function: Callable[[Any], Any], items: Sequence[Any], count: int) -> Iterator[Any]:
+    """`map(function, items)`, up to `count` results ahead, in one thread."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting: deque[Future] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > count:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def _score(sample: Sample, figures: Mapping[str, float]) -> Score:
@@ -142,16 +189,11 @@ def pictures(
     return np.stack(inputs), truth
 
 
-def strip(interpolate: Interpolator, benchmark: Benchmark, sample: Sample) -> tuple[UInt8[np.ndarray, "h w 3"], ...]:
+def strip(image: Judged) -> tuple[UInt8[np.ndarray, "h w 3"], ...]:
     """The two frames around, ours and the truth, to look at."""
-    inputs, truth = pictures(benchmark, sample, interpolate.spec.num_frames)
-    middle = len(inputs) // 2
-    made = predict(interpolate, benchmark, inputs[None], [sample.t])[0]
-    return tuple(_uint8(image) for image in (inputs[middle - 1], inputs[middle], made, truth))
-
-
-def _uint8(image: np.ndarray) -> np.ndarray:
-    return image if image.dtype == np.uint8 else np.rint(255 * image).astype(np.uint8)
+    middle = len(image.inputs) // 2
+    around = (_levels(frame) for frame in image.inputs[middle - 1 : middle + 1])
+    return tuple(np.rint(frame).astype(np.uint8) for frame in (*around, image.frame, image.truth))
 
 
 def predict(
@@ -198,7 +240,7 @@ def motion_of(benchmark: Benchmark, sample: Sample) -> float:
     """
     if benchmark.motion:
         return benchmark.motion(sample)
-    pair = [_uint8(benchmark.load(frame)) for frame in (sample.first, sample.second)]
+    pair = [np.rint(_levels(benchmark.load(frame))).astype(np.uint8) for frame in (sample.first, sample.second)]
     return float(np.linalg.norm(dis_flow(*pair), axis=-1).mean())
 
 

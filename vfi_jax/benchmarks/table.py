@@ -70,6 +70,9 @@ def _snu() -> Iterator[Benchmark]:
         about = f"{plain.protocol}; scale 0.8, sides to multiples of 20, unrounded, as IFRNet and AMT have it"
         padding = Padding(20, "edge", "centre")
         yield variant(plain, f"{plain.name}_ifrnet", about, scale=0.8, padding=padding, rounded=False)
+        about = f"{plain.protocol}; without tests that lack a frame as far beyond, unrounded, as DBVI has it"
+        four = partial(long.snu_film, level=level, complete=True)
+        yield variant(plain, f"{plain.name}_dbvi", about, find=four, rounded=False)
     for level in ("medium", "hard", "extreme"):
         gap = long.SNU_GAPS[level]
         find = partial(long.snu_film_all, level=level)

@@ -1,0 +1,33 @@
+"""The README's tables are those of `results/quality.csv`."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+PATH = Path(__file__).parent.parent / "results/tables.py"
+
+
+@pytest.fixture(scope="module")
+def tables():
+    spec = importlib.util.spec_from_file_location("results_tables", PATH)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_readme_has_what_the_file_says(tables):
+    text = tables.README.read_text()
+    assert text.split(tables.BEGIN)[1].split(tables.END)[0] == tables.block(tables.read())
+
+
+def test_every_row_says_how_it_was_measured(tables):
+    for row in tables.read():
+        assert all(row[name] for name in ("benchmark", "model", "images", "date", "versions", "machine", "command"))
+        assert "eval.py" in row["command"]
+        assert row["version"]
+
+
+def test_plot(tables, tmp_path):
+    tables.plot(tables.read(), tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 10_000
