@@ -1,4 +1,4 @@
-"""The README's tables and `results/quality.png` from `results/quality.csv`: `python results/tables.py`.
+"""The README's tables and, with costs, `results/quality.png` from `results/quality.csv`: `python results/tables.py`.
 
 `quality.csv` is `table.csv` of a run of eval.py; every row says when, how and with what it was measured.
 """
@@ -51,6 +51,7 @@ def block(rows: Sequence[Row]) -> str:
     motion = [["speed", *models]]
     motion += [[name, *(f"{float(moved[name, m]['psnr']):.2f}" for m in models)] for name in dict.fromkeys(speeds)]
     first = rows[0]
+    cost = [f"Cost at {first['size']}:", markdown(_costs(whole, models))] if first["seconds"] else []
     told = f"{first['date']}; {first['versions']}; {first['machine']}; `python {first['command']}`"
     return "\n\n".join(
         [
@@ -58,8 +59,7 @@ def block(rows: Sequence[Row]) -> str:
             markdown(quality),
             "PSNR by speed of the fastest layer, from the first frame to the second, on `motion_720p`:",
             markdown(motion),
-            f"Cost at {first['size']}:",
-            markdown(_costs(whole, models)),
+            *cost,
             told + ".\n",
         ]
     )
@@ -73,13 +73,13 @@ def _quality(row: Row) -> str:
 def _costs(whole: Mapping[tuple[str, str], Row], models: Sequence[str]) -> list[list[str]]:
     table = [["model", "s/frame", "peak memory, GB", "GMAC", "parameters, M"]]
     for model in models:
-        row = whole["devset", model]
+        row = next(row for (_, name), row in whole.items() if name == model)
         table.append([model, *(f"{float(row[name]):.3g}" for name in ("seconds", "peak_gb", "gmac", "params_m"))])
     return table
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
-    """PSNR over seconds a frame, a panel a set."""
+    """PSNR over seconds a frame, a panel a set; of a file with costs."""
     names = [name for name in SETS if any(row["benchmark"] == name for row in rows)]
     figure = Figure(figsize=(4 * len(names), 4), layout="constrained")
     for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
@@ -98,7 +98,8 @@ def main() -> None:
     rows, text = read(), README.read_text()
     before, rest = text.split(BEGIN)
     README.write_text(before + BEGIN + block(rows) + END + rest.split(END, 1)[1])
-    plot(rows, QUALITY.with_suffix(".png"))
+    if rows[0]["seconds"]:
+        plot(rows, QUALITY.with_suffix(".png"))
 
 
 if __name__ == "__main__":

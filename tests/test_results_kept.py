@@ -28,6 +28,9 @@ def test_every_row_says_how_it_was_measured(tables):
         assert row["version"]
 
 
-def test_plot(tables, tmp_path):
-    tables.plot(tables.read(), tmp_path / "plot.png")
+def test_costs_are_told_and_drawn(tables, tmp_path):
+    rows = [{**row, "seconds": "0.5", "size": "1280x720"} for row in tables.read()]
+    costs = dict.fromkeys(("peak_gb", "gmac", "params_m"), "1.5")
+    assert "Cost at 1280x720" in tables.block([{**row, **costs} for row in rows])
+    tables.plot(rows, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
