@@ -32,7 +32,7 @@ LAYERS = [
     {"sets", "feed", "overview", "doctor"},
     {"loop"},
     {"demo", "fit"},
-    {"cli_prepare"},
+    {"cli_prepare", "aot"},
     {"cli"},
 ]
 FILES = sorted(ROOT.rglob("*.py"))

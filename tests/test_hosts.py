@@ -50,7 +50,7 @@ def devices(count):
 class Processes:
     """The processes of one run of `train.py`."""
 
-    def __init__(self, run, recipe, folder, processes, count, own=("", "")):
+    def __init__(self, run, recipe, folder, processes, count, own=("", ""), script="train.py"):
         command = Command(run, recipe, folder, **devices(count))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -59,7 +59,9 @@ class Processes:
         self.each = [
             subprocess.Popen(
                 [
-                    *command.arguments,
+                    command.arguments[0],
+                    str(script),
+                    *command.arguments[2:],
                     *several,
                     *([f"--process={process}"] if several else []),
                     *filter(None, own[process : process + 1]),
