@@ -36,7 +36,7 @@ LAYERS = [
     {"sets", "feed", "compare", "overview", "doctor"},
     {"loop"},
     {"demo", "fit"},
-    {"cli_prepare", "cli_compare"},
+    {"cli_prepare", "cli_compare", "aot"},
     {"cli"},
 ]
 FILES = sorted(ROOT.rglob("*.py"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import vfi_jax
-from vfi_jax import precision, zoo
+from vfi_jax import inference, precision, zoo
 from vfi_jax.data.synthetic import random_scene
 from vfi_jax.metrics import psnr
 from vfi_jax.models import raft, rife, rife_v4
@@ -104,8 +104,42 @@ def test_policies_decide_on_products():
         jnp.float32,
         jnp.bfloat16,
     ]
-    with pytest.raises(UsageError, match=r"config\.precision is 'half': float32, default or bfloat16"):
+    with pytest.raises(UsageError, match="no precision is called 'half': float32, default or bfloat16"):
         precision.named("half")
+
+
+def test_policies_of_the_interpolator(monkeypatch):
+    """They reach the products of the network, in wrappers too; without one the model stays as it is."""
+    model, variables = vfi_jax.create("rife_v4_12_lite")
+    seen = []
+
+    def predict(model, variables, frames, t, inputs):
+        convolutions = []
+
+        def walk(jaxpr):
+            for eqn in jaxpr.eqns:
+                if eqn.primitive.name == "conv_general_dilated":
+                    convolutions.append((eqn.invars[0].aval.dtype.name, str(eqn.params["precision"])))
+                for value in jax.tree.leaves(eqn.params, is_leaf=lambda x: hasattr(x, "jaxpr") or hasattr(x, "eqns")):
+                    if hasattr(value, "jaxpr") or hasattr(value, "eqns"):
+                        walk(getattr(value, "jaxpr", value))
+
+        walk(jax.make_jaxpr(lambda v, f: model.apply(v, f, t).frame)(variables, frames).jaxpr)
+        seen.append(set(convolutions))
+        return frames[:, 0]
+
+    monkeypatch.setattr(inference, "_predict", predict)
+    frame = np.zeros((64, 64, 3), np.uint8)
+    for wrapped in (model, inference.flip_ensemble(model)):
+        for name in (None, "float32", "default", "bfloat16"):
+            vfi_jax.Interpolator(wrapped, variables, precision=name)(frame, frame)
+    highest = str((jax.lax.Precision.HIGHEST, jax.lax.Precision.HIGHEST))
+    assert seen[:4] == seen[4:]
+    assert seen[0] == seen[2] == {("float32", "None")}
+    assert seen[1] == {("float32", highest)}
+    assert ("bfloat16", "None") in seen[3]
+    with pytest.raises(UsageError, match="no precision is called 'half'"):
+        vfi_jax.Interpolator(model, variables, precision="half")
 
 
 @pytest.mark.slow
@@ -115,10 +149,8 @@ def test_bfloat16_keeps_the_quality_of_large_motion():
     scenes = [random_scene(seed, 256, 384, speed=64) for seed in range(4)]
     triplets = [[np.rint(255 * scene.frame(t)).astype(np.uint8) for t in (0, 0.5, 1)] for scene in scenes]
     for name in ("float32", "bfloat16"):
-        policy = precision.named(name)
-        interpolate = vfi_jax.Interpolator(*vfi_jax.load("rife_lap", dtype=policy.dtype))
-        with policy.scope():
-            made = [interpolate(first, last, t=0.5) for first, _, last in triplets]
+        interpolate = vfi_jax.Interpolator("rife_lap", precision=name)
+        made = [interpolate(first, last, t=0.5) for first, _, last in triplets]
         scores[name] = np.mean([psnr(a[None], b[None]) for a, (_, b, _) in zip(made, triplets, strict=True)])
     assert scores["float32"] > 15
     assert scores["float32"] - scores["bfloat16"] < 0.1

@@ -19,7 +19,7 @@ from vfi_jax.types import UserError
 
 @pytest.fixture
 def bucket(tmp_path, monkeypatch):
-    """`gs://bucket`, kept in a folder: for `epath` by a file system made here, for TensorStore by its `file` driver."""
+    """`gs://bucket`, kept in a folder: for `epath` by a file system made here, for TensorStore by its file driver."""
     root = tmp_path / "store"
     (root / "bucket").mkdir(parents=True)
 

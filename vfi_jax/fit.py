@@ -24,7 +24,7 @@ from vfi_jax.loop import Loop
 from vfi_jax.sets import open_sets
 from vfi_jax.steps import Checkpoints
 from vfi_jax.torch_import import FROZEN
-from vfi_jax.types import ModelSpec, UsageError
+from vfi_jax.types import ModelSpec, UsageError, UserError
 
 MOST = 2**31 - 1
 UNTRAINED = "untrained"  # in the place of a helper's weights: to try a recipe

@@ -1,0 +1,80 @@
+"""Programs for machines that are not here."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vfi_jax import aot
+from vfi_jax.models import MODELS
+
+ROOT = Path(__file__).parent.parent
+SMALLEST = "rife_v4_12_lite"
+TABLE = ROOT / "results/tpu_compile.csv"
+
+
+def made(name, program, target):
+    """In a process of its own, for libtpu stays in one for good."""
+    done = subprocess.run(
+        [sys.executable, "-m", "vfi_jax.aot", "--one", name, program, target],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.tpu_compile
+@pytest.mark.slow
+@pytest.mark.parametrize("program", ["forward", "train"])
+def test_compiles_for_a_pod(program):
+    pytest.importorskip("libtpu")
+    row = made(SMALLEST, program, "v5e:8x8")
+    check(row)
+    assert row["seconds"] > 1
+
+
+def check(row):
+    """It fits, and has one set of sums of gradients in training, and nothing that it should not have."""
+    assert row["fits"] in (True, "True")
+    assert (int(row["all_reduces"]) > 0) == (row["program"] == "train")
+    assert [int(row[name]) for name in ("all_gathers", "float64", "callbacks")] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_table(name):
+    """What was compiled of a model is as it should be."""
+    with TABLE.open() as file:
+        rows = [row for row in csv.DictReader(file) if row["model"] == name]
+    assert {row["program"] for row in rows} <= set(aot.programs(name))
+    for row in rows:
+        if row["note"]:
+            assert "left out" in row["note"]
+        elif row["target"] != aot.CUDA:
+            check(row)
+        else:
+            assert (row["float64"], row["callbacks"]) == ("0", "0")
+
+
+@pytest.mark.slow
+def test_lowers_for_a_gpu():
+    row = aot.lowered_for_cuda(SMALLEST, "train")
+    assert (row.float64, row.callbacks) == (0, 0)
+    assert (row.batch, row.crop) == (1, 192)
+
+
+def test_what_is_counted():
+    """In lines as the compiler writes them."""
+    text = """
+  %all-reduce.1 = f32[64]{0} all-reduce(f32[64]{0} %a), to_apply=%add
+  %all-gather-start = (f32[8], f32[64]) all-gather-start(f32[8] %b)
+  %c = f64[2]{0} convert(f32[2]{0} %d)
+  %e = (f32[]) custom-call(), custom_call_target="xla_ffi_python_cpu_callback"
+"""
+    assert aot._counted(text) == {"all_reduces": 1, "all_gathers": 1, "float64": 1, "callbacks": 1}

@@ -1,0 +1,166 @@
+"""What can be seen of a run and of a machine."""
+
+import itertools
+import json
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_training import RUN, TINY
+
+from vfi_jax import cli, cost, doctor, fit, machine, runs, training, zoo
+from vfi_jax.meter import Meter
+from vfi_jax.types import UserError
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run on a device of 1 TFLOP/s at most, whose step also compiles something else each time; what it told."""
+    folder, told, make_step, counts = (
+        tmp_path_factory.mktemp("runs") / "seen",
+        [],
+        training.make_step,
+        itertools.count(1),
+    )
+    other = jax.jit(lambda array: array + 1)
+
+    def patched(*arguments, **options):
+        step = make_step(*arguments, **options)
+
+        def stepped(state, batch):
+            other(np.ones(3 if next(counts) < 3 else 4))
+            return step(state, batch)
+
+        return stepped
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "make_step", patched)
+        patch.setattr(machine, "PEAKS", (("cpu", 1e12),))
+        fit.fit(RUN, folder, told.append, profile=1)
+    return folder, told
+
+
+def test_rows_of_the_log(run):
+    """The share of the peak follows from the model's multiply-adds: twice, three times; the loss has some too."""
+    rows = [row for row in runs.read_log(run[0]) if "rate" in row]
+    frames = jax.ShapeDtypeStruct((1, 2, 64, 64, 3), jnp.float32)
+    model, shapes = zoo.build("rife_lap", **TINY), zoo.shapes("rife_lap", **TINY)
+    one = cost.multiply_adds(lambda v, f: model.apply(v, f, 0.5).frame, shapes, frames)
+    for row in rows:
+        assert row["samples_per_s_device"] == row["samples_per_s"] / jax.device_count()
+        each = row["mfu"] * 1e12 / row["samples_per_s_device"]
+        assert 6 * one < each < 1.5 * 6 * one
+        assert 0.1 < row["host_gb"] < 1000
+
+
+def test_a_second_compile_is_told(run):
+    warnings = [line for line in run[1] if line.startswith("warning")]
+    assert len(warnings) == 1
+    assert warnings[0].startswith(
+        "warning: step 3 compiled the program anew, which costs time; its batch: frames (2, 2, 64"
+    )
+    compiles = [row["compiles"] for row in runs.read_log(run[0]) if "rate" in row]
+    assert (compiles[1] - compiles[0], compiles[2] - compiles[1], compiles[3] - compiles[2]) == (0, 1, 0)
+
+
+def test_a_trace_is_kept(run):
+    assert any(line.startswith("trace of 1 steps: ") for line in run[1])
+    assert [path.stat().st_size > 1000 for path in (run[0] / "profile").rglob("*.xplane.pb")] == [True]
+
+
+def test_report(run, tmp_path, capsys):
+    folder, target = run[0], tmp_path / "page"
+    assert cli.main(["report", str(folder), "-o", str(target)]) == 0
+    text = capsys.readouterr().out
+    assert sorted(path.name for path in target.iterdir()) == [
+        "config.json",
+        "curves.png",
+        "environment.txt",
+        "figures.md",
+        "samples_0000004.png",
+    ]
+    assert (target / "figures.md").read_text() == text
+    cells = dict([cell.strip() for cell in line.split("|")[1:3]] for line in text.splitlines())
+    rows = runs.read_log(folder)
+    assert cells["step"] == "4"
+    assert cells["last loss"] == f"{[row['loss'] for row in rows if 'loss' in row][-1]:.5f}"
+    assert cells["best validation"].endswith("dB at step 4")
+    assert all(cv2.imread(str(path)) is not None for path in target.glob("*.png"))
+    assert json.loads((target / "config.json").read_text())["model"] == "rife_lap"
+    environment = dict(line.split(": ", 1) for line in (target / "environment.txt").read_text().splitlines())
+    assert environment["jax"] == jax.__version__
+    assert environment["devices"].startswith(f"{jax.device_count()} x cpu")
+
+
+def test_no_report(tmp_path, capsys):
+    assert cli.main(["report", str(tmp_path)]) == 1
+    assert "not that of a run" in capsys.readouterr().err
+
+
+def test_only_programs_of_steps_count():
+    function = jax.jit(lambda array: array * 2)
+    with Meter(1) as meter:
+        function(jnp.ones(2))
+        for size, wanted in ((3, 1), (3, 1), (4, 2)):
+            ones = jnp.ones(size)
+            with meter.stepping():
+                function(ones)
+            assert meter.compiles == wanted
+    with meter.stepping():
+        function(jnp.ones(5))
+    assert meter.compiles == 2
+
+
+@pytest.mark.parametrize(
+    ("device", "peak"),
+    [
+        ("TPU v5 lite", 197e12),
+        ("TPU v5p", 459e12),
+        ("TPU v6 lite", 918e12),
+        ("NVIDIA H100 80GB HBM3", 989e12),
+        ("NVIDIA A10G", 125e12),
+        ("NVIDIA A100-SXM4-80GB", 312e12),
+        ("cpu", None),
+    ],
+)
+def test_peaks(device, peak):
+    assert machine.peak_of(device) == peak
+
+
+def test_doctor(tmp_path, capsys, monkeypatch, weights_folder):
+    (tmp_path / "middlebury").mkdir()
+    assert cli.main(["doctor", "--data", str(tmp_path)]) == 0
+    found = dict([cell.strip() for cell in line.split("|")[1:3]] for line in capsys.readouterr().out.splitlines())
+    assert (found["jax"], found["encoder libx264"], found["encoder libvpx-vp9"]) == (jax.__version__, "ok", "ok")
+    assert found[str(jax.devices()[0])] == "ok"
+    assert found["weights"].endswith("none installed")
+    assert found["data ucf101"].startswith("not there: ")
+    assert cli.main(["doctor", "--data", str(tmp_path / "none")]) == 1
+    assert capsys.readouterr().err.endswith("none: no such folder\n")
+    monkeypatch.setattr(doctor, "_computes", lambda _: False)
+    monkeypatch.setattr(doctor.av, "codecs_available", set())
+    assert cli.main(["doctor"]) == 1
+    told = capsys.readouterr().err
+    assert "multiplies wrongly; FFmpeg has no libx264, which .mp4, .m4v, .mov, .mkv need" in told
+
+
+def test_programs_are_kept(tmp_path, monkeypatch):
+    chosen = jax.config.jax_compilation_cache_dir
+    machine.keep_programs()
+    assert jax.config.jax_compilation_cache_dir == chosen
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    try:
+        jax.config.update("jax_compilation_cache_dir", None)
+        machine.keep_programs()
+        assert jax.config.jax_compilation_cache_dir == str(tmp_path / "vfi_jax/programs")
+    finally:
+        jax.config.update("jax_compilation_cache_dir", chosen)
+
+
+def test_profile_needs_a_folder_here(tmp_path):
+    from etils import epath
+
+    with pytest.raises(UserError, match="--profile needs a local --workdir"):
+        fit.fit(RUN, epath.Path(tmp_path), profile=1)

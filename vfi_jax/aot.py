@@ -1,0 +1,287 @@
+"""Programs for machines that are not here: compiled for TPU pods by their own compiler, lowered for GPUs.
+
+    pip install 'vfi_jax[tpu]'
+    python -m vfi_jax.aot -o results
+
+writes `tpu_compile.csv` and `tpu_compile.md`; rows that are there are kept, so that it continues where it was ended.
+`--models a,b`, `--topologies v5e:8x8`, `--minutes 10` (of one compilation, which is left out if it takes longer).
+
+The forward pass and the training step of every model, with the crop and the batch (rounded up to a multiple of the
+chips) of its recipe in `configs/`, or of one for the same network. Bytes and operations are the compiler's estimate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import json
+import math
+import os
+import re
+import runpy
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # libtpu would ask the machine which TPU it has
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import topologies
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from vfi_jax import optim, training, zoo
+from vfi_jax.config import Optimiser
+from vfi_jax.files import written_whole
+from vfi_jax.models import MODELS
+from vfi_jax.precision import POLICIES
+from vfi_jax.tables import markdown
+from vfi_jax.types import UserError
+
+HBM = {"v5e": 16.0, "v6e": 32.0}  # GB a chip, as their maker says
+TOPOLOGIES = ("v5e:8x8", "v6e:4x4")
+CUDA = "cuda"  # lowered, not compiled
+FORWARD, TRAIN = "forward", "train"
+CONFIGS = Path("configs")
+CROP, BATCH = 256, 64  # where there is no recipe
+EMA, RATE = 0.998, 1e-4
+CHANNELS = {"flow": 4, "flows": 8}  # of labels
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What came of one program.
+
+    Attributes:
+      model: in MODELS.
+      program: "forward" or "train".
+      target: topology, or "cuda".
+      jax: version.
+      batch: over all chips.
+      crop: side of the frames, pixels.
+      seconds: of compiling; of lowering for "cuda".
+      gb: memory a chip needs, 10^9 bytes.
+      fits: whether the chip has as much.
+      all_reduces: in the program.
+      all_gathers: in the program.
+      float64: arrays of float64 in the program.
+      callbacks: to the host.
+      gflop: a chip and step, by the compiler's cost model.
+      gbytes: accessed by a chip in a step, by the same.
+      note: why there are no figures.
+    """
+
+    model: str
+    program: str
+    target: str
+    jax: str
+    batch: int
+    crop: int
+    seconds: float | None = None
+    gb: float | None = None
+    fits: bool | None = None
+    all_reduces: int | None = None
+    all_gathers: int | None = None
+    float64: int | None = None
+    callbacks: int | None = None
+    gflop: float | None = None
+    gbytes: float | None = None
+    note: str = ""
+
+
+def programs(name: str) -> tuple[str, ...]:
+    """What is compiled of a model: flow networks are not trained here, and methods without parameters not at all."""
+    spec = MODELS[name]
+    if not spec.params:
+        return ()
+    return (FORWARD, TRAIN) if spec.kind == "interpolation" else (FORWARD,)
+
+
+def compiled(name: str, program: str, topology: str) -> Row:
+    """Compiles a program of a model for all chips of a topology.
+
+    Raises:
+      UserError: no libtpu, or no such topology.
+    """
+    try:
+        chips = topologies.get_topology_desc(topology, platform="tpu").devices
+    except Exception as error:  # of the plug-in, of many kinds
+        raise UserError(
+            f"{topology} cannot be compiled for: {str(error).splitlines()[0]}; pip install 'vfi_jax[tpu]'"
+        ) from None
+    row = _planned(name, program, topology, len(chips))
+    lowered = _lowered(row, Mesh(np.array(chips), ("data",), axis_types=(AxisType.Auto,)))
+    begun = time.perf_counter()
+    made = lowered.compile()
+    seconds, memory, costs = time.perf_counter() - begun, made.memory_analysis(), made.cost_analysis()
+    sizes = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    gb = (sizes + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes) / 1e9
+    return dataclasses.replace(
+        row,
+        seconds=round(seconds, 1),
+        gb=round(gb, 3),
+        fits=gb < HBM[topology.split(":")[0]],
+        gflop=round(costs["flops"] / 1e9, 1),
+        gbytes=round(costs["bytes accessed"] / 1e9, 2),
+        **_counted(made.as_text()),
+    )
+
+
+def lowered_for_cuda(name: str, program: str) -> Row:
+    """Lowers a program of a model for one GPU, which needs none."""
+    row = _planned(name, program, CUDA, 1)
+    begun = time.perf_counter()
+    exported = jax.export.export(_jitted(row, training.data_mesh()), platforms=[CUDA])(*_shapes(row))
+    seconds, text = time.perf_counter() - begun, exported.mlir_module()
+    found = _counted(text)
+    return dataclasses.replace(row, seconds=round(seconds, 1), float64=found["float64"], callbacks=found["callbacks"])
+
+
+def _planned(name: str, program: str, target: str, chips: int) -> Row:
+    crop, batch = _recipe(name)
+    multiple = MODELS[name].padding.multiple
+    batch = math.ceil((batch if chips > 1 else 1) / chips) * chips
+    return Row(name, program, target, jax.__version__, batch, math.ceil(crop / multiple) * multiple)
+
+
+def _recipe(name: str) -> tuple[int, int]:
+    """Crop and batch."""
+    found = {}
+    for path in sorted(CONFIGS.glob("*.py")):
+        recipe = runpy.run_path(str(path))["get_config"]()
+        found[recipe.model] = (recipe.data.augment.crop, recipe.batch_size)
+    alike = (recipe for other, recipe in found.items() if MODELS[other].module is MODELS[name].module)
+    return found.get(name) or next(alike, (CROP, BATCH))
+
+
+def _counted(text: str) -> dict[str, int]:
+    """Of a program as text: HLO, or StableHLO."""
+    calls = {name: len(re.findall(rf" {name}(?:-start)?\(", text)) for name in ("all-reduce", "all-gather")}
+    return {
+        "all_reduces": calls["all-reduce"],
+        "all_gathers": calls["all-gather"],
+        "float64": len(re.findall(r"\bf64\[|xf64>|<f64>", text)),
+        "callbacks": len(re.findall(r"callback|host_compute|outfeed", text)),
+    }
+
+
+def _lowered(row: Row, mesh: Mesh) -> Any:
+    return _jitted(row, mesh).lower(*_shapes(row))
+
+
+def _jitted(row: Row, mesh: Mesh) -> Any:
+    spec, model = MODELS[row.model], zoo.build(row.model)
+    if row.program == TRAIN:
+        return training.make_step(
+            spec,
+            model,
+            _transform(),
+            mesh,
+            loss_config=spec.loss_config,
+            extra_losses={},
+            ema=EMA,
+            seed=0,
+            policy=POLICIES["float32"],
+        )
+    arguments = () if spec.kind == "flow" else (0.5,)
+
+    def forward(variables: Any, frames: Any) -> Any:
+        with POLICIES["float32"].scope():
+            out = model.apply(variables, frames.astype(jnp.float32) / 255, *arguments)
+        return out.flow if spec.kind == "flow" else out.frame
+
+    whole, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
+    return jax.jit(forward, in_shardings=(whole, split), out_shardings=split)
+
+
+def _shapes(row: Row) -> tuple[Any, Any]:
+    """Of the arguments: variables and frames, or state and batch."""
+    spec, variables = MODELS[row.model], zoo.shapes(row.model)
+    frames = jax.ShapeDtypeStruct((row.batch, spec.num_frames, row.crop, row.crop, 3), jnp.uint8)
+    if row.program == FORWARD:
+        return variables, frames
+    state = jax.eval_shape(lambda given: training.start(given, _transform(), ema=True), variables)
+    batch = {
+        "frames": frames,
+        "target": jax.ShapeDtypeStruct((row.batch, row.crop, row.crop, 3), jnp.uint8),
+        "t": jax.ShapeDtypeStruct((row.batch, 1, 1, 1), jnp.float32),
+        **{
+            name: jax.ShapeDtypeStruct((row.batch, row.crop, row.crop, CHANNELS[name]), jnp.float16)
+            for name in spec.needs
+        },
+    }
+    return state, batch
+
+
+def _transform() -> Any:
+    return optim.optimiser(Optimiser(rate=RATE, clip_norm=1.0), 1000, 100)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compiles what is missing, each in a process of its own, and writes the tables."""
+    parser = argparse.ArgumentParser(prog="python -m vfi_jax.aot", description=__doc__.splitlines()[0])
+    parser.add_argument("-o", "--output", type=Path, default=Path("results"), metavar="DIR")
+    parser.add_argument("--models", default=",".join(MODELS), help="names, by commas (all)")
+    parser.add_argument("--topologies", default=",".join((CUDA, *TOPOLOGIES)), help="names, by commas (%(default)s)")
+    parser.add_argument("--minutes", type=float, default=10, help="of one compilation, at most (%(default)s)")
+    parser.add_argument("--one", nargs=3, metavar=("MODEL", "PROGRAM", "TARGET"), help="prints that row as JSON")
+    options = parser.parse_args(arguments)
+    if options.one:
+        name, program, target = options.one
+        print(json.dumps(dataclasses.asdict(_made(name, program, target))))
+        return 0
+    rows = _read(options.output / "tpu_compile.csv")
+    names = sorted(options.models.split(","), key=lambda name: MODELS[name].params)  # small ones first
+    for target in options.topologies.split(","):
+        for name in names:
+            for program in programs(name):
+                if (name, program, target) not in {(row["model"], row["program"], row["target"]) for row in rows}:
+                    rows.append(_in_a_process(name, program, target, 60 * options.minutes))
+                    _write(options.output, rows)
+                    print(rows[-1], flush=True)
+    return 0
+
+
+def _made(name: str, program: str, target: str) -> Row:
+    return lowered_for_cuda(name, program) if target == CUDA else compiled(name, program, target)
+
+
+def _in_a_process(name: str, program: str, target: str, seconds: float) -> dict[str, Any]:
+    command = [sys.executable, "-m", "vfi_jax.aot", "--one", name, program, target]
+    row = dataclasses.asdict(_planned(name, program, target, _chips(target)))
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return {**row, "note": f"left out: compiles for more than {seconds / 60:g} minutes"}
+    if done.returncode:
+        return {**row, "note": "failed: " + (done.stderr.strip().splitlines() or ["no reason told"])[-1][:200]}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _chips(target: str) -> int:
+    return 1 if target == CUDA else math.prod(int(side) for side in target.split(":")[1].split("x"))
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    return list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+
+
+def _write(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+    folder.mkdir(exist_ok=True)
+    names = [field.name for field in dataclasses.fields(Row)]
+    with written_whole(folder / "tpu_compile.csv") as partial, partial.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+    cells = [["" if row[name] is None else str(row[name]) for name in names] for row in rows]
+    with written_whole(folder / "tpu_compile.md") as partial:
+        partial.write_text(f"{markdown([names, *cells])}\n\nMade by `python -m vfi_jax.aot -o results`.\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
