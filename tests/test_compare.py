@@ -62,7 +62,7 @@ def test_table(found):
     assert lines[0] == "# rife beside a/b"
     assert not any("note" in line for line in lines)
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
-    assert ["64x32", "1e-05", "1e-06", "0.002", "0.0005", "7", "-", "-"] in rows
+    assert ["64x32", "1e-05", "1e-06", "0.002", "0.0005", "7", "-", "-", "-"] in rows
     assert ["64x32", FORWARD, OURS, "3.000 (2.500, 3.500)", "", "250", "1.5"] in rows
     assert ["64x32", FORWARD, "channels_last (best)", "5.000 (5.000, 5.000)", "0.60 (0.50, 0.70)", "250", "1.5"] in rows
     assert ["64x32", FORWARD, "compiled", "failed: no compiler", "", "", ""] in rows

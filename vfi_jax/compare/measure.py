@@ -57,7 +57,7 @@ def compare(adapter: Adapter, folder: Path | None, job: Job, tell: Callable[[str
                 found = run.difference()
                 if job.backward:
                     measured += run.timed(BACKWARD)
-                    found = dataclasses.replace(found, gradient=run.gradient_difference())
+                    found = run.with_gradients(found)
                 about = {side: run.workers[side].about for side in (OURS, PUBLISHED)}
             differences.append(found)
             timings += measured
@@ -208,11 +208,19 @@ class _Run:
             self.size, *frame, *_apart(ours, theirs, "flow"), longest, noise=_apart(again, theirs, "frame")[0]
         )
 
-    def gradient_difference(self) -> float:
-        """See `Difference.gradient`."""
-        ours, theirs = self._asked(OURS, "gradients"), self._asked(PUBLISHED, "gradients")
-        squares = [np.sum((ours[name].astype(np.float64) - theirs[name]) ** 2) for name in theirs]
-        return float(np.sqrt(sum(squares) / sum(np.sum(array.astype(np.float64) ** 2) for array in theirs.values())))
+    def with_gradients(self, found: Difference) -> Difference:
+        """The same with what is told of gradients."""
+        theirs = self._asked(PUBLISHED, "gradients")
+        gradient = _relative(self._asked(OURS, "gradients"), theirs)
+        there = CHANNELS_LAST in self.workers
+        noise = _relative(self._asked(CHANNELS_LAST, "gradients"), theirs) if there else None
+        return dataclasses.replace(found, gradient=gradient, gradient_noise=noise)
+
+
+def _relative(ours: Arrays, theirs: Arrays) -> float:
+    """Length of the difference of all arrays together, over the length of theirs."""
+    apart = sum(np.sum((ours[name].astype(np.float64) - theirs[name]) ** 2) for name in theirs)
+    return float(np.sqrt(apart / sum(np.sum(array.astype(np.float64) ** 2) for array in theirs.values())))
 
 
 def _apart(ours: Arrays, theirs: Arrays, name: str) -> tuple[float, float] | tuple[None, None]:

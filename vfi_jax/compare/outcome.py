@@ -30,9 +30,10 @@ class Difference:
       flow_max: greatest absolute difference of the final flows, pixels; None where a model has none.
       flow_mean: mean of it.
       flow_longest: greatest component of the published flow, pixels.
-      noise: greatest absolute difference of the frames (of a flow network, the flows) that the published
+      noise: greatest absolute difference of the frames (a flow network's flows) that the published
         implementation makes in channels_last and as published; None where it did not run so.
       gradient: length of the difference of the gradients over all parameters, over the length of the published one.
+      gradient_noise: the same of the published implementation in channels_last and as published.
     """
 
     size: str
@@ -43,6 +44,7 @@ class Difference:
     flow_longest: float | None
     noise: float | None = None
     gradient: float | None = None
+    gradient_noise: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +112,7 @@ def text(outcome: Outcome) -> str:
         parts.append(f"Mean PSNR over {outcome.about['benchmark']}: {shown}.")
     parts.append(_timings(outcome))
     parts.append(
-        "PyTorch to itself: how far its frames (flows of a flow network) in channels_last are from those as published. "
+        "PyTorch to itself: how far what it makes in channels_last is from that as published: frames, or gradients. "
         "Seconds a frame: median (lower, upper quartile); every side ran once a round, in turn. Ratio: ours over "
         "theirs in the same round. Memory: peak of the process, inputs, weights and libraries included. First: the "
         "first run, compilation included."
@@ -120,7 +122,7 @@ def text(outcome: Outcome) -> str:
 
 def _differences(outcome: Outcome) -> str:
     flows = ("flow, greatest, px", "mean", "longest flow, px")
-    rows = [("size", "frame, greatest", "mean", *flows, "PyTorch to itself", "gradient, relative")]
+    rows = [("size", "frame, greatest", "mean", *flows, "PyTorch to itself", "gradient, relative", "PyTorch to itself")]
     for found in outcome.differences:
         rows.append((found.size, *(_figure(value) for value in dataclasses.astuple(found)[1:])))
     return markdown(rows)
