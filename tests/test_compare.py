@@ -70,6 +70,12 @@ def test_table(found):
     assert "Mean PSNR over triplets: ours 30.000 dB, published 29.500 dB." in lines
 
 
+def test_relative_difference_is_over_all_arrays_together():
+    ours, theirs = {"a": np.float32([3, 0]), "b": np.float32([4])}, {"a": np.float32([3, 3]), "b": np.float32([8])}
+    assert measure._relative(ours, theirs) == pytest.approx(np.sqrt((9 + 16) / (9 + 9 + 64)))
+    assert measure._relative({**ours, "frozen": np.ones(2)}, theirs) == measure._relative(ours, theirs)
+
+
 def test_files(tmp_path, found):
     outcome.write(found, tmp_path)
     kept = json.loads((tmp_path / "compare.json").read_text())
