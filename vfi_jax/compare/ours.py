@@ -44,7 +44,7 @@ class Ours:
         self.backward = jax.jit(jax.grad(self._loss))
         self.both = jax.jit(self._frame_and_flow)
         found = jax.devices()[0]
-        name = found.device_kind if device == "cuda" else f"CPU, {threads} threads"
+        name = found.device_kind if device == "cuda" else f"CPU, threads: {threads}"
         return {"jax": jax.__version__, "device": name}
 
     def _output(self, variables: Mapping[str, Any], frames: Any, t: Any) -> Any:

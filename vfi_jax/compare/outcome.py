@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from vfi_jax.files import written_whole
 from vfi_jax.tables import markdown
 
-OURS, PUBLISHED = "ours", "published"
+OURS, PUBLISHED, CHANNELS_LAST = "ours", "published", "channels_last"
 FORWARD, BACKWARD = "forward", "forward + backward"
 Spread = tuple[float, float, float]  # lower quartile, median, upper quartile
 
@@ -30,7 +30,10 @@ class Difference:
       flow_max: greatest absolute difference of the final flows, pixels; None where a model has none.
       flow_mean: mean of it.
       flow_longest: greatest component of the published flow, pixels.
+      noise: greatest absolute difference of the frames (a flow network's flows) that the published
+        implementation makes in channels_last and as published; None where it did not run so.
       gradient: length of the difference of the gradients over all parameters, over the length of the published one.
+      gradient_noise: the same of the published implementation in channels_last and as published.
     """
 
     size: str
@@ -39,7 +42,9 @@ class Difference:
     flow_max: float | None
     flow_mean: float | None
     flow_longest: float | None
+    noise: float | None = None
     gradient: float | None = None
+    gradient_noise: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +112,7 @@ def text(outcome: Outcome) -> str:
         parts.append(f"Mean PSNR over {outcome.about['benchmark']}: {shown}.")
     parts.append(_timings(outcome))
     parts.append(
+        "PyTorch to itself: how far what it makes in channels_last is from that as published: frames, or gradients. "
         "Seconds a frame: median (lower, upper quartile); every side ran once a round, in turn. Ratio: ours over "
         "theirs in the same round. Memory: peak of the process, inputs, weights and libraries included. First: the "
         "first run, compilation included."
@@ -115,7 +121,8 @@ def text(outcome: Outcome) -> str:
 
 
 def _differences(outcome: Outcome) -> str:
-    rows = [("size", "frame, greatest", "mean", "flow, greatest, px", "mean", "longest flow, px", "gradient, relative")]
+    flows = ("flow, greatest, px", "mean", "longest flow, px")
+    rows = [("size", "frame, greatest", "mean", *flows, "PyTorch to itself", "gradient, relative", "PyTorch to itself")]
     for found in outcome.differences:
         rows.append((found.size, *(_figure(value) for value in dataclasses.astuple(found)[1:])))
     return markdown(rows)
@@ -177,5 +184,5 @@ def _plot(outcome: Outcome) -> Figure:
         axes.bar([timing.side for timing in there], spreads[:, 1], yerr=[below, above], capsize=4, color=colours)
         axes.set(title=f"{group[0].size}, {group[0].direction}", ylabel="seconds a frame")
         axes.tick_params(axis="x", rotation=30)
-    figure.suptitle(f"{outcome.about['model']} beside {outcome.about['implementation']}")
+    figure.suptitle(f"{outcome.about['model']} beside {outcome.about['implementation']}", fontsize="medium")
     return figure

@@ -74,7 +74,7 @@ class Theirs:
             if module is not None:
                 module.to(self.device, memory_format=self.layout).eval()
         self.run = torch.compile(self.network.frame) if form == "compiled" else self.network.frame
-        name = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+        name = torch.cuda.get_device_name() if device == "cuda" else f"CPU, threads: {torch.get_num_threads()}"
         return {"torch": torch.__version__, "device": name, "package": package and importlib.metadata.version(package)}
 
     def inputs(self, path: str) -> None:
