@@ -128,7 +128,8 @@ def write_frames(job: Job, model: Any, width: int, height: int, path: Path) -> N
     spec = zoo.spec_of(job.model)
     t = OFF_MIDDLE if model.any_time and spec.kind != "flow" else MIDPOINT
     if job.benchmark:
-        inputs, truth = benchmarks.pictures(samples(job.benchmark)[0], spec.num_frames)
+        benchmark, samples = triplets(job.benchmark)
+        inputs, truth = benchmarks.pictures(benchmark, samples[0], spec.num_frames)
         *frames, target = (_resized(image, width, height) for image in (*inputs, truth))
     else:
         scene, before = random_scene(job.seed, height, width), spec.num_frames // 2 - 1
@@ -159,10 +160,11 @@ def write_inputs(
     np.savez(path, frames=frames, target=target, t=np.float32(t))
 
 
-def samples(folder: Path) -> list[benchmarks.Sample]:
-    """Triplets in Vimeo90K's layout.
+def triplets(folder: Path) -> tuple[benchmarks.Benchmark, list[benchmarks.Sample]]:
+    """A folder in Vimeo90K's layout, and its samples.
 
     Raises:
       UserError: there are none.
     """
-    return benchmarks.named(f"{benchmarks.TRIPLETS}={folder}").find(folder)
+    benchmark = benchmarks.named(f"triplets={folder}")
+    return benchmark, benchmark.find(folder)

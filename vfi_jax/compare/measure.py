@@ -44,10 +44,10 @@ def compare(adapter: Adapter, folder: Path | None, job: Job, tell: Callable[[str
       UserError: no torch, weights that do not fit, a side that fails, an unreadable benchmark.
     """
     with tempfile.TemporaryDirectory() as temporary, _told(job):
-        scratch, samples = Path(temporary), material.samples(job.benchmark) if job.benchmark else []
+        scratch, judged = Path(temporary), material.triplets(job.benchmark) if job.benchmark else None
         model, source = material.write_weights(job, adapter, scratch / "state.npz")
         sides = _Sides(job, adapter, folder, model, scratch)
-        scores = _scores(sides, samples, tell) if samples else {}
+        scores = _scores(sides, *judged, tell) if judged else {}
         differences, timings = [], []
         for width, height in job.sizes:
             material.write_frames(job, model, width, height, scratch / "inputs.npz")
@@ -231,13 +231,15 @@ def _apart(ours: Arrays, theirs: Arrays, name: str) -> tuple[float, float] | tup
     return float(difference.max()), float(difference.mean())
 
 
-def _scores(sides: _Sides, samples: Sequence[benchmarks.Sample], tell: Callable[[str], None]) -> dict[str, float]:
+def _scores(
+    sides: _Sides, benchmark: benchmarks.Benchmark, samples: Sequence[benchmarks.Sample], tell: Callable[[str], None]
+) -> dict[str, float]:
     """Mean PSNR of both over a benchmark, frames rounded to 8 bits."""
     model, inputs = sides.model, sides.scratch / "inputs.npz"
     found: dict[str, list[float]] = {OURS: [], PUBLISHED: []}
     with sides.ours() as ours, sides.theirs(PUBLISHED) as theirs:
         for sample in samples:
-            pictures, truth = benchmarks.pictures(sample, zoo.spec_of(sides.job.model).num_frames)
+            pictures, truth = benchmarks.pictures(benchmark, sample, zoo.spec_of(sides.job.model).num_frames)
             material.write_inputs(inputs, model, pictures / np.float32(255), truth / np.float32(255), MIDPOINT)
             for side, worker in ((OURS, ours), (PUBLISHED, theirs)):
                 worker.ask("inputs", path=str(inputs))
