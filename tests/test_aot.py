@@ -32,7 +32,7 @@ def made(name, program, target):
 
 @pytest.mark.tpu_compile
 @pytest.mark.slow
-@pytest.mark.parametrize("program", ["forward", "train"])
+@pytest.mark.parametrize("program", ["forward", pytest.param("train", marks=pytest.mark.long)])
 def test_compiles_for_a_pod(program):
     pytest.importorskip("libtpu")
     row = made(SMALLEST, program, "v5e:8x8")

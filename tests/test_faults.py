@@ -314,7 +314,7 @@ sys.argv = ["train.py", "--config={ROOT}/configs/rife_footage.py:scratch", "--wo
 sys.path.insert(0, {str(ROOT)!r})
 import jax, train
 from absl import app
-def fit(*_):
+def fit(*_, profile):
     assert os.environ["XLA_FLAGS"] == "--xla_gpu_deterministic_ops=true"
     print(jax.device_count())
 train.fit.fit = fit

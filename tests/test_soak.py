@@ -48,7 +48,7 @@ def start(run, folder, script):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("steps", "kills"), [(30, 2), (300, 6)])
+@pytest.mark.parametrize(("steps", "kills"), [(30, 2), pytest.param(300, 6, marks=pytest.mark.long)])
 def test_a_run_that_much_happens_to(tmp_path, steps, kills):
     """Killed at random steps, a bit of its newest checkpoint flipped; in both runs a broken image and a bad batch."""
     pictures(tmp_path / "data")

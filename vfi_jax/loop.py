@@ -118,7 +118,7 @@ class Loop:
             self.sets.batches.set_state(position["data"])
             self._rollbacks = position.get("rollbacks", 0)
         skips = training.Skips(*(jnp.int32(skipped[name]) for name in ("in_row", "total")))
-        return state.replace(step=jnp.int32(step), skips=skips, **items), step
+        return training.on_all(state.replace(step=jnp.int32(step), skips=skips, **items)), step
 
     def _batch(self, done: int, stop: _Stop) -> dict[str, Any]:
         """The next batch; none where the signal to stop has ended the workers that make it."""
@@ -177,7 +177,7 @@ class Loop:
         self._write({"step": step, "rollback": self._rollbacks, "from_step": done})
         self.say(f"warning: {why} up to {done}: back to step {step}, and on with the data that follow")
         self._meter.start()
-        return state.replace(skips=training.Skips(jnp.int32(0), jnp.int32(total))), step
+        return training.on_all(state.replace(skips=training.Skips(jnp.int32(0), jnp.int32(total)))), step
 
     def _write_names(self) -> AnyPath:
         """Lists the samples of this process in the bad steps before each rollback, `STEP NAME` a line."""
