@@ -25,6 +25,7 @@ def get_config(variant: str = "default") -> ConfigDict:
         {
             "model": "rife_lap",
             "init_from": {"model": "rife_v4_25", "weights": ""},
+            "teacher": {"model": "", "weights": ""},
             "extra_losses": {"census": 0.0, "charbonnier": 1.0, "l1": 0.0, "laplacian": 0.0},
             "steps": 2400,
             "batch_size": 8,
