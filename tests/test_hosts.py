@@ -41,6 +41,7 @@ TOPOLOGIES = {  # processes, devices of each, parts of the batch
     "2 devices, 2 parts": (1, 2, 2),
     "2 processes of 2 devices": (2, 2, 1),
 }
+BETWEEN = ("2 devices", "4 devices", "2 devices, 2 parts")  # a minute each
 
 
 def devices(count):
@@ -112,7 +113,9 @@ def alone(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TOPOLOGIES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long) if name in BETWEEN else name for name in TOPOLOGIES]
+)
 def test_topologies_agree(alone, tmp_path, name):
     """After 20 steps: losses to 1e-5, weights to 1e-5.
 
