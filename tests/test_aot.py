@@ -64,9 +64,9 @@ def test_the_table(name):
 
 @pytest.mark.slow
 def test_lowers_for_a_gpu():
-    row = aot.lowered_for_cuda(SMALLEST, "train")
-    assert (row.float64, row.callbacks) == (0, 0)
-    assert (row.batch, row.crop) == (1, 192)
+    row = made(SMALLEST, "train", aot.CUDA)
+    assert (row["float64"], row["callbacks"]) == (0, 0)
+    assert (row["batch"], row["crop"]) == (1, 192)
 
 
 def test_what_is_counted():

@@ -206,13 +206,14 @@ def _shapes(row: Row) -> tuple[Any, Any]:
     if row.program == FORWARD:
         return variables, frames
     state = jax.eval_shape(lambda given: training.start(given, _transform(), ema=True), variables)
+    labels = () if "taught" in spec.needs else spec.needs  # the recipes of those have no teacher
     batch = {
         "frames": frames,
         "target": jax.ShapeDtypeStruct((row.batch, row.crop, row.crop, 3), jnp.uint8),
         "t": jax.ShapeDtypeStruct((row.batch, 1, 1, 1), jnp.float32),
         **{
             name: jax.ShapeDtypeStruct((row.batch, row.crop, row.crop, CHANNELS[name]), jnp.float16)
-            for name in spec.needs
+            for name in labels
         },
     }
     return state, batch
