@@ -211,10 +211,7 @@ def _shapes(row: Row) -> tuple[Any, Any]:
         "frames": frames,
         "target": jax.ShapeDtypeStruct((row.batch, row.crop, row.crop, 3), jnp.uint8),
         "t": jax.ShapeDtypeStruct((row.batch, 1, 1, 1), jnp.float32),
-        **{
-            name: jax.ShapeDtypeStruct((row.batch, row.crop, row.crop, CHANNELS[name]), jnp.float16)
-            for name in labels
-        },
+        **{name: jax.ShapeDtypeStruct((row.batch, row.crop, row.crop, CHANNELS[name]), jnp.float16) for name in labels},
     }
     return state, batch
 
