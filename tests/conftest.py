@@ -15,6 +15,13 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _programs_of_a_module():
+    """What a module has compiled goes with it: all of them together are several gigabytes a process."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def weights_folder(tmp_path, monkeypatch) -> Path:
     """An empty weights folder of the test's own."""
