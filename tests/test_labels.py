@@ -1,5 +1,9 @@
 """Flow labels of whole sets, and flow between two frames."""
 
+import socket
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -206,6 +210,31 @@ def test_each_process_makes_its_own_files(tmp_path, monkeypatch, four_per_file):
         monkeypatch.setattr(labels.jax, "process_index", lambda index=index: index)
         labels.make(str(records), "dis", weights=None, inputs=(), target=-1)
         assert {int(path.stem) for path in folder_of(records, "dis").glob("*.safetensors")} == made
+
+
+@pytest.mark.slow
+def test_two_processes_of_the_shell(tmp_path):
+    """Of one set that is larger than a file of labels, each makes one; together they make what one makes alone."""
+    sets = [tmp_path / name for name in ("together", "alone")]
+    for folder in sets:
+        prepare.records(f"synthetic:{labels.PER_FILE + 4}", folder, Footage(frames=3), encoding="raw")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "vfi_jax.cli", "prepare", "flow", str(sets[0]), "--teacher", "dis"]
+    several = [f"--coordinator=127.0.0.1:{port}", "--processes=2"]
+    each = [
+        subprocess.Popen([*command, *several, f"--process={index}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for index in range(2)
+    ]
+    ends = [process.communicate(timeout=300) for process in each]
+    assert [process.returncode for process in each] == [0, 0], ends
+    assert [f"{labels.PER_FILE + 4} windows" in out.decode() for out, _ in ends] == [True, False]
+    assert all(f"{n}/{n}" in error.decode() for n, (_, error) in zip((labels.PER_FILE, 4), ends, strict=True)), ends
+    run("prepare", "flow", sets[1], "--teacher", "dis")
+    for index in range(2):
+        made = [(folder_of(folder, "dis") / f"{index:05d}.safetensors").read_bytes() for folder in sets]
+        assert made[0] == made[1]
 
 
 def test_flow_of_two_pictures(tmp_path, capsys):

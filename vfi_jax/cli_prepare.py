@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from vfi_jax import labels, prepare
+from vfi_jax import hosts, labels, prepare
 from vfi_jax.config import Footage, Scenes
 from vfi_jax.data.labels import folder_of
 from vfi_jax.data.published import PUBLISHED
@@ -66,6 +66,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     action.add_argument("--frames", type=int, default=0, metavar="N", help="a window of longer folders (folders whole)")
     action.add_argument("--step", type=int, default=1, metavar="N", help="between such windows (%(default)s)")
     action.add_argument("--list", choices=("train", "test"), default="train", help="of Vimeo90K's (%(default)s)")
+    action.add_argument("--coordinator", metavar="HOST:PORT", help="of several processes, where no cluster says it")
+    action.add_argument("--processes", type=int, metavar="N", help="their number")
+    action.add_argument("--process", type=int, metavar="I", help="which of them this is, from 0")
     action.set_defaults(run=_labels)
 
 
@@ -149,6 +152,7 @@ def _labels(options: argparse.Namespace) -> None:
     given = options.inputs.split(",") if options.inputs else []
     if not all(index.isdigit() for index in given):
         raise UsageError(f"--inputs {options.inputs}: indices of frames are needed, such as 0,2,4,6")
+    hosts.join(options.coordinator, options.processes, options.process)
     about = labels.make(
         options.path,
         options.teacher,
@@ -160,7 +164,9 @@ def _labels(options: argparse.Namespace) -> None:
         listed=options.list,
     )
     folder = folder_of(options.path, options.teacher, options.list)
-    print(f"{folder}: {about['windows']} windows, inputs {about['inputs']}, target {about['target']}")
+    hosts.wait("labels")
+    say = hosts.by_first(print)
+    say(f"{folder}: {about['windows']} windows, inputs {about['inputs']}, target {about['target']}")
 
 
 def _tell_counts(output: Path, counts: dict[str, Any]) -> None:
