@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 from pathlib import Path
 
@@ -15,15 +16,24 @@ jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent 
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
+MOST = 3e9  # bytes
+
 
 @pytest.fixture(autouse=True, scope="module")
-def _programs_of_a_module():
-    """What a module has compiled goes with it: all of them together are several gigabytes a process."""
+def _programs_of_modules():
+    """What was compiled goes when it has become much: two processes of all of it are more than a small machine has."""
     yield
-    jax.clear_caches()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc keeps what is freed
-    if trim:
-        trim(0)
+    if _resident() > MOST:
+        jax.clear_caches()
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc keeps what is freed
+        if trim:
+            trim(0)
+
+
+def _resident() -> float:
+    """Bytes of this process; infinite where the system does not say so in a file."""
+    told = Path("/proc/self/statm")
+    return int(told.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if told.exists() else math.inf
 
 
 @pytest.fixture
