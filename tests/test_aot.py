@@ -69,6 +69,19 @@ def test_lowers_for_a_gpu():
     assert (row["batch"], row["crop"]) == (1, 192)
 
 
+def test_networks_that_differ_in_weights_alone_share_a_program(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(aot, "_in_a_process", lambda row, seconds: made.append(row["model"]) or {**row, "gflop": 1.0})
+    for _ in range(2):
+        arguments = ["-o", str(tmp_path), "--topologies", "cuda", "--models", "rife_v4_25,rife_v4_26,rife_v4_22"]
+        assert aot.main(arguments) == 0
+    assert sorted(made) == ["rife_v4_22", "rife_v4_22", "rife_v4_25", "rife_v4_25"]
+    with (tmp_path / "tpu_compile.csv").open() as file:
+        rows = {(row["model"], row["program"]): row for row in csv.DictReader(file)}
+    assert len(rows) == 6
+    assert rows["rife_v4_26", "train"] == {**rows["rife_v4_25", "train"], "model": "rife_v4_26"}
+
+
 def test_what_is_counted():
     """In lines as the compiler writes them."""
     text = """

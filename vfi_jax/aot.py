@@ -4,6 +4,7 @@
     python -m vfi_jax.aot -o results
 
 writes `tpu_compile.csv` and `tpu_compile.md`; rows that are there are kept, so that it continues where it was ended.
+Models that are the same network with other weights share what was made for one of them.
 `--models a,b`, `--topologies v5e:8x8`, `--minutes 10` (of one compilation, which is left out if it takes longer).
 
 The forward pass and the training step of every model, with the crop and the batch (rounded up to a multiple of the
@@ -23,7 +24,7 @@ import runpy
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -239,7 +240,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in names:
             for program in programs(name):
                 if (name, program, target) not in {(row["model"], row["program"], row["target"]) for row in rows}:
-                    rows.append(_in_a_process(name, program, target, 60 * options.minutes))
+                    planned = dataclasses.asdict(_planned(name, program, target, _chips(target)))
+                    twin = next((row for row in rows if _same(row, planned)), None)
+                    limit = 60 * options.minutes
+                    rows.append({**twin, "model": name} if twin else _in_a_process(planned, limit))
                     _write(options.output, rows)
                     print(rows[-1], flush=True)
     return 0
@@ -249,9 +253,16 @@ def _made(name: str, program: str, target: str) -> Row:
     return lowered_for_cuda(name, program) if target == CUDA else compiled(name, program, target)
 
 
-def _in_a_process(name: str, program: str, target: str, seconds: float) -> dict[str, Any]:
-    command = [sys.executable, "-m", "vfi_jax.aot", "--one", name, program, target]
-    row = dataclasses.asdict(_planned(name, program, target, _chips(target)))
+def _same(row: Mapping[str, Any], planned: Mapping[str, Any]) -> bool:
+    """Whether a row is of the program that is planned, made for a model whose weights alone are others."""
+    one, other = MODELS[row["model"]], MODELS[planned["model"]]
+    networks = [(spec.module, spec.config, spec.loss_config) for spec in (one, other)]
+    sizes = all(str(row[name]) == str(planned[name]) for name in ("program", "target", "jax", "batch", "crop"))
+    return sizes and networks[0] == networks[1]
+
+
+def _in_a_process(row: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    command = [sys.executable, "-m", "vfi_jax.aot", "--one", row["model"], row["program"], row["target"]]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
     except subprocess.TimeoutExpired:
