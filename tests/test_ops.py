@@ -1,6 +1,10 @@
 """Operators against stored values of PyTorch, and their properties."""
 
+import importlib
+import re
+
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ from vfi_jax.losses import laplacian_loss, laplacian_pyramid
 from vfi_jax.nn import ConvTranspose, pixel_shuffle
 from vfi_jax.types import Padding, UserError
 
+warping = importlib.import_module("vfi_jax.ops.warp")  # `vops.warp` is the function
 RNG = np.random.default_rng(0)
 
 
@@ -44,6 +49,29 @@ def test_resize_of_ifrnet(scale):
     stored = ops("ops_ifrnet", "resize")
     image = stored["x"][:, :5, :7] if scale >= 4 else stored["x"]
     assert apart(vops.resize(image, scale), stored[f"out_{scale}"]) < 5e-6  # positions there are float32
+
+
+@pytest.mark.parametrize(
+    ("platform", "channels", "gathers"), [("cpu", 3, 4), ("cuda", 3, 4), ("tpu", 3, 1), ("tpu", 64, 4)]
+)
+def test_forms_of_the_warp(platform, channels, gathers):
+    image, flow = (jax.ShapeDtypeStruct((2, 16, 24, c), np.float32) for c in (channels, 2))
+    text = jax.export.export(jax.jit(vops.warp), platforms=[platform])(image, flow).mlir_module()
+    assert len(re.findall(r'"stablehlo.gather"', text)) == gathers
+
+
+def test_forms_of_the_warp_agree():
+    """Values, and gradients by sums of other orders."""
+    rng = np.random.default_rng(0)
+    image = rng.random((9, 13, 3), np.float32)
+    row, column = rng.integers(0, 9, (7, 11)), rng.integers(0, 13, (7, 11))
+    seeds = tuple(rng.random((7, 11, 3), np.float32) for _ in range(4))
+    (plain, pull), (packed, pull_packed) = (
+        jax.vjp(lambda image, form=form: form(image, row, column), image)
+        for form in (warping._neighbours, warping._packed_neighbours)
+    )
+    assert all(np.array_equal(a, b) for a, b in zip(plain, packed, strict=True))
+    assert apart(pull(seeds)[0], pull_packed(seeds)[0]) < 1e-5
 
 
 def test_warp_zero_flow_is_identity():
