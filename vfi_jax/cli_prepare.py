@@ -165,8 +165,7 @@ def _labels(options: argparse.Namespace) -> None:
     )
     folder = folder_of(options.path, options.teacher, options.list)
     hosts.wait("labels")
-    say = hosts.by_first(print)
-    say(f"{folder}: {about['windows']} windows, inputs {about['inputs']}, target {about['target']}")
+    hosts.by_first(print)(f"{folder}: {about['windows']} windows, inputs {about['inputs']}, target {about['target']}")
 
 
 def _tell_counts(output: Path, counts: dict[str, Any]) -> None:

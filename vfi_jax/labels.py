@@ -19,7 +19,7 @@ from jaxtyping import Float, UInt8
 from safetensors.numpy import save
 from tqdm import tqdm
 
-from vfi_jax import checkpoint, zoo
+from vfi_jax import checkpoint, hosts, zoo
 from vfi_jax.config import Window
 from vfi_jax.data import labels
 from vfi_jax.data.augment import choices, times
@@ -117,8 +117,9 @@ def _begin(folder: Path, about: dict[str, Any]) -> None:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder} cannot be made: {error.strerror}") from None
-    with written_whole(folder / ABOUT) as partial:
-        partial.write_text(json.dumps(about))
+    if hosts.is_first():
+        with written_whole(folder / ABOUT) as partial:
+            partial.write_text(json.dumps(about))
 
 
 def _write(source: Source, folder: Path, about: dict[str, Any], method: Teacher, length: int) -> None:

@@ -128,9 +128,9 @@ def _neighbours(image: Array, row: Array, column: Array) -> tuple[Array, Array, 
 def _packed_neighbours(image: Array, row: Array, column: Array) -> tuple[Array, Array, Array, Array]:
     """The same from one gather, of an image whose pixels hold their neighbours too, in rows of whole lanes.
 
-    TPUs gather and scatter-add narrower rows piece by piece: by their compiler's cost model a warp of 8 images of
-    256x448x3 and its gradients access 245 and 729 GB with four gathers, 62 and 184 GB with packed rows of 12 values,
-    7.6 and 10.7 GB with rows of 128 (results/warp_tpu.csv). The barriers keep the rows as wide as they are made.
+    TPUs are slow to gather and scatter-add narrower rows: by their compiler's cost model a warp of 8 images of
+    256x448x3 and its gradients access 245 and 729 GB with four gathers, 7.6 and 10.7 GB like this
+    (results/warp_tpu.csv). Without the barriers the compiler would make the rows narrow again.
     """
     height, width, channels = image.shape
     pairs = jnp.concatenate([image, jnp.concatenate([image[:, 1:], image[:, -1:]], 1)], -1)
