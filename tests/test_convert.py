@@ -177,6 +177,12 @@ def test_steps_that_are_not_there(run, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_no_published_code_has(tmp_path, weights_folder):
+    with pytest.raises(UsageError, match=r"no published code has what rife_lap adds \(refine\): --to-torch cannot"):
+        convert.convert("rife_lap", [vfi_jax.weights.shipped("rife_lap")], tmp_path, to_torch=True, tell=quiet)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_file_of_another_model(tmp_path, weights_folder):
     model, variables = zoo.create(SMALL)
     zoo.save(tmp_path / "small.safetensors", model, variables)

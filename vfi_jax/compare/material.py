@@ -41,6 +41,7 @@ class Job:
       threads: on CPUs.
       forms: of the published implementation, the first "published".
       rounds: how often each side runs.
+      minutes: of a form's first run, which compiles; a form that takes longer is left out.
       backward: also with gradients of the mean squared difference from a target.
       python: runs the published implementation.
       seed: of what is made up.
@@ -57,6 +58,7 @@ class Job:
     threads: int = 1
     forms: tuple[str, ...] = FORMS
     rounds: int = 7
+    minutes: float = 10.0
     backward: bool = False
     python: str = sys.executable
     seed: int = 0
@@ -69,6 +71,8 @@ class Job:
             raise UsageError(f"forms are {', '.join(FORMS)}, {PUBLISHED} first; not {', '.join(self.forms)}")
         if min(self.rounds, self.batch, self.threads, *(side for size in self.sizes for side in size)) < 1:
             raise UsageError("rounds, batch, threads and sizes are at least 1")
+        if not self.minutes > 0:
+            raise UsageError(f"minutes are more than 0, not {self.minutes:g}")
         if self.benchmark and zoo.spec_of(self.model).kind == "flow":
             raise UsageError(f"{self.model} makes no frames: leave the benchmark out")
 

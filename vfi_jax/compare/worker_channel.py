@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,12 +71,27 @@ class Worker:
         self._process.stdout.close()
         self._stderr.close()
 
-    def ask(self, order: str, **arguments: Any) -> Any:
-        """Has one handler of the process run, and waits for what it returns.
+    def ask(self, order: str, *, minutes: float | None = None, **arguments: Any) -> Any:
+        """Has one handler of the process run, and waits for what it returns; after `minutes` the process is ended.
 
         Raises:
-          WorkerError: it failed, or the process is gone.
+          WorkerError: it failed, took too long, or the process is gone.
         """
+        if minutes is None:
+            return self._asked(order, arguments)
+        late = threading.Event()
+        timer = threading.Timer(60 * minutes, lambda: (late.set(), self._process.kill()))
+        timer.start()
+        try:
+            return self._asked(order, arguments)
+        except WorkerError:
+            if late.is_set():
+                raise WorkerError(f"{self.name} was ended after {minutes:g} minutes") from None
+            raise
+        finally:
+            timer.cancel()
+
+    def _asked(self, order: str, arguments: Mapping[str, Any]) -> Any:
         with contextlib.suppress(OSError):  # a process that is gone is told below
             self._process.stdin.write(json.dumps({"order": order, "arguments": arguments}) + "\n")
             self._process.stdin.flush()

@@ -404,6 +404,8 @@ def _spec(
     *,
     level_scales: tuple[float, ...] = (8, 4, 2, 1),
     names: tuple[tuple[str, str], ...] = NAMES,
+    refinement: tuple[int, int, int] | None = None,
+    published: str = "none published",
     status: str = "parity",
 ) -> ModelSpec:
     """One row: `channels_out` is what a block puts out (4 flow, 1 mask, then features or nothing read)."""
@@ -418,6 +420,7 @@ def _spec(
             "encoder": encoder,
             "sum_masks": encoder is None,
             "unused": channels_out - 5 - features,
+            "refinement": refinement,
         },
         num_frames=2,
         any_time=True,
@@ -435,7 +438,7 @@ def _spec(
         additions=("^refine/",),
         torch_rules=TorchRules(names, LAYOUTS),
         droppable=(r"^(teacher|caltime|contextnet|unet|block_tea)\.",),
-        published=Published("none published", "MIT", "rgb"),
+        published=Published(published, "MIT", "rgb"),
         status=status,
     )
 
@@ -461,8 +464,16 @@ SPECS = {
     "rife_v4_25_lite": _spec((192, 128, 96, 64, 24), (16, 4), 13, 128, 5_622_700, level_scales=(32, 16, 8, 4, 1)),
     "rife_v4_25_heavy": _spec((384, 256, 192, 128, 64), (16, 4), 13, 64, 21_663_528, level_scales=FIVE),
     "rife_lap": _spec(
-        (192, 128, 96, 64, 32), (16, 4), 13, 64, 5_664_776, level_scales=FIVE, status="trained here"
-    ).replace(published=Published("35.08 dB UCF101, measured here", "MIT", "rgb")),
+        (192, 128, 96, 64, 32),
+        (16, 4),
+        13,
+        64,
+        5_763_662,
+        level_scales=FIVE,
+        refinement=(16, 48, 1),
+        published="35.08 dB UCF101, measured here",
+        status="trained here",
+    ),
     "rife_v4_26": _spec((192, 128, 96, 64, 32), (16, 4), 13, 64, 5_664_776, level_scales=FIVE),
     "rife_v4_26_heavy": _spec((192, 128, 96, 64, 32), (16, 16), 13, 64, 5_723_156, level_scales=FIVE),
 }

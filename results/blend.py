@@ -1,0 +1,66 @@
+"""The mean of trained and published parameters, by share: `python results/blend.py WEIGHTS DATA [SHARE...]`.
+
+WEIGHTS is anything `--weights` of rife_lap takes; DATA holds `devset` and `benchmarks`, as `eval.py --data` wants them.
+Writes `blend.csv` and `blend.png`, PSNR over sharpness. The refinement, which the published network lacks, keeps its
+parameters, but its last layer is multiplied by the share.
+"""
+
+import csv
+import sys
+from pathlib import Path
+
+import jax
+from matplotlib.figure import Figure
+
+from vfi_jax import Interpolator, benchmarks, zoo
+
+SHARES = (0.25, 0.5, 0.75, 1.0)
+FOLDER = Path(__file__).parent
+
+
+def blended(trained, published, share):
+    """`share * trained + (1 - share) * published`."""
+    known = dict(jax.tree_util.tree_leaves_with_path(published))
+
+    def mean(path, leaf):
+        if path in known:
+            return share * leaf + (1 - share) * known[path]
+        return share * leaf if "last" in jax.tree_util.keystr(path) else leaf
+
+    return jax.tree_util.tree_map_with_path(mean, trained)
+
+
+def measured(weights, data, shares):
+    """Rows: set, share, PSNR in dB, sharpness, IE; share 0 is the published network."""
+    model, trained = zoo.load("rife_lap", weights)
+    plain, published = zoo.load("rife_v4_25")
+    sets = [benchmarks.named(name) for name in (f"triplets={data / 'devset'}", "middlebury_native")]
+    for share in (0.0, *shares):
+        mixed = {"params": blended(trained["params"], published["params"], share)}
+        interpolate = Interpolator(model, mixed) if share else Interpolator(plain, published)
+        for benchmark in sets:
+            rows = list(benchmarks.scores(interpolate, benchmark, benchmark.find(data / "benchmarks"), 1))
+            means = benchmarks.means(rows)
+            yield benchmark.name, share, *(round(float(means[name]), 4) for name in ("psnr", "sharpness", "ie"))
+
+
+def main() -> None:
+    """Measures, writes and draws."""
+    weights, data, *shares = sys.argv[1:]
+    rows = list(measured(Path(weights), Path(data), [float(share) for share in shares] or SHARES))
+    with (FOLDER / "blend.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("set", "share", "psnr", "sharpness", "ie"), *rows])
+    names = list(dict.fromkeys(row[0] for row in rows))
+    figure = Figure(figsize=(5 * len(names), 4), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(names)), names, strict=True):
+        own = [row for row in rows if row[0] == name]
+        axes.plot([row[3] for row in own], [row[2] for row in own], "o-")
+        for row in own:
+            axes.annotate(f"{row[1]:g}", (row[3], row[2]), textcoords="offset points", xytext=(5, 5))
+        axes.set(title=f"{name}, by share of the trained", xlabel="sharpness", ylabel="PSNR, dB")
+        axes.grid(alpha=0.3)
+    figure.savefig(FOLDER / "blend.png", dpi=110)
+
+
+if __name__ == "__main__":
+    main()
