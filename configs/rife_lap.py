@@ -31,7 +31,7 @@ def get_config(variant: str = "default") -> ConfigDict:
             "init_from": {"model": "rife_lap", "weights": ""},
             "teacher": {"model": "", "weights": ""},
             "extra_losses": {"census": 0.0, "charbonnier": 1.0, "l1": 0.0, "laplacian": 0.0, "psnr": 0.04},
-            "steps": 2400,
+            "steps": 1500,
             "batch_size": 8,
             "accumulate": 1,
             "seed": 0,
@@ -66,7 +66,7 @@ def get_config(variant: str = "default") -> ConfigDict:
         }
     )
     if variant == "first":
-        config.update({"model": "rife_v4_25", "init_from": {"model": "rife_v4_25", "weights": ""}})
+        config.update({"model": "rife_v4_25", "steps": 2400, "init_from": {"model": "rife_v4_25", "weights": ""}})
         config.extra_losses.psnr = 0.0
         config.data.update({"mix": (), "holdout": 0.05})
         config.optimiser.update({"rate": 1e-4})
