@@ -17,8 +17,8 @@ from vfi_jax.metrics import psnr
 CARD = Path(weights.__file__).parent / "rife_lap.md"
 DATA = os.environ.get("VFI_JAX_DATA")
 needs_data = pytest.mark.skipif(not DATA, reason="VFI_JAX_DATA names no folder of benchmarks")
-# PSNR of RIFE v4.25 as published and of a trial of further training elsewhere, dB: less would be a step back.
-LEAST = {"devset": 31.68, "ucf101": 35.07, "middlebury_native": 35.32}
+# PSNR in dB of the weights as they were shipped: less would be a step back.
+LEAST = {"devset": 32.07, "ucf101": 35.12, "middlebury_native": 35.95}
 
 
 def test_default_needs_no_download(weights_folder):
@@ -30,7 +30,7 @@ def test_default_needs_no_download(weights_folder):
 
 def test_file_is_small_and_has_a_card():
     path = weights.shipped("rife_lap")
-    assert path.stat().st_size < 11.5e6
+    assert path.stat().st_size < 11.6e6
     _, metadata = checkpoint.read_weights(path)
     assert metadata["model"] == "rife_lap"
     card = CARD.read_text()
