@@ -11,9 +11,9 @@ blocks forget large motion, so the last stage starts from blocks 0 to 2 as publi
     python train.py --config configs/rife_lap.py:second --workdir runs/second --config.init_from.weights=runs/first
     python train.py --config configs/rife_lap.py --workdir runs/third --config.init_from.weights=FILE
 
-FILE: the second stage with the coarse blocks put back (vfi_jax/weights/rife_lap.md). What is shipped is 0.85 of the result
-and 0.15 of RIFE v4.25 (`python results/blend.py runs/third DATA` draws that curve). Time: 1.75 s a step on two CPU cores.
-Expected: 32.1 dB on devset, 1.0 above RIFE v4.25 as published.
+FILE: the second stage with the coarse blocks put back (vfi_jax/weights/rife_lap.md). What is shipped is 0.85 of the
+result and 0.15 of RIFE v4.25 (`python results/blend.py runs/third DATA` draws that curve). Time: 1.75 s a step on two
+CPU cores. Expected: 32.1 dB on devset, 1.0 above RIFE v4.25 as published.
 
 Variants: `first`, `second`; `smoke` is a minute or two on made-up scenes, with a narrow network from fresh weights.
 """
