@@ -9,7 +9,7 @@ A packed set needs the least of a machine (3 GB of memory, no decoding):
     vfi-jax prepare pack clips -o clips.safetensors --frames 5 --step 2 --size 224 --short-side 360 --megabytes 3000
     python train.py --config configs/rife_footage.py --workdir runs/footage --config.data.path=clips.safetensors
 
-Time: 1.75 s a step on two CPU cores, 70 minutes. Expected: a gain on footage like yours, which validation on held-out
+Time: 1.7 s a step on two CPU cores, 68 minutes. Expected: a gain on footage like yours, which validation on held-out
 clips shows, and a loss on any other; the shipped weights have 32.1 dB on devset.
 
 Variants: `scratch` trains RIFE-m from fresh weights; `smoke` is a minute on made-up scenes.

@@ -12,15 +12,13 @@ blocks forget large motion, so the last stage starts from blocks 0 to 2 as publi
     python train.py --config configs/rife_lap.py --workdir runs/third --config.init_from.weights=FILE
 
 FILE: the second stage with the coarse blocks put back (vfi_jax/weights/rife_lap.md). What is shipped is 0.85 of the
-result and 0.15 of RIFE v4.25 (`python results/blend.py runs/third DATA` draws that curve). Time: 1.75 s a step on two
+result and 0.15 of RIFE v4.25 (`python results/blend.py runs/third DATA` draws that curve). Time: 1.7 s a step on two
 CPU cores. Expected: 32.1 dB on devset, 1.0 above RIFE v4.25 as published.
 
 Variants: `first`, `second`; `smoke` is a minute or two on made-up scenes, with a narrow network from fresh weights.
 """
 
 from ml_collections import ConfigDict
-
-PUBLISHED = {"block0/": 0.0, "block1/": 0.0, "block2/": 0.0}
 
 
 def get_config(variant: str = "default") -> ConfigDict:
@@ -57,7 +55,7 @@ def get_config(variant: str = "default") -> ConfigDict:
                 "warmup": 50,
                 "weight_decay": 1e-4,
                 "clip_norm": 1.0,
-                "rate_factors": {**PUBLISHED, "refine": 3.0},
+                "rate_factors": {"block0/": 0.0, "block1/": 0.0, "block2/": 0.0, "refine": 3.0},
             },
             "log_every": 20,
             "checkpoint_every": 100,
