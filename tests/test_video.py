@@ -489,7 +489,7 @@ def test_a_full_disk(tmp_path, monkeypatch):
     def sink(target):
         return video.contextlib.nullcontext(Path("/dev/full"))
 
-    monkeypatch.setattr(video, "_atomic", sink)
+    monkeypatch.setattr(video, "written_whole", sink)
     refused(clips.make_clip(tmp_path / "in.mp4"), tmp_path / "out.mkv", "disk is full")
 
 

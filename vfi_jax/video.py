@@ -25,6 +25,7 @@ from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
 from vfi_jax.data.frames import SCALING, Reader, TimedFrame, VideoInfo, clock_origin, exact, open_input, probe
+from vfi_jax.files import written_whole
 from vfi_jax.types import UsageError, UserError
 
 Between = Callable[[tuple[np.ndarray, ...], Sequence[float]], Iterable[np.ndarray]]
@@ -134,7 +135,7 @@ def interpolate_video(
     check(source, target, factor)
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(Reader(source))
-        part = stack.enter_context(_atomic(target))
+        part = stack.enter_context(written_whole(target))
         writer = stack.enter_context(_Writer(part, target, reader.info, factor))
         total = None if reader.info.frames is None else (reader.info.frames - 1) * factor + 1
         count = 0
@@ -207,31 +208,6 @@ def _check_target(source: Path, target: Path) -> None:
         raise UserError(f"{target}: is the input itself; choose another output")
     if not os.access(folder, os.W_OK):
         raise UserError(f"{folder}: cannot be written to; choose another output")
-
-
-@contextlib.contextmanager
-def _atomic(target: Path) -> Iterator[Path]:
-    """A temporary name beside `target` that takes its name at the end, and is removed if the body fails."""
-    part = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
-    try:
-        yield part
-        with _one_line(target):
-            _sync(part)
-            os.replace(part, target)
-            if os.name == "posix":
-                _sync(target.parent)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def _sync(path: Path) -> None:
-    """Have the disk itself hold what was written."""
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextlib.contextmanager
