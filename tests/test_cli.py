@@ -44,6 +44,12 @@ def test_interpolates_with_weights_of_a_file(tmp_path, capsys, made_up):
     assert len(clips.pictures(target)) == 10
 
 
+def test_fast(tmp_path, capsys):
+    clips.make_clip(tmp_path / "in.mp4", frames=2)
+    assert cli.main(["interpolate", str(tmp_path / "in.mp4"), "-o", str(tmp_path / "out.mp4"), "--fast"]) == 0
+    assert capsys.readouterr().out.endswith("3 frames from 2, by rife_lap_s\n")
+
+
 def test_midpoint_model_refuses_factor_three(tmp_path, capsys):
     source, path = tmp_path / "in.mp4", tmp_path / "rife.safetensors"
     clips.make_clip(source, frames=3)
@@ -66,6 +72,7 @@ def test_midpoint_model_refuses_factor_three(tmp_path, capsys):
         (("interpolate", "in.mp4", "-o", "out.mp4", "--factor", "1"), 2, "factor 1"),
         (("interpolate", "in.mp4", "-o", "out.mp4", "--factor", "2.5"), 2, "2.5"),
         (("interpolate", "in.mp4", "-o", "out.mp4", "--model", "rifff"), 2, "rifff"),
+        (("interpolate", "in.mp4", "-o", "out.mp4", "--model", "rife", "--fast"), 2, "not allowed with"),
         (("interpolate", "in.mp4", "-o", "out.mp4", "--model", "rife_m"), 1, "--weights FILE"),
         (("interpolate", "in.mp4", "-o", "out.mp4", "--model", "rife_v4_25"), 1, "vfi-jax weights get rife_v4_25"),
         (("interpolate", "in.mp4", "-o", "out.mp4", "--weights", "absent.pkl"), 1, "absent.pkl"),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import vfi_jax
-from vfi_jax import cli, zoo
+from vfi_jax import cli, weights, zoo
 from vfi_jax.compare import adapters, material, measure, outcome
 from vfi_jax.compare.adapters import Adapter
 from vfi_jax.compare.material import Job
@@ -99,7 +99,8 @@ def test_adapters_are_of_our_models_and_were_run(adapter):
 
 def test_every_published_model_has_an_adapter():
     covered = {name for adapter in adapters.ADAPTERS for name in adapter.models}
-    assert covered == {name for name, spec in vfi_jax.MODELS.items() if spec.params} - {"rife_lap"}  # ours
+    ours = {weights.DEFAULT, weights.FAST}
+    assert covered == {name for name, spec in vfi_jax.MODELS.items() if spec.params} - ours
 
 
 def test_choice_of_an_adapter(tmp_path):

@@ -315,7 +315,7 @@ def test_which_weights_are_for_commercial_use_too():
 def test_every_model_has_a_published_form(name):
     source = weights.SOURCES[name]
     assert source.file.endswith(convert.TORCH_ENDINGS)
-    assert source.file in source.published or name in ("rife_lap", "rife_large")
+    assert source.file in source.published or name in (weights.DEFAULT, weights.FAST, "rife_large")
 
 
 @pytest.mark.parametrize("name", ["rife_m", "rife_v4_25_lite", "ifrnet_s"])

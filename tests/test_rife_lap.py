@@ -42,13 +42,14 @@ def test_flow_is_in_pixels_of_the_whole_frame(model):
     np.testing.assert_allclose(out.frame[:, : 64 - 12, 12 : 64 - 12], sum(halves) / 2, atol=ROUNDING)
 
 
-@pytest.mark.parametrize("reduction", [1, 2])
-def test_refinement_adds_what_its_last_layer_puts_out(reduction):
-    model = RIFEv4(**TINY, reduction=reduction, refinement=(4, 8, 1))
+@pytest.mark.parametrize(("reduction", "sharpening"), [(1, True), (2, True), (2, False)])
+def test_refinement_adds_what_its_last_layer_puts_out(reduction, sharpening):
+    model = RIFEv4(**TINY, reduction=reduction, refinement=(4, 8, 1), sharpening=sharpening)
     plain = jax.jit(RIFEv4(**TINY, reduction=reduction).apply)(still(model), FRAMES, 0.5)
     zero = jax.jit(model.apply)(still(model), FRAMES, 0.5)
     np.testing.assert_array_equal(zero.frame, plain.frame)
-    changed = jax.jit(model.apply)(still(model, refine_last=[0.1, 0.2, 0.3, 50, 0, 0]), FRAMES, 0.5)
+    bias = [0.1, 0.2, 0.3, 50, *(2 * sharpening * [0])]
+    changed = jax.jit(model.apply)(still(model, refine_last=bias), FRAMES, 0.5)
     np.testing.assert_allclose(
         changed.frame, FRAMES[:, 0] + np.float32([0.1, 0.2, 0.3]), atol=ROUNDING
     )  # the mask is 1
@@ -56,7 +57,7 @@ def test_refinement_adds_what_its_last_layer_puts_out(reduction):
 
 def test_gain_one_samples_as_catmull_rom():
     """A flow of half a pixel along x: taps -1, 9, 9, -1 of 16 (Keys, a = -0.5)."""
-    model = RIFEv4(**TINY, refinement=(4, 8, 1))
+    model = RIFEv4(**TINY, refinement=(4, 8, 1), sharpening=True)
     half = np.repeat(np.float32([0.5, 0, 0.5, 0, 0]), 4)
     variables = still(model, block1_lastconv=half, refine_last=[0, 0, 0, 50, 1, 1])
     frame = jax.jit(model.apply)(variables, FRAMES, 0.5).frame[:, :, 2:-3]

@@ -144,19 +144,19 @@ def lowered_for_cuda(name: str, program: str) -> Row:
 
 
 def _planned(name: str, program: str, target: str, chips: int) -> Row:
-    crop, batch = _recipe(name)
+    crop, batch = recipe(name)
     multiple = MODELS[name].padding.multiple
     batch = math.ceil((batch if chips > 1 else 1) / chips) * chips
     return Row(name, program, target, jax.__version__, batch, math.ceil(crop / multiple) * multiple)
 
 
-def _recipe(name: str) -> tuple[int, int]:
-    """Crop and batch."""
+def recipe(name: str) -> tuple[int, int]:
+    """Crop and batch of a model's recipe in `configs/`, or of one for the same network."""
     found = {}
     for path in sorted(CONFIGS.glob("*.py")):
-        recipe = runpy.run_path(str(path))["get_config"]()
-        found[recipe.model] = (recipe.data.augment.crop, recipe.batch_size)
-    alike = (recipe for other, recipe in found.items() if MODELS[other].module is MODELS[name].module)
+        read = runpy.run_path(str(path))["get_config"]()
+        found[read.model] = (read.data.augment.crop, read.batch_size)
+    alike = (sizes for other, sizes in found.items() if MODELS[other].module is MODELS[name].module)
     return found.get(name) or next(alike, (CROP, BATCH))
 
 
@@ -207,14 +207,19 @@ def _shapes(row: Row) -> tuple[Any, Any]:
     if row.program == FORWARD:
         return variables, frames
     state = jax.eval_shape(lambda given: training.start(given, _transform(), ema=True), variables)
+    return state, batch_shapes(row.model, row.batch, row.crop)
+
+
+def batch_shapes(name: str, batch: int, crop: int) -> dict[str, Any]:
+    """What a training step of a model takes, labels included where its recipe has any, as `jax.ShapeDtypeStruct`s."""
+    spec = MODELS[name]
     labels = () if "taught" in spec.needs else spec.needs  # the recipes of those have no teacher
-    batch = {
-        "frames": frames,
-        "target": jax.ShapeDtypeStruct((row.batch, row.crop, row.crop, 3), jnp.uint8),
-        "t": jax.ShapeDtypeStruct((row.batch, 1, 1, 1), jnp.float32),
-        **{name: jax.ShapeDtypeStruct((row.batch, row.crop, row.crop, CHANNELS[name]), jnp.float16) for name in labels},
+    return {
+        "frames": jax.ShapeDtypeStruct((batch, spec.num_frames, crop, crop, 3), jnp.uint8),
+        "target": jax.ShapeDtypeStruct((batch, crop, crop, 3), jnp.uint8),
+        "t": jax.ShapeDtypeStruct((batch, 1, 1, 1), jnp.float32),
+        **{label: jax.ShapeDtypeStruct((batch, crop, crop, CHANNELS[label]), jnp.float16) for label in labels},
     }
-    return state, batch
 
 
 def _transform() -> Any:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
-import sys
 from pathlib import Path
 
 import jax
+
+from vfi_jax.compare.worker_channel import peak_memory
 
 PACKAGES = ("vfi_jax", "jax", "jaxlib", "libtpu", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "av")
 # Part of a device's name, and its dense peak in FLOP/s with bfloat16 inputs (V100 and T4: float16), by the makers' data
@@ -41,13 +43,8 @@ def peak_of(device: str) -> float | None:
 def used() -> dict[str, float]:
     """The most memory this process has used so far, 10^9 bytes: `host_gb`, and `device_gb` where devices tell."""
     found = {}
-    try:
-        import resource  # not on Windows
-
-        unit = 1 if sys.platform == "darwin" else 1024
-        found["host_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
-    except ImportError:
-        pass
+    with contextlib.suppress(ImportError):  # Windows tells none
+        found["host_gb"] = peak_memory() / 1e9
     peaks = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in jax.local_devices()]
     if told := [peak for peak in peaks if peak is not None]:
         found["device_gb"] = max(told) / 1e9

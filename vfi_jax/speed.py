@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from vfi_jax import cost, evaluation
+from vfi_jax import cost, evaluation, machine
 from vfi_jax.inference import Interpolator, flip_ensemble
 from vfi_jax.ops import pad
 from vfi_jax.types import UserError
@@ -56,7 +55,7 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
     frames = rng.integers(0, 256, (interpolate.spec.num_frames, 1, height, width, 3), np.uint8)
     with one.scope():
         seconds = _median(interpolate, frames)
-        peak = _peak()
+        memory = machine.used()
         fps = batch / (_median(interpolate, frames.repeat(batch, 1)) if batch > 1 else seconds)
         shape = np.moveaxis(pad(frames, interpolate.spec.padding, getattr(model, "scale", 1.0)), 0, 1).shape
         times = np.full((1, 1, 1, 1), 0.5, np.float32)
@@ -67,7 +66,7 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
         "size": request["size"],
         "seconds": seconds,
         "fps": fps,
-        "peak_gb": peak / 1e9,
+        "peak_gb": memory.get("device_gb", memory.get("host_gb")),
         "gmac": macs / 1e9,
         "params_m": params / 1e6,
         "device": jax.devices()[0].device_kind,
@@ -83,13 +82,6 @@ def _median(interpolate: Interpolator, frames: np.ndarray) -> float:
         interpolate(*frames)
         taken.append(time.perf_counter() - start)
     return float(np.median(taken))
-
-
-def _peak() -> int:
-    """Bytes: of the device where it tells, else of the process."""
-    told = jax.devices()[0].memory_stats() or {}
-    unit = 1 if sys.platform == "darwin" else 1024
-    return told.get("peak_bytes_in_use") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 if __name__ == "__main__":

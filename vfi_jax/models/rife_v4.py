@@ -104,10 +104,12 @@ class Refinement(nn.Module):
     Attributes:
       widths: channels a frame at 1/2, and channels at 1/4.
       blocks: residual convolutions at 1/4.
+      gains: cubic corrections to weigh.
     """
 
     widths: tuple[int, int]
     blocks: int
+    gains: int
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
@@ -117,10 +119,10 @@ class Refinement(nn.Module):
         self.conv2 = Conv(quarter, dtype=self.dtype)
         self.convblock = [ResConv(quarter, self.dtype) for _ in range(self.blocks)]
         self.up = ConvTranspose(2 * half, self.dtype)
-        self.last = ConvTranspose(6, self.dtype)
+        self.last = ConvTranspose(4 + self.gains, self.dtype)
 
     def __call__(self, warped: Array, hidden: Array) -> tuple[Array, Array, Array]:
-        """Returns a residual `[b, h, w, 3]`, a change of the mask logit and the two gains of the cubic corrections.
+        """Returns a residual `[b, h, w, 3]`, a change of the mask logit and the gains of the cubic corrections.
 
         Args:
           warped: `[2b, h, w, c]`, all that was sampled at the last flow.
@@ -144,8 +146,8 @@ class Level:
       flow: `[b, h, w, 4]`.
       mask_logit: `[b, h, w, 1]`.
       features: `[b, h, w, c]`.
-      warped: `[2b, h, w, 3 + e]`, frame 0 and its encoding, then frame 1 and its, sampled at `flow`; before a
-        refinement also the second differences of the frames, 6 channels.
+      warped: `[2b, h, w, 3 + e]`, frame 0 and its encoding, then frame 1 and its, sampled at `flow`; before
+        sharpening also the second differences of the frames, 6 channels.
       hidden: `[b, h / 4s, w / 4s, d]`, what the block's head read, s its scale.
     """
 
@@ -178,6 +180,7 @@ class RIFEv4(nn.Module):
       reduction: the blocks see frames at 1/`reduction`; their last flow and mask are enlarged before the frames are
         warped.
       refinement: (channels at 1/2, channels at 1/4, blocks at 1/4) of the refinement, or None.
+      sharpening: the refinement may sample the frames more sharply than bilinearly.
       dtype: compute dtype of the convolutions.
       variant: name in MODELS.
       channel_order: of the frames the weights were trained on.
@@ -194,6 +197,7 @@ class RIFEv4(nn.Module):
     ensemble: bool = False
     reduction: int = 1
     refinement: tuple[int, int, int] | None = None
+    sharpening: bool = False
     dtype: DTypeLike = jnp.float32
     variant: str = ""
     channel_order: str = "rgb"
@@ -205,7 +209,7 @@ class RIFEv4(nn.Module):
         for level, width in enumerate(self.widths):
             setattr(self, f"block{level}", IFBlock(width, self.features + self.unused, self.dtype))
         if self.refinement:
-            self.refine = Refinement(self.refinement[:2], self.refinement[2], self.dtype)
+            self.refine = Refinement(self.refinement[:2], self.refinement[2], 2 * self.sharpening, self.dtype)
 
     def __call__(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> Output:
         """Returns frame, flows (one a block), mask, merged, and with a refinement the residual.
@@ -241,14 +245,18 @@ class RIFEv4(nn.Module):
 
     def _sampled_last(self, images: Array) -> Array:
         """What the last flow samples: frames, encodings and what sharpens the frames share it, so one gather serves."""
-        return jnp.concatenate([images, second_differences(images[..., :3])], -1) if self.refinement else images
+        if not (self.refinement and self.sharpening):
+            return images
+        return jnp.concatenate([images, second_differences(images[..., :3])], -1)
 
     def _refined(self, out: Output, last: Level) -> Output:
-        """The blend of the sharpened frames under the changed mask, plus a residual."""
+        """The blend of the frames, sharpened where it is asked for, under the changed mask, plus a residual."""
         residual, mask_change, gains = self.refine(last.warped, last.hidden)
-        sharpening = cubic_correction(last.warped[..., -6:], jnp.concatenate(jnp.split(last.flow, 2, -1)))
-        gains = jnp.concatenate(jnp.split(gains, 2, -1))
-        warped0, warped1 = jnp.split(last.warped[..., :3] + gains * sharpening, 2)
+        warped = last.warped[..., :3]
+        if self.sharpening:
+            correction = cubic_correction(last.warped[..., -6:], jnp.concatenate(jnp.split(last.flow, 2, -1)))
+            warped = warped + jnp.concatenate(jnp.split(gains, 2, -1)) * correction
+        warped0, warped1 = jnp.split(warped, 2)
         mask = jax.nn.sigmoid(last.mask_logit + mask_change)
         merged = warped0 * mask + warped1 * (1 - mask)
         return out.replace(frame=merged + residual, mask=mask, merged=merged, residual=residual)
@@ -404,7 +412,9 @@ def _spec(
     *,
     level_scales: tuple[float, ...] = (8, 4, 2, 1),
     names: tuple[tuple[str, str], ...] = NAMES,
+    reduction: int = 1,
     refinement: tuple[int, int, int] | None = None,
+    sharpening: bool = False,
     published: str = "none published",
     status: str = "parity",
 ) -> ModelSpec:
@@ -420,7 +430,9 @@ def _spec(
             "encoder": encoder,
             "sum_masks": encoder is None,
             "unused": channels_out - 5 - features,
+            "reduction": reduction,
             "refinement": refinement,
+            "sharpening": sharpening,
         },
         num_frames=2,
         any_time=True,
@@ -471,7 +483,20 @@ SPECS = {
         5_763_662,
         level_scales=FIVE,
         refinement=(16, 48, 1),
+        sharpening=True,
         published="35.12 dB UCF101, measured here",
+        status="trained here",
+    ),
+    "rife_lap_s": _spec(
+        (64, 64, 64, 64),
+        (16, 4),
+        13,
+        64,
+        1_566_024,
+        level_scales=(8, 4, 2, 1),
+        reduction=2,
+        refinement=(8, 32, 2),
+        published="34.86 dB UCF101, measured here",
         status="trained here",
     ),
     "rife_v4_26": _spec((192, 128, 96, 64, 32), (16, 4), 13, 64, 5_664_776, level_scales=FIVE),

