@@ -9,7 +9,6 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from vfi_jax.tables import markdown
@@ -17,6 +16,7 @@ from vfi_jax.tables import markdown
 ROOT = Path(__file__).parent.parent
 QUALITY = ROOT / "results/quality.csv"
 README = ROOT / "README.md"
+COLUMNS = 3  # of panels
 BEGIN, END = "<!-- from results/quality.csv -->\n", "<!-- end -->\n"
 SETS = {
     "devset": "devset (448x256 triplets of real clips)",
@@ -81,14 +81,16 @@ def _costs(whole: Mapping[tuple[str, str], Row], models: Sequence[str]) -> list[
 def plot(rows: Sequence[Row], path: Path) -> None:
     """PSNR over seconds a frame, a panel a set; of a file with costs."""
     names = [name for name in SETS if any(row["benchmark"] == name for row in rows)]
-    figure = Figure(figsize=(4 * len(names), 4), layout="constrained")
-    for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
+    lines = -(-len(names) // COLUMNS)
+    figure = Figure(figsize=(5 * COLUMNS, 4 * lines), layout="constrained")
+    for axes, name in zip(figure.subplots(lines, COLUMNS, squeeze=False).flat, names, strict=False):
         for row in rows:
             if row["benchmark"] == name and not row["part"]:
                 place = float(row["seconds"]), float(row["psnr"])
                 axes.plot(*place, "o")
                 axes.annotate(row["model"], place, textcoords="offset points", xytext=(4, 4), fontsize="small")
         axes.set(title=name, xlabel=f"seconds a frame at {rows[0]['size']}", ylabel="PSNR, dB", xscale="log")
+        axes.margins(x=0.2)
         axes.grid(alpha=0.3)
     figure.savefig(path)
 
