@@ -6,11 +6,11 @@ import contextlib
 import importlib.metadata
 import os
 import platform
+import re
+import sys
 from pathlib import Path
 
 import jax
-
-from vfi_jax.compare.worker_channel import peak_memory
 
 PACKAGES = ("vfi_jax", "jax", "jaxlib", "libtpu", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "av")
 # Part of a device's name, and its dense peak in FLOP/s with bfloat16 inputs (V100 and T4: float16), by the makers' data
@@ -44,7 +44,7 @@ def used() -> dict[str, float]:
     """The most memory this process has used so far, 10^9 bytes: `host_gb`, and `device_gb` where devices tell."""
     found = {}
     with contextlib.suppress(ImportError):  # Windows tells none
-        found["host_gb"] = peak_memory() / 1e9
+        found["host_gb"] = _most_held() / 1e9
     peaks = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in jax.local_devices()]
     if told := [peak for peak in peaks if peak is not None]:
         found["device_gb"] = max(told) / 1e9
@@ -83,6 +83,16 @@ def keep_programs() -> None:
     if jax.config.jax_compilation_cache_dir is None:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vfi_jax" / "programs"
         jax.config.update("jax_compilation_cache_dir", str(cache))
+
+
+def _most_held() -> int:
+    """Bytes; `ru_maxrss` begins with what the process held that started this one."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1])
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _version(package: str) -> str:
