@@ -63,7 +63,7 @@ def get_config(variant: str = "default") -> ConfigDict:
         config.update({"init_from": {"model": "", "weights": ""}, "steps": 20, "batch_size": 4, "log_every": 1})
         config.update({"checkpoint_every": 5, "validate_every": 10, "validation_samples": 4})
         config.data.update({"path": "synthetic:48", "mix": (), "validation": ""})
-        config.data.augment.crop = 64
+        config.data.augment.crop = 128
     elif variant != "default":
         raise ValueError(f"no variant {variant!r}: there are default, smoke")
     return config
