@@ -63,7 +63,8 @@ def get_config(variant: str = "default") -> ConfigDict:
         config.update({"init_from": {"model": "", "weights": ""}, "steps": 20, "batch_size": 4, "log_every": 1})
         config.update({"checkpoint_every": 5, "validate_every": 10, "validation_samples": 4})
         config.data.update({"path": "synthetic:48", "mix": (), "validation": ""})
-        config.data.augment.crop = 128
+        config.data.augment.crop = 64
+        config.loss = {"pyramid_levels": 4}  # of crops that are halved
     elif variant != "default":
         raise ValueError(f"no variant {variant!r}: there are default, smoke")
     return config
