@@ -8,6 +8,7 @@ device's dense bfloat16 peak that their multiply-adds come to. Both precisions. 
 
 import csv
 import datetime
+import itertools
 import statistics
 import sys
 import time
@@ -40,7 +41,7 @@ def main() -> None:
     with (Path(__file__).parent / "gpu.csv").open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(("what", "precision", "seconds", "GB/s", "share of the copy", "TFLOP/s", "share of the peak"))
-        for row in [*bandwidths(), *(row for name in sys.argv[1:] or NAMES for row in speeds(name))]:
+        for row in itertools.chain(bandwidths(), *map(speeds, sys.argv[1:] or NAMES)):
             rows.writerow([f"{cell:.4g}" if isinstance(cell, float) else cell for cell in row])
             file.flush()
         rows.writerow((f"{datetime.date.today()}; jax {found['jax']}; {found['devices']}; python results/gpu.py",))

@@ -138,7 +138,9 @@ def _add_interpolate(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--factor", type=int, default=2, metavar="K", help="n frames become (n-1)*K+1 (%(default)s)")
     choice = command.add_mutually_exclusive_group()
     choice.add_argument("--model", metavar="NAME", help=f"a model in `vfi-jax models` ({weights.DEFAULT})")
-    choice.add_argument("--fast", dest="model", action="store_const", const=weights.FAST, help=f"{weights.FAST}")
+    choice.add_argument(
+        "--fast", dest="model", action="store_const", const=weights.FAST, help=f"as --model {weights.FAST}"
+    )
     command.add_argument("--weights", type=Path, metavar="FILE", help="its weights (those installed)")
     _add_frozen(command)
     command.set_defaults(run=_interpolate)

@@ -86,7 +86,10 @@ def keep_programs() -> None:
 
 
 def _most_held() -> int:
-    """Bytes; `ru_maxrss` begins with what the process held that started this one."""
+    """Bytes; `ru_maxrss` begins with what the process held that started this one.
+
+    `compare.worker_channel`, which runs without this package, has the same.
+    """
     status = Path("/proc/self/status")
     if status.exists():
         return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1])
