@@ -5,7 +5,9 @@
 
 writes `tpu_compile.csv` and `tpu_compile.md`; rows that are there are kept, so that it continues where it was ended.
 Models that are the same network with other weights share what was made for one of them.
-`--models a,b`, `--topologies v5e:8x8`, `--minutes 10` (of one compilation, which is left out if it takes longer).
+`--models a,b`, `--topologies v5e:8x8`, `--minutes 10` (of one compilation, which is left out if it takes longer),
+`--precision float32` (a policy), `--effort 0` (the compiler's usual one: two to three times as long, other fusions, so
+less memory in most cases).
 
 The forward pass and the training step of every model, with the crop and the batch (rounded up to a multiple of the
 chips) of its recipe in `configs/`, or of one for the same network. Bytes and operations are the compiler's estimate.
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -51,6 +54,8 @@ FORWARD, TRAIN = "forward", "train"
 CONFIGS = Path("configs")
 CROP, BATCH = 256, 64  # where there is no recipe
 EMA, RATE = 0.998, 1e-4
+PRECISION = "default"  # a convolution of "float32" is six products there, which take three times as long to compile
+EFFORT = -1.0  # of the compiler, from -1 to 1: what it takes for granted is the same, and it is done sooner
 CHANNELS = {"flow": 4, "flows": 8}  # of labels
 
 
@@ -65,6 +70,8 @@ class Row:
       jax: version.
       batch: over all chips.
       crop: side of the frames, pixels.
+      precision: policy.
+      effort: of the compiler, from -1 to 1.
       seconds: of compiling; of lowering for "cuda".
       gb: memory a chip needs, 10^9 bytes.
       fits: whether the chip has as much.
@@ -83,6 +90,8 @@ class Row:
     jax: str
     batch: int
     crop: int
+    precision: str = PRECISION
+    effort: float = EFFORT
     seconds: float | None = None
     gb: float | None = None
     fits: bool | None = None
@@ -103,22 +112,21 @@ def programs(name: str) -> tuple[str, ...]:
     return (FORWARD, TRAIN) if spec.kind == "interpolation" else (FORWARD,)
 
 
-def compiled(name: str, program: str, topology: str) -> Row:
-    """Compiles a program of a model for all chips of a topology.
+def compiled(row: Row) -> Row:
+    """Compiles what is planned in a row for all chips of its topology.
 
     Raises:
       UserError: no libtpu, or no such topology.
     """
     try:
-        chips = topologies.get_topology_desc(topology, platform="tpu").devices
+        chips = topologies.get_topology_desc(row.target, platform="tpu").devices
     except Exception as error:  # of the plug-in, of many kinds
         raise UserError(
-            f"{topology} cannot be compiled for: {str(error).splitlines()[0]}; pip install 'vfi_jax[tpu]'"
+            f"{row.target} cannot be compiled for: {str(error).splitlines()[0]}; pip install 'vfi_jax[tpu]'"
         ) from None
-    row = _planned(name, program, topology, len(chips))
     lowered = _lowered(row, Mesh(np.array(chips), ("data",), axis_types=(AxisType.Auto,)))
     begun = time.perf_counter()
-    made = lowered.compile()
+    made = lowered.compile(compiler_options={"exec_time_optimization_effort": row.effort})
     seconds, memory, costs = time.perf_counter() - begun, made.memory_analysis(), made.cost_analysis()
     sizes = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     gb = (sizes + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes) / 1e9
@@ -126,16 +134,15 @@ def compiled(name: str, program: str, topology: str) -> Row:
         row,
         seconds=round(seconds, 1),
         gb=round(gb, 3),
-        fits=gb < HBM[topology.split(":")[0]],
+        fits=gb < HBM[row.target.split(":")[0]],
         gflop=round(costs["flops"] / 1e9, 1),
         gbytes=round(costs["bytes accessed"] / 1e9, 2),
         **_counted(made.as_text()),
     )
 
 
-def lowered_for_cuda(name: str, program: str) -> Row:
-    """Lowers a program of a model for one GPU, which needs none."""
-    row = _planned(name, program, CUDA, 1)
+def lowered_for_cuda(row: Row) -> Row:
+    """Lowers what is planned in a row for one GPU, which needs none."""
     begun = time.perf_counter()
     exported = jax.export.export(_jitted(row, training.data_mesh()), platforms=[CUDA])(*_shapes(row))
     seconds, text = time.perf_counter() - begun, exported.mlir_module()
@@ -143,11 +150,12 @@ def lowered_for_cuda(name: str, program: str) -> Row:
     return dataclasses.replace(row, seconds=round(seconds, 1), float64=found["float64"], callbacks=found["callbacks"])
 
 
-def _planned(name: str, program: str, target: str, chips: int) -> Row:
-    crop, batch = recipe(name)
+def planned(name: str, program: str, target: str, precision: str = PRECISION, effort: float = EFFORT) -> Row:
+    """The row of a program before it is made."""
+    (crop, batch), chips = recipe(name), _chips(target)
     multiple = MODELS[name].padding.multiple
     batch = math.ceil((batch if chips > 1 else 1) / chips) * chips
-    return Row(name, program, target, jax.__version__, batch, math.ceil(crop / multiple) * multiple)
+    return Row(name, program, target, jax.__version__, batch, math.ceil(crop / multiple) * multiple, precision, effort)
 
 
 def recipe(name: str) -> tuple[int, int]:
@@ -187,12 +195,12 @@ def _jitted(row: Row, mesh: Mesh) -> Any:
             extra_losses={},
             ema=EMA,
             seed=0,
-            policy=POLICIES["float32"],
+            policy=POLICIES[row.precision],
         )
     arguments = () if spec.kind == "flow" else (0.5,)
 
     def forward(variables: Any, frames: Any) -> Any:
-        with POLICIES["float32"].scope():
+        with POLICIES[row.precision].scope():
             out = model.apply(variables, frames.astype(jnp.float32) / 255, *arguments)
         return out.flow if spec.kind == "flow" else out.frame
 
@@ -233,41 +241,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--models", default=",".join(MODELS), help="names, by commas (all)")
     parser.add_argument("--topologies", default=",".join((CUDA, *TOPOLOGIES)), help="names, by commas (%(default)s)")
     parser.add_argument("--minutes", type=float, default=10, help="of one compilation, at most (%(default)s)")
+    parser.add_argument("--precision", choices=("float32", "default"), default=PRECISION, help="policy (%(default)s)")
+    parser.add_argument("--effort", type=float, default=EFFORT, help="of the compiler, from -1 to 1 (%(default)s)")
     parser.add_argument("--one", nargs=3, metavar=("MODEL", "PROGRAM", "TARGET"), help="prints that row as JSON")
     options = parser.parse_args(arguments)
     if options.one:
-        name, program, target = options.one
-        print(json.dumps(dataclasses.asdict(_made(name, program, target))))
+        print(json.dumps(dataclasses.asdict(_made(planned(*options.one, options.precision, options.effort)))))
         return 0
     rows = _read(options.output / "tpu_compile.csv")
     names = sorted(options.models.split(","), key=lambda name: MODELS[name].params)  # small ones first
-    for target in options.topologies.split(","):
-        for name in names:
-            for program in programs(name):
-                if (name, program, target) not in {(row["model"], row["program"], row["target"]) for row in rows}:
-                    planned = dataclasses.asdict(_planned(name, program, target, _chips(target)))
-                    twin = next((row for row in rows if _same(row, planned)), None)
-                    limit = 60 * options.minutes
-                    rows.append({**twin, "model": name} if twin else _in_a_process(planned, limit))
-                    _write(options.output, rows)
-                    print(rows[-1], flush=True)
+    pairs = itertools.product(options.topologies.split(","), names)
+    for target, name, program in [(*pair, program) for pair in pairs for program in programs(pair[1])]:
+        if (name, program, target) in {(row["model"], row["program"], row["target"]) for row in rows}:
+            continue
+        row = dataclasses.asdict(planned(name, program, target, options.precision, options.effort))
+        twin = next((other for other in rows if _same(other, row)), None)
+        rows.append({**twin, "model": name} if twin else _in_a_process(row, 60 * options.minutes))
+        _write(options.output, rows)
+        print(rows[-1], flush=True)
     return 0
 
 
-def _made(name: str, program: str, target: str) -> Row:
-    return lowered_for_cuda(name, program) if target == CUDA else compiled(name, program, target)
+def _made(row: Row) -> Row:
+    return lowered_for_cuda(row) if row.target == CUDA else compiled(row)
 
 
-def _same(row: Mapping[str, Any], planned: Mapping[str, Any]) -> bool:
-    """Whether a row is of the program that is planned, made for a model whose weights alone are others."""
-    one, other = MODELS[row["model"]], MODELS[planned["model"]]
+def _same(row: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether a row is of the program that is wanted, made for a model whose weights alone are others."""
+    one, other = MODELS[row["model"]], MODELS[wanted["model"]]
     networks = [(spec.module, spec.config, spec.loss_config) for spec in (one, other)]
-    sizes = all(str(row[name]) == str(planned[name]) for name in ("program", "target", "jax", "batch", "crop"))
-    return sizes and networks[0] == networks[1]
+    given = ("program", "target", "jax", "batch", "crop", "precision", "effort")
+    return networks[0] == networks[1] and all(str(row[name]) == str(wanted[name]) for name in given)
 
 
-def _in_a_process(row: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+def _in_a_process(row: dict[str, Any], seconds: float) -> dict[str, Any]:
     command = [sys.executable, "-m", "vfi_jax.aot", "--one", row["model"], row["program"], row["target"]]
+    command += ["--precision", row["precision"], "--effort", str(row["effort"])]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
     except subprocess.TimeoutExpired:
