@@ -1,6 +1,7 @@
-"""The README's tables and, with costs, `results/quality.png` from `results/quality.csv`: `python results/tables.py`.
+"""The README's tables and the plots from what was measured: `python results/tables.py`.
 
-`quality.csv` is `table.csv` of a run of eval.py; every row says when, how and with what it was measured.
+`quality.csv` is `table.csv` of a run of eval.py, `compare.csv` what `beside_pytorch.py` writes; every row says when,
+how and with what it was measured.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from vfi_jax.tables import markdown
 ROOT = Path(__file__).parent.parent
 QUALITY = ROOT / "results/quality.csv"
 README = ROOT / "README.md"
+COMPARE = ROOT / "results/compare.csv"
 COLUMNS = 3  # of panels
-BEGIN, END = "<!-- from results/quality.csv -->\n", "<!-- end -->\n"
+BEGIN, END = "<!-- from results/{} -->\n", "<!-- end -->\n"
+OURS, PUBLISHED = "ours", "published"
 SETS = {
     "devset": "devset (448x256 triplets of real clips)",
     "ucf101": "UCF101 (DVF's test set, 256x256)",
@@ -30,7 +33,7 @@ SETS = {
 Row = Mapping[str, str]
 
 
-def read(path: Path = QUALITY) -> list[Row]:
+def read(path: Path) -> list[Row]:
     """The rows."""
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
@@ -95,13 +98,74 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     figure.savefig(path)
 
 
+def beside(rows: Sequence[Row]) -> str:
+    """What stands in the README of times beside PyTorch: a row a model, run and size."""
+    lines = [
+        ["model", "run", "size", "batch", "ours, s", "PyTorch as published, s", "ratio", "best form", "ratio", "memory"]
+    ]
+    for group in runs(rows):
+        ours, published = group[OURS], group[PUBLISHED]
+        best = min((row for name, row in group.items() if name != OURS), key=lambda row: float(row["seconds"]))
+        about = [ours[name] for name in ("model", "direction", "size", "batch")]
+        seconds = [f"{float(row['seconds']):.3f}" for row in (ours, published)]
+        memory = f"{float(ours['memory_mb']) / float(published['memory_mb']):.2f}"
+        lines.append([*about, *seconds, _ratio(published), best["side"], _ratio(best), memory])
+    first = rows[0]
+    told = "Seconds a frame, medians; ratios: ours over theirs within a round (quartiles); memory: ours over PyTorch's."
+    how = f"{first['date']}; {first['versions']}; {first['machine']}; {first['precision']}; `{first['command']}`."
+    return "\n\n".join([markdown(lines), told, how + "\n"])
+
+
+def runs(rows: Sequence[Row]) -> list[dict[str, Row]]:
+    """Rows by side, for each model, direction, size and batch; those without figures left out."""
+    found: dict[tuple[str, ...], dict[str, Row]] = {}
+    for row in rows:
+        if not row["failed"]:
+            key = tuple(row[name] for name in ("model", "direction", "size", "batch"))
+            found.setdefault(key, {})[row["side"]] = row
+    return list(found.values())
+
+
+def _ratio(row: Row) -> str:
+    return f"{float(row['ratio']):.2f} ({float(row['ratio_low']):.2f}, {float(row['ratio_high']):.2f})"
+
+
+def plot_beside(rows: Sequence[Row], path: Path) -> None:
+    """Ratios of times, ours over the published implementation in its forms."""
+    groups = runs(rows)
+    figure = Figure(figsize=(9, 1 + 0.3 * len(groups)), layout="constrained")
+    axes = figure.subplots()
+    sides = [side for side in dict.fromkeys(row["side"] for row in rows) if side != OURS]
+    for side, marker in zip(sides, "osx", strict=False):
+        there = [(float(group[side]["ratio"]), place) for place, group in enumerate(groups) if side in group]
+        axes.plot(*zip(*there, strict=True), marker, label=f"PyTorch, {side}")
+    first = [group[OURS] for group in groups]
+    axes.set_yticks(
+        range(len(groups)), [f"{row['model']}, {row['direction']}, {row['size']} x{row['batch']}" for row in first]
+    )
+    axes.invert_yaxis()
+    axes.axvline(1, color="grey")
+    axes.set(xlabel="time of ours over PyTorch's (below 1: ours is faster)", xlim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path)
+
+
+def put(text: str, name: str, made: str) -> str:
+    """The text with what is made of a file in the place kept for it."""
+    begin = BEGIN.format(name)
+    before, rest = text.split(begin)
+    return before + begin + made + END + rest.split(END, 1)[1]
+
+
 def main() -> None:
-    """Rewrites the block in the README, and draws."""
-    rows, text = read(), README.read_text()
-    before, rest = text.split(BEGIN)
-    README.write_text(before + BEGIN + block(rows) + END + rest.split(END, 1)[1])
+    """Rewrites the blocks in the README, and draws."""
+    rows, compared = read(QUALITY), read(COMPARE)
+    text = put(README.read_text(), QUALITY.name, block(rows))
+    README.write_text(put(text, COMPARE.name, beside(compared)))
     if rows[0]["seconds"]:
         plot(rows, QUALITY.with_suffix(".png"))
+    plot_beside(compared, COMPARE.with_suffix(".png"))
 
 
 if __name__ == "__main__":

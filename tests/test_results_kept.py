@@ -1,4 +1,4 @@
-"""The README's tables are those of `results/quality.csv`."""
+"""The README's tables are those of the files in `results/`."""
 
 import importlib.util
 from pathlib import Path
@@ -18,19 +18,38 @@ def tables():
 
 def test_readme_has_what_the_file_says(tables):
     text = tables.README.read_text()
-    assert text.split(tables.BEGIN)[1].split(tables.END)[0] == tables.block(tables.read())
+    made = {tables.QUALITY: tables.block, tables.COMPARE: tables.beside}
+    for path, block in made.items():
+        assert text.split(tables.BEGIN.format(path.name))[1].split(tables.END)[0] == block(tables.read(path))
 
 
 def test_every_row_says_how_it_was_measured(tables):
-    for row in tables.read():
+    for row in tables.read(tables.QUALITY):
         assert all(row[name] for name in ("benchmark", "model", "images", "date", "versions", "machine", "command"))
         assert "eval.py" in row["command"]
         assert row["version"]
 
 
 def test_costs_are_told_and_drawn(tables, tmp_path):
-    rows = [{**row, "seconds": "0.5", "size": "1280x720"} for row in tables.read()]
+    rows = [{**row, "seconds": "0.5", "size": "1280x720"} for row in tables.read(tables.QUALITY)]
     costs = dict.fromkeys(("peak_gb", "gmac", "params_m"), "1.5")
     assert "Cost at 1280x720" in tables.block([{**row, **costs} for row in rows])
     tables.plot(rows, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
+
+
+def side(name, seconds, ratio, **more):
+    row = {"model": "cain", "direction": "forward", "size": "448x256", "batch": "1", "side": name, "failed": ""}
+    row |= {"seconds": seconds, "ratio": ratio, "ratio_low": "0.4", "ratio_high": "0.6", "memory_mb": "100"}
+    about = {name: name for name in ("date", "versions", "machine", "precision", "command")}
+    return row | about | more
+
+
+def test_times_are_told_beside_the_fastest_form(tables, tmp_path):
+    rows = [side("ours", "1.0", "1"), side("published", "2.0", "0.5", memory_mb="400")]
+    rows += [side("compiled", "0.8", "1.25"), side("channels_last", "", "", failed="out of memory")]
+    line = next(line for line in tables.beside(rows).splitlines() if "cain" in line)
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[4:] == ["1.000", "2.000", "0.50 (0.40, 0.60)", "compiled", "1.25 (0.40, 0.60)", "0.25"]
+    tables.plot_beside(rows, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 5_000

