@@ -9,8 +9,8 @@ the frames and flows of `rife_lap`.
     python train.py --config configs/rife_lap_s.py:second --workdir runs/b --config.init_from.weights=runs/a
     python train.py --config configs/rife_lap_s.py --workdir runs/c --config.init_from.weights=runs/b
 
-with the sets of configs/rife_lap.py. Time: 3.1 s a step on one CPU core. Expected: 31.1 dB on devset, 0.1 more than RIFE v4.25 as
-published.
+with the sets of configs/rife_lap.py. Time: 3.1 s a step on one CPU core. Expected: 31.1 dB on devset,
+0.1 more than RIFE v4.25 as published.
 
 Variants: `first`, `second`; `smoke` is a minute or two on made-up scenes, with a narrower network from fresh weights.
 """
