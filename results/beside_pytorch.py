@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vfi_jax.compare import adapters, material, measure
-from vfi_jax.compare.outcome import FORWARD, OURS, Outcome, Timing, ratios, spread
+from vfi_jax.compare.outcome import BACKWARD, FORWARD, OURS, Outcome, Spread, ratios, spread
 from vfi_jax.files import written_whole
 
 TABLE = Path(__file__).parent / "compare.csv"
@@ -101,7 +101,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = _read()
     for model, size, batch, backward, forms, rounds in JOBS:
-        direction = "forward + backward" if backward else FORWARD
+        direction = BACKWARD if backward else FORWARD
         key = (model, f"{size[0]}x{size[1]}", str(batch), direction)
         if model not in options.only.split(",") or key in {
             (row["model"], row["size"], row["batch"], row["direction"]) for row in rows
@@ -132,9 +132,7 @@ def _rows(found: Outcome, batch: int) -> list[Row]:
         ours = next(t for t in found.timings if t.side == OURS and t.direction == timing.direction)
         seconds, ratio = (None,) * 3, (None,) * 3
         if not timing.failed:
-            low, middle, high = spread(timing.seconds)
-            seconds = (middle, low, high)
-            ratio = _ratio(ours, timing)
+            seconds, ratio = _median_first(spread(timing.seconds)), _median_first(ratios(ours, timing))
         rows.append(
             Row(
                 about["model"],
@@ -158,8 +156,8 @@ def _rows(found: Outcome, batch: int) -> list[Row]:
     return rows
 
 
-def _ratio(ours: Timing, timing: Timing) -> tuple[float, float, float]:
-    low, middle, high = ratios(ours, timing)
+def _median_first(values: Spread) -> tuple[float, float, float]:
+    low, middle, high = values
     return middle, low, high
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from vfi_jax.compare.outcome import OURS, PUBLISHED
 from vfi_jax.tables import markdown
 
 ROOT = Path(__file__).parent.parent
@@ -20,7 +21,6 @@ README = ROOT / "README.md"
 COMPARE = ROOT / "results/compare.csv"
 COLUMNS = 3  # of panels
 BEGIN, END = "<!-- from results/{} -->\n", "<!-- end -->\n"
-OURS, PUBLISHED = "ours", "published"
 SETS = {
     "devset": "devset (448x256 triplets of real clips)",
     "ucf101": "UCF101 (DVF's test set, 256x256)",

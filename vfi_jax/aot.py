@@ -6,8 +6,8 @@
 writes `tpu_compile.csv` and `tpu_compile.md`; rows that are there are kept, so that it continues where it was ended.
 Models that are the same network with other weights share what was made for one of them.
 `--models a,b`, `--topologies v5e:8x8`, `--minutes 10` (of one compilation, which is left out if it takes longer),
-`--precision float32` (a policy), `--effort 0` (the compiler's usual one: two to three times as long, other fusions, so
-less memory in most cases).
+`--precision float32` (a policy), `--effort 0` (the compiler's usual one: up to three times as long, other fusions,
+other bytes and memory). Rows say which they had; compare bytes and memory only where both are the same.
 
 The forward pass and the training step of every model, with the crop and the batch (rounded up to a multiple of the
 chips) of its recipe in `configs/`, or of one for the same network. Bytes and operations are the compiler's estimate.
@@ -55,7 +55,7 @@ CONFIGS = Path("configs")
 CROP, BATCH = 256, 64  # where there is no recipe
 EMA, RATE = 0.998, 1e-4
 PRECISION = "default"  # a convolution of "float32" is six products there, which take three times as long to compile
-EFFORT = -1.0  # of the compiler, from -1 to 1: what it takes for granted is the same, and it is done sooner
+EFFORT = -1.0  # of the compiler, from -1 to 1: half the time on v6e; operations are the same, bytes are not
 CHANNELS = {"flow": 4, "flows": 8}  # of labels
 
 
