@@ -29,17 +29,25 @@ def get_config(variant: str = "default") -> ConfigDict:
             "fields": {},
             "init_from": {"model": "rife_lap", "weights": ""},
             "teacher": {"model": "", "weights": ""},
-            "extra_losses": {"census": 0.0, "charbonnier": 1.0, "l1": 0.0, "laplacian": 0.0, "psnr": 0.04},
-            "steps": 1500,
+            "extra_losses": {
+                "census": 0.0,
+                "charbonnier": 1.0,
+                "contrast": 3.0,
+                "l1": 0.0,
+                "laplacian": 0.0,
+                "psnr": 0.04,
+            },
+            "steps": 400,
             "batch_size": 8,
             "accumulate": 1,
             "seed": 0,
-            "ema": 0.998,
+            "ema": 0.99,
             "precision": "float32",
             "data": {
-                "path": "clips.safetensors",
+                "path": "clips360.safetensors",
                 "mix": (
-                    {"path": "scenes.safetensors", "share": 0.25},
+                    {"path": "clips256.safetensors", "share": 0.375},
+                    {"path": "scenes.safetensors", "share": 0.125},
                     {"path": "patterns.safetensors", "share": 0.125},
                 ),
                 "validation": "",
@@ -50,22 +58,32 @@ def get_config(variant: str = "default") -> ConfigDict:
                 "workers": 0,
             },
             "optimiser": {
-                "rate": 1.5e-4,
+                "rate": 5e-5,
                 "final_rate": 0.0,
-                "warmup": 50,
+                "warmup": 20,
                 "weight_decay": 1e-4,
                 "clip_norm": 1.0,
                 "rate_factors": {"block0/": 0.0, "block1/": 0.0, "block2/": 0.0, "refine": 3.0},
             },
             "log_every": 20,
             "checkpoint_every": 100,
-            "validate_every": 600,
+            "validate_every": 200,
             "validation_samples": 64,
             "tensorboard": False,
         }
     )
+    if variant in ("first", "second", "third"):
+        config.update({"fields": {"refinement": (16, 48, 1)}, "ema": 0.998, "validate_every": 600})
+        config.extra_losses.contrast = 0.0
+        config.data.path = "clips.safetensors"
+        config.data.mix = (
+            {"path": "scenes.safetensors", "share": 0.25},
+            {"path": "patterns.safetensors", "share": 0.125},
+        )
+        config.optimiser.update({"rate": 1.5e-4, "warmup": 50})
     if variant == "first":
         config.update({"model": "rife_v4_25", "steps": 2400, "init_from": {"model": "rife_v4_25", "weights": ""}})
+        config.fields = {}
         config.extra_losses.psnr = 0.0
         config.data.update({"mix": (), "holdout": 0.05})
         config.optimiser.update({"rate": 1e-4})
@@ -74,6 +92,21 @@ def get_config(variant: str = "default") -> ConfigDict:
         config.update({"steps": 1750, "init_from": {"model": "rife_v4_25", "weights": ""}})
         config.extra_losses.psnr = 0.02
         config.optimiser.rate_factors = {"refine": 3.0}
+    elif variant == "third":
+        config.steps = 1500
+        config.optimiser.rate_factors = {"block0/": 0.0, "block1/": 0.0, "block2/": 0.0, "refine": 3.0}
+    elif variant == "fourth":
+        config.update({"steps": 13200, "batch_size": 16, "ema": 0.999, "precision": "default"})
+        config.update({"checkpoint_every": 1000, "validate_every": 3000, "log_every": 50})
+        config.extra_losses.contrast = 0.0
+        config.data.augment.crop = 256
+        config.data.mix = (
+            {"path": "clips256.safetensors", "share": 0.3125},
+            {"path": "scenes.safetensors", "share": 0.25},
+            {"path": "patterns.safetensors", "share": 0.0625},
+        )
+        config.optimiser.update({"rate": 2e-4, "warmup": 100})
+        config.optimiser.rate_factors = {"block0/": 0.05, "block1/": 0.05, "block2/": 0.2, "refine": 2.0}
     elif variant == "smoke":
         config.fields = {"widths": (24, 24, 16, 16, 16), "refinement": (4, 8, 1)}
         config.update({"init_from": {"model": "", "weights": ""}, "steps": 20, "batch_size": 4, "log_every": 1})
@@ -82,5 +115,5 @@ def get_config(variant: str = "default") -> ConfigDict:
         config.data.augment.crop = 64
         config.optimiser.rate_factors = {"refine": 3.0}
     elif variant != "default":
-        raise ValueError(f"no variant {variant!r}: there are default, first, second, smoke")
+        raise ValueError(f"no variant {variant!r}: there are default, first, second, third, fourth, smoke")
     return config

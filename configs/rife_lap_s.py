@@ -26,7 +26,7 @@ def get_config(variant: str = "default") -> ConfigDict:
             "fields": {},
             "init_from": {"model": "rife_lap_s", "weights": ""},
             "teacher": {"model": "rife_lap", "weights": ""},
-            "extra_losses": {"census": 0.0, "charbonnier": 1.0, "l1": 0.0, "laplacian": 0.0, "psnr": 0.03},
+            "extra_losses": {"census": 0.0, "charbonnier": 1.0, "contrast": 0.0, "l1": 0.0, "laplacian": 0.0, "psnr": 0.03},
             "steps": 1150,
             "batch_size": 8,
             "accumulate": 1,

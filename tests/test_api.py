@@ -29,7 +29,7 @@ LAYERS = [
     {"perceptual", "temporal"},
     {"data"},
     {"optim", "packed", "training"},
-    {"video", "benchmarks", "prepare", "labels", "report", "convert"},
+    {"video", "benchmarks", "prepare", "packing", "labels", "report", "convert"},
     {"results"},
     {"evaluation"},
     {"speed"},

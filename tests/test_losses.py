@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from parity import apart, ops, relative
 
-from vfi_jax.losses import RECONSTRUCTION, census_loss, census_map, charbonnier_loss, psnr_loss
+from vfi_jax.losses import RECONSTRUCTION, census_loss, census_map, charbonnier_loss, contrast_loss, psnr_loss
 
 RNG = np.random.default_rng(0)
 LUMA = np.float32([0.2989, 0.5870, 0.1140])
@@ -34,6 +34,17 @@ def test_psnr_loss_counts_a_decibel_the_same_everywhere():
     frame = np.zeros((1, 4, 4, 3), np.float32)
     assert psnr_loss(frame, frame) == 0
     assert np.isfinite(jax.grad(psnr_loss)(frame, frame)).all()
+
+
+def test_contrast_loss_sees_blur_and_no_motion():
+    """Stripes: a shift by a whole cell's period costs nothing, half the contrast costs half of it."""
+    stripes = np.broadcast_to(np.float32([0.2, 0.6] * 16)[:, None], (1, 32, 32, 3))
+    assert contrast_loss(np.roll(stripes, 1, 2), stripes) < 1e-6
+    flat = 0.4 + (stripes - 0.4) / 2
+    assert contrast_loss(flat, stripes) == pytest.approx(0.2, rel=1e-3)  # the edge of every column is 0.4 and 0.2 high
+    assert np.isfinite(jax.grad(contrast_loss)(np.zeros_like(stripes), stripes)).all()
+    with pytest.raises(ValueError, match="no cell of 8x8"):
+        contrast_loss(stripes[:, :8], stripes[:, :8])
 
 
 @pytest.mark.parametrize(("patch", "border"), [(3, 1), (7, 3)])

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from clips import make_clip
 
-from vfi_jax import cli, packed, prepare
-from vfi_jax.config import Footage
+from vfi_jax import cli, packed, packing, prepare
+from vfi_jax.config import Footage, Scenes
 from vfi_jax.data import sources
 from vfi_jax.data.records import ABOUT, INFO
 from vfi_jax.data.synthetic import random_scene
@@ -246,12 +246,12 @@ def test_folders_that_cannot_be_written(videos, capsys):
 
 def test_packed_windows(videos, tmp_path):
     output = tmp_path / "set.safetensors"
-    counts = prepare.pack(videos, output, CUT, size=64, megabytes=1)
+    counts = packing.pack(videos, output, CUT, size=64, megabytes=1)
     frames, about = packed.read(output)
     assert frames.shape == (counts["windows"], 3, 64, 64, 3)
     assert (len(about["names"]), about["clips"]) == (counts["windows"], 2)
     again = tmp_path / "again.safetensors"
-    prepare.pack(videos, again, CUT, size=64, megabytes=1)
+    packing.pack(videos, again, CUT, size=64, megabytes=1)
     assert again.read_bytes() == output.read_bytes()
     whole = output.read_bytes()
     output.write_bytes(whole[: len(whole) // 2])
@@ -259,8 +259,16 @@ def test_packed_windows(videos, tmp_path):
         packed.read(output)
 
 
+def test_processes_change_nothing(tmp_path, monkeypatch):
+    few = Scenes(count=2, size=32, slowest=2, fastest=8)
+    packing.scenes(None, tmp_path / "one.safetensors", few)
+    monkeypatch.setattr(packing, "WORTH_PROCESSES", 2)
+    packing.scenes(None, tmp_path / "several.safetensors", few)
+    assert (tmp_path / "several.safetensors").read_bytes() == (tmp_path / "one.safetensors").read_bytes()
+
+
 def test_crops_are_of_the_frames(videos, tmp_path):
-    prepare.pack(videos, tmp_path / "set.safetensors", CUT, size=72, megabytes=10)
+    packing.pack(videos, tmp_path / "set.safetensors", CUT, size=72, megabytes=10)
     frames, about = packed.read(tmp_path / "set.safetensors")
     prepare.records(str(videos), tmp_path / "set", CUT)
     source = sources.open_source(str(tmp_path / "set"), 3)

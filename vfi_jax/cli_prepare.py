@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from vfi_jax import hosts, labels, prepare
+from vfi_jax import hosts, labels, packing, prepare
 from vfi_jax.config import Footage, Scenes
 from vfi_jax.data.labels import folder_of
 from vfi_jax.data.published import PUBLISHED
@@ -117,7 +117,7 @@ def _published(options: argparse.Namespace) -> None:
 
 def _pack(options: argparse.Namespace) -> None:
     cut = _footage(options)
-    counts = prepare.pack(
+    counts = packing.pack(
         options.source, options.output, cut, size=options.size, megabytes=options.megabytes, seed=options.seed
     )
     _tell_counts(options.output, counts)
@@ -144,7 +144,7 @@ def _bench(options: argparse.Namespace) -> None:
 
 def _scenes(options: argparse.Namespace) -> None:
     config = Scenes(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Scenes)})
-    counts = prepare.scenes(options.photos, options.output, config)
+    counts = packing.scenes(options.photos, options.output, config)
     print(f"{options.output}: {counts['windows']} windows, cut from {counts['photos']} pictures")
 
 

@@ -1,4 +1,4 @@
-"""Training sets made once: records out of any source, packed windows out of footage or of made-up scenes."""
+"""Training sets made once: records out of any source."""
 
 from __future__ import annotations
 
@@ -7,163 +7,25 @@ import functools
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
-from tqdm import tqdm, trange
+from tqdm import tqdm
 
-from vfi_jax.config import Footage, Scenes
+from vfi_jax.config import Footage
 from vfi_jax.data import footage, sources
-from vfi_jax.data.footage import Clip, to_uint8
-from vfi_jax.data.images import load_image
 from vfi_jax.data.published import survey
 from vfi_jax.data.records import ABOUT, INFO, SPLIT, read_about, shard_lengths
 from vfi_jax.data.sources import Source
-from vfi_jax.data.synthetic import random_scene
 from vfi_jax.files import written_whole
-from vfi_jax.packed import KIND
 from vfi_jax.types import UsageError, UserError
 
-STILL = 1.0  # added to a place's motion, levels: what the chance of a still place is
-PLACES = 12  # random crops of a window among which one is drawn
 PER_SHARD = 64  # records a file; what is lost at most when the work is killed
 ENCODINGS = ("png", "raw")
 REPORT = "report.txt"
-PICTURES = (".png", ".jpg", ".jpeg")
-SCENES = 1  # beside the seed, so that what a scene is like and what it shows are drawn apart
-LIGHT = 0.15  # bound of the rate at which a lit scene's brightness grows, its logarithm, over the window
-
-
-def pack(source: Path, output: Path, config: Footage, *, size: int, megabytes: int, seed: int = 0) -> dict[str, Any]:
-    """Writes square crops of windows, from every clip alike, into one file; places that move are likelier.
-
-    Args:
-      source: a folder of video files.
-      output: `.safetensors`: `frames` uint8 `[m, n, size, size, 3]` and names; appears when it is whole.
-      config: how windows are cut.
-      size: side of the crops, pixels.
-      megabytes: of frames, at most (10^6 bytes).
-      seed: of the crops' places.
-
-    Returns:
-      Counts: "windows", "clips", "rejected" by reason.
-
-    Raises:
-      UserError: no videos, no usable window (with what was rejected), a clip that cannot be read, no space.
-    """
-    _check_packed(output)
-    clips = _analysed(source, config)
-    rejected = footage.rejections(clips)
-    room = megabytes * 10**6 // (config.frames * size * size * 3)
-    share = _shares([len(clip.starts) for clip in clips], room)
-    rng = np.random.default_rng(seed)
-    crops, names = [], []
-    for clip, count in zip(tqdm(clips, unit="clip", desc="cut"), share, strict=True):
-        chosen = dataclasses.replace(clip, starts=tuple(footage.spread(list(clip.starts), count))) if count else None
-        for first, frames in footage.windows(chosen, config) if chosen else ():
-            crop = _moving_crop(frames, size, rng)
-            if crop is None:
-                rejected["small"] += 1
-                continue
-            crops.append(crop)
-            names.append(f"{clip.path.relative_to(source)}/{first:06d}")
-    if not crops:
-        raise UserError(f"{source}: no usable window in {len(clips)} clips; rejected: {told(rejected)}")
-    counts = {"windows": len(crops), "clips": sum(map(bool, share)), "rejected": dict(rejected)}
-    about = {"names": names, "source": source.name, "footage": dataclasses.asdict(config), "seed": seed, **counts}
-    _write_packed(output, np.stack(crops), about)
-    return counts
-
-
-def scenes(photos: Path | None, output: Path, config: Scenes) -> dict[str, Any]:
-    """Writes windows of made-up scenes whose every frame is exact into a packed file, as `pack` does.
-
-    Args:
-      photos: a folder of pictures that the scenes are cut from; None: generated patterns.
-      output: `.safetensors`; appears when it is whole.
-      config: what the scenes are like.
-
-    Returns:
-      Counts: "windows", "photos".
-
-    Raises:
-      UsageError: another ending, a size or speed that is not positive.
-      UserError: no pictures in the folder, one that cannot be read, no space.
-    """
-    _check_packed(output)
-    if min(config.count, config.size, config.frames - 2, config.slowest, config.fastest - config.slowest) <= 0:
-        raise UsageError("scenes need count and size of 1 or more, 3 frames or more, and speeds that rise from above 0")
-    pictures = [to_uint8(load_image(path)) for path in _pictures(photos)] if photos else []
-    windows = np.empty((config.count, config.frames, config.size, config.size, 3), np.uint8)
-    for index in trange(config.count, unit="scene", desc="scenes"):
-        windows[index] = _scene_window(config, config.seed + index, pictures)
-    names = [f"scene/{config.seed + index:06d}" for index in range(config.count)]
-    counts = {"windows": config.count, "photos": len(pictures)}
-    _write_packed(output, windows, {"names": names, "scenes": dataclasses.asdict(config), **counts})
-    return counts
-
-
-def _scene_window(config: Scenes, seed: int, pictures: Sequence[np.ndarray]) -> np.ndarray:
-    rng = np.random.default_rng([seed, SCENES])
-    blurred, lit = rng.random(2) < (config.blurred, config.lit)
-    speed = np.exp(rng.uniform(np.log(config.slowest), np.log(config.fastest)))
-    scene = random_scene(
-        seed,
-        config.size,
-        config.size,
-        layers=int(rng.integers(1, config.layers + 1)),
-        speed=float(speed),
-        photos=pictures,
-        shutter=rng.uniform(0, 1 / (config.frames - 1)) if blurred else 0.0,
-        light=LIGHT if lit else 0.0,
-    )
-    frames = [scene.frame(time) for time in np.linspace(0, 1, config.frames)]
-    return np.rint(255 * np.stack(frames)).astype(np.uint8)
-
-
-def _pictures(folder: Path) -> list[Path]:
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES) if folder.is_dir() else []
-    if not found:
-        raise UserError(f"{folder}: no such folder of pictures (PNG or JPEG)")
-    return found
-
-
-def _check_packed(output: Path) -> None:
-    if output.suffix != ".safetensors":
-        raise UsageError(f"{output}: a packed set is a .safetensors file")
-    if not output.parent.is_dir():
-        raise UserError(f"{output.parent}: no such folder; create it first")
-
-
-def _write_packed(output: Path, windows: np.ndarray, about: dict[str, Any]) -> None:
-    with written_whole(output) as partial:
-        try:
-            save_file({"frames": windows}, partial, {KIND: json.dumps(about)})
-        except SafetensorError as error:
-            raise UserError(f"{output} cannot be written: {str(error).splitlines()[0]}") from None
-
-
-def told(rejected: Counter[str]) -> str:
-    """Counts in words."""
-    return ", ".join(f"{count} {reason}" for reason, count in rejected.most_common()) or "none"
-
-
-def _analysed(source: Path, config: Footage) -> list[Clip]:
-    return [footage.analyse(path, config) for path in tqdm(_videos(source), unit="clip", desc="look")]
-
-
-def _videos(source: Path) -> list[Path]:
-    if not source.is_dir():
-        raise UserError(f"{source}: no such folder of videos")
-    paths = footage.videos_in(source)
-    if not paths:
-        raise UserError(f"{source}: no video files in it")
-    return paths
 
 
 def records(source: str, output: Path, config: Footage, *, encoding: str = "png", smallest: int = 0) -> dict[str, Any]:
@@ -259,7 +121,7 @@ def _clips(folder: Path, config: Footage) -> list[_Group]:
 
         return _Found(len(clip.starts), clip.rejected, windows)
 
-    return [_Group(str(path.relative_to(folder)), functools.partial(look, path)) for path in _videos(folder)]
+    return [_Group(str(path.relative_to(folder)), functools.partial(look, path)) for path in videos_of(folder)]
 
 
 def _whole(source: Source) -> list[_Group]:
@@ -389,22 +251,20 @@ def _pngs(frames: np.ndarray) -> list[io.BytesIO]:
     return [io.BytesIO(cv2.imencode(".png", frame[..., ::-1])[1].tobytes()) for frame in frames]
 
 
-def _shares(available: list[int], room: int) -> list[int]:
-    """How many windows each clip gives: all alike, as far as they have them, `room` in all."""
-    left, shares = room, [0] * len(available)
-    for done, index in enumerate(np.argsort(available, kind="stable")):
-        shares[index] = min(available[index], left // (len(available) - done))
-        left -= shares[index]
-    return shares
+def told(rejected: Counter[str]) -> str:
+    """Counts in words."""
+    return ", ".join(f"{count} {reason}" for reason, count in rejected.most_common()) or "none"
 
 
-def _moving_crop(frames: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray | None:
-    """One of some random places, drawn by how much the picture changes there; None where the frames are smaller."""
-    height, width = frames.shape[1:3]
-    if min(height, width) < size:
-        return None
-    change = np.abs(frames[-1].astype(np.int16) - frames[0]).mean(-1)
-    places = rng.integers(0, (height - size + 1, width - size + 1), (PLACES, 2))
-    motion = np.array([change[y : y + size, x : x + size].mean() for y, x in places]) + STILL
-    y, x = places[rng.choice(PLACES, p=motion / motion.sum())]
-    return frames[:, y : y + size, x : x + size].copy()  # a view would keep the whole window
+def videos_of(source: Path) -> list[Path]:
+    """Video files of a folder and below.
+
+    Raises:
+      UserError: no such folder, none in it.
+    """
+    if not source.is_dir():
+        raise UserError(f"{source}: no such folder of videos")
+    paths = footage.videos_in(source)
+    if not paths:
+        raise UserError(f"{source}: no video files in it")
+    return paths

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from vfi_jax.losses.census import census_loss, census_map
 from vfi_jax.losses.charbonnier import charbonnier_loss
+from vfi_jax.losses.contrast import contrast_loss
 from vfi_jax.losses.flow import adaptive_flow_loss, endpoint_error
 from vfi_jax.losses.geometry import geometry_loss
 from vfi_jax.losses.laplacian import laplacian_loss, laplacian_pyramid
@@ -29,7 +30,14 @@ def _laplacian(frame: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"]) 
 
 # Distances of a predicted frame from its target, both `[b, h, w, 3]` in 0..1, by the names that recipes use; scalars.
 RECONSTRUCTION: Mapping[str, Callable[[Array, Array], Array]] = MappingProxyType(
-    {"census": census_loss, "charbonnier": charbonnier_loss, "l1": _l1, "laplacian": _laplacian, "psnr": psnr_loss}
+    {
+        "census": census_loss,
+        "charbonnier": charbonnier_loss,
+        "contrast": contrast_loss,
+        "l1": _l1,
+        "laplacian": _laplacian,
+        "psnr": psnr_loss,
+    }
 )
 
 __all__ = [
@@ -38,6 +46,7 @@ __all__ = [
     "census_loss",
     "census_map",
     "charbonnier_loss",
+    "contrast_loss",
     "endpoint_error",
     "geometry_loss",
     "laplacian_loss",

@@ -482,7 +482,7 @@ SPECS = {
         64,
         5_763_662,
         level_scales=FIVE,
-        refinement=(16, 48, 1),
+        refinement=(16, 48, 4),
         sharpening=True,
         published="35.12 dB UCF101, measured here",
         status="trained here",
