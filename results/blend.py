@@ -1,12 +1,13 @@
-"""The mean of trained and published parameters, by share: `python results/blend.py WEIGHTS DATA [SHARE...]`.
+"""The mean of two sets of parameters, by share: `python results/blend.py WEIGHTS DATA [--other WEIGHTS] [SHARE...]`.
 
-WEIGHTS is anything `--weights` of rife_lap takes; DATA holds `devset` and `benchmarks`, as `eval.py --data` wants them.
-Writes `blend.csv` and `blend.png`, PSNR over sharpness. The refinement, which the published network lacks, keeps its
-parameters, but its last layer is multiplied by the share.
+WEIGHTS is anything `--weights` of rife_lap takes; its share is told. The other is RIFE v4.25 as published where none is
+named. DATA holds `devset` and `benchmarks`, as `eval.py --data` wants them. Writes `blend.csv` and `blend.png`, PSNR
+over sharpness. The refinement, which the published network lacks, keeps its parameters, but its last layer is
+multiplied by the share.
 """
 
+import argparse
 import csv
-import sys
 from pathlib import Path
 
 import jax
@@ -18,9 +19,9 @@ SHARES = (0.25, 0.5, 0.75, 1.0)
 FOLDER = Path(__file__).parent
 
 
-def blended(trained, published, share):
-    """`share * trained + (1 - share) * published`."""
-    known = dict(jax.tree_util.tree_leaves_with_path(published))
+def blended(trained, other, share):
+    """`share * trained + (1 - share) * other`."""
+    known = dict(jax.tree_util.tree_leaves_with_path(other))
 
     def mean(path, leaf):
         if path in known:
@@ -30,14 +31,14 @@ def blended(trained, published, share):
     return jax.tree_util.tree_map_with_path(mean, trained)
 
 
-def measured(weights, data, shares):
-    """Rows: set, share, PSNR in dB, sharpness, IE; share 0 is the published network."""
+def measured(weights, other, data, shares):
+    """Rows: set, share, PSNR in dB, sharpness, IE; share 0 is the other network."""
     model, trained = zoo.load("rife_lap", weights)
-    plain, published = zoo.load("rife_v4_25")
+    plain, beside = zoo.load("rife_lap", other) if other else zoo.load("rife_v4_25")
     sets = [benchmarks.named(name) for name in (f"triplets={data / 'devset'}", "middlebury_native")]
     for share in (0.0, *shares):
-        mixed = {"params": blended(trained["params"], published["params"], share)}
-        interpolate = Interpolator(model, mixed) if share else Interpolator(plain, published)
+        mixed = {"params": blended(trained["params"], beside["params"], share)}
+        interpolate = Interpolator(model, mixed) if share else Interpolator(plain, beside)
         for benchmark in sets:
             rows = list(benchmarks.scores(interpolate, benchmark, benchmark.find(data / "benchmarks"), 1))
             means = benchmarks.means(rows)
@@ -46,8 +47,13 @@ def measured(weights, data, shares):
 
 def main() -> None:
     """Measures, writes and draws."""
-    weights, data, *shares = sys.argv[1:]
-    rows = list(measured(Path(weights), Path(data), [float(share) for share in shares] or SHARES))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("shares", type=float, nargs="*", default=SHARES)
+    parser.add_argument("--other", type=Path)
+    options = parser.parse_args()
+    rows = list(measured(options.weights, options.other, options.data, options.shares))
     with (FOLDER / "blend.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("set", "share", "psnr", "sharpness", "ie"), *rows])
     names = list(dict.fromkeys(row[0] for row in rows))
@@ -57,7 +63,7 @@ def main() -> None:
         axes.plot([row[3] for row in own], [row[2] for row in own], "o-")
         for row in own:
             axes.annotate(f"{row[1]:g}", (row[3], row[2]), textcoords="offset points", xytext=(5, 5))
-        axes.set(title=f"{name}, by share of the trained", xlabel="sharpness", ylabel="PSNR, dB")
+        axes.set(title=f"{name}, by share of the first", xlabel="sharpness", ylabel="PSNR, dB")
         axes.grid(alpha=0.3)
     figure.savefig(FOLDER / "blend.png", dpi=110)
 

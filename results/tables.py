@@ -105,7 +105,7 @@ def beside(rows: Sequence[Row]) -> str:
     ]
     for group in runs(rows):
         ours, published = group[OURS], group[PUBLISHED]
-        best = min((row for name, row in group.items() if name != OURS), key=lambda row: float(row["seconds"]))
+        best = fastest(group)
         about = [ours[name] for name in ("model", "direction", "size", "batch")]
         seconds = [f"{float(row['seconds']):.3f}" for row in (ours, published)]
         memory = f"{float(ours['memory_mb']) / float(published['memory_mb']):.2f}"
@@ -124,6 +124,11 @@ def runs(rows: Sequence[Row]) -> list[dict[str, Row]]:
             key = tuple(row[name] for name in ("model", "direction", "size", "batch"))
             found.setdefault(key, {})[row["side"]] = row
     return list(found.values())
+
+
+def fastest(group: Mapping[str, Row]) -> Row:
+    """The row of PyTorch's fastest form."""
+    return min((row for name, row in group.items() if name != OURS), key=lambda row: float(row["seconds"]))
 
 
 def _ratio(row: Row) -> str:

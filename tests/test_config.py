@@ -20,7 +20,7 @@ VARIANTS = {
     "ifrnet_vimeo90k": ("default", "overfit", "smoke"),
     "rife_footage": ("default", "scratch", "smoke"),
     "rife_lap": ("default", "first", "second", "third", "fourth", "smoke"),
-    "rife_lap_s": ("default", "first", "second", "smoke"),
+    "rife_lap_s": ("default", "first", "second", "third", "fourth", "smoke"),
 }
 
 

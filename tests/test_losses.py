@@ -36,15 +36,16 @@ def test_psnr_loss_counts_a_decibel_the_same_everywhere():
     assert np.isfinite(jax.grad(psnr_loss)(frame, frame)).all()
 
 
-def test_contrast_loss_sees_blur_and_no_motion():
-    """Stripes: a shift by a whole cell's period costs nothing, half the contrast costs half of it."""
-    stripes = np.broadcast_to(np.float32([0.2, 0.6] * 16)[:, None], (1, 32, 32, 3))
+def test_contrast_loss_sees_blur_but_neither_motion_nor_a_mesh():
+    stripes = np.broadcast_to(np.float32([0.2, 0.2, 0.6, 0.6] * 8)[:, None], (1, 32, 32, 3))
     assert contrast_loss(np.roll(stripes, 1, 2), stripes) < 1e-6
-    flat = 0.4 + (stripes - 0.4) / 2
-    assert contrast_loss(flat, stripes) == pytest.approx(0.2, rel=1e-3)  # the edge of every column is 0.4 and 0.2 high
+    half = 0.4 + (stripes - 0.4) / 2  # pixels two apart are 0.2 apart instead of 0.4, times 4 / 8
+    assert contrast_loss(half, stripes) == pytest.approx(0.1, rel=1e-3)
+    mesh = 0.4 + 0.1 * (-1.0) ** np.add.outer(np.arange(32), np.arange(32))[None, ..., None] * np.ones(3, np.float32)
+    assert contrast_loss(mesh.astype(np.float32), np.full_like(stripes, 0.4)) < 1e-6
     assert np.isfinite(jax.grad(contrast_loss)(np.zeros_like(stripes), stripes)).all()
     with pytest.raises(ValueError, match="no cell of 8x8"):
-        contrast_loss(stripes[:, :8], stripes[:, :8])
+        contrast_loss(stripes[:, :9], stripes[:, :9])
 
 
 @pytest.mark.parametrize(("patch", "border"), [(3, 1), (7, 3)])

@@ -1,6 +1,7 @@
 """The README's tables are those of the files in `results/`."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,13 @@ PATH = Path(__file__).parent.parent / "results/tables.py"
 
 @pytest.fixture(scope="module")
 def tables():
-    spec = importlib.util.spec_from_file_location("results_tables", PATH)
+    return script(PATH)
+
+
+def script(path):
+    spec = importlib.util.spec_from_file_location(f"results_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look their fields' types up
     spec.loader.exec_module(module)
     return module
 
@@ -53,3 +59,13 @@ def test_times_are_told_beside_the_fastest_form(tables, tmp_path):
     assert cells[4:] == ["1.000", "2.000", "0.50 (0.40, 0.60)", "compiled", "1.25 (0.40, 0.60)", "0.25"]
     tables.plot_beside(rows, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 5_000
+
+
+def test_ratios_above_their_limits_are_told(monkeypatch):
+    monkeypatch.syspath_prepend(PATH.parent)  # whose scripts import one another
+    above = script(PATH.with_name("beside_pytorch.py")).above
+    rows = [side("ours", "1.0", "1"), side("published", "1.2", "0.83"), side("compiled", "0.8", "1.25")]
+    assert above(rows) == ["cain, forward, 448x256 x1: 1.25 of PyTorch's time (compiled), limit 1.1"]
+    assert not above([{**row, "direction": "forward + backward"} for row in rows])
+    named = [{**row, "model": "rife_v4_25", "ratio": "0.7"} for row in rows]
+    assert above(named) == ["rife_v4_25, forward, 448x256 x1: 0.70 of PyTorch's time (published), limit 0.65"]

@@ -164,7 +164,7 @@ def test_programs_are_kept(tmp_path, monkeypatch):
     try:
         jax.config.update("jax_compilation_cache_dir", None)
         machine.keep_programs()
-        assert jax.config.jax_compilation_cache_dir == str(tmp_path / "vfi_jax/programs")
+        assert jax.config.jax_compilation_cache_dir == str(tmp_path / "vfi_jax/programs" / str(machine.processors()))
     finally:
         jax.config.update("jax_compilation_cache_dir", chosen)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-from vfi_jax import zoo
+from vfi_jax import machine, zoo
 from vfi_jax.types import UsageError, UserError
 
 
@@ -55,7 +54,7 @@ def _compare(options: argparse.Namespace) -> None:
         benchmark=options.benchmark,
         device=options.device,
         precision=options.precision,
-        threads=options.threads or _processors(),
+        threads=options.threads or machine.processors(),
         forms=tuple(options.forms.split(",")) if options.forms else material.FORMS,
         rounds=options.rounds,
         minutes=options.minutes,
@@ -72,7 +71,3 @@ def _sizes(text: str) -> tuple[tuple[int, int], ...]:
     if not all(len(pair) == 2 and all(side.isdigit() for side in pair) for pair in pairs):
         raise UsageError(f"--sizes {text}: WIDTHxHEIGHT is needed, more of them after commas")
     return tuple((int(width), int(height)) for width, height in pairs)
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

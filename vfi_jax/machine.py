@@ -75,13 +75,21 @@ def as_text(found: dict[str, str]) -> str:
     return "".join(f"{name}: {value}\n" for name, value in found.items())
 
 
-def keep_programs() -> None:
-    """Has compiled programs kept for later processes, in `vfi_jax/programs` under the XDG cache folder.
+def processors() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    A folder that was chosen before stays (`JAX_COMPILATION_CACHE_DIR`); `JAX_ENABLE_COMPILATION_CACHE=false` has none.
+
+def keep_programs() -> None:
+    """Has compiled programs kept for later processes, in `vfi_jax/programs/PROCESSORS` under the XDG cache folder.
+
+    By their number, because a program for CPUs is cut into as many parts when it is compiled, which JAX's key does not
+    tell: one made where a single processor was free would go on using one. A folder that was chosen before stays
+    (`JAX_COMPILATION_CACHE_DIR`); `JAX_ENABLE_COMPILATION_CACHE=false` has none.
     """
     if jax.config.jax_compilation_cache_dir is None:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vfi_jax" / "programs"
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        cache = folder / "vfi_jax" / "programs" / str(processors())
         jax.config.update("jax_compilation_cache_dir", str(cache))
 
 

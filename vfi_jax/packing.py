@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import json
 import multiprocessing
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
+from vfi_jax import machine
 from vfi_jax.config import Footage, Scenes
 from vfi_jax.data import footage
 from vfi_jax.data.footage import Clip, to_uint8
@@ -190,7 +190,7 @@ def _write_packed(output: Path, windows: np.ndarray, about: dict[str, Any]) -> N
 
 def _by_all_cores(function: Callable[[Item], Made], items: Sequence[Item], **bar: str) -> Iterator[Made]:
     """What a function makes of each item, in order, with a bar of progress; few items take one process."""
-    cores = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, len(items))
+    cores = min(machine.processors(), len(items))
     if cores < 2 or len(items) < WORTH_PROCESSES:
         yield from map(function, tqdm(items, **bar))
         return

@@ -480,7 +480,7 @@ SPECS = {
         (16, 4),
         13,
         64,
-        5_763_662,
+        5_826_158,
         level_scales=FIVE,
         refinement=(16, 48, 4),
         sharpening=True,
