@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("shares", type=float, nargs="*", default=SHARES)
     parser.add_argument("--other", type=Path)
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     rows = list(measured(options.weights, options.other, options.data, options.shares))
     with (FOLDER / "blend.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("set", "share", "psnr", "sharpness", "ie"), *rows])

@@ -7,6 +7,7 @@ import pytest
 from parity import apart, ops, relative
 
 from vfi_jax.losses import RECONSTRUCTION, census_loss, census_map, charbonnier_loss, contrast_loss, psnr_loss
+from vfi_jax.types import UsageError
 
 RNG = np.random.default_rng(0)
 LUMA = np.float32([0.2989, 0.5870, 0.1140])
@@ -44,7 +45,7 @@ def test_contrast_loss_sees_blur_but_neither_motion_nor_a_mesh():
     mesh = 0.4 + 0.1 * (-1.0) ** np.add.outer(np.arange(32), np.arange(32))[None, ..., None] * np.ones(3, np.float32)
     assert contrast_loss(mesh.astype(np.float32), np.full_like(stripes, 0.4)) < 1e-6
     assert np.isfinite(jax.grad(contrast_loss)(np.zeros_like(stripes), stripes)).all()
-    with pytest.raises(ValueError, match="no cell of 8x8"):
+    with pytest.raises(UsageError, match="no cell of 8x8"):
         contrast_loss(stripes[:, :9], stripes[:, :9])
 
 

@@ -19,10 +19,10 @@ needs_data = pytest.mark.skipif(not DATA, reason="VFI_JAX_DATA names no folder o
 SHIPPED = (weights.DEFAULT, weights.FAST)
 # PSNR in dB of the weights as they were shipped: less would be a step back.
 LEAST = {
-    ("rife_lap", "devset"): 32.07,
-    ("rife_lap", "ucf101"): 35.12,
-    ("rife_lap", "middlebury_native"): 35.95,
-    ("rife_lap_s", "devset"): 31.14,
+    ("rife_lap", "devset"): 32.17,
+    ("rife_lap", "ucf101"): 35.14,
+    ("rife_lap", "middlebury_native"): 36.21,
+    ("rife_lap_s", "devset"): 31.49,
 }
 
 
@@ -37,7 +37,7 @@ def test_default_needs_no_download(weights_folder):
     assert not weights_folder.exists()
 
 
-@pytest.mark.parametrize(("name", "megabytes"), [("rife_lap", 11.6), ("rife_lap_s", 3.2)])
+@pytest.mark.parametrize(("name", "megabytes"), [("rife_lap", 11.7), ("rife_lap_s", 3.2)])
 def test_file_is_small_and_has_a_card(name, megabytes):
     path = weights.shipped(name)
     assert path.stat().st_size < 1e6 * megabytes

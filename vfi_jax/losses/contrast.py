@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Float
 
-from vfi_jax.types import Array
+from vfi_jax.types import Array, UsageError
 
 CELL = 8  # pixels a side
 TINY = 1e-3  # of brightness: keeps the gradient of the root finite
@@ -24,10 +24,12 @@ def contrast_loss(frame: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"
       target: likewise.
 
     Raises:
-      ValueError: a side below 10 pixels.
+      UsageError: a side below 10 pixels.
     """
     if min(frame.shape[1:3]) < CELL + 2:
-        raise ValueError(f"a frame of {frame.shape[2]}x{frame.shape[1]} has no cell of {CELL}x{CELL} pixels")
+        raise UsageError(
+            f"frames of {frame.shape[2]}x{frame.shape[1]} have no cell of {CELL}x{CELL} pixels: enlarge the crop"
+        )
     return jnp.abs(_contrast(frame) - _contrast(target)).mean()
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from vfi_jax.types import Array
+from vfi_jax.types import Array, UsageError
 
 TAPS = np.array([1, 4, 6, 4, 1]) / 16
 
@@ -20,11 +20,14 @@ def laplacian_pyramid(image: Float[Array, "b h w c"], levels: int) -> list[Float
     and blurs with 4 times the kernel. The low-pass image that remains is not part of it.
 
     Raises:
-      ValueError: a side that `2**levels` does not divide, or a level smaller than 3 pixels, which cannot be reflected.
+      UsageError: a side that `2**levels` does not divide, or a level smaller than 3 pixels, which cannot be reflected.
     """
     height, width = image.shape[1:3]
     if height % 2**levels or width % 2**levels or min(height, width) < 3 * 2 ** (levels - 1):
-        raise ValueError(f"{levels} pyramid levels need sides divisible by {2**levels} and >= {3 * 2 ** (levels - 1)}")
+        raise UsageError(
+            f"a pyramid of {levels} levels needs sides divisible by {2**levels} and of {3 * 2 ** (levels - 1)} or more "
+            f"pixels, not {width}x{height}: choose another crop, or fewer levels"
+        )
     bands = []
     for _ in range(levels):
         smaller = _both_axes(_down, image)
