@@ -13,7 +13,7 @@ from parity import apart, ops, relative
 from vfi_jax import ops as vops
 from vfi_jax.losses import laplacian_loss, laplacian_pyramid
 from vfi_jax.nn import ConvTranspose, pixel_shuffle
-from vfi_jax.types import Padding, UserError
+from vfi_jax.types import Padding, UsageError, UserError
 
 warping = importlib.import_module("vfi_jax.ops.warp")  # `vops.warp` is the function
 RNG = np.random.default_rng(0)
@@ -174,7 +174,7 @@ def test_laplacian_loss():
 
 
 def test_laplacian_loss_refuses_small_images():
-    with pytest.raises(ValueError, match="sides divisible by 32 and >= 48"):
+    with pytest.raises(UsageError, match="sides divisible by 32 and of 48 or more pixels, not 32x32"):
         laplacian_loss(np.zeros((1, 32, 32, 3), np.float32), np.zeros((1, 32, 32, 3), np.float32), 5)
 
 
