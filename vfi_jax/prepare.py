@@ -235,7 +235,9 @@ def _writer(folder: Path, raw: bool, shape: tuple[int, ...]) -> Any:
         name="windows", version=tfds.core.Version("1.0.0"), data_dir=str(folder), module_name="vfi_jax"
     )
     picture = tfds.features.Image(shape=(None, None, 3), encoding_format="png")
-    frames = tfds.features.Tensor(shape=shape, dtype=np.uint8) if raw else tfds.features.Sequence(picture)
+    # As bytes: otherwise every value is an integer of its own to the parser.
+    whole = tfds.features.Tensor(shape=shape, dtype=np.uint8, encoding="bytes")
+    frames = whole if raw else tfds.features.Sequence(picture)
     info = tfds.core.DatasetInfo(
         builder=identity,
         description="Windows of consecutive frames, RGB.",
