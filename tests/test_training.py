@@ -634,8 +634,17 @@ def test_mixed_sources():
     assert sum(name in others for name in names) == 10
 
 
+LIKE_OTHERS = ("dbvi_gopro", "ifrnet_gopro", "rife_m_vimeo90k_septuplet")  # of a family another recipe stands for
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", sorted(path.stem for path in (ROOT / "configs").glob("*.py")))
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param(path.stem, marks=pytest.mark.long) if path.stem in LIKE_OTHERS else path.stem
+        for path in sorted((ROOT / "configs").glob("*.py"))
+    ],
+)
 def test_smoke_recipes_survive_a_kill(recipe, tmp_path):
     """The command line: killed in the middle, the same command finishes."""
     command = [sys.executable, "train.py", f"--config=configs/{recipe}.py:smoke", f"--workdir={tmp_path}"]
