@@ -79,7 +79,8 @@ def evaluate() -> None:
     speeds = {}
     for one, given in zip(subjects, MODELS.value, strict=True) if SPEED.value else ():
         speeds[one.label] = speed.measured({"given": given, **options, "size": SIZE.value, "batch_size": BATCH.value})
-    results.write(folder, found, speeds, {**evaluation.provenance(subjects[0]), "command": shlex.join(sys.argv)})
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    results.write(folder, found, speeds, {**evaluation.provenance(subjects[0]), "command": command})
     print("\n" + results.summary(found, speeds), end="")
 
 

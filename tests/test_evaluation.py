@@ -194,7 +194,7 @@ def test_fingerprint_is_of_the_weights():
 
 def shell(*arguments):
     environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache/jax")}
-    command = [sys.executable, "eval.py", *arguments]
+    command = [sys.executable, str(ROOT / "eval.py"), *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
 
 
