@@ -24,7 +24,7 @@ from vfi_jax.types import UsageError, UserError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "a file in configs/, and its variant: FILE[:VARIANT]")
 WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder, or an address such as gs://BUCKET/FOLDER")
-DETERMINISTIC = flags.DEFINE_bool("deterministic", False, "on GPUs: the same bits in every run; slower")
+DETERMINISTIC = flags.DEFINE_bool("deterministic", False, "on GPUs: XLA's deterministic kernels; slower")
 COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "of several processes, where the cluster does not say: HOST:PORT"
 )

@@ -31,20 +31,21 @@ PRECISIONS = ("float32", "bfloat16")
 COPIED = 2**27  # float32s
 WARPED = (8, 720, 1280)
 CHANNELS = (3, 16, 64)
-BATCH, RUNS = 8, 10
+BATCH, RUNS = 8, 5
+QUEUED = 10  # runs that are asked for before the first is waited for, as a loop does it
 BACK_AND_FORTH = 3  # a training step's multiply-adds over those of the forward pass
 
 
 def main() -> None:
     """Writes a row as soon as it is measured."""
-    found = machine.environment()
+    found, command = machine.environment(), " ".join(["python results/gpu.py", *sys.argv[1:]])
     with (Path(__file__).parent / "gpu.csv").open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(("what", "precision", "seconds", "GB/s", "share of the copy", "TFLOP/s", "share of the peak"))
         for row in itertools.chain(bandwidths(), *map(speeds, sys.argv[1:] or NAMES)):
             rows.writerow([f"{cell:.4g}" if isinstance(cell, float) else cell for cell in row])
             file.flush()
-        rows.writerow((f"{datetime.date.today()}; jax {found['jax']}; {found['devices']}; python results/gpu.py",))
+        rows.writerow((f"{datetime.date.today()}; jax {found['jax']}; {found['devices']}; {command}",))
 
 
 def bandwidths() -> Iterator[tuple[Any, ...]]:
@@ -108,13 +109,13 @@ def stepped(name: str, model: Any, variables: Any, policy: Any, batch: dict[str,
 
 
 def timed(function: Callable[..., Any], *arguments: Any) -> float:
-    """Seconds of a run, the median."""
+    """Seconds of a run among others, the median."""
     jax.block_until_ready(function(*arguments))
     taken = []
     for _ in range(RUNS):
         begun = time.perf_counter()
-        jax.block_until_ready(function(*arguments))
-        taken.append(time.perf_counter() - begun)
+        jax.block_until_ready([function(*arguments) for _ in range(QUEUED)])
+        taken.append((time.perf_counter() - begun) / QUEUED)
     return statistics.median(taken)
 
 

@@ -1,7 +1,7 @@
 """The README's tables and the plots from what was measured: `python results/tables.py`.
 
-`quality.csv` is `table.csv` of a run of eval.py, `compare.csv` what `beside_pytorch.py` writes; every row says when,
-how and with what it was measured.
+`quality.csv` is `table.csv` of a run of eval.py, `compare.csv` what `beside_pytorch.py` writes, `compare_gpu.csv` the
+same of runs on a GPU; every row says when, how and with what it was measured.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from vfi_jax.tables import markdown
 ROOT = Path(__file__).parent.parent
 QUALITY = ROOT / "results/quality.csv"
 README = ROOT / "README.md"
-COMPARE = ROOT / "results/compare.csv"
+COMPARE, COMPARE_GPU = ROOT / "results/compare.csv", ROOT / "results/compare_gpu.csv"
 COLUMNS = 3  # of panels
+KEY = ("model", "direction", "size", "batch", "precision")  # of a comparison
 BEGIN, END = "<!-- from results/{} -->\n", "<!-- end -->\n"
 SETS = {
     "devset": "devset (448x256 triplets of real clips)",
@@ -100,29 +101,25 @@ def plot(rows: Sequence[Row], path: Path) -> None:
 
 def beside(rows: Sequence[Row]) -> str:
     """What stands in the README of times beside PyTorch: a row a model, run and size."""
-    lines = [
-        ["model", "run", "size", "batch", "ours, s", "PyTorch as published, s", "ratio", "best form", "ratio", "memory"]
-    ]
+    lines = [[*KEY, "ours, s", "PyTorch as published, s", "ratio", "best form", "ratio", "memory"]]
     for group in runs(rows):
         ours, published = group[OURS], group[PUBLISHED]
         best = fastest(group)
-        about = [ours[name] for name in ("model", "direction", "size", "batch")]
-        seconds = [f"{float(row['seconds']):.3f}" for row in (ours, published)]
+        seconds = [f"{float(row['seconds']):.3g}" for row in (ours, published)]
         memory = f"{float(ours['memory_mb']) / float(published['memory_mb']):.2f}"
-        lines.append([*about, *seconds, _ratio(published), best["side"], _ratio(best), memory])
+        lines.append([*(ours[name] for name in KEY), *seconds, _ratio(published), best["side"], _ratio(best), memory])
     first = rows[0]
     told = "Seconds a frame, medians; ratios: ours over theirs within a round (quartiles); memory: ours over PyTorch's."
-    how = f"{first['date']}; {first['versions']}; {first['machine']}; {first['precision']}; `{first['command']}`."
+    how = f"{first['date']}; {first['versions']}; {first['machine']}; `{first['command']}`."
     return "\n\n".join([markdown(lines), told, how + "\n"])
 
 
 def runs(rows: Sequence[Row]) -> list[dict[str, Row]]:
-    """Rows by side, for each model, direction, size and batch; those without figures left out."""
+    """Rows by side, for each model, direction, size, batch and precision; those without figures left out."""
     found: dict[tuple[str, ...], dict[str, Row]] = {}
     for row in rows:
         if not row["failed"]:
-            key = tuple(row[name] for name in ("model", "direction", "size", "batch"))
-            found.setdefault(key, {})[row["side"]] = row
+            found.setdefault(tuple(row[name] for name in KEY), {})[row["side"]] = row
     return list(found.values())
 
 
@@ -167,7 +164,8 @@ def main() -> None:
     """Rewrites the blocks in the README, and draws."""
     rows, compared = read(QUALITY), read(COMPARE)
     text = put(README.read_text(), QUALITY.name, block(rows))
-    README.write_text(put(text, COMPARE.name, beside(compared)))
+    text = put(text, COMPARE.name, beside(compared))
+    README.write_text(put(text, COMPARE_GPU.name, beside(read(COMPARE_GPU))))
     if rows[0]["seconds"]:
         plot(rows, QUALITY.with_suffix(".png"))
     plot_beside(compared, COMPARE.with_suffix(".png"))

@@ -1,0 +1,94 @@
+"""Whether training steps have the same bits in every run: `python results/deterministic.py [MODEL]`, for GPUs.
+
+For each set of XLA's flags two processes compile the step anew, and each takes the same steps twice. Told: seconds a
+step, whether the repetition has the bits of the first time, whether the second process has those of the first, and the
+parameters that differ after one step: those name the operation.
+"""
+
+import hashlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from typing import Any
+
+FLAGS = (
+    "",
+    "--xla_gpu_deterministic_ops=true",
+    "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0",
+    "--xla_gpu_deterministic_ops=true --xla_gpu_enable_command_buffer=",
+    "--xla_gpu_exclude_nondeterministic_ops=true --xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false",
+)
+MODEL, SIDE, STEPS = "rife_lap_s", 128, 5
+
+
+def main(name: str) -> None:
+    """A paragraph a set of flags."""
+    for flags in FLAGS:
+        first, second = (_in_a_process(name, flags) for _ in range(2))
+        print(f"{flags or 'no flags'}: {first['seconds']:.4f} s a step")
+        print(f"  again in a process: {_told(*first['runs'])}")
+        print(f"  in another process: {_told(first['runs'][0], second['runs'][0])}", flush=True)
+
+
+def _told(one: list[dict[str, str]], other: list[dict[str, str]]) -> str:
+    same = [a == b for a, b in zip(one, other, strict=True)]
+    if all(same):
+        return f"the same bits after {len(same)} steps"
+    at = same.index(False)
+    apart = [leaf for leaf in one[at] if one[at][leaf] != other[at][leaf]]
+    return f"other bits in {len(apart)} of {len(one[at])} parameters after step {at + 1}: {', '.join(apart[:12])}"
+
+
+def _in_a_process(name: str, flags: str) -> dict[str, Any]:
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    command = [sys.executable, __file__, "--measure", name]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure(name: str) -> dict[str, Any]:
+    """Hashes of the parameters after each step, of two runs; seconds of the later steps, the median."""
+    import jax  # after the flags are set
+    import numpy as np
+
+    from vfi_jax import aot, optim, training, zoo
+    from vfi_jax.config import Optimiser
+    from vfi_jax.models import MODELS
+    from vfi_jax.precision import POLICIES
+
+    spec, mesh, policy = MODELS[name], training.data_mesh(), POLICIES["float32"]
+    model, variables = zoo.create(name)
+    transform = optim.optimiser(Optimiser(rate=1e-4), 1000, 0)
+    chosen = {"loss_config": spec.loss_config, "extra_losses": {}, "ema": 0.998, "seed": 0}
+    step = training.make_step(spec, model, transform, mesh, policy=policy, **chosen)
+    rng = np.random.default_rng(0)
+    batch = {
+        what: rng.integers(0, 256, shape.shape, np.uint8)
+        if what in ("frames", "target")
+        else np.full(shape.shape, 0.5, shape.dtype)
+        for what, shape in aot.batch_shapes(name, 8, SIDE).items()
+    }
+    batch, runs, seconds = training.on_devices(batch, mesh), [], []
+    for _ in range(2):
+        state, hashes = training.on_all(training.start(variables, transform, ema=True)), []
+        for _ in range(STEPS):
+            begun = time.perf_counter()
+            state, metrics = step(state, batch)
+            jax.block_until_ready(metrics)
+            seconds.append(time.perf_counter() - begun)
+            leaves = jax.tree.leaves_with_path(state.params)
+            hashes.append(
+                {jax.tree_util.keystr(path): hashlib.sha256(np.asarray(leaf)).hexdigest() for path, leaf in leaves}
+            )
+        runs.append(hashes)
+    return {"seconds": statistics.median(seconds[1:]), "runs": runs}
+
+
+if __name__ == "__main__":
+    if "--measure" in sys.argv:
+        print(json.dumps(measure(sys.argv[-1])))
+    else:
+        main(sys.argv[1] if sys.argv[1:] else MODEL)
