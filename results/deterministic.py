@@ -14,12 +14,13 @@ import sys
 import time
 from typing import Any
 
+EXCLUDED = "--xla_gpu_deterministic_ops=true --xla_gpu_exclude_nondeterministic_ops=true"
 FLAGS = (
     "",
     "--xla_gpu_deterministic_ops=true",
-    "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0",
-    "--xla_gpu_deterministic_ops=true --xla_gpu_enable_command_buffer=",
-    "--xla_gpu_exclude_nondeterministic_ops=true --xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false",
+    EXCLUDED,
+    f"{EXCLUDED} --xla_gpu_autotune_level=0",  # those of `train.py --deterministic`
+    f"{EXCLUDED} --xla_gpu_autotune_level=0 --xla_gpu_enable_command_buffer=",
 )
 MODEL, SIDE, STEPS = "rife_lap_s", 128, 5
 
