@@ -1,7 +1,6 @@
-"""Training: the schedule, the step, and runs that stop, continue and go wrong."""
+"""Training: the step, and runs that stop, continue and go wrong."""
 
 import dataclasses
-import json
 import os
 import re
 import shutil
@@ -13,17 +12,14 @@ from pathlib import Path
 
 import cv2
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from clips import make_clip
-from parity import ops
 
 import vfi_jax
-from vfi_jax import fit, optim, packed, runs, training
+from vfi_jax import fit, optim, runs, training
 from vfi_jax.config import Augment, Data, Footage, Milestones, Mix, Optimiser, Plateau, Start, Train, Window
-from vfi_jax.data import pipeline, sources
+from vfi_jax.data import sources
 from vfi_jax.data.synthetic import random_scene
 from vfi_jax.precision import POLICIES
 from vfi_jax.types import UsageError, UserError
@@ -74,99 +70,6 @@ def whole(tmp_path_factory):
     return folder
 
 
-def test_published_schedule():
-    stored = ops("ops_rife", "lr_schedule")
-    schedule = optim.schedule(Optimiser(rate=3e-4, final_rate=3e-6, warmup=2000), 300 * 761, 761)
-    rates = [float(schedule(step)) for step in stored["steps"]]
-    # optax computes in float32, and cos near pi loses digits of what is left.
-    assert rates == pytest.approx(stored["lr"].tolist(), rel=1e-4, abs=1e-12)
-
-
-def test_published_schedule_of_ifrnet():
-    stored = ops("ops_ifrnet", "lr")
-    schedule = optim.schedule(Optimiser(rate=1e-4, final_rate=1e-5), int(stored["total"]), 2137)
-    rates = [float(schedule(step)) for step in stored["iteration"] if step <= stored["total"]]
-    assert rates == pytest.approx(stored["lr"][stored["iteration"] <= stored["total"]].tolist(), rel=1e-4)
-
-
-@pytest.mark.parametrize(("case", "epochs"), [("lr_core_2x", (108, 133)), ("lr_core_8x", (78, 118, 158))])
-def test_published_milestones_of_dbvi(case, epochs):
-    stored, epoch = ops("ops_dbvi", "losses")[case], 7
-    config = Optimiser(rate=5e-4, final_rate=5e-4, milestones=Milestones(epochs, 0.4))
-    schedule = optim.schedule(config, len(stored) * epoch, epoch)
-    for first, wanted in enumerate(stored):
-        ends = [float(schedule(step)) for step in (first * epoch, first * epoch + epoch - 1)]
-        assert ends == pytest.approx([wanted, wanted], rel=1e-6)
-
-
-def stepped(config, gradients, losses, params):
-    """Parameters after each step of the optimiser."""
-    transform = optim.optimiser(config, len(losses), len(losses))
-    state, found = transform.init(params), []
-    for loss in losses:
-        updates, state = transform.update(gradients, state, params, value=jnp.float32(loss))
-        params = optax.apply_updates(params, updates)
-        found.append(params)
-    return found
-
-
-def test_adam_is_the_textbook_one():
-    """With a second moment of its own, rates by the parameter's path, and a gradient that is always zero."""
-    config = Optimiser(0.1, 0.1, beta2=0.99, weight_decay=0.0, rate_factors={"mapping": 0.01})
-    gradients = {"mapping_0": {"kernel": jnp.float32(0.5)}, "head": jnp.float32(0.5), "idle": jnp.float32(0)}
-    params = jax.tree.map(jnp.ones_like, gradients)
-    head, first, second = 1.0, 0.0, 0.0
-    for count, found in enumerate(stepped(config, gradients, [1, 1, 1], params), 1):
-        first, second = 0.9 * first + 0.1 * 0.5, 0.99 * second + 0.01 * 0.5**2
-        head -= 0.1 * first / (1 - 0.9**count) / ((second / (1 - 0.99**count)) ** 0.5 + 1e-8)
-        assert float(found["head"]) == pytest.approx(head, rel=1e-5)
-        assert float(found["mapping_0"]["kernel"]) == pytest.approx(1 + 0.01 * (head - 1), rel=1e-5)
-        assert float(found["idle"]) == 1
-    with pytest.raises(UsageError, match="no parameter's path has 'maping' in it"):
-        optim.optimiser(Optimiser(rate_factors={"maping": 0.01}), 1, 1).init(params)
-
-
-def test_a_loss_far_above_the_first_is_skipped():
-    """As if the step had not been; CAIN's rule."""
-    config, params = Optimiser(0.1, 0.1, skip_above=10), {"a": jnp.float32(1), "b": jnp.ones(3)}
-    gradients = jax.tree.map(lambda leaf: 0.3 * leaf, params)
-    found = stepped(config, gradients, [0.2, 0.1, 2.01, 1.99], params)
-    plain = stepped(dataclasses.replace(config, skip_above=0), gradients, [0, 0, 0], params)
-    jax.tree.map(np.testing.assert_array_equal, found, [*plain[:2], plain[1], plain[2]])
-
-
-def test_options_that_are_off_leave_the_state_as_it_was():
-    params = {"a": jnp.ones(3)}
-    theirs = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(optax.constant_schedule(1e-3))).init(params)
-    ours = optim.optimiser(Optimiser(clip_norm=1.0), 10, 10).init(params)
-    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_plateaus_are_those_of_pytorch(seed):
-    """Its rule in plain words: after more than `patience` losses in a row that are not 1e-4 better, the rate falls."""
-    config = Plateau(factor=0.5, patience=2)
-    transform = optim.optimiser(Optimiser(1.0, 1.0, plateau=config, weight_decay=0.0), 100, 100)
-    params = {"a": jnp.ones(2)}
-    state = transform.init(params)
-    rate, best, bad = 1.0, float("inf"), 0
-    falling = 0.02 * np.exp(np.random.default_rng(seed).normal(-0.02 * np.arange(60), 0.2))
-    creeping = falling.min() * (1 - 2e-5 * np.arange(1, 5))  # better, but by less than 1e-4
-    losses = np.concatenate([falling, creeping])
-    for loss in losses.tolist():
-        state = optim.observe(state, loss, config)
-        if loss < best * (1 - 1e-4):
-            best, bad = loss, 0
-        else:
-            bad += 1
-        if bad > 2:
-            rate, bad = 0.5 * rate, 0
-        assert optim.plateau_factor(state) == rate
-    assert rate < 0.1
-    updates, _ = transform.update({"a": jnp.ones(2)}, state, params, value=jnp.float32(1))
-    assert np.asarray(updates["a"]) == pytest.approx(-rate, rel=1e-4)  # Adam's first step is as long as the rate
-
-
 def test_plateaus_and_skipping_resume_bit_for_bit(tmp_path):
     """The rate falls at the first validation that is no better; some steps are skipped."""
     optimiser = Optimiser(1e-2, 1e-2, plateau=Plateau(0.5, 0), skip_above=1.05)
@@ -190,14 +93,6 @@ def test_plateaus_and_skipping_resume_bit_for_bit(tmp_path):
     assert any(falls)
     wanted = 1e-2 * 0.5 ** np.cumsum([0, 0, *falls[:-1]])  # the first validation is better than none
     assert rates == pytest.approx(wanted.tolist(), rel=1e-6)
-
-
-def test_decay_is_on_every_parameter():
-    transform = optim.optimiser(Optimiser(rate=0.1, weight_decay=0.5), 10, 10)
-    params = {"bias": jnp.ones(3), "weight": jnp.ones((2, 2))}
-    updates, _ = transform.update(jax.tree.map(jnp.zeros_like, params), transform.init(params), params, value=0.0)
-    for update in jax.tree.leaves(updates):
-        assert np.asarray(update) == pytest.approx(-0.1 * 0.5, rel=1e-6)
 
 
 def test_a_run_leaves_what_is_promised(whole):
@@ -488,30 +383,6 @@ def test_a_run_that_skips_every_step_is_stopped(tmp_path):
         fit.fit(wild, tmp_path, quiet)
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
-def test_batches_do_not_depend_on_workers(workers):
-    source = sources.Synthetic(10, 5, 40, 48)
-    data = Data(window=Window(5, sorted_share=0.5), augment=Augment(crop=32), workers=workers)
-    batches = pipeline.Batches([source], data, 4, seed=3)
-    found = [next(batches) for _ in range(4)]
-    state = batches.get_state()
-    following = next(batches)
-    batches.close()
-    assert json.loads(json.dumps(state)) == {"global_next_index": 16}
-    checksum = [(batch["name"].tolist(), int(batch["frames"].sum()), int(batch["target"].sum())) for batch in found]
-    alone = pipeline.Batches([source], dataclasses.replace(data, workers=0), 4, seed=3)
-    assert checksum == [
-        (batch["name"].tolist(), int(batch["frames"].sum()), int(batch["target"].sum()))
-        for batch in (next(alone) for _ in range(4))
-    ]
-    alone.set_state(state)
-    assert np.array_equal(next(alone)["frames"], following["frames"])
-    alone.close()
-    names = [name for batch in found for name in batch["name"].tolist()]
-    assert len(set(names[:10])) == 10  # an epoch has every window once
-    assert names[:6] != names[10:]
-
-
 @pytest.fixture
 def folders(tmp_path):
     """Eight windows of pictures, two of which are damaged."""
@@ -554,84 +425,6 @@ def test_a_damaged_window_is_always_replaced_by_the_same(folders):
         file.with_name("im1.jpg").write_bytes(b"")
     with pytest.raises(UserError, match=r"clip2.* the file is empty; nor can 8 others of the set"):
         source[2]
-
-
-def test_enlargement_comes_before_the_crop():
-    """Crops larger than the frames are possible, and all of the sample grows."""
-    augment = Augment(64, enlarge=1.0, jitter=0.05)
-    batches = pipeline.Batches([sources.Synthetic(4, 3, 40, 48)], Data(augment=augment), 4, 0)
-    batch = next(batches)
-    batches.close()
-    assert batch["frames"].shape == (4, 2, 64, 64, 3)
-    assert batch["target"].shape == (4, 64, 64, 3)
-
-
-def test_processes_share_a_batch():
-    source = sources.Synthetic(10, 3, 40, 48)
-    data = Data(augment=Augment(crop=32))
-    parts = [pipeline.Batches([source], data, 4, 0, process_index=i, process_count=2) for i in range(2)]
-    all_of_it = pipeline.Batches([source], data, 4, 0)
-    batch, halves = next(all_of_it), [next(part) for part in parts]
-    assert sorted(name for half in halves for name in half["name"].tolist()) == sorted(batch["name"].tolist())
-    for iterator in (*parts, all_of_it):
-        iterator.close()
-
-
-def test_packed_batches():
-    frames = np.arange(12, dtype=np.uint8).repeat(5 * 32 * 32 * 3).reshape(12, 5, 32, 32, 3)
-    frames = frames + 20 * np.arange(5, dtype=np.uint8)[None, :, None, None, None]
-    data = Data(window=Window(5, sorted_share=1.0), augment=Augment(16, 0, 0, 0, 0.5, 0))
-    names = {data.path: [f"clip/{window}" for window in range(12)]}
-    batches = packed.PackedBatches({data.path: frames}, data, 4, 0, training.data_mesh(), names=names)
-    seen = []
-    for _ in range(3):
-        told = batches.names(batches.get_state())
-        batch = jax.device_get(next(batches))
-        windows = batch["frames"][:, 0, 0, 0, 0] % 20
-        assert told == [f"{data.path}: clip/{window}" for window in windows]
-        seen += windows.tolist()
-        first, last = (batch["frames"][:, i, 0, 0, 0] // 20 for i in range(2))
-        target = batch["target"][:, 0, 0, 0] // 20
-        assert (target - first.astype(int)) / (last.astype(int) - first) == pytest.approx(batch["t"].ravel())
-    assert sorted(seen) == list(range(12))
-    state = batches.get_state()
-    following = next(batches)
-    again = packed.PackedBatches({data.path: frames}, data, 4, 0, training.data_mesh())
-    again.set_state(json.loads(json.dumps(state)))
-    assert np.array_equal(next(again)["frames"], following["frames"])
-    for wrong, line in (
-        (dataclasses.replace(data, window=Window(3)), "have 5 frames"),
-        (dataclasses.replace(data, augment=Augment(64)), "smaller than data.augment.crop 64"),
-        (dataclasses.replace(data, augment=Augment(16, enlarge=0.1)), "must be 0 for a packed set"),
-    ):
-        with pytest.raises(UserError, match=line):
-            packed.PackedBatches({wrong.path: frames}, wrong, 4, 0, training.data_mesh())
-
-
-def test_mixed_batches():
-    """Each set gives its share of every batch, and all of its windows in an epoch of its own."""
-    sets = {name: np.full((6, 3, 32, 32, 3), level, np.uint8) for name, level in (("a", 0), ("b", 100))}
-    for frames in sets.values():
-        frames += np.arange(6, dtype=np.uint8)[:, None, None, None, None]
-    data = Data(path="a", mix=(Mix("b", 0.3),), augment=Augment(16, 0, 0, 0, 0, 0))
-    batches = packed.PackedBatches(sets, data, 8, 0, training.data_mesh())
-    seen = np.stack([next(batches)["target"][:, 0, 0, 0] for _ in range(3)])
-    assert (seen[:, :6] < 100).all()
-    assert sorted(seen[:, 6:].ravel()) == list(range(100, 106))
-    for share, line in ((0.01, "leaves b no sample"), (1.0, "leaves a no sample")):
-        with pytest.raises(UsageError, match=line):
-            packed.PackedBatches(sets, dataclasses.replace(data, mix=(Mix("b", share),)), 8, 0, training.data_mesh())
-
-
-def test_mixed_sources():
-    whole = sources.Synthetic(20, 3, 40, 48)
-    made = [sources.Part(whole, range(10)), sources.Part(whole, range(10, 20))]
-    data = Data(mix=(Mix("other", 0.25),), augment=Augment(crop=32))
-    batches = pipeline.Batches(made, data, 4, 0)
-    names = [name for _ in range(10) for name in next(batches)["name"].tolist()]
-    batches.close()
-    others = set(whole.names[10:])
-    assert sum(name in others for name in names) == 10
 
 
 LIKE_OTHERS = ("dbvi_gopro", "ifrnet_gopro", "rife_m_vimeo90k_septuplet")  # of a family another recipe stands for
