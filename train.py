@@ -35,7 +35,9 @@ PROFILE = flags.DEFINE_integer(
 PROCESS = flags.DEFINE_integer("process", None, "which of them this is, from 0")
 
 # With the first alone two runs on an H200 had other bits (jax 0.11.2).
-SAME_BITS = "--xla_gpu_deterministic_ops=true --xla_gpu_exclude_nondeterministic_ops=true --xla_gpu_autotune_level=0"
+DETERMINISTIC_OPTIONS = (
+    "--xla_gpu_deterministic_ops=true --xla_gpu_exclude_nondeterministic_ops=true --xla_gpu_autotune_level=0"
+)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str]) -> None:
     logging.set_verbosity(logging.FATAL)
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     if DETERMINISTIC.value:  # read when the backend starts, which nothing has done so far
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {SAME_BITS}".strip()
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC_OPTIONS}".strip()
     try:
         if len(arguments) > 1:
             raise UsageError(f"{arguments[1]!r} is no flag: see --help")

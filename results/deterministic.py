@@ -14,6 +14,13 @@ import sys
 import time
 from typing import Any
 
+import gpu
+import jax
+import numpy as np
+
+from vfi_jax import training, zoo
+from vfi_jax.precision import POLICIES
+
 EXCLUDED = "--xla_gpu_deterministic_ops=true --xla_gpu_exclude_nondeterministic_ops=true"
 FLAGS = (
     "",
@@ -52,29 +59,11 @@ def _in_a_process(name: str, flags: str) -> dict[str, Any]:
 
 def measure(name: str) -> dict[str, Any]:
     """Hashes of the parameters after each step, of two runs; seconds of the later steps, the median."""
-    import jax  # after the flags are set
-    import numpy as np
-
-    from vfi_jax import aot, optim, training, zoo
-    from vfi_jax.config import Optimiser
-    from vfi_jax.models import MODELS
-    from vfi_jax.precision import POLICIES
-
-    spec, mesh, policy = MODELS[name], training.data_mesh(), POLICIES["float32"]
-    model, variables = zoo.create(name)
-    transform = optim.optimiser(Optimiser(rate=1e-4), 1000, 0)
-    chosen = {"loss_config": spec.loss_config, "extra_losses": {}, "ema": 0.998, "seed": 0}
-    step = training.make_step(spec, model, transform, mesh, policy=policy, **chosen)
-    rng = np.random.default_rng(0)
-    batch = {
-        what: rng.integers(0, 256, shape.shape, np.uint8)
-        if what in ("frames", "target")
-        else np.full(shape.shape, 0.5, shape.dtype)
-        for what, shape in aot.batch_shapes(name, 8, SIDE).items()
-    }
-    batch, runs, seconds = training.on_devices(batch, mesh), [], []
+    step, begin = gpu.step_of(name, *zoo.create(name), POLICIES["float32"])
+    batch = training.on_devices(gpu.batch_of(name, 8, SIDE), training.data_mesh())
+    runs, seconds = [], []
     for _ in range(2):
-        state, hashes = training.on_all(training.start(variables, transform, ema=True)), []
+        state, hashes = begin(), []
         for _ in range(STEPS):
             begun = time.perf_counter()
             state, metrics = step(state, batch)

@@ -70,9 +70,7 @@ def bandwidths() -> Iterator[tuple[Any, ...]]:
 def speeds(name: str) -> Iterator[tuple[Any, ...]]:
     """Of the forward pass and the training step of a model."""
     side = aot.recipe(name)[0]
-    batch = jax.tree.map(lambda shape: np.ones(shape.shape, shape.dtype), aot.batch_shapes(name, BATCH, side))
-    rng = np.random.default_rng(0)
-    batch |= {what: rng.integers(0, 256, batch[what].shape, np.uint8) for what in ("frames", "target")}
+    batch = batch_of(name, BATCH, side)
     peak = machine.peak_of(jax.devices()[0].device_kind)
     for precision in PRECISIONS:
         policy = POLICIES[precision]
@@ -92,14 +90,25 @@ def speeds(name: str) -> Iterator[tuple[Any, ...]]:
             yield f"{name}, {what}, {BATCH} x {side}x{side}", precision, seconds, "", "", reached / 1e12, share
 
 
+def batch_of(name: str, size: int, side: int) -> dict[str, Any]:
+    """A batch for a model's training step, of random frames."""
+    shapes, rng = aot.batch_shapes(name, size, side), np.random.default_rng(0)
+    batch = jax.tree.map(lambda shape: np.ones(shape.shape, shape.dtype), shapes)
+    return batch | {what: rng.integers(0, 256, batch[what].shape, np.uint8) for what in ("frames", "target")}
+
+
+def step_of(name: str, model: Any, variables: Any, policy: Any) -> tuple[Callable[..., Any], Callable[[], Any]]:
+    """A training step, and what makes the state before the first."""
+    spec, transform = MODELS[name], optim.optimiser(Optimiser(rate=1e-4), 1000, 100)
+    chosen = {"loss_config": spec.loss_config, "extra_losses": {}, "ema": 0.998, "seed": 0}
+    step = training.make_step(spec, model, transform, training.data_mesh(), policy=policy, **chosen)
+    return step, lambda: training.on_all(training.start(variables, transform, ema=True))
+
+
 def stepped(name: str, model: Any, variables: Any, policy: Any, batch: dict[str, Any]) -> Callable[[], Any]:
     """A training step that goes on from its last state."""
-    spec, mesh = MODELS[name], training.data_mesh()
-    transform = optim.optimiser(Optimiser(rate=1e-4), 1000, 100)
-    chosen = {"loss_config": spec.loss_config, "extra_losses": {}, "ema": 0.998, "seed": 0}
-    step = training.make_step(spec, model, transform, mesh, policy=policy, **chosen)
-    batch = training.on_devices(batch, mesh)
-    held = [training.on_all(training.start(variables, transform, ema=True))]
+    step, begin = step_of(name, model, variables, policy)
+    batch, held = training.on_devices(batch, training.data_mesh()), [begin()]
 
     def once() -> Any:
         held[0], metrics = step(held[0], batch)

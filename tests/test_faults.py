@@ -315,7 +315,7 @@ sys.path.insert(0, {str(ROOT)!r})
 import jax, train
 from absl import app
 def fit(*_, profile):
-    assert os.environ["XLA_FLAGS"] == train.SAME_BITS
+    assert os.environ["XLA_FLAGS"] == train.DETERMINISTIC_OPTIONS
     print(jax.device_count())
 train.fit.fit = fit
 app.run(train.main, flags_parser=train.parse_flags)
