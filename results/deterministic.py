@@ -2,7 +2,8 @@
 
 For each set of XLA's flags two processes compile the step anew, and each takes the same steps twice. Told: seconds a
 step, whether the repetition has the bits of the first time, whether the second process has those of the first, and the
-parameters that differ after one step: those name the operation.
+parameters that differ after one step: those name the operation. The last set finds the choices of kernels that the
+first left in a cache: XLA takes those before it looks at the flags.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Any
 
@@ -21,24 +23,25 @@ import numpy as np
 from vfi_jax import training, zoo
 from vfi_jax.precision import POLICIES
 
-EXCLUDED = "--xla_gpu_deterministic_ops=true --xla_gpu_exclude_nondeterministic_ops=true"
-FLAGS = (
-    "",
-    "--xla_gpu_deterministic_ops=true",
-    EXCLUDED,
-    f"{EXCLUDED} --xla_gpu_autotune_level=0",  # those of `train.py --deterministic`
-    f"{EXCLUDED} --xla_gpu_autotune_level=0 --xla_gpu_enable_command_buffer=",
+EXCLUDED = "--xla_gpu_deterministic_ops=true --xla_gpu_exclude_nondeterministic_ops=true"  # `train.py --deterministic`
+CASES = (  # flags, and whether choices are kept from one process to the next
+    ("", True),
+    ("--xla_gpu_deterministic_ops=true", False),
+    (EXCLUDED, False),
+    (f"{EXCLUDED} --xla_gpu_enable_command_buffer=", False),
+    (EXCLUDED, True),
 )
 MODEL, SIDE, STEPS = "rife_lap_s", 128, 5
 
 
 def main(name: str) -> None:
     """A paragraph a set of flags."""
-    for flags in FLAGS:
-        first, second = (_in_a_process(name, flags) for _ in range(2))
-        print(f"{flags or 'no flags'}: {first['seconds']:.4f} s a step")
-        print(f"  again in a process: {_told(*first['runs'])}")
-        print(f"  in another process: {_told(first['runs'][0], second['runs'][0])}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for flags, kept in CASES:
+            first, second = (_in_a_process(name, flags, folder if kept else "") for _ in range(2))
+            print(f"{flags or 'no flags'}{', choices kept' if kept else ''}: {first['seconds']:.4f} s a step")
+            print(f"  again in a process: {_told(*first['runs'])}")
+            print(f"  in another process: {_told(first['runs'][0], second['runs'][0])}", flush=True)
 
 
 def _told(one: list[dict[str, str]], other: list[dict[str, str]]) -> str:
@@ -50,8 +53,9 @@ def _told(one: list[dict[str, str]], other: list[dict[str, str]]) -> str:
     return f"other bits in {len(apart)} of {len(one[at])} parameters after step {at + 1}: {', '.join(apart[:12])}"
 
 
-def _in_a_process(name: str, flags: str) -> dict[str, Any]:
-    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_ENABLE_COMPILATION_CACHE": "false"}
+def _in_a_process(name: str, flags: str, kept: str) -> dict[str, Any]:
+    cache = {"JAX_COMPILATION_CACHE_DIR": kept} if kept else {"JAX_ENABLE_COMPILATION_CACHE": "false"}
+    environment = {**os.environ, "XLA_FLAGS": flags, **cache}
     command = [sys.executable, __file__, "--measure", name]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])

@@ -307,7 +307,7 @@ def test_another_number_of_devices_continues(whole, tmp_path):
 
 
 def test_deterministic_kernels_are_asked_for_before_the_backend_starts():
-    """By the flag of the command line; a CPU knows the option and has nothing to change."""
+    """By the flag of the command line, without kernels that other runs chose; a CPU has nothing to change."""
     code = f"""
 import os, sys
 sys.argv = ["train.py", "--config={ROOT}/configs/rife_footage.py:scratch", "--workdir=unused", "--deterministic"]
@@ -316,6 +316,7 @@ import jax, train
 from absl import app
 def fit(*_, profile):
     assert os.environ["XLA_FLAGS"] == train.DETERMINISTIC_OPTIONS
+    assert jax.config.jax_persistent_cache_enable_xla_caches == "none"
     print(jax.device_count())
 train.fit.fit = fit
 app.run(train.main, flags_parser=train.parse_flags)
