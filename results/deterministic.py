@@ -54,7 +54,9 @@ def _told(one: list[dict[str, str]], other: list[dict[str, str]]) -> str:
 
 
 def _in_a_process(name: str, flags: str, kept: str) -> dict[str, Any]:
-    cache = {"JAX_COMPILATION_CACHE_DIR": kept} if kept else {"JAX_ENABLE_COMPILATION_CACHE": "false"}
+    cache = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
+    if kept:  # choices, not whole programs
+        cache = {"JAX_COMPILATION_CACHE_DIR": kept, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1e9"}
     environment = {**os.environ, "XLA_FLAGS": flags, **cache}
     command = [sys.executable, __file__, "--measure", name]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)

@@ -20,7 +20,7 @@ QUALITY = ROOT / "results/quality.csv"
 README = ROOT / "README.md"
 COMPARE, COMPARE_GPU = ROOT / "results/compare.csv", ROOT / "results/compare_gpu.csv"
 COLUMNS = 3  # of panels
-KEY = ("model", "direction", "size", "batch", "precision")  # of a comparison
+KEY = ("model", "direction", "size", "batch", "precision", "jax")  # of a comparison
 BEGIN, END = "<!-- from results/{} -->\n", "<!-- end -->\n"
 SETS = {
     "devset": "devset (448x256 triplets of real clips)",
@@ -108,14 +108,14 @@ def beside(rows: Sequence[Row]) -> str:
         seconds = [f"{float(row['seconds']):.3g}" for row in (ours, published)]
         memory = f"{float(ours['memory_mb']) / float(published['memory_mb']):.2f}"
         lines.append([*(ours[name] for name in KEY), *seconds, _ratio(published), best["side"], _ratio(best), memory])
-    first = rows[0]
     told = "Seconds a frame, medians; ratios: ours over theirs within a round (quartiles); memory: ours over PyTorch's."
-    how = f"{first['date']}; {first['versions']}; {first['machine']}; `{first['command']}`."
+    met = {name: "; ".join(dict.fromkeys(row[name] for row in rows)) for name in ("date", "versions", "machine")}
+    how = f"{met['date']}; {met['versions']}; {met['machine']}; `{rows[0]['command']}`."
     return "\n\n".join([markdown(lines), told, how + "\n"])
 
 
 def runs(rows: Sequence[Row]) -> list[dict[str, Row]]:
-    """Rows by side, for each model, direction, size, batch and precision; those without figures left out."""
+    """Rows by side, for each `KEY`; those without figures left out."""
     found: dict[tuple[str, ...], dict[str, Row]] = {}
     for row in rows:
         if not row["failed"]:
@@ -142,15 +142,17 @@ def plot_beside(rows: Sequence[Row], path: Path) -> None:
         there = [(float(group[side]["ratio"]), place) for place, group in enumerate(groups) if side in group]
         axes.plot(*zip(*there, strict=True), marker, label=f"PyTorch, {side}")
     first = [group[OURS] for group in groups]
-    axes.set_yticks(
-        range(len(groups)), [f"{row['model']}, {row['direction']}, {row['size']} x{row['batch']}" for row in first]
-    )
+    axes.set_yticks(range(len(groups)), [_label(row) for row in first])
     axes.invert_yaxis()
     axes.axvline(1, color="grey")
     axes.set(xlabel="time of ours over PyTorch's (below 1: ours is faster)", xlim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path)
+
+
+def _label(row: Row) -> str:
+    return f"{row['model']}, {row['direction']}, {row['size']} x{row['batch']}, jax {row['jax']}"
 
 
 def put(text: str, name: str, made: str) -> str:

@@ -12,10 +12,10 @@ from parity import apart, ops, relative
 
 from vfi_jax import ops as vops
 from vfi_jax.losses import laplacian_loss, laplacian_pyramid
-from vfi_jax.nn import ConvTranspose, pixel_shuffle
+from vfi_jax.nn import MANY, Conv, ConvTranspose, pixel_shuffle
 from vfi_jax.types import Padding, UsageError, UserError
 
-warping = importlib.import_module("vfi_jax.ops.warp")  # `vops.warp` is the function
+warping, join = (importlib.import_module(f"vfi_jax.ops.{name}") for name in ("warp", "join"))  # not the functions
 RNG = np.random.default_rng(0)
 
 
@@ -72,6 +72,45 @@ def test_forms_of_the_warp_agree():
     )
     assert all(np.array_equal(a, b) for a, b in zip(plain, packed, strict=True))
     assert apart(pull(seeds)[0], pull_packed(seeds)[0]) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("scale", "height", "width"), [(1 / 8, 16, 40), (1 / 3, 9, 15), (1 / 2, 8, 6), (1 / 4, 10, 12)]
+)
+def test_warp_resized(scale, height, width):
+    """As one after the other; sides that the factor does not divide too."""
+    rng = np.random.default_rng(0)
+    image, flow = rng.random((2, height, width, 3), np.float32), rng.normal(0, 3, (2, height, width, 2)).astype("f4")
+    whole, pull_whole = jax.vjp(lambda *a: vops.resize(vops.warp(*a), scale), image, flow)
+    sampled, pull = jax.vjp(lambda *a: vops.warp_resized(*a, scale), image, flow)
+    np.testing.assert_array_equal(sampled, whole)
+    seed = jnp.asarray(rng.random(whole.shape, np.float32))
+    for ours, wanted in zip(pull(seed), pull_whole(seed), strict=True):
+        assert apart(ours, wanted) < 1e-5  # sums of other orders
+
+
+@pytest.mark.parametrize("form", [vops.join, join._summed])
+def test_join(form):
+    parts = [RNG.normal(size=(2, 3, 4, channels)).astype(np.float32) for channels in (3, 1, 4)]
+    out, pull = jax.vjp(form, *parts)
+    np.testing.assert_array_equal(out, np.concatenate(parts, -1))
+    for got, part in zip(pull(out), parts, strict=True):
+        np.testing.assert_array_equal(got, part)
+
+
+def test_join_of_dtypes():
+    """Promotes as concatenation does; arrays without channels add none."""
+    parts = jnp.ones((1, 2, 2), jnp.bfloat16), jnp.zeros((1, 2, 0)), jnp.full((1, 2, 1), 1.25)
+    wanted = jnp.concatenate(parts, -1)
+    for form in (vops.join, join._summed):
+        np.testing.assert_array_equal(form(*parts), wanted, strict=True)
+
+
+def test_forms_of_join():
+    """Sums on CPUs only."""
+    parts = [np.zeros((2, 3, 4, channels), np.float32) for channels in (3, 1)]
+    texts = [jax.export.export(jax.jit(vops.join), platforms=[p])(*parts).mlir_module() for p in ("cpu", "tpu", "cuda")]
+    assert ["stablehlo.concatenate" in text for text in texts] == [not join.KEEPS_BARRIERS, True, True]
 
 
 def test_warp_zero_flow_is_identity():
@@ -152,6 +191,28 @@ def test_resize_gradient_is_the_adjoint():
         out, pull = jax.vjp(lambda x, s=scale: vops.resize(x, s), image)
         other = RNG.random(out.shape, np.float32)
         assert abs(float((out * other).sum() - (image * pull(jnp.asarray(other))[0]).sum())) < 1e-3
+
+
+@pytest.mark.parametrize(("kernel", "padding"), [(3, "constant"), (3, "reflect"), ((1, 5), "constant")])
+def test_gradients_of_convolutions(kernel, padding):
+    """Those that are made of products on CPUs, against XLA's own."""
+    layer = Conv(MANY, kernel, padding=padding)
+    x = RNG.normal(size=(2, 7, 9, MANY + 1)).astype(np.float32)
+    sides = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+    weight = RNG.normal(size=(*sides, MANY + 1, MANY)).astype(np.float32)
+    bias = np.zeros(MANY, np.float32)
+    borders = [(side // 2, side // 2) for side in sides]
+
+    def plain(x, weight):
+        x = jnp.pad(x, [(0, 0), *borders, (0, 0)], mode=padding)
+        return jax.lax.conv_general_dilated(x, weight, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    wanted, pull_plain = jax.vjp(plain, x, weight)
+    out, pull = jax.vjp(lambda x, weight: layer.apply({"params": {"weight": weight, "bias": bias}}, x), x, weight)
+    assert apart(out, wanted) < 1e-3
+    seed = jnp.asarray(RNG.normal(size=out.shape), jnp.float32)
+    for ours, theirs in zip(pull(seed), pull_plain(seed), strict=True):
+        assert relative(ours, theirs) < 1e-5  # float32 sums of other orders
 
 
 def test_transposed_convolution_and_pixel_shuffle():

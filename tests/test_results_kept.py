@@ -47,7 +47,7 @@ def test_costs_are_told_and_drawn(tables, tmp_path):
 def side(name, seconds, ratio, **more):
     row = {"model": "cain", "direction": "forward", "size": "448x256", "batch": "1", "side": name, "failed": ""}
     row |= {"seconds": seconds, "ratio": ratio, "ratio_low": "0.4", "ratio_high": "0.6", "memory_mb": "100"}
-    about = {name: name for name in ("date", "versions", "machine", "precision", "command")}
+    about = {name: name for name in ("date", "versions", "machine", "precision", "jax", "command")}
     return row | about | more
 
 
@@ -56,7 +56,7 @@ def test_times_are_told_beside_the_fastest_form(tables, tmp_path):
     rows += [side("compiled", "0.8", "1.25"), side("channels_last", "", "", failed="out of memory")]
     line = next(line for line in tables.beside(rows).splitlines() if "cain" in line)
     cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells[4:] == ["precision", "1", "2", "0.50 (0.40, 0.60)", "compiled", "1.25 (0.40, 0.60)", "0.25"]
+    assert cells[4:] == ["precision", "jax", "1", "2", "0.50 (0.40, 0.60)", "compiled", "1.25 (0.40, 0.60)", "0.25"]
     tables.plot_beside(rows, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 5_000
 
@@ -65,7 +65,27 @@ def test_ratios_above_their_limits_are_told(monkeypatch):
     monkeypatch.syspath_prepend(PATH.parent)  # whose scripts import one another
     above = script(PATH.with_name("beside_pytorch.py")).above
     rows = [side("ours", "1.0", "1"), side("published", "1.2", "0.83"), side("compiled", "0.8", "1.25")]
-    assert above(rows) == ["cain, forward, 448x256 x1: 1.25 of PyTorch's time (compiled), limit 1.1"]
+    assert above(rows) == ["cain, forward, 448x256 x1, jax jax: 1.25 of PyTorch's time (compiled), limit 1.1"]
     assert not above([{**row, "direction": "forward + backward"} for row in rows])
     named = [{**row, "model": "rife_v4_25", "ratio": "0.7"} for row in rows]
-    assert above(named) == ["rife_v4_25, forward, 448x256 x1: 0.70 of PyTorch's time (published), limit 0.65"]
+    assert above(named) == ["rife_v4_25, forward, 448x256 x1, jax jax: 0.70 of PyTorch's time (published), limit 0.65"]
+
+
+def test_operations_are_told_apart(monkeypatch):
+    """By what the computations hold that they call."""
+    monkeypatch.syspath_prepend(PATH.parent)
+    program = """
+%fused_1 (p: f32[4]) -> f32[4] {
+  ROOT %g.1 = f32[4]{0} gather(%p, %i), offset_dims={}
+}
+
+ENTRY %main (x: f32[4]) -> f32[4] {
+  %add_fusion.2 = f32[4]{0} fusion(%x), kind=kLoop, calls=%fused_1
+  %conv.3 = f32[4]{0} convolution(%add_fusion.2, %k), window={size=3}
+  %pad.4 = f32[8]{0} pad(%conv.3, %zero), padding=0_4
+  ROOT %sum.5 = f32[8]{0} add(%pad.4, %pad.4)
+}
+"""
+    kinds = script(PATH.with_name("cpu_profile.py"))._kinds(program)
+    found = [kinds[name] for name in ("add_fusion.2", "conv.3", "pad.4", "sum.5")]
+    assert found == ["sampling", "convolutions", "moving", "rest"]

@@ -70,6 +70,15 @@ def test_constant_map_equals_the_number():
     assert apart(run(model, variables, frames, per_sample).frame, run(model, variables, frames, mapped).frame) < 1e-6
 
 
+def test_what_is_not_read_is_not_missed():
+    """Blocks see the same of the frames where all levels are wanted, as in training, and where they are not."""
+    model, variables = vfi_jax.create("rife_v4_22_lite")
+    frames = np.random.default_rng(0).random((1, 2, 64, 96, 3), np.float32)
+    out, _ = jax.jit(functools.partial(model.apply, method="stages"))(variables, frames, 0.3)
+    assert float(abs(out.flows[-1]).max()) > 0.01
+    assert apart(run(model, variables, frames, 0.3).frame, out.frame) < 1e-6
+
+
 def test_time_reversal_of_the_ensemble():
     """Averaged with its own reversal, swapping the frames and t changes nothing."""
     model, _ = vfi_jax.create("rife_v4_6", ensemble=True)

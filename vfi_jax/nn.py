@@ -7,6 +7,7 @@ dtype: inputs and parameters are cast to it and the result keeps it.
 
 from __future__ import annotations
 
+import functools
 import re
 import zlib
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from vfi_jax.types import Array, UserError
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 EPSILON = 1e-5  # added to variances
+MANY = 48  # channels from which products are the faster form of a gradient on CPUs
 
 
 def _declared(key: Any, shape: tuple[int, ...]) -> Array:
@@ -60,14 +62,48 @@ class Conv(nn.Module):
         if self.padding != "constant":
             x = jnp.pad(x, ((0, 0), *borders, (0, 0)), mode=self.padding)
             borders = [(0, 0), (0, 0)]
-        out = lax.conv_general_dilated(
-            x.astype(self.dtype),
-            weight.astype(self.dtype),
-            (self.stride, self.stride),
-            borders,
-            dimension_numbers=NHWC,
-        )
+        out = _convolved(x.astype(self.dtype), weight.astype(self.dtype), self.stride, tuple(borders))
         return out + self.param("bias", _declared, (self.features,)).astype(self.dtype) if self.bias else out
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolved(x: Array, kernel: Array, stride: int, borders: tuple[tuple[int, int], ...]) -> Array:
+    """XLA's convolution; on CPUs its kernel's gradient is made of products, which takes half the time or less."""
+    return lax.conv_general_dilated(x, kernel, (stride, stride), borders, dimension_numbers=NHWC)
+
+
+def _convolved_pulled(
+    stride: int, borders: tuple[tuple[int, int], ...], saved: tuple[Array, Array], pulled: Array
+) -> tuple[Array, Array]:
+    x, kernel = saved
+    convolve = functools.partial(lax.conv_general_dilated, window_strides=(stride, stride), padding=borders)
+    convolve = functools.partial(convolve, dimension_numbers=NHWC)
+
+    def to_kernel(x: Array, pulled: Array) -> Array:
+        return jax.linear_transpose(lambda kernel: convolve(x, kernel), kernel)(pulled)[0]
+
+    def as_products(x: Array, pulled: Array) -> Array:
+        """`sum_p x[p + offset] pulled[p]^T` for each of the kernel's offsets."""
+        padded, (height, width) = jnp.pad(x, ((0, 0), *borders, (0, 0))), pulled.shape[1:3]
+        flat = pulled.reshape(-1, pulled.shape[-1])
+        size = (x.shape[0], height, width, x.shape[-1])
+
+        def product(offset: Array) -> Array:
+            seen = lax.dynamic_slice(padded, (0, offset[0], offset[1], 0), size)
+            return seen.reshape(-1, size[-1]).T @ flat
+
+        # One after the other: each holds a copy of the input.
+        offsets = np.array(list(np.ndindex(*kernel.shape[:2])), np.int32)
+        return lax.map(product, jnp.asarray(offsets)).reshape(kernel.shape)
+
+    to_x = jax.linear_transpose(lambda x: convolve(x, kernel), x)(pulled)[0]
+    many = stride == 1 and min(kernel.shape[2:]) >= MANY
+    return to_x, lax.platform_dependent(x, pulled, cpu=as_products if many else to_kernel, default=to_kernel)
+
+
+_convolved.defvjp(
+    lambda x, kernel, stride, borders: (_convolved(x, kernel, stride, borders), (x, kernel)), _convolved_pulled
+)
 
 
 class ConvTranspose(nn.Module):
@@ -133,9 +169,7 @@ _doubled.defvjp(
 
 def _by_phase(kernel: Array) -> Array:
     """`[4, 4, i, o]` to `[2, 2, i, 4 o]`: a 2x2 kernel for each of the phases."""
-    channels, features = kernel.shape[2:]
-    split = kernel.reshape(2, 2, 2, 2, channels, features)
-    return split.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, channels, 4 * features)
+    return jnp.concatenate([kernel[a::2, b::2] for a in (0, 1) for b in (0, 1)], -1)
 
 
 def _interleaved(phases: Array) -> Array:

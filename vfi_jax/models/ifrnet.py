@@ -25,7 +25,7 @@ from vfi_jax.losses.charbonnier import charbonnier_loss
 from vfi_jax.losses.flow import adaptive_flow_loss, endpoint_error
 from vfi_jax.losses.geometry import geometry_loss
 from vfi_jax.nn import Conv, ConvPReLU, ConvTranspose, PReLU, constant, torch_default_transposed
-from vfi_jax.ops import resize, resize_to, warp
+from vfi_jax.ops import join, resize, resize_to, warp
 from vfi_jax.types import Array, LossAux, ModelSpec, Output, Padding, Published, TorchRules
 
 LEVELS = 4
@@ -73,7 +73,9 @@ class ResBlock(nn.Module):
         return self.prelu(x + self.conv5(y))
 
     def _side(self, y: Array, layer: ConvPReLU) -> Array:
-        return jnp.concatenate([y[..., : -self.side], layer(y[..., -self.side :])], -1)
+        start = self.features - self.side
+        # In place, where a concatenation would copy all channels.
+        return lax.dynamic_update_slice_in_dim(y, layer(y[..., start:]), start, axis=-1)
 
 
 class Decoder(nn.Module):
@@ -92,7 +94,7 @@ class Decoder(nn.Module):
         ]
 
     def __call__(self, *parts: Array) -> Array:
-        x = jnp.concatenate(parts, -1)
+        x = join(*parts)
         for layer in self.convblock:
             x = layer(x)
         return x

@@ -22,7 +22,7 @@ from jaxtyping import Float
 
 from vfi_jax.losses.laplacian import laplacian_loss
 from vfi_jax.nn import Conv, ConvPReLU, ConvTranspose, PReLU, constant, torch_default_transposed
-from vfi_jax.ops import resize, time_map, warp
+from vfi_jax.ops import join, resize, time_map, warp
 from vfi_jax.types import Array, LossAux, ModelSpec, Output, Padding, Published, TorchRules, UserError
 
 LEVEL_SCALES = (4, 2, 1)
@@ -75,11 +75,8 @@ class IFBlock(nn.Module):
         self.convblock = [ConvPReLU(self.width, dtype=self.dtype) for _ in range(8)]
         self.lastconv = ConvTranspose(5)  # float32: a flow
 
-    def __call__(self, x: Array, flow: Array | None, level_scale: float) -> tuple[Array, Array]:
-        """Returns flow in pixels of the full frame and mask logit, at the size of `x`."""
-        x = resize(x, 1 / level_scale)
-        if flow is not None:
-            x = jnp.concatenate([x, resize(flow, 1 / level_scale) / level_scale], -1)
+    def __call__(self, x: Array, level_scale: float) -> tuple[Array, Array]:
+        """Returns flow in pixels of the full frame and mask logit, at the frame's size; `x` is of the level's."""
         for layer in self.conv0:
             x = layer(x)
         inner = x
@@ -132,18 +129,14 @@ class UNet(nn.Module):
 
     def __call__(self, x: Array, context0: list[Array], context1: list[Array]) -> Array:
         s0 = self.down0(x)
-        s1 = self.down1(_join(s0, context0[0], context1[0]))
-        s2 = self.down2(_join(s1, context0[1], context1[1]))
-        s3 = self.down3(_join(s2, context0[2], context1[2]))
-        x = self.up0(_join(s3, context0[3], context1[3]))
-        x = self.up1(_join(x, s2))
-        x = self.up2(_join(x, s1))
-        x = self.up3(_join(x, s0))
+        s1 = self.down1(join(s0, context0[0], context1[0]))
+        s2 = self.down2(join(s1, context0[1], context1[1]))
+        s3 = self.down3(join(s2, context0[2], context1[2]))
+        x = self.up0(join(s3, context0[3], context1[3]))
+        x = self.up1(join(x, s2))
+        x = self.up2(join(x, s1))
+        x = self.up3(join(x, s0))
         return 2 * jax.nn.sigmoid(self.conv(x).astype(jnp.float32)) - 1
-
-
-def _join(*arrays: Array) -> Array:
-    return jnp.concatenate(arrays, -1)
 
 
 @flax.struct.dataclass
@@ -215,18 +208,22 @@ class RIFE(nn.Module):
         """The student's levels and output, and the privileged teacher: the last level corrected knowing `target`."""
         levels = self.levels(frames, t)
         last = levels[-1]
-        seen = _join(*self._inputs(frames, t), last.warped0, last.warped1, last.mask_logit, target)
-        teacher = _advance(self.block_tea(seen, last.flow, 1), last, frames)
+        seen = join(*self._inputs(frames, t), last.warped0, last.warped1, last.mask_logit, target, last.flow)
+        teacher = _advance(self.block_tea(seen, 1), last, frames)
         return levels, self._refine(frames, levels), teacher
 
     def levels(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> list[Level]:
         """Returns what stands after each block, coarse to fine."""
         levels: list[Level] = []
         for block, level_scale in zip((self.block0, self.block1, self.block2), LEVEL_SCALES, strict=True):
-            inputs, before = self._inputs(frames, t), levels[-1] if levels else None
+            before, factor = levels[-1] if levels else None, level_scale / self.scale
+            inputs = self._inputs(frames, t)
             if before is not None:
-                inputs = [*inputs, before.warped0, before.warped1, before.mask_logit]
-            change = block(_join(*inputs), None if before is None else before.flow, level_scale / self.scale)
+                inputs += [before.warped0, before.warped1, before.mask_logit]
+            inputs = [resize(part, 1 / factor) for part in inputs]
+            if before is not None:
+                inputs.append(resize(before.flow, 1 / factor) / factor)
+            change = block(join(*inputs), factor)
             levels.append(_advance(change, before, frames))
         return levels
 
@@ -237,7 +234,7 @@ class RIFE(nn.Module):
         last = levels[-1]
         context0 = self.contextnet(frames[:, 0], last.flow[..., :2])
         context1 = self.contextnet(frames[:, 1], last.flow[..., 2:])
-        seen = _join(frames[:, 0], frames[:, 1], last.warped0, last.warped1, last.mask_logit, last.flow)
+        seen = join(frames[:, 0], frames[:, 1], last.warped0, last.warped1, last.mask_logit, last.flow)
         residual = self.unet(seen, context0, context1)
         return Output(
             frame=jnp.clip(last.merged + residual, 0, 1),

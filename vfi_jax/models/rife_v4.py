@@ -10,7 +10,7 @@ Shapes below: `b h w c`, flows in pixels of the full frame, masks as logits unti
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -22,7 +22,7 @@ from jaxtyping import Float
 
 from vfi_jax.losses.laplacian import laplacian_loss
 from vfi_jax.nn import Conv, ConvTranspose, constant, leaky_relu, pixel_shuffle, torch_default_transposed
-from vfi_jax.ops import cubic_correction, resize, second_differences, time_map, warp
+from vfi_jax.ops import cubic_correction, join, resize, second_differences, time_map, warp, warp_resized
 from vfi_jax.types import Array, LossAux, ModelSpec, Output, Padding, Published, TorchRules, UserError
 
 SLOPE = 0.2
@@ -59,13 +59,10 @@ class IFBlock(nn.Module):
         self.convblock = [ResConv(self.width, self.dtype) for _ in range(8)]
         self.lastconv = ConvTranspose(4 * (5 + self.features))  # float32: a flow
 
-    def __call__(self, x: Array, flow: Array | None, level_scale: float) -> tuple[Array, Array, Array, Array]:
-        """Returns flow in pixels of the full frame, mask logit and features, at the size of `x`; and what they were
-        made from, at 1/4 of the level's size.
+    def __call__(self, x: Array, level_scale: float) -> tuple[Array, Array, Array, Array]:
+        """Returns flow in pixels of the full frame, mask logit and features, at the frame's size; and what they were
+        made from, at 1/4 of the size of `x`, which is the level's.
         """
-        x = resize(x, 1 / level_scale)
-        if flow is not None:
-            x = jnp.concatenate([x, resize(flow, 1 / level_scale) / level_scale], -1)
         for layer in self.conv0:
             x = leaky_relu(layer(x), SLOPE)
         for layer in self.convblock:
@@ -128,9 +125,9 @@ class Refinement(nn.Module):
           warped: `[2b, h, w, c]`, all that was sampled at the last flow.
           hidden: `[b, h/4, w/4, d]`, what the last block's head reads.
         """
-        half = jnp.concatenate(jnp.split(leaky_relu(self.conv0(warped), SLOPE), 2), -1)
+        half = join(*jnp.split(leaky_relu(self.conv0(warped), SLOPE), 2))
         quarter = leaky_relu(self.conv1(half), SLOPE)
-        quarter = leaky_relu(self.conv2(jnp.concatenate([quarter, hidden], -1)), SLOPE)
+        quarter = leaky_relu(self.conv2(join(quarter, hidden)), SLOPE)
         for layer in self.convblock:
             quarter = layer(quarter)
         half = leaky_relu(self.up(quarter) + half, SLOPE)
@@ -163,6 +160,9 @@ class Level:
         warped0, warped1 = jnp.split(self.warped[..., :3], 2)
         mask = jax.nn.sigmoid(self.mask_logit)
         return warped0 * mask + warped1 * (1 - mask)
+
+
+See = Callable[[Array, Level, float], Array]  # what a block sees of the frames, from them and the level before
 
 
 class RIFEv4(nn.Module):
@@ -216,7 +216,7 @@ class RIFEv4(nn.Module):
 
         Sides must be multiples of the padding's.
         """
-        return self.stages(frames, t)[0]
+        return self._stages(frames, t, _sampled_sparsely)[0]
 
     def stages(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> tuple[Output, list[Level]]:
         """Returns the output, and what stands after each block, at 1/`reduction` of the frame.
@@ -224,7 +224,10 @@ class RIFEv4(nn.Module):
         Raises:
           UserError: see `levels`.
         """
-        levels = self.levels(resize(frames, 1 / self.reduction), t)
+        return self._stages(frames, t, _sampled_whole)
+
+    def _stages(self, frames: Array, t: ArrayLike, see: See) -> tuple[Output, list[Level]]:
+        levels = self._levels(resize(frames, 1 / self.reduction), t, see)
         last = self._whole(levels[-1], jnp.concatenate([frames[:, 0], frames[:, 1]]))
         out = Output(
             frame=last.merged,
@@ -247,7 +250,7 @@ class RIFEv4(nn.Module):
         """What the last flow samples: frames, encodings and what sharpens the frames share it, so one gather serves."""
         if not (self.refinement and self.sharpening):
             return images
-        return jnp.concatenate([images, second_differences(images[..., :3])], -1)
+        return join(images, second_differences(images[..., :3]))
 
     def _refined(self, out: Output, last: Level) -> Output:
         """The blend of the frames, sharpened where it is asked for, under the changed mask, plus a residual."""
@@ -267,6 +270,9 @@ class RIFEv4(nn.Module):
         Raises:
           UserError: `ensemble` of a version that hands features on, for which none was published.
         """
+        return self._levels(frames, t, _sampled_whole)
+
+    def _levels(self, frames: Array, t: ArrayLike, see: See) -> list[Level]:
         if self.ensemble and self.features:
             raise UserError(f"{self.variant or 'this version'} has no ensemble: leave the field `ensemble` out")
         images = jnp.concatenate([frames[:, 0], frames[:, 1]])
@@ -277,7 +283,7 @@ class RIFEv4(nn.Module):
             block = getattr(self, f"block{index}")
             before = levels[-1] if levels else None
             flow, mask_logit, features, hidden = self._estimate(
-                block, images, time_map(t, frames), before, level_scale / self.scale
+                block, images, time_map(t, frames), before, level_scale / self.scale, see
             )
             if before is not None:
                 flow = before.flow + flow
@@ -289,26 +295,49 @@ class RIFEv4(nn.Module):
         return levels
 
     def _estimate(
-        self, block: IFBlock, images: Array, t: Array, before: Level | None, level_scale: float
+        self, block: IFBlock, images: Array, t: Array, before: Level | None, level_scale: float, see: See
     ) -> tuple[Array, Array, Array, Array]:
         """Runs a block on the state before it, and with `ensemble` on its time reversal, averaged."""
-        out = block(*_block_input(images, t, before, self.features), level_scale)
+        scale = 1 / level_scale
+        seen = resize(images, scale) if before is None else see(images, before, scale)
+        out = block(_block_input(seen, t, before, level_scale), level_scale)
         if not self.ensemble:
             return out[0], out[1], out[2][..., : self.features], out[3]
         mirrored = block(
-            *_block_input(_swap_frames(images), 1 - t, before and _reversed(before), self.features), level_scale
+            _block_input(_swap_frames(seen), 1 - t, before and _reversed(before), level_scale), level_scale
         )
         flow = (out[0] + _swap_flow(mirrored[0])) / 2
         return flow, (out[1] - mirrored[1]) / 2, out[2][..., : self.features], out[3]
 
 
-def _block_input(images: Array, t: Array, before: Level | None, features: int) -> tuple[Array, Array | None]:
-    """Order of channels: frame 0, frame 1, encoding 0, encoding 1, t, mask logit, features; then the flow."""
-    first, second = jnp.split(images if before is None else before.warped, 2)
-    x = [first[..., :3], second[..., :3], first[..., 3:], second[..., 3:], t]
-    if before is None:
-        return jnp.concatenate(x, -1), None
-    return jnp.concatenate([*x, before.mask_logit, before.features], -1), before.flow
+def _sampled_whole(images: Array, before: Level, scale: float) -> Array:
+    return resize(before.warped, scale)
+
+
+def _sampled_sparsely(images: Array, before: Level, scale: float) -> Array:
+    """The same; where nothing else needs the warped frames, most of their pixels are not sampled at all."""
+    return warp_resized(images, jnp.concatenate(jnp.split(before.flow, 2, -1)), scale)
+
+
+def _block_input(seen: Array, t: Array, before: Level | None, level_scale: float) -> Array:
+    """Order of channels: frame 0, frame 1, encoding 0, encoding 1, t, mask logit, features, flow.
+
+    Args:
+      seen: frames and encodings, `[2b, ...]`, sampled at the flow so far, at the block's own size.
+      t: `[b, h, w, 1]`.
+      before: what stood before the block.
+      level_scale: of the block.
+    """
+    scale = 1 / level_scale
+    first, second = jnp.split(seen, 2)
+    x = [first[..., :3], second[..., :3], first[..., 3:], second[..., 3:], resize(t, scale)]
+    if before is not None:
+        x += [
+            resize(before.mask_logit, scale),
+            resize(before.features, scale),
+            resize(before.flow, scale) / level_scale,
+        ]
+    return join(*x)
 
 
 def _swap_frames(images: Array) -> Array:
@@ -320,7 +349,7 @@ def _swap_flow(flow: Array) -> Array:
 
 
 def _reversed(level: Level) -> Level:
-    return Level(_swap_flow(level.flow), -level.mask_logit, level.features, _swap_frames(level.warped), level.hidden)
+    return level.replace(flow=_swap_flow(level.flow), mask_logit=-level.mask_logit)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Float
 
 from vfi_jax.types import Array
@@ -47,6 +50,21 @@ def resize_corners(image: Float[Array, "*b h w c"], size: tuple[int, int]) -> Fl
     return image
 
 
+def read_by_shrinking(image: Float[Array, "*b h w c"], factor: int) -> Float[Array, "*b h2 w2 c"]:
+    """The pixels that `resize(image, 1 / factor)` reads; `factor` must divide the sides.
+
+    Of every `factor` along an axis the two in the middle, or the one where it is odd. `resize` by 1/2, or none, makes
+    of them what it makes of the image.
+    """
+    middle = slice((factor - 1) // 2, factor // 2 + 1)
+    for axis in (-2, -3):
+        axis %= image.ndim
+        split = (*image.shape[:axis], image.shape[axis] // factor, factor, *image.shape[axis + 1 :])
+        kept = image.reshape(split)[(slice(None),) * (axis + 1) + (middle,)]
+        image = kept.reshape(*image.shape[:axis], -1, *image.shape[axis + 1 :])
+    return image
+
+
 def _resize(image: Array, height: int, width: int, step_y: float, step_x: float) -> Array:
     return _resize_axis(_resize_axis(image, -2, width, step_x), -3, height, step_y)
 
@@ -76,8 +94,29 @@ def _shrink(image: Array, axis: int, size: int, factor: int) -> Array:
     return (every(factor // 2 - 1) + every(factor // 2)) * 0.5
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def _enlarge(image: Array, axis: int, factor: int) -> Array:
-    """One shifted lerp for each of the `factor` phases, interleaved."""
+    """A shifted lerp for each of the `factor` phases, which get an axis of their own: a single loop without copies.
+
+    The gradients of that are slow on CPUs: those are taken of `_enlarge_by_phase`.
+    """
+    axis %= image.ndim
+    size = image.shape[axis]
+    edge = [(0, 0)] * image.ndim
+    edge[axis] = (1, 1)
+    padded = jnp.expand_dims(jnp.pad(image, edge, mode="edge"), axis + 1)
+    offsets = (np.arange(factor) + 0.5) / factor - 0.5
+    shape = [1] * padded.ndim
+    shape[axis + 1] = factor
+    out = jnp.zeros((), image.dtype)
+    for start, weights in enumerate((np.maximum(-offsets, 0), 1 - abs(offsets), np.maximum(offsets, 0))):
+        weights = jnp.asarray(weights.reshape(shape), image.dtype)
+        out += weights * lax.slice_in_dim(padded, start, start + size, axis=axis)
+    return out.reshape(*image.shape[:axis], size * factor, *image.shape[axis + 1 :])
+
+
+def _enlarge_by_phase(image: Array, axis: int, factor: int) -> Array:
+    """The same: the phases one by one, interleaved."""
     axis %= image.ndim
     size = image.shape[axis]
     edge = [(0, 0)] * image.ndim
@@ -97,6 +136,16 @@ def _enlarge(image: Array, axis: int, factor: int) -> Array:
         phases.append(here * (1 - abs(offset)) + neighbour * abs(offset) if offset else here)
     out = jnp.stack(phases, axis=axis + 1)
     return out.reshape(*image.shape[:axis], size * factor, *image.shape[axis + 1 :])
+
+
+def _enlarge_pulled(axis: int, factor: int, _: None, pulled: Array) -> tuple[Array]:
+    shape = list(pulled.shape)
+    shape[axis] //= factor
+    small = jax.ShapeDtypeStruct(shape, pulled.dtype)
+    return jax.linear_transpose(lambda image: _enlarge_by_phase(image, axis, factor), small)(pulled)
+
+
+_enlarge.defvjp(lambda image, axis, factor: (_enlarge(image, axis, factor), None), _enlarge_pulled)
 
 
 def _gather(image: Array, axis: int, size: int, step: float) -> Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,8 @@ from jax import lax
 from jaxtyping import Float
 
 from vfi_jax.ops.bilinear import corners
+from vfi_jax.ops.join import join
+from vfi_jax.ops.resize import read_by_shrinking, resize
 from vfi_jax.types import Array
 
 WHOLE = 0.9999  # weight inside the image, below which a sample does not count
@@ -19,8 +23,9 @@ def warp(image: Float[Array, "*b h w c"], flow: Float[Array, "*b h w 2"]) -> Flo
     """Samples `image` where `flow` points: `out[y, x] = bilinear(image, x + flow_x, y + flow_y)`.
 
     Coordinates are clamped to `[0, w-1]` and `[0, h-1]` (edge pixels repeat outside the frame).
-    Written for one image and vmapped over the leading axes. Images and features that share a flow are best
-    concatenated along c: the cost is the gather of four taps, whatever c is. On TPUs one gather brings all four.
+    Taps are gathered image by image, vmapped, so that batches may be spread over devices. Images and features that
+    share a flow are best concatenated along c: the cost is the gather of four taps, whatever c is. On TPUs one gather
+    brings all four.
 
     Follows `grid_sample(padding_mode="border", align_corners=True)` as RIFE calls it, gradients included: coordinates
     take the way through the normalised grid -1..1, whose float32 rounding decides which slope the flow's gradient
@@ -33,10 +38,18 @@ def warp(image: Float[Array, "*b h w c"], flow: Float[Array, "*b h w 2"]) -> Flo
     Returns:
       The samples, in the image's dtype.
     """
-    one = _warp_one
-    for _ in range(image.ndim - 3):
-        one = jax.vmap(one)
-    return one(image, flow)
+    return _sampled(image, *_positions(flow.astype(jnp.float32)))
+
+
+def warp_resized(
+    image: Float[Array, "*b h w c"], flow: Float[Array, "*b h w 2"], scale: float
+) -> Float[Array, "*b h2 w2 c"]:
+    """`resize(warp(image, flow), scale)`; where that reads few of the warped pixels, only those are sampled."""
+    factor = round(1 / scale)
+    if factor <= 2 or factor * scale != 1 or any(side % factor for side in image.shape[-3:-1]):
+        return resize(warp(image, flow), scale)
+    x, y = (read_by_shrinking(at[..., None], factor)[..., 0] for at in _positions(flow.astype(jnp.float32)))
+    return resize(_sampled(image, x, y), 1 if factor % 2 else 1 / 2)
 
 
 def warp_inside(
@@ -63,7 +76,7 @@ def second_differences(image: Float[Array, "*b h w c"]) -> Float[Array, "*b h w 
     rows, columns = padded[..., :, 1:-1, :], padded[..., 1:-1, :, :]
     across = columns[..., :-2, :] - 2 * image + columns[..., 2:, :]
     down = rows[..., :-2, :, :] - 2 * image + rows[..., 2:, :, :]
-    return jnp.concatenate([across, down], -1)
+    return join(across, down)
 
 
 def cubic_correction(
@@ -96,21 +109,38 @@ def _warp_inside_one(image: Array, flow: Array) -> tuple[Array, Array]:
     return out * mask, mask
 
 
-def _warp_one(image: Array, flow: Array) -> Array:
-    x, y = _positions(flow.astype(jnp.float32))
-    x0, y0 = jnp.floor(x), jnp.floor(y)
-    right, down = (x - x0)[..., None], (y - y0)[..., None]
-    left_column, top_row = x0.astype(jnp.int32), y0.astype(jnp.int32)
-    top_left, top_right, bottom_left, bottom_right = lax.platform_dependent(
-        jnp.asarray(image), top_row, left_column, tpu=_packed_neighbours, default=_neighbours
+def _sampled(image: Array, x: Array, y: Array) -> Array:
+    """`[*b, h2, w2, c]`: bilinear samples of `[*b, h, w, c]` at positions `[*b, h2, w2]` inside it."""
+    leading = image.shape[:-3]
+    image, x, y = (a.reshape(-1, *a.shape[len(leading) :]) for a in (image, x, y))
+    out = lax.platform_dependent(
+        jnp.asarray(image), x, y, cpu=_on_cpu, tpu=_weighed(_packed_neighbours), default=_weighed(_neighbours)
     )
-    out = (
-        top_left * ((1 - right) * (1 - down))
-        + top_right * (right * (1 - down))
-        + bottom_left * ((1 - right) * down)
-        + bottom_right * (right * down)
-    )
-    return out.astype(image.dtype)
+    return out.reshape(*leading, *out.shape[1:])
+
+
+def _weighed(neighbours: Callable[..., tuple[Array, Array, Array, Array]]) -> Callable[[Array, Array, Array], Array]:
+    """Bilinear samples of images `[b, h, w, c]` at positions `[b, h2, w2]`, from what brings the taps of one."""
+
+    def sampled(image: Array, x: Array, y: Array) -> Array:
+        x0, y0 = jnp.floor(x), jnp.floor(y)
+        right, down = (x - x0)[..., None], (y - y0)[..., None]
+        rows, columns = y0.astype(jnp.int32), x0.astype(jnp.int32)
+        top_left, top_right, bottom_left, bottom_right = jax.vmap(neighbours)(image, rows, columns)
+        out = (
+            top_left * ((1 - right) * (1 - down))
+            + top_right * (right * (1 - down))
+            + bottom_left * ((1 - right) * down)
+            + bottom_right * (right * down)
+        )
+        return out.astype(image.dtype)
+
+    return sampled
+
+
+def _on_cpu(image: Array, x: Array, y: Array) -> Array:
+    """With a barrier, without which the taps would be weighed again for each use of a sample (from jax 0.12 on)."""
+    return lax.optimization_barrier(_weighed(_neighbours)(image, x, y))
 
 
 def _neighbours(image: Array, row: Array, column: Array) -> tuple[Array, Array, Array, Array]:
