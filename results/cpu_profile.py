@@ -1,9 +1,9 @@
 """What takes the time of models on CPUs: `python results/cpu_profile.py [MODEL...]`. Writes `cpu_profile.md`.
 
-Of XLA's own trace: milliseconds of forward passes, and the shares of convolutions, of what samples
-(gathers), of what moves numbers (pads, concatenations, copies, transposes) and of the rest. Operations
-that run beside each other count in full, so shares are of their sum. GFLOP/s are those of the convolutions alone;
-below, what the machine reaches in a large product and in such convolutions, by XLA and, where it is installed, PyTorch.
+Of XLA's own trace: milliseconds of forward passes, and the shares of convolutions, of what samples (gathers), of what
+moves numbers (pads, concatenations, copies, transposes) and of the rest. Operations that run at once count in full,
+so shares are of their sum. GFLOP/s are those of the convolutions alone; below, what the machine reaches in a large
+product and in such convolutions, by XLA and, where it is installed, PyTorch.
 """
 
 import collections

@@ -40,7 +40,7 @@ def test_forward(case):
 
 
 def check_intermediates(model, case):
-    levels = jax.jit(functools.partial(model.apply, method="levels"))(case.variables, case.frames, case.t)
+    _, levels = jax.jit(functools.partial(model.apply, method="stages"))(case.variables, case.frames, case.t)
     for index, level in enumerate(levels):
         assert apart(level.mask_logit, case.arrays[f"mask_logit_{index}"]) < FRAME
     if "feat_0_stride4" in case.arrays:

@@ -219,10 +219,10 @@ class RIFEv4(nn.Module):
         return self._stages(frames, t, _sampled_sparsely)[0]
 
     def stages(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> tuple[Output, list[Level]]:
-        """Returns the output, and what stands after each block, at 1/`reduction` of the frame.
+        """Returns the output, and what stands after each block, coarse to fine, at 1/`reduction` of the frame.
 
         Raises:
-          UserError: see `levels`.
+          UserError: `ensemble` of a version that hands features on, for which none was published.
         """
         return self._stages(frames, t, _sampled_whole)
 
@@ -264,15 +264,8 @@ class RIFEv4(nn.Module):
         merged = warped0 * mask + warped1 * (1 - mask)
         return out.replace(frame=merged + residual, mask=mask, merged=merged, residual=residual)
 
-    def levels(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> list[Level]:
-        """Returns what stands after each block, coarse to fine, before the refinement.
-
-        Raises:
-          UserError: `ensemble` of a version that hands features on, for which none was published.
-        """
-        return self._levels(frames, t, _sampled_whole)
-
     def _levels(self, frames: Array, t: ArrayLike, see: See) -> list[Level]:
+        """What stands after each block, coarse to fine, before the refinement."""
         if self.ensemble and self.features:
             raise UserError(f"{self.variant or 'this version'} has no ensemble: leave the field `ensemble` out")
         images = jnp.concatenate([frames[:, 0], frames[:, 1]])
