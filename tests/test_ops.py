@@ -13,6 +13,7 @@ from parity import apart, ops, relative
 from vfi_jax import ops as vops
 from vfi_jax.losses import laplacian_loss, laplacian_pyramid
 from vfi_jax.nn import MANY, Conv, ConvTranspose, pixel_shuffle
+from vfi_jax.ops import winograd
 from vfi_jax.types import Padding, UsageError, UserError
 
 warping, join = (importlib.import_module(f"vfi_jax.ops.{name}") for name in ("warp", "join"))  # not the functions
@@ -213,6 +214,47 @@ def test_gradients_of_convolutions(kernel, padding):
     seed = jnp.asarray(RNG.normal(size=out.shape), jnp.float32)
     for ours, theirs in zip(pull(seed), pull_plain(seed), strict=True):
         assert relative(ours, theirs) < 1e-5  # float32 sums of other orders
+
+
+@pytest.mark.parametrize("together", [0, 10**9])  # 16 products, or one of all
+@pytest.mark.parametrize(
+    ("shape", "borders"),
+    [((2, 7, 9), ((1, 1), (1, 1))), ((1, 24, 10), ((0, 0), (0, 0))), ((3, 6, 5), ((2, 2), (0, 1)))],
+)
+def test_convolution_by_tiles(shape, borders, together, monkeypatch):
+    """Of float32, odd sides and several bands, against float64 sums over the kernel's offsets."""
+    monkeypatch.setattr(winograd, "TOGETHER", together)
+    monkeypatch.setattr(winograd, "BAND", 4000)
+    jax.clear_caches()
+    x, kernel = RNG.normal(size=(*shape, 5)), RNG.normal(size=(3, 3, 5, 4))
+    padded = np.pad(x, [(0, 0), *borders, (0, 0)])
+    height, width = padded.shape[1] - 2, padded.shape[2] - 2
+    seen = {(r, s): padded[:, r : r + height, s : s + width] for r in range(3) for s in range(3)}
+    seed = RNG.normal(size=(shape[0], height, width, 4))
+    wanted = sum(part @ kernel[offset] for offset, part in seen.items())
+    gradient = np.reshape([np.tensordot(part, seed, ([0, 1, 2], [0, 1, 2])) for part in seen.values()], kernel.shape)
+    x, kernel, seed = (jnp.asarray(array, jnp.float32) for array in (x, kernel, seed))
+    assert relative(winograd.convolve(x, kernel, borders), wanted) < 2e-6  # float32 rounding
+    assert relative(winograd.kernel_gradient(x, seed, borders), gradient) < 2e-6
+
+
+@pytest.mark.parametrize("padding", ["constant", "reflect"])
+def test_layers_that_compute_by_tiles(padding):
+    """Values and gradients of a layer that is large enough, against XLA's own."""
+    channels = winograd.CHANNELS
+    layer = Conv(channels, padding=padding, bias=False)
+    x, seed = (jnp.asarray(RNG.normal(size=(1, 21, 20, channels)), jnp.float32) for _ in range(2))
+    weight = jnp.asarray(RNG.normal(size=(3, 3, channels, channels)), jnp.float32)
+    assert winograd.saves_products(x, weight)
+
+    def plain(x, weight):
+        x = jnp.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], mode=padding)
+        return jax.lax.conv_general_dilated(x, weight, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    wanted, pull_plain = jax.vjp(plain, x, weight)
+    out, pull = jax.vjp(lambda x, weight: layer.apply({"params": {"weight": weight}}, x), x, weight)
+    for ours, theirs in zip((out, *pull(seed)), (wanted, *pull_plain(seed)), strict=True):
+        assert relative(ours, theirs) < 2e-6  # float32 sums of other orders
 
 
 def test_transposed_convolution_and_pixel_shuffle():

@@ -22,6 +22,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
+from vfi_jax.ops import winograd
 from vfi_jax.types import Array, UserError
 
 NHWC = ("NHWC", "HWIO", "NHWC")
@@ -67,38 +68,60 @@ class Conv(nn.Module):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _convolved(x: Array, kernel: Array, stride: int, borders: tuple[tuple[int, int], ...]) -> Array:
-    """XLA's convolution; on CPUs its kernel's gradient is made of products, which takes half the time or less."""
+def _convolved(x: Array, kernel: Array, stride: int, borders: winograd.Borders) -> Array:
+    """XLA's convolution; on CPUs, where that is faster, by tiles, and the kernel's gradient as products."""
+    plain = functools.partial(_plain, stride=stride, borders=borders)
+    if stride > 1 or not winograd.saves_products(x, kernel):
+        return plain(x, kernel)
+    by_tiles = functools.partial(winograd.convolve, borders=borders)
+    return lax.platform_dependent(x, kernel, cpu=by_tiles, default=plain)
+
+
+def _plain(x: Array, kernel: Array, stride: int, borders: winograd.Borders) -> Array:
     return lax.conv_general_dilated(x, kernel, (stride, stride), borders, dimension_numbers=NHWC)
 
 
 def _convolved_pulled(
-    stride: int, borders: tuple[tuple[int, int], ...], saved: tuple[Array, Array], pulled: Array
+    stride: int, borders: winograd.Borders, saved: tuple[Array, Array], pulled: Array
 ) -> tuple[Array, Array]:
     x, kernel = saved
-    convolve = functools.partial(lax.conv_general_dilated, window_strides=(stride, stride), padding=borders)
-    convolve = functools.partial(convolve, dimension_numbers=NHWC)
+    by_tiles = stride == 1 and winograd.saves_products(x, kernel)
+    as_products = stride == 1 and min(kernel.shape[2:]) >= MANY
 
-    def to_kernel(x: Array, pulled: Array) -> Array:
-        return jax.linear_transpose(lambda kernel: convolve(x, kernel), kernel)(pulled)[0]
+    def to_x(pulled: Array, kernel: Array) -> Array:
+        return jax.linear_transpose(lambda x: _plain(x, kernel, stride, borders), x)(pulled)[0]
 
-    def as_products(x: Array, pulled: Array) -> Array:
-        """`sum_p x[p + offset] pulled[p]^T` for each of the kernel's offsets."""
-        padded, (height, width) = jnp.pad(x, ((0, 0), *borders, (0, 0))), pulled.shape[1:3]
-        flat = pulled.reshape(-1, pulled.shape[-1])
-        size = (x.shape[0], height, width, x.shape[-1])
+    def to_kernel(pulled: Array, x: Array) -> Array:
+        return jax.linear_transpose(lambda kernel: _plain(x, kernel, stride, borders), kernel)(pulled)[0]
 
-        def product(offset: Array) -> Array:
-            seen = lax.dynamic_slice(padded, (0, offset[0], offset[1], 0), size)
-            return seen.reshape(-1, size[-1]).T @ flat
+    def to_x_by_tiles(pulled: Array, kernel: Array) -> Array:
+        pulled, kernel = lax.optimization_barrier((pulled, kernel))  # nor turned long before
+        outside = tuple((2 - low, 2 - high) for low, high in borders)
+        return winograd.convolve(pulled, kernel[::-1, ::-1].swapaxes(2, 3), outside)
 
-        # One after the other: each holds a copy of the input.
-        offsets = np.array(list(np.ndindex(*kernel.shape[:2])), np.int32)
-        return lax.map(product, jnp.asarray(offsets)).reshape(kernel.shape)
+    def to_kernel_on_cpu(pulled: Array, x: Array) -> Array:
+        if by_tiles:
+            return winograd.kernel_gradient(x, pulled, borders)
+        return _kernel_gradient(x, pulled, kernel.shape[:2], borders) if as_products else to_kernel(pulled, x)
 
-    to_x = jax.linear_transpose(lambda x: convolve(x, kernel), x)(pulled)[0]
-    many = stride == 1 and min(kernel.shape[2:]) >= MANY
-    return to_x, lax.platform_dependent(x, pulled, cpu=as_products if many else to_kernel, default=to_kernel)
+    return (
+        lax.platform_dependent(pulled, kernel, cpu=to_x_by_tiles if by_tiles else to_x, default=to_x),
+        lax.platform_dependent(pulled, x, cpu=to_kernel_on_cpu, default=to_kernel),
+    )
+
+
+def _kernel_gradient(x: Array, pulled: Array, sides: tuple[int, int], borders: winograd.Borders) -> Array:
+    """`sum_p x[p + offset] pulled[p]^T` for each of the kernel's offsets, a product each."""
+    padded, flat = jnp.pad(x, ((0, 0), *borders, (0, 0))), pulled.reshape(-1, pulled.shape[-1])
+    size = (*pulled.shape[:3], x.shape[-1])
+
+    def product(offset: Array) -> Array:
+        seen = lax.dynamic_slice(padded, (0, offset[0], offset[1], 0), size)
+        return seen.reshape(-1, size[-1]).T @ flat
+
+    # One after the other: each holds a copy of the input.
+    offsets = np.array(list(np.ndindex(*sides)), np.int32)
+    return lax.map(product, jnp.asarray(offsets)).reshape(*sides, size[-1], pulled.shape[-1])
 
 
 _convolved.defvjp(

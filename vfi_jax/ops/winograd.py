@@ -1,0 +1,137 @@
+"""3x3 convolutions with 4/9 of the products."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Float
+
+from vfi_jax.types import Array
+
+Borders = tuple[tuple[int, int], tuple[int, int]]
+
+# F(2x2, 3x3) of A. Lavin and S. Gray, "Fast Algorithms for Convolutional Neural Networks", 2015, eq. 9 to 11.
+INPUT = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
+KERNEL = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
+OUTPUT = ((1, 1, 1, 0), (0, 1, -1, -1))
+KERNELS = np.kron(KERNEL, KERNEL).astype(np.float32)  # [16, 9]: 4x4 places, 3x3 offsets
+
+# Where it is the faster form on CPUs (results/speed.md). Tiles take four times the room of the input: those of a band
+# of its rows fit a cache, and many bands take long to compile.
+CHANNELS, PIXELS = 88, 400  # at least
+BAND, BANDS = 6_000_000, 8  # bytes of input; at most
+TOGETHER = 2_000_000  # bytes of input up to which one batched product is faster than 16
+
+
+def saves_products(x: jax.ShapeDtypeStruct | Array, kernel: jax.ShapeDtypeStruct | Array) -> bool:
+    """Whether `convolve` is the faster form on CPUs: float32, 3x3, many channels, and of pixels many, not too many."""
+    if kernel.shape[:2] != (3, 3) or x.dtype != jnp.float32:
+        return False
+    many = min(kernel.shape[2:]) >= CHANNELS and x.size // x.shape[-1] >= PIXELS
+    return many and 4 * x.size <= BAND * BANDS
+
+
+@functools.partial(jax.jit, static_argnames="borders")
+def convolve(
+    x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"], borders: Borders
+) -> Float[Array, "b h2 w2 o"]:
+    """`out[y, x] = sum_{r, s} kernel[r, s] padded[y + r, x + s]`, stride 1, by products of tiles.
+
+    Tiles of 4x4 pixels and the kernel are transformed, `V = B^T d B`, `U = G g G^T`, multiplied at each of the 16
+    places, which is a matrix product over channels, and 2x2 pixels come out: `A^T [U V] A`. Rounding differs from
+    that of the plain sum by a few 1e-7 of the greatest value.
+
+    Args:
+      x: float32.
+      kernel: not flipped.
+      borders: rows above and below, columns left and right, of zeros.
+    """
+    height, width = (side + sum(border) - 2 for side, border in zip(x.shape[1:3], borders, strict=True))
+    kernel = lax.optimization_barrier((kernel, x))[0]  # else transformed long before, and kept
+    kernels = (KERNELS @ kernel.reshape(9, -1)).reshape(16, *kernel.shape[2:])
+    rows: list[Array] = []
+    for band in _bands(_padded(x, borders), rows):
+        products = _products(_input_tiles(band), kernels, 1)
+        rows.append(_pixels(products, (len(x), band.shape[1] // 2 - 1, band.shape[2] // 2 - 1)))
+    return jnp.concatenate(rows, 1)[:, :height, :width]
+
+
+@functools.partial(jax.jit, static_argnames="borders")
+def kernel_gradient(
+    x: Float[Array, "b h w i"], pulled: Float[Array, "b h2 w2 o"], borders: Borders
+) -> Float[Array, "3 3 i o"]:
+    """`sum_p padded[p + offset] pulled[p]^T` for each offset: the gradient of `convolve` by its kernel.
+
+    `G^T [sum_tiles V (A y A^T)] G`.
+    """
+    x, pulled = lax.optimization_barrier((x, pulled))  # else tiles of `convolve` are kept till here
+    odd = [(0, side % 2) for side in pulled.shape[1:3]]
+    pulled = jnp.pad(pulled, ((0, 0), *odd, (0, 0)))
+    sums: list[Array] = []
+    done = 0
+    for band in _bands(_padded(x, borders), sums):
+        rows = band.shape[1] - 2
+        product = jnp.stack(_products(_input_tiles(band), _output_tiles(pulled[:, done : done + rows]), 0))
+        sums.append(product + sums[-1] if sums else product)
+        done += rows
+    return (KERNELS.T @ sums[-1].reshape(16, -1)).reshape(3, 3, *sums[-1].shape[1:])
+
+
+def _products(left: list[Array], right: list[Array] | Array, axis: int) -> list[Array]:
+    """Matrix products of pairs, over this axis of the left ones and the first of the right ones."""
+    if 16 * left[0].size > TOGETHER:
+        return [lax.dot_general(a, b, (((axis,), (0,)), ((), ()))) for a, b in zip(left, right, strict=True)]
+    together = lax.optimization_barrier((jnp.stack(left), right if isinstance(right, jax.Array) else jnp.stack(right)))
+    return list(lax.dot_general(*together, (((axis + 1,), (1,)), ((0,), (0,)))))
+
+
+def _padded(x: Array, borders: Borders) -> Array:
+    """With its borders, and a row or column more where the output's sides are odd."""
+    whole = [(low, high + (side + low + high) % 2) for side, (low, high) in zip(x.shape[1:3], borders, strict=True)]
+    return jnp.pad(x, ((0, 0), *whole, (0, 0)))
+
+
+def _bands(padded: Array, done: list[Array]) -> Iterator[Array]:
+    """Rows of the padded input, two of each band in the next one as well; each waits until the one before is `done`."""
+    tiles = padded.shape[1] // 2 - 1
+    count = min(-(-4 * padded.size // BAND), tiles)
+    edges = [2 * (tiles * i // count) for i in range(count + 1)]
+    for start, stop in itertools.pairwise(edges):
+        band = padded[:, start : stop + 2]
+        yield lax.optimization_barrier((band, done[-1]))[0] if done else band
+
+
+def _mixed(weights: Sequence[float], arrays: Sequence[Array]) -> Array:
+    """`sum_i weights[i] arrays[i]`, weights 0, 1 and -1."""
+    terms = [array if weight > 0 else -array for weight, array in zip(weights, arrays, strict=True) if weight]
+    return sum(terms[1:], terms[0])
+
+
+def _input_tiles(x: Array) -> list[Array]:
+    """16 matrices `[b m n, i]` of `[b, 2m + 2, 2n + 2, i]`."""
+    height, width = x.shape[1] - 3, x.shape[2] - 3
+    rows = [_mixed(weights, [x[:, r : r + height : 2] for r in range(4)]) for weights in INPUT]
+    tiles = [_mixed(weights, [y[:, :, s : s + width : 2] for s in range(4)]) for y in rows for weights in INPUT]
+    return [tile.reshape(-1, x.shape[-1]) for tile in tiles]
+
+
+def _output_tiles(y: Array) -> list[Array]:
+    """`A y A^T`, 16 matrices `[b m n, o]`, of `[b, 2m, 2n, o]`."""
+    across = tuple(zip(*OUTPUT, strict=True))
+    rows = [_mixed(weights, [y[:, r::2] for r in range(2)]) for weights in across]
+    tiles = [_mixed(weights, [row[:, :, s::2] for s in range(2)]) for row in rows for weights in across]
+    return [tile.reshape(-1, y.shape[-1]) for tile in tiles]
+
+
+def _pixels(products: list[Array], tiles: tuple[int, int, int]) -> Array:
+    """`[b, 2m, 2n, o]` of 16 matrices `[b m n, o]`, `tiles` being b, m and n."""
+    columns = [[products[4 * i + j] for i in range(4)] for j in range(4)]
+    rows = [[_mixed(weights, column) for column in columns] for weights in OUTPUT]
+    out = [jnp.stack([_mixed(weights, row).reshape(*tiles, -1) for weights in OUTPUT], 3) for row in rows]
+    return jnp.stack(out, 2).reshape(tiles[0], 2 * tiles[1], 2 * tiles[2], -1)
