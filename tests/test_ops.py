@@ -243,7 +243,7 @@ def test_layers_that_compute_by_tiles(padding):
     """Values and gradients of a layer that is large enough, against XLA's own."""
     channels = winograd.CHANNELS
     layer = Conv(channels, padding=padding, bias=False)
-    x, seed = (jnp.asarray(RNG.normal(size=(1, 21, 20, channels)), jnp.float32) for _ in range(2))
+    x, seed = (jnp.asarray(RNG.normal(size=(1, 31, 30, channels)), jnp.float32) for _ in range(2))
     weight = jnp.asarray(RNG.normal(size=(3, 3, channels, channels)), jnp.float32)
     assert winograd.saves_products(x, weight)
 

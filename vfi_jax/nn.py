@@ -95,7 +95,7 @@ def _convolved_pulled(
         return jax.linear_transpose(lambda kernel: _plain(x, kernel, stride, borders), kernel)(pulled)[0]
 
     def to_x_by_tiles(pulled: Array, kernel: Array) -> Array:
-        pulled, kernel = lax.optimization_barrier((pulled, kernel))  # nor turned long before
+        pulled, kernel = lax.optimization_barrier((pulled, kernel))  # else the kernel is turned long before
         outside = tuple((2 - low, 2 - high) for low, high in borders)
         return winograd.convolve(pulled, kernel[::-1, ::-1].swapaxes(2, 3), outside)
 

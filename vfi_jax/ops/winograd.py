@@ -24,17 +24,16 @@ KERNELS = np.kron(KERNEL, KERNEL).astype(np.float32)  # [16, 9]: 4x4 places, 3x3
 
 # Where it is the faster form on CPUs (results/speed.md). Tiles take four times the room of the input: those of a band
 # of its rows fit a cache, and many bands take long to compile.
-CHANNELS, PIXELS = 88, 400  # at least
+CHANNELS, NUMBERS = 88, 80_000  # of the input, at least
 BAND, BANDS = 6_000_000, 8  # bytes of input; at most
 TOGETHER = 2_000_000  # bytes of input up to which one batched product is faster than 16
 
 
 def saves_products(x: jax.ShapeDtypeStruct | Array, kernel: jax.ShapeDtypeStruct | Array) -> bool:
-    """Whether `convolve` is the faster form on CPUs: float32, 3x3, many channels, and of pixels many, not too many."""
+    """Whether `convolve` is the faster form on CPUs: float32, 3x3, many channels, pixels neither few nor too many."""
     if kernel.shape[:2] != (3, 3) or x.dtype != jnp.float32:
         return False
-    many = min(kernel.shape[2:]) >= CHANNELS and x.size // x.shape[-1] >= PIXELS
-    return many and 4 * x.size <= BAND * BANDS
+    return min(kernel.shape[2:]) >= CHANNELS and NUMBERS <= x.size <= BAND * BANDS / 4
 
 
 @functools.partial(jax.jit, static_argnames="borders")
