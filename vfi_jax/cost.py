@@ -11,7 +11,9 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 
 def multiply_adds(function: Callable[..., Any], *args: Any) -> int:
-    """Multiply-adds of the convolutions and matrix products in `function(*args)`; loops of unknown length count once.
+    """Multiply-adds of the convolutions and matrix products in `function(*args)`.
+
+    Loops of unknown length count once; of several branches, as of the forms for several backends, the dearest counts.
 
     Args:
       function: traced, never run.
@@ -30,8 +32,9 @@ def _count(jaxpr: Jaxpr) -> int:
             (contracted, _), _ = equation.params["dimension_numbers"]
             sizes = equation.invars[0].aval.shape
             total += math.prod(equation.outvars[0].aval.shape) * math.prod(sizes[axis] for axis in contracted)
-        for value in jax.tree.leaves(equation.params, is_leaf=lambda x: isinstance(x, (ClosedJaxpr, Jaxpr))):
-            if isinstance(value, (ClosedJaxpr, Jaxpr)):
-                inner = value.jaxpr if isinstance(value, ClosedJaxpr) else value
-                total += _count(inner) * equation.params.get("length", 1)
+        values = jax.tree.leaves(equation.params, is_leaf=lambda x: isinstance(x, (ClosedJaxpr, Jaxpr)))
+        inner = [value.jaxpr if isinstance(value, ClosedJaxpr) else value for value in values]
+        counts = [_count(jaxpr) for jaxpr in inner if isinstance(jaxpr, Jaxpr)]
+        together = max if equation.primitive.name == "cond" else sum
+        total += together(counts) * equation.params.get("length", 1) if counts else 0
     return total
