@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 import json
+import logging
 import math
 import re
 import shutil
@@ -296,7 +297,8 @@ def _best_of(steps: Sequence[int], score: Callable[[int], float | None]) -> int 
 
 @functools.cache
 def _hush() -> None:
-    """Drops what Orbax's threads print when they come back to an event loop that its error, told here, has closed."""
+    """Drops what Orbax's threads print late of an error that is told here: closed event loops, reads not awaited."""
+    logging.getLogger("asyncio").addFilter(_is_news)
     before = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
@@ -304,6 +306,11 @@ def _hush() -> None:
             before(unraisable)
 
     sys.unraisablehook = hook
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    told = record.getMessage()
+    return not ("exception was never retrieved" in told and "ocdbt" in told)  # the store that Orbax keeps arrays in
 
 
 def _found(error: Exception, place: AnyPath) -> str:
