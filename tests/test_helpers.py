@@ -134,6 +134,7 @@ def test_helpers_that_a_model_does_not_have(tmp_path):
         zoo.helper_files(["raft"])
 
 
+@pytest.mark.slow
 def test_four_frames_of_any_size(made):
     """Two frames are too few; odd sizes are padded and cropped; the flow network's output matters."""
     model, variables = made

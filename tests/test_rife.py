@@ -62,6 +62,7 @@ def check_intermediates(model, case):
         assert relative(features, case.arrays[f"context0_f{index + 1}"]) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", cases("rife", lambda f: f.get("kind") == "training"))
 def test_objective_gradients_and_step(case):
     spec, model, stored = vfi_jax.MODELS[case.model], build(case), case.arrays
@@ -109,7 +110,7 @@ def test_inference_weights_lack_the_teacher():
         spec.loss(model, loaded, {}, spec.loss_config, step=0, rng=None)
 
 
-@pytest.mark.parametrize("name", ["rife", "rife_m"])
+@pytest.mark.parametrize("name", [pytest.param("rife", marks=pytest.mark.slow), "rife_m"])
 def test_other_channel_order(name):
     """Frames turned on the way in and back on the way out: the same network, its teacher too."""
     spec, model = vfi_jax.MODELS[name], vfi_jax.zoo.build(name)
