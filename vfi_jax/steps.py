@@ -309,6 +309,7 @@ def _hush() -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
+    """False of a failed read of a checkpoint that nothing awaited."""
     told = record.getMessage()
     return not ("exception was never retrieved" in told and "ocdbt" in told)  # the store that Orbax keeps arrays in
 
