@@ -2,17 +2,21 @@
 
 Of XLA's own trace: milliseconds of forward passes, and the shares of convolutions, of what samples (gathers), of what
 moves numbers (pads, concatenations, copies, transposes) and of the rest. Operations that run at once count in full,
-so shares are of their sum. GFLOP/s are those of the convolutions alone; below, what the machine reaches in a large
-product and in such convolutions, by XLA and, where it is installed, PyTorch.
+so shares are of their sum. Beside them the roofline's two numbers: milliseconds that the model's multiply-adds take at
+the rate of a large product (convolutions by tiles need fewer), and that the program's bytes, by XLA's cost model, take
+at the rate of a large copy; caches spare some of those. GFLOP/s are those of the convolutions alone; below, what the
+machine reaches in a large product, a large copy and such convolutions, by XLA and PyTorch (`--torch-python FILE`: of a
+Python that has it).
 """
 
+import argparse
 import collections
 import datetime
 import gzip
 import json
 import re
 import statistics
-import sys
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -28,29 +32,60 @@ from vfi_jax.files import written_whole
 from vfi_jax.models import MODELS
 from vfi_jax.tables import markdown
 
-NAMES = ("rife_v4_25", "rife", "ifrnet_s", "ifrnet", "ifrnet_l", "cain")
+NAMES = ("rife_v4_25", "rife", "ifrnet_s", "ifrnet", "ifrnet_l", "cain", "dbvi_8x")
 SIZE, TRACED, TIMED = (256, 448), 5, 9
 KINDS = ("convolutions", "sampling", "moving", "rest")
 # Height, width, channels in and out of 3x3 convolutions that these models have.
 CONVOLUTIONS = ((32, 64, 192, 192), (64, 112, 90, 90), (64, 112, 144, 144), (128, 224, 96, 96))
 PRODUCT = 2048
+COPIED = 1 << 28  # bytes, more than caches hold
+TORCH = """
+import statistics, time, torch
+
+def seconds(once):
+    taken = []
+    for _ in range({timed}):
+        begun = time.perf_counter()
+        once()
+        taken.append(time.perf_counter() - begun)
+    return statistics.median(taken[1:])
+
+torch.set_grad_enabled(False)
+side = torch.ones({product}, {product})
+print(2 * {product} ** 3 / seconds(lambda: side @ side) / 1e9)
+for height, width, channels, features in {convolutions}:
+    x, kernel = torch.ones(1, channels, height, width), torch.ones(features, channels, 3, 3)
+    x, kernel = (a.contiguous(memory_format=torch.channels_last) for a in (x, kernel))
+    flop = 18 * height * width * channels * features
+    print(flop / seconds(lambda: torch.nn.functional.conv2d(x, kernel, padding=1)) / 1e9)
+"""
 
 
 def main() -> None:
     """A table of models, and one of convolutions."""
-    rows = [_of(name) for name in sys.argv[1:] or NAMES]
-    head = ("model", "ms", "GFLOP", *(f"{kind}, share" for kind in KINDS), "GFLOP/s of convolutions")
-    found = machine.environment()
-    command = " ".join(["python results/cpu_profile.py", *sys.argv[1:]])
-    about = f"{datetime.date.today()}, {machine.processors()} processors, jax {found['jax']}; `{command}`"
-    rates = [("what", "XLA, GFLOP/s", "PyTorch, GFLOP/s"), *_rates()]
-    text = [about, "", markdown([head, *rows]), "", markdown(rates)]
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("models", nargs="*", default=NAMES, metavar="MODEL")
+    parser.add_argument("--torch-python", metavar="FILE")
+    options = parser.parse_args()
+    product, copy, convolutions = _product(), _copy(), _convolutions()
+    rows = [_of(name, product, copy) for name in options.models]
+    head = ("model", "ms", "GFLOP", "ms by arithmetic", "GB moved", "ms by bytes")
+    head += (*(f"{kind}, share" for kind in KINDS), "GFLOP/s of convolutions")
+    about = f"{datetime.date.today()}, {machine.processor()} ({machine.processors()} processors), jax {jax.__version__}"
+    theirs = _torch(options.torch_python) if options.torch_python else [""] * (1 + len(CONVOLUTIONS))
+    rates = [("what", "XLA", "PyTorch"), (f"product of {PRODUCT}x{PRODUCT}, GFLOP/s", f"{product:.0f}", theirs[0])]
+    for (height, width, channels, features), ours, other in zip(CONVOLUTIONS, convolutions, theirs[1:], strict=True):
+        what = f"3x3, {channels} to {features} channels, {height}x{width}, GFLOP/s"
+        rates.append((what, f"{ours:.0f}", other))
+    rates.append(("copy, GB/s read and written", f"{copy:.1f}", ""))
+    text = [f"{about}; `python results/cpu_profile.py`; {SIZE[1]}x{SIZE[0]}", "", markdown([head, *rows]), ""]
+    text.append(markdown(rates))
     with written_whole(Path(__file__).parent / "cpu_profile.md") as partial:
         partial.write_text("\n".join(text) + "\n")
     print("\n".join(text))
 
 
-def _of(name: str) -> tuple[str, ...]:
+def _of(name: str, product: float, copy: float) -> tuple[str, ...]:
     model, variables = zoo.create(name)
     spec, rng = MODELS[name], np.random.default_rng(0)
     sides = (-(-side // spec.padding.multiple) * spec.padding.multiple for side in SIZE)
@@ -63,9 +98,11 @@ def _of(name: str) -> tuple[str, ...]:
     compiled = jax.jit(forward).lower(variables, frames).compile()
     seconds = _seconds(lambda: compiled(variables, frames))
     spent = _spent(lambda: compiled(variables, frames), _kinds(compiled.as_text()))
+    moved = compiled.cost_analysis()["bytes accessed"]
+    roof = f"{flop / product / 1e6:.0f}", f"{moved / 1e9:.2f}", f"{moved / copy / 1e6:.0f}"
     shares = (f"{spent[kind] / sum(spent.values()):.2f}" for kind in KINDS)
     rate = flop / spent["convolutions"] / 1e9
-    return name, f"{1e3 * seconds:.0f}", f"{flop / 1e9:.0f}", *shares, f"{rate:.0f}"
+    return name, f"{1e3 * seconds:.0f}", f"{flop / 1e9:.0f}", *roof, *shares, f"{rate:.0f}"
 
 
 def _seconds(once: Callable[[], Any]) -> float:
@@ -113,44 +150,40 @@ def _kind(text: str) -> str:
     return "moving" if operations & {"pad", "concatenate", "copy", "transpose", "reverse"} else "rest"
 
 
-def _rates() -> list[tuple[str, ...]]:
+def _product() -> float:
+    """GFLOP/s."""
     side = jnp.ones((PRODUCT, PRODUCT))
-    product = jax.jit(jnp.matmul).lower(side, side).compile()
-    rows = [(f"product of {PRODUCT}x{PRODUCT}", 2 * PRODUCT**3, lambda: product(side, side), _torch_product)]
-    for shape in CONVOLUTIONS:
-        height, width, channels, features = shape
+    compiled = jax.jit(jnp.matmul).lower(side, side).compile()
+    return 2 * PRODUCT**3 / _seconds(lambda: compiled(side, side)) / 1e9
+
+
+def _copy() -> float:
+    """GB/s, of what is read and what is written."""
+    numbers = jnp.ones(COPIED // 4)
+    compiled = jax.jit(lambda x: x + 1).lower(numbers).compile()
+    return 2 * COPIED / _seconds(lambda: compiled(numbers)) / 1e9
+
+
+def _convolutions() -> list[float]:
+    """GFLOP/s of each."""
+    rates = []
+    for height, width, channels, features in CONVOLUTIONS:
         x, kernel = jnp.ones((1, height, width, channels)), jnp.ones((3, 3, channels, features))
-        made = jax.jit(_convolved).lower(x, kernel).compile()
-        label = f"3x3, {channels} to {features} channels, {height}x{width}"
-        flop = 18 * height * width * channels * features
-        rows.append((label, flop, lambda made=made, x=x, k=kernel: made(x, k), lambda s=shape: _torch_convolution(*s)))
-    return [(label, f"{flop / _seconds(ours) / 1e9:.0f}", _rate(flop, theirs)) for label, flop, ours, theirs in rows]
+        compiled = jax.jit(_convolved).lower(x, kernel).compile()
+        seconds = _seconds(lambda compiled=compiled, x=x, kernel=kernel: compiled(x, kernel))
+        rates.append(18 * height * width * channels * features / seconds / 1e9)
+    return rates
 
 
 def _convolved(x: Any, kernel: Any) -> Any:
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-def _rate(flop: float, made: Callable[[], Callable[[], Any]]) -> str:
-    try:
-        return f"{flop / _seconds(made()) / 1e9:.0f}"
-    except ImportError:
-        return ""
-
-
-def _torch_product() -> Callable[[], Any]:
-    import torch
-
-    side = torch.ones(PRODUCT, PRODUCT)
-    return lambda: (side @ side) is None
-
-
-def _torch_convolution(height: int, width: int, channels: int, features: int) -> Callable[[], Any]:
-    import torch
-
-    x, kernel = torch.ones(1, channels, height, width), torch.ones(features, channels, 3, 3)
-    x, kernel = (a.contiguous(memory_format=torch.channels_last) for a in (x, kernel))
-    return lambda: torch.nn.functional.conv2d(x, kernel, padding=1) is None
+def _torch(python: str) -> list[str]:
+    """GFLOP/s of the product and of each convolution."""
+    code = TORCH.format(timed=TIMED, product=PRODUCT, convolutions=CONVOLUTIONS)
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    return [f"{float(word):.0f}" for word in done.stdout.split()]
 
 
 if __name__ == "__main__":

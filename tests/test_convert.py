@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from parity import apart
 from safetensors import safe_open
-from test_training import RUN, TINY, quiet
+from tiny_runs import RUN, TINY, quiet
 
 import vfi_jax
 from vfi_jax import cli, convert, fit, integrity, steps, torch_import, weights, zoo

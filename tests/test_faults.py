@@ -1,6 +1,5 @@
 """Runs that things happen to: steps that are not finite, signals, kills, another number of devices."""
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -10,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jax
@@ -18,10 +16,10 @@ import numpy as np
 import optax
 import pytest
 from safetensors.numpy import save_file
-from test_training import ROOT, RUN, losses, newest, quiet
+from tiny_runs import ROOT, RUN, Command, losses, newest, quiet
 
 import vfi_jax
-from vfi_jax import config, fit, optim, runs, sets, training
+from vfi_jax import fit, optim, runs, sets, training
 from vfi_jax.config import Guard, Optimiser, Plateau
 from vfi_jax.data import pipeline
 from vfi_jax.packed import KIND
@@ -58,14 +56,6 @@ def leave_out(monkeypatch, numbers):
 
 def equal(first, second):
     jax.tree.map(np.testing.assert_array_equal, first, second)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A run that nothing happens to."""
-    folder = tmp_path_factory.mktemp("runs") / "whole"
-    fit.fit(RUN, folder, quiet)
-    return folder
 
 
 def test_a_bad_step_changes_nothing():
@@ -205,11 +195,6 @@ def test_a_wish_to_stop(whole, tmp_path, monkeypatch, workers_end):
     equal(newest(tmp_path), newest(whole))
 
 
-RECIPE = """
-from ml_collections import ConfigDict
-def get_config():
-    return ConfigDict({values!r})
-"""
 LONG = dataclasses.replace(
     RUN,
     steps=24,
@@ -217,40 +202,6 @@ LONG = dataclasses.replace(
     validate_every=6,
     optimiser=dataclasses.replace(RUN.optimiser, rate=1e-2, plateau=Plateau(0.5, 0), skip_above=1.2),
 )
-
-
-class Command:
-    """`train.py` in a folder."""
-
-    def __init__(self, run, recipe, folder, **environment):
-        recipe.write_text(RECIPE.format(values=config.as_dict(run)))
-        cache = {
-            "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache/jax"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        }
-        self.options = {"cwd": ROOT, "env": {**os.environ, **cache, **environment}, "text": True}
-        self.arguments = [sys.executable, "train.py", f"--config={recipe}", f"--workdir={folder}"]
-
-    def whole(self):
-        done = subprocess.run(self.arguments, capture_output=True, **self.options)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def until(self, pattern, number):
-        """Sends a signal as soon as a line is told; exit status, what came after, seconds that it took."""
-        process = subprocess.Popen(
-            self.arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **self.options
-        )
-        for line in process.stdout:
-            if re.match(pattern, line):
-                break
-        process.send_signal(number)
-        begun = time.monotonic()
-        process.wait()
-        seconds = time.monotonic() - begun
-        with contextlib.suppress(ProcessLookupError):  # workers of one that could not end them hold its pipes
-            os.killpg(process.pid, signal.SIGKILL)
-        return process.returncode, process.communicate()[0], seconds
 
 
 def packed(folder):

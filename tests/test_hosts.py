@@ -1,20 +1,23 @@
 """One run on any number of devices and processes: the same losses, the same weights, the same end."""
 
+import contextlib
 import dataclasses
+import http.server
 import re
 import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import jax
 import numpy as np
 import optax
 import pytest
-from test_faults import Command
-from test_training import RUN, losses, newest, quiet
+from tiny_runs import ROOT, RUN, Command, losses, newest, quiet
 
 from vfi_jax import fit, hosts, optim, runs, training
 from vfi_jax.config import Optimiser
@@ -48,15 +51,20 @@ def devices(count):
     return {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}", "JAX_PLATFORMS": "cpu"}
 
 
-class Processes:
-    """The processes of one run of `train.py`."""
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
-    def __init__(self, run, recipe, folder, processes, count, own=("", ""), script="train.py"):
+
+class Processes:
+    """The processes of one run of `train.py`; `cluster` has environments that tell each which it is, not flags."""
+
+    def __init__(self, run, recipe, folder, processes, count, own=("", ""), script="train.py", cluster=None):
         command = Command(run, recipe, folder, **devices(count))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        several = [f"--coordinator=127.0.0.1:{port}", f"--processes={processes}"] if processes > 1 else []
+        flags = processes > 1 and cluster is None
+        several = [f"--coordinator=127.0.0.1:{free_port()}", f"--processes={processes}"] if flags else []
+        environment = command.options.pop("env")
         self.each = [
             subprocess.Popen(
                 [
@@ -69,6 +77,7 @@ class Processes:
                 ],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                env={**environment, **(cluster[process] if cluster else {})},
                 **command.options,
             )
             for process in range(processes)
@@ -178,6 +187,76 @@ def test_a_signal_to_one_process_stops_all(tmp_path):
     assert f"continuing from step {step}\n" in out
 
 
+@contextlib.contextmanager
+def slurm(script):
+    """What `srun` tells two tasks on one node."""
+    common = {"SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2", "SLURM_STEP_NUM_NODES": "1"}
+    common |= {"SLURM_JOB_ID": str(free_port())}  # of which JAX makes the coordinator's port
+    yield [{**common, "SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)} for i in range(2)]
+
+
+@contextlib.contextmanager
+def tpu_pod(script):
+    """Two hosts as Google's metadata server describes them; the server is a fake, and that there are TPUs is a lie."""
+    script.write_text(f"""
+import runpy, sys
+from jax._src.clusters import cloud_tpu_cluster
+cloud_tpu_cluster.running_in_cloud_tpu_vm = True
+sys.path.insert(0, {str(ROOT)!r})
+runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
+""")
+    with contextlib.ExitStack() as stack:
+        environments = []
+        for number in range(2):
+
+            class Metadata(http.server.BaseHTTPRequestHandler):
+                told: ClassVar = {
+                    "agent-worker-number": str(number),
+                    "worker-network-endpoints": "a:1:localhost,b:2:localhost",
+                    "tpu-env": "ZONE: 'us-west4-a'",
+                }
+
+                def do_GET(self):
+                    self.send_response(200)
+                    self.end_headers()
+                    self.wfile.write(self.told[self.path.rpartition("/")[2]].encode())
+
+                def log_message(self, *_):
+                    pass
+
+            server = stack.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Metadata))
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            stack.callback(server.shutdown)
+            environments.append({"GCE_METADATA_IP": f"127.0.0.1:{server.server_port}"})
+        yield environments
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cluster", [slurm, tpu_pod])
+def test_a_cluster_says_which_process_is_which(tmp_path, cluster):
+    """No flag does. A signal to all, as before a preemption: one step is saved, and the same command continues."""
+    run = dataclasses.replace(LONG, steps=100_000, checkpoint_every=50_000, validate_every=50_000)
+    script = tmp_path / "train.py"
+    with cluster(script) as environments:
+        options = {"script": script if script.exists() else "train.py", "cluster": environments}
+        several = Processes(run, tmp_path / "recipe.py", tmp_path / "run", 2, 1, **options)
+        for line in several.each[0].stdout:
+            if line.startswith("step 3/"):
+                break
+        for process in several.each:
+            process.send_signal(signal.SIGTERM)
+        ends = several.ended()
+        assert [code for code, _, _ in ends] == [0, 0], ends
+        step = newest(tmp_path / "run")["step"]
+        assert f"stopped at step {step}; the same command continues\n" in ends[0][1]
+        run = dataclasses.replace(run, steps=step + 1)
+        ends = Processes(run, tmp_path / "recipe.py", tmp_path / "run", 2, 1, **options).ended()
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    assert f"continuing from step {step}\n" in ends[0][1]
+    assert len(losses(tmp_path / "run")) == step + 1
+    assert not any(out for _, out, _ in ends[1:] if "[Gloo]" not in out)
+
+
 @pytest.mark.slow
 def test_processes_that_were_given_different_things(tmp_path):
     """End with the reason."""
@@ -203,6 +282,7 @@ def test_a_process_that_is_lost_ends_the_run(tmp_path):
     assert "the same command continues" in told
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_are_the_whole():
     """Loss, terms and the step of the whole batch, by a step that takes it in parts."""
     spec, model, variables, loss_config = fit.build(RUN, Path())

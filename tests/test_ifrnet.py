@@ -39,6 +39,7 @@ def test_forward(case):
         assert apart(feature.mean(-1, keepdims=True), stored[name]) < FLOW
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", cases("ifrnet", lambda f: f["kind"] == "training"))
 def test_objective_and_gradients(case):
     spec, stored = vfi_jax.MODELS[case.model], case.arrays

@@ -9,7 +9,7 @@ from etils import epath
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from orbax.checkpoint._src.path import gcs_utils
-from test_training import RUN, losses, newest, quiet
+from tiny_runs import RUN, losses, newest
 
 import vfi_jax
 from vfi_jax import fit, runs
@@ -43,9 +43,8 @@ def bucket(tmp_path, monkeypatch):
     return root / "bucket"
 
 
-def test_a_run_in_a_bucket(bucket, tmp_path):
+def test_a_run_in_a_bucket(bucket, whole):
     """Stopped and continued it leaves what a run on the disk leaves, to the last bit."""
-    fit.fit(RUN, tmp_path / "here", quiet)
     there = path_of("gs://bucket/runs/there")
 
     def interrupt(line):
@@ -57,12 +56,12 @@ def test_a_run_in_a_bucket(bucket, tmp_path):
     told = []
     fit.fit(RUN, there, told.append)
     assert told[0] == "continuing from step 2"
-    assert losses(there) == losses(tmp_path / "here")
-    jax.tree.map(np.testing.assert_array_equal, newest(there), newest(tmp_path / "here"))
-    ours, theirs = ({path.name for path in place.iterdir()} for place in (bucket / "runs/there", tmp_path / "here"))
+    assert losses(there) == losses(whole)
+    jax.tree.map(np.testing.assert_array_equal, newest(there), newest(whole))
+    ours, theirs = ({path.name for path in place.iterdir()} for place in (bucket / "runs/there", whole))
     assert ours == theirs
     assert (bucket / "runs/there/samples/0000004.png").stat().st_size > 1000
-    variables = [vfi_jax.load("rife_lap", place)[1] for place in ("gs://bucket/runs/there", tmp_path / "here")]
+    variables = [vfi_jax.load("rife_lap", place)[1] for place in ("gs://bucket/runs/there", whole)]
     jax.tree.map(np.testing.assert_array_equal, *variables)
 
 

@@ -25,6 +25,7 @@ def script(path):
 def test_readme_has_what_the_file_says(tables):
     text = tables.README.read_text()
     made = {tables.QUALITY: tables.block, tables.COMPARE: tables.beside, tables.COMPARE_GPU: tables.beside}
+    made |= {tables.WHOLE: tables.whole}
     for path, block in made.items():
         assert text.split(tables.BEGIN.format(path.name))[1].split(tables.END)[0] == block(tables.read(path))
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_training import RUN, TINY
+from tiny_runs import RUN, TINY
 
 from vfi_jax import cli, cost, doctor, fit, machine, runs, training, zoo
 from vfi_jax.meter import Meter

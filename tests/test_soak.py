@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from test_hosts import Processes
 from test_integrity import flip
-from test_training import ROOT, RUN, losses, newest
+from tiny_runs import ROOT, RUN, losses, newest
 
 from vfi_jax.config import Optimiser
 

@@ -15,61 +15,18 @@ import jax
 import numpy as np
 import pytest
 from clips import make_clip
+from tiny_runs import ROOT, RUN, losses, newest, quiet
 
 import vfi_jax
 from vfi_jax import fit, optim, runs, training
-from vfi_jax.config import Augment, Data, Footage, Milestones, Mix, Optimiser, Plateau, Start, Train, Window
+from vfi_jax.config import Augment, Data, Footage, Milestones, Mix, Optimiser, Plateau, Start, Window
 from vfi_jax.data import sources
 from vfi_jax.data.synthetic import random_scene
 from vfi_jax.precision import POLICIES
 from vfi_jax.types import UsageError, UserError
 
-ROOT = Path(__file__).parent.parent
-TINY = {"widths": (16, 16), "level_scales": (2, 1), "encoder": None, "features": 0, "refinement": None}
-RUN = Train(
-    model="rife_lap",
-    fields=TINY,
-    steps=4,
-    batch_size=2,
-    ema=0.9,
-    data=Data(path="synthetic:12", holdout=0.2, window=Window(3, (0, 2), 1), augment=Augment(crop=64)),
-    optimiser=Optimiser(rate=1e-3, warmup=1, clip_norm=1.0),
-    log_every=1,
-    checkpoint_every=2,
-    validate_every=4,
-    validation_samples=2,
-)
 
-
-def quiet(_):
-    pass
-
-
-def losses(folder):
-    return [row["loss"] for row in runs.read_log(folder) if "loss" in row]
-
-
-def newest(folder):
-    """Everything saved at the newest step, by path."""
-    checkpoints = runs.Checkpoints(folder)
-    step = checkpoints.steps()[-1]
-    run = runs.read_config(folder)
-    _, _, variables, _ = fit.build(run, folder)
-    state = training.start(variables, optim.optimiser(run.optimiser, run.steps, 1), ema=True)
-    wanted = {"params": state.params, "optimiser": state.optimiser, "ema": state.ema}
-    items, position = checkpoints.restore(step, wanted)
-    checkpoints.close()
-    return {"step": step, "position": position, **items}
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A run without a break."""
-    folder = tmp_path_factory.mktemp("runs") / "whole"
-    fit.fit(RUN, folder, quiet)
-    return folder
-
-
+@pytest.mark.slow
 def test_plateaus_and_skipping_resume_bit_for_bit(tmp_path):
     """The rate falls at the first validation that is no better; some steps are skipped."""
     optimiser = Optimiser(1e-2, 1e-2, plateau=Plateau(0.5, 0), skip_above=1.05)
@@ -210,7 +167,7 @@ def test_devices_share_a_batch(tmp_path):
 import sys; sys.path.insert(0, {str(ROOT / "tests")!r})
 import jax
 from pathlib import Path
-from test_training import RUN, fit, losses, quiet
+from tiny_runs import RUN, fit, losses, quiet
 assert jax.device_count() == 2
 fit.fit(RUN, Path({str(tmp_path)!r}), quiet)
 print(*losses(Path({str(tmp_path)!r})))
@@ -429,7 +386,8 @@ def test_a_damaged_window_is_always_replaced_by_the_same(folders):
         source[2]
 
 
-LIKE_OTHERS = ("dbvi_gopro", "ifrnet_gopro", "rife_m_vimeo90k_septuplet")  # of a family another recipe stands for
+# Another recipe stands for the family.
+LIKE_OTHERS = ("dbvi_gopro", "ifrnet_gopro", "rife_lap", "rife_m_vimeo90k_septuplet")
 
 
 @pytest.mark.slow

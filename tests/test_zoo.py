@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import vfi_jax
-from vfi_jax import checkpoint, torch_import, weights, zoo
+from vfi_jax import checkpoint, cost, ops, torch_import, weights, zoo
 from vfi_jax.types import UsageError, UserError
 
 NAMES = list(vfi_jax.MODELS)
@@ -30,6 +30,21 @@ def test_parameter_counts(name):
         if path[0] == "params" and not torch_import._matches(key, spec.training_only)
     ]
     assert sum(int(np.prod(shape)) for shape in needed) == spec.params_inference
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_multiply_adds(name):
+    """Those stated are those of a trace at 1280x720, to the digit that is shown."""
+    spec, model = vfi_jax.MODELS[name], zoo.build(name)
+    (top, bottom), (left, right) = ops.pad_amounts(720, 1280, spec.padding)
+    shape = (1, spec.num_frames, 720 + top + bottom, 1280 + left + right, 3)
+    inputs = zoo.shapes(name), jax.ShapeDtypeStruct(shape, np.float32)
+    if spec.kind == "flow":
+        counted = cost.multiply_adds(lambda v, frames: model.apply(v, frames).flow, *inputs)
+    else:
+        counted = cost.multiply_adds(lambda v, frames: model.apply(v, frames, 0.5).frame, *inputs)
+    assert round(counted / 1e9, 1) == spec.gmac
 
 
 @pytest.mark.parametrize("name", ["rife_m", "rife_v4_25_lite", "raft"])

@@ -9,12 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from vfi_jax import __version__, cli_compare, cli_prepare, convert, cost, demo, doctor, machine, video, weights, zoo
+from vfi_jax import __version__, cli_compare, cli_prepare, convert, demo, doctor, machine, video, weights, zoo
 from vfi_jax.data.footage import to_uint8
 from vfi_jax.data.images import load_image
 from vfi_jax.files import is_remote, path_of
@@ -22,11 +20,8 @@ from vfi_jax.flow import FlowEstimator, check_target, dis_flow, write_flow
 from vfi_jax.inference import Interpolator
 from vfi_jax.labels import DIS
 from vfi_jax.models import MODELS
-from vfi_jax.ops import pad_amounts
 from vfi_jax.tables import markdown
 from vfi_jax.types import ModelSpec, UsageError, UserError
-
-FULL_HEIGHT, FULL_WIDTH = 720, 1280  # at which costs are told
 
 
 class _Parser(argparse.ArgumentParser):
@@ -257,24 +252,10 @@ def _models(options: argparse.Namespace) -> None:
 
 def _row(name: str, spec: ModelSpec) -> tuple[str, ...]:
     time = {"flow": "-"}.get(spec.kind, "any" if spec.any_time else "0.5")
-    params, gmac = f"{spec.params_inference / 1e6:.2f} M", f"{count_multiply_adds(name) / 1e9:.1f}"
+    params, gmac = f"{spec.params_inference / 1e6:.2f} M", f"{spec.gmac:.1f}"
     return (
         name, str(spec.num_frames), time, params, gmac, spec.published.score, spec.published.licence, spec.status
     )  # fmt: skip
-
-
-def count_multiply_adds(name: str) -> int:
-    """Multiply-adds of one frame at 1280x720, padded as the published scripts do, counted from the trace.
-
-    Those of a frozen flow network are among them.
-    """
-    spec, model = MODELS[name], zoo.build(name)
-    (top, bottom), (left, right) = pad_amounts(FULL_HEIGHT, FULL_WIDTH, spec.padding)
-    size = (FULL_HEIGHT + top + bottom, FULL_WIDTH + left + right)
-    frames = jax.ShapeDtypeStruct((1, spec.num_frames, *size, 3), jnp.float32)
-    if spec.kind == "flow":
-        return cost.multiply_adds(lambda v, f: model.apply(v, f).flow, zoo.shapes(name), frames)
-    return cost.multiply_adds(lambda v, f: model.apply(v, f, 0.5).frame, zoo.shapes(name), frames)
 
 
 def _weights(options: argparse.Namespace) -> None:

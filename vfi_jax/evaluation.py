@@ -93,24 +93,16 @@ def subject(
     zoo.check_kind(name, "interpolation")
     model, variables = zoo.load(name, source, zoo.helper_files(frozen), step=chosen, dtype=dtype)
     zoo.require_helper(model, variables)
+    processor = f"{machine.processor()} ({machine.processors()} cores)"
     about = {
         "model": name,
         "weights": {"from": source, "step": step, "sha256": checkpoint.fingerprint(variables)},
         "flip_ensemble": tta,
         "precision": policy,
         "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
-        "machine": f"{_processor()}, {jax.devices()[0].device_kind}, Python {platform.python_version()}",
+        "machine": ", ".join((processor, jax.devices()[0].device_kind, f"Python {platform.python_version()}")),
     }
     return Subject(f"{name}-{Path(file).stem}" if file else name, model, variables, policy, tta, about)
-
-
-def _processor() -> str:
-    """Its name, where the system tells, and the number of cores that may be used."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text().splitlines() if told.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    cores = machine.processors()
-    return f"{names[0] if names else platform.machine()} ({cores} cores)"
 
 
 def provenance(one: Subject) -> dict[str, str]:

@@ -75,6 +75,14 @@ def as_text(found: dict[str, str]) -> str:
     return "".join(f"{name}: {value}\n" for name, value in found.items())
 
 
+def processor() -> str:
+    """Its name, as far as the system tells it."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else ()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
 def processors() -> int:
     """How many this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

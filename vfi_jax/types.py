@@ -145,6 +145,7 @@ class ModelSpec:
       padding: the published scripts' rule; a benchmark's protocol may override it.
       params: number of parameters after `create`.
       params_inference: the same without `training_only`.
+      gmac: 1e9 multiply-adds of one frame at 1280x720, padded by `padding`, those of a frozen helper among them.
       loss: `(model, variables, batch, loss_config, *, step, rng) -> (total, LossAux)`.
       loss_config: a frozen dataclass with the published weights and schedules.
       init_rules: (pattern of the path, initialiser) pairs; the first that is found decides, else PyTorch's default.
@@ -173,6 +174,7 @@ class ModelSpec:
     padding: Padding
     params: int
     params_inference: int
+    gmac: float
     loss: Callable[..., Any]
     loss_config: Any
     torch_rules: TorchRules

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vfi_jax import benchmarks, zoo
+from vfi_jax import benchmarks, machine, zoo
 from vfi_jax.compare import material
 from vfi_jax.compare.adapters import Adapter
 from vfi_jax.compare.material import Job
@@ -263,15 +262,8 @@ def _about(sides: _Sides, source: str, about: Mapping[str, Mapping[str, str]]) -
         "ours": f"jax {ours['jax']}, {ours['device']}",
         "theirs": f"torch {theirs['torch']}, {theirs['device']}",
         "precision": job.precision,
-        "processor": _processor(),
+        "processor": machine.processor(),
     }
-
-
-def _processor() -> str:
-    described = Path("/proc/cpuinfo")
-    lines = described.read_text().splitlines() if described.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
 
 
 def _commit(folder: Path | None) -> str:

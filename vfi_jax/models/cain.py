@@ -180,6 +180,7 @@ SPECS = {
         padding=Padding(1),
         params=42_780_432,
         params_inference=42_780_432,
+        gmac=652.3,
         loss=loss,
         loss_config=LossConfig(),
         torch_rules=TorchRules(NAMES, ((r"weight$", "conv"),)),

@@ -126,6 +126,7 @@ def _spec(module: type, score: str) -> ModelSpec:
         padding=Padding(1),
         params=0,
         params_inference=0,
+        gmac=0.0,
         loss=loss,
         loss_config=None,
         torch_rules=TorchRules(),

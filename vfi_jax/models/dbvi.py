@@ -459,7 +459,7 @@ INIT_RULES = (
 )
 
 
-def _spec(weights: tuple[float, ...], params: int, score: str) -> ModelSpec:
+def _spec(weights: tuple[float, ...], params: int, gmac: float, score: str) -> ModelSpec:
     return ModelSpec(
         kind="interpolation",
         module=DBVI,
@@ -469,6 +469,7 @@ def _spec(weights: tuple[float, ...], params: int, score: str) -> ModelSpec:
         padding=Padding(1),
         params=params,
         params_inference=params,
+        gmac=gmac,
         loss=loss,
         loss_config=LossConfig(weights),
         init_rules=INIT_RULES,
@@ -481,6 +482,6 @@ def _spec(weights: tuple[float, ...], params: int, score: str) -> ModelSpec:
 
 
 SPECS = {
-    "dbvi_2x": _spec((1.0,) * 6, 22_779_072, "36.17 dB Vimeo septuplet (4 steps, as quoted)"),
-    "dbvi_8x": _spec((0.2, 0.4, 1.0, 1.0), 15_186_048, "-"),
+    "dbvi_2x": _spec((1.0,) * 6, 22_779_072, 3569.3, "36.17 dB Vimeo septuplet (4 steps, as quoted)"),
+    "dbvi_8x": _spec((0.2, 0.4, 1.0, 1.0), 15_186_048, 3442.7, "-"),
 }

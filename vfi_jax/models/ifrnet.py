@@ -271,7 +271,7 @@ NAMES = (
 LAYOUTS = ((r"convblock\.2\.weight$", "conv_transpose"), (r"(\.0|conv5)\.weight$", "conv"))
 
 
-def _spec(widths: tuple[int, ...], first_kernel: int, params: int, score: str) -> ModelSpec:
+def _spec(widths: tuple[int, ...], first_kernel: int, params: int, gmac: float, score: str) -> ModelSpec:
     return ModelSpec(
         kind="interpolation",
         module=IFRNet,
@@ -281,6 +281,7 @@ def _spec(widths: tuple[int, ...], first_kernel: int, params: int, score: str) -
         padding=Padding(16, "edge", "centre"),
         params=params,
         params_inference=params,
+        gmac=gmac,
         loss=loss,
         loss_config=LossConfig(),
         init_rules=((r"prelu/", constant(0.25)), (r"convblock_2/", torch_default_transposed)),
@@ -292,7 +293,7 @@ def _spec(widths: tuple[int, ...], first_kernel: int, params: int, score: str) -
 
 
 SPECS = {
-    "ifrnet_s": _spec((24, 36, 54, 72), 3, 2_803_610, "35.59 dB Vimeo90K, not rounded"),
-    "ifrnet": _spec((32, 48, 72, 96), 3, 4_959_692, "35.80 dB Vimeo90K, not rounded"),
-    "ifrnet_l": _spec((64, 96, 144, 192), 7, 19_699_460, "36.20 dB Vimeo90K, not rounded"),
+    "ifrnet_s": _spec((24, 36, 54, 72), 3, 2_803_610, 101.3, "35.59 dB Vimeo90K, not rounded"),
+    "ifrnet": _spec((32, 48, 72, 96), 3, 4_959_692, 178.3, "35.80 dB Vimeo90K, not rounded"),
+    "ifrnet_l": _spec((64, 96, 144, 192), 7, 19_699_460, 706.4, "36.20 dB Vimeo90K, not rounded"),
 }

@@ -373,6 +373,7 @@ SPECS = {
         padding=Padding(FACTOR, "edge", "centre"),
         params=params,
         params_inference=params,
+        gmac=gmac,
         loss=loss,
         loss_config=LossConfig(),
         init_rules=(
@@ -386,8 +387,8 @@ SPECS = {
         duplicates=((r"^(cnet\.layer[23]\.0\.)downsample\.1\.", r"\1norm3."),),
         published=Published(score, "BSD-3 (code; none stated for weights)", "rgb"),
     )
-    for name, params, score in (
-        ("raft", 5_257_536, "1.43 / 2.71 px Sintel clean / final (unchecked)"),
-        ("raft_small", 990_162, "2.21 / 3.35 px Sintel clean / final (unchecked)"),
+    for name, params, gmac, score in (
+        ("raft", 5_257_536, 797.3, "1.43 / 2.71 px Sintel clean / final (unchecked)"),
+        ("raft_small", 990_162, 195.2, "2.21 / 3.35 px Sintel clean / final (unchecked)"),
     )
 }

@@ -344,7 +344,9 @@ def _frame_channels(sees_time: bool) -> tuple[tuple[str, int, tuple[int, ...]], 
     )
 
 
-def _spec(config: Mapping[str, Any], loss_config: LossConfig, params: int, teacher: int, published: str) -> ModelSpec:
+def _spec(
+    config: Mapping[str, Any], loss_config: LossConfig, params: int, teacher: int, gmac: float, published: str
+) -> ModelSpec:
     return ModelSpec(
         kind="interpolation",
         module=RIFE,
@@ -354,6 +356,7 @@ def _spec(config: Mapping[str, Any], loss_config: LossConfig, params: int, teach
         padding=Padding(32),
         params=params,
         params_inference=params - teacher,
+        gmac=gmac,
         loss=loss,
         loss_config=loss_config,
         init_rules=(
@@ -369,16 +372,17 @@ def _spec(config: Mapping[str, Any], loss_config: LossConfig, params: int, teach
 
 SPECS = {
     "rife": _spec(
-        {"sees_time": False, "stride": 2}, LossConfig(), 10_708_215, 636_665, "35.62 dB Vimeo90K, 8-bit rounded"
+        {"sees_time": False, "stride": 2}, LossConfig(), 10_708_215, 636_665, 119.7, "35.62 dB Vimeo90K, 8-bit rounded"
     ),
     "rife_large": _spec(
-        {"sees_time": False, "stride": 1}, LossConfig(), 10_708_215, 636_665, "36.19 dB Vimeo90K, flip ensemble"
+        {"sees_time": False, "stride": 1}, LossConfig(), 10_708_215, 636_665, 477.1, "36.19 dB Vimeo90K, flip ensemble"
     ),
     "rife_m": _spec(
         {"sees_time": True, "stride": 2},
         LossConfig(distillation_weight=0.005),
         10_710_780,
         637_070,
+        119.9,
         "31.87 dB HD 4x 720p, Y channel",
     ),
 }

@@ -431,6 +431,7 @@ def _spec(
     channels_out: int,
     multiple: int,
     params: int,
+    gmac: float,
     *,
     level_scales: tuple[float, ...] = (8, 4, 2, 1),
     names: tuple[tuple[str, str], ...] = NAMES,
@@ -461,6 +462,7 @@ def _spec(
         padding=Padding(multiple),
         params=params,
         params_inference=params,
+        gmac=gmac,
         loss=loss,
         loss_config=LossConfig(),
         init_rules=(
@@ -483,26 +485,29 @@ UNSTORED = "no stored case"
 # Versions that are not listed share a row: 4.11, 4.12 with 4.10; 4.13.lite with 4.12.lite; 4.13, 4.14, 4.17 to 4.19 and
 # 4.24 with 4.15; 4.16.lite, 4.17.lite with 4.15.lite; 4.21, 4.23 with 4.22.
 SPECS = {
-    "rife_v4_5": _spec((192, 128, 96, 64), None, 5, 32, 5_275_520, status=UNSTORED),
-    "rife_v4_6": _spec((192, 128, 96, 64), None, 6, 32, 5_306_256),
-    "rife_v4_10": _spec((192, 128, 96, 64), (32, 8), 6, 32, 5_364_312, names=NUMBERED_ENCODER + NAMES, status=UNSTORED),
-    "rife_v4_12_lite": _spec(
-        (128, 96, 64, 48), (32, 4), 6, 32, 2_631_804, names=NUMBERED_ENCODER + NAMES, status=UNSTORED
+    "rife_v4_5": _spec((192, 128, 96, 64), None, 5, 32, 5_275_520, 39.2, status=UNSTORED),
+    "rife_v4_6": _spec((192, 128, 96, 64), None, 6, 32, 5_306_256, 39.5),
+    "rife_v4_10": _spec(
+        (192, 128, 96, 64), (32, 8), 6, 32, 5_364_312, 52.3, names=NUMBERED_ENCODER + NAMES, status=UNSTORED
     ),
-    "rife_v4_15": _spec((192, 128, 96, 64), (32, 8), 6, 32, 5_364_312),
-    "rife_v4_15_lite": _spec((128, 96, 64, 48), (16, 4), 6, 32, 2_616_476, status=UNSTORED),
-    "rife_v4_20": _spec((384, 192, 96, 48), (32, 8), 6, 32, 15_376_512, status=UNSTORED),
-    "rife_v4_22": _spec((256, 192, 96, 48), (32, 8), 13, 32, 9_322_416, status=UNSTORED),
-    "rife_v4_22_lite": _spec((192, 128, 64, 32), (16, 4), 13, 32, 4_866_052),
-    "rife_v4_25": _spec((192, 128, 96, 64, 32), (16, 4), 13, 64, 5_664_776, level_scales=FIVE),
-    "rife_v4_25_lite": _spec((192, 128, 96, 64, 24), (16, 4), 13, 128, 5_622_700, level_scales=(32, 16, 8, 4, 1)),
-    "rife_v4_25_heavy": _spec((384, 256, 192, 128, 64), (16, 4), 13, 64, 21_663_528, level_scales=FIVE),
+    "rife_v4_12_lite": _spec(
+        (128, 96, 64, 48), (32, 4), 6, 32, 2_631_804, 32.0, names=NUMBERED_ENCODER + NAMES, status=UNSTORED
+    ),
+    "rife_v4_15": _spec((192, 128, 96, 64), (32, 8), 6, 32, 5_364_312, 52.3),
+    "rife_v4_15_lite": _spec((128, 96, 64, 48), (16, 4), 6, 32, 2_616_476, 24.8, status=UNSTORED),
+    "rife_v4_20": _spec((384, 192, 96, 48), (32, 8), 6, 32, 15_376_512, 57.2, status=UNSTORED),
+    "rife_v4_22": _spec((256, 192, 96, 48), (32, 8), 13, 32, 9_322_416, 54.5, status=UNSTORED),
+    "rife_v4_22_lite": _spec((192, 128, 64, 32), (16, 4), 13, 32, 4_866_052, 23.9),
+    "rife_v4_25": _spec((192, 128, 96, 64, 32), (16, 4), 13, 64, 5_664_776, 21.9, level_scales=FIVE),
+    "rife_v4_25_lite": _spec((192, 128, 96, 64, 24), (16, 4), 13, 128, 5_622_700, 10.5, level_scales=(32, 16, 8, 4, 1)),
+    "rife_v4_25_heavy": _spec((384, 256, 192, 128, 64), (16, 4), 13, 64, 21_663_528, 69.2, level_scales=FIVE),
     "rife_lap": _spec(
         (192, 128, 96, 64, 32),
         (16, 4),
         13,
         64,
         5_826_158,
+        33.2,
         level_scales=FIVE,
         refinement=(16, 48, 4),
         sharpening=True,
@@ -515,12 +520,13 @@ SPECS = {
         13,
         64,
         1_540_840,
+        11.3,
         level_scales=(8, 4, 2, 1),
         reduction=2,
         refinement=(8, 24, 1),
         published="34.88 dB UCF101, measured here",
         status="trained here",
     ),
-    "rife_v4_26": _spec((192, 128, 96, 64, 32), (16, 4), 13, 64, 5_664_776, level_scales=FIVE),
-    "rife_v4_26_heavy": _spec((192, 128, 96, 64, 32), (16, 16), 13, 64, 5_723_156, level_scales=FIVE),
+    "rife_v4_26": _spec((192, 128, 96, 64, 32), (16, 4), 13, 64, 5_664_776, 21.9, level_scales=FIVE),
+    "rife_v4_26_heavy": _spec((192, 128, 96, 64, 32), (16, 16), 13, 64, 5_723_156, 24.9, level_scales=FIVE),
 }

@@ -1,0 +1,91 @@
+"""A run of a few steps with a small network, and the command that trains it."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from vfi_jax import config, fit, optim, runs, training
+from vfi_jax.config import Augment, Data, Optimiser, Train, Window
+
+ROOT = Path(__file__).parent.parent
+TINY = {"widths": (16, 16), "level_scales": (2, 1), "encoder": None, "features": 0, "refinement": None}
+RUN = Train(
+    model="rife_lap",
+    fields=TINY,
+    steps=4,
+    batch_size=2,
+    ema=0.9,
+    data=Data(path="synthetic:12", holdout=0.2, window=Window(3, (0, 2), 1), augment=Augment(crop=64)),
+    optimiser=Optimiser(rate=1e-3, warmup=1, clip_norm=1.0),
+    log_every=1,
+    checkpoint_every=2,
+    validate_every=4,
+    validation_samples=2,
+)
+
+
+def quiet(_):
+    pass
+
+
+def losses(folder):
+    return [row["loss"] for row in runs.read_log(folder) if "loss" in row]
+
+
+def newest(folder):
+    """Everything saved at the newest step, by path."""
+    checkpoints = runs.Checkpoints(folder)
+    step = checkpoints.steps()[-1]
+    run = runs.read_config(folder)
+    _, _, variables, _ = fit.build(run, folder)
+    state = training.start(variables, optim.optimiser(run.optimiser, run.steps, 1), ema=True)
+    wanted = {"params": state.params, "optimiser": state.optimiser, "ema": state.ema}
+    items, position = checkpoints.restore(step, wanted)
+    checkpoints.close()
+    return {"step": step, "position": position, **items}
+
+
+RECIPE = """
+from ml_collections import ConfigDict
+def get_config():
+    return ConfigDict({values!r})
+"""
+
+
+class Command:
+    """`train.py` in a folder."""
+
+    def __init__(self, run, recipe, folder, **environment):
+        recipe.write_text(RECIPE.format(values=config.as_dict(run)))
+        cache = {
+            "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache/jax"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }
+        self.options = {"cwd": ROOT, "env": {**os.environ, **cache, **environment}, "text": True}
+        self.arguments = [sys.executable, "train.py", f"--config={recipe}", f"--workdir={folder}"]
+
+    def whole(self):
+        done = subprocess.run(self.arguments, capture_output=True, **self.options)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def until(self, pattern, number):
+        """Sends a signal as soon as a line is told; exit status, what came after, seconds that it took."""
+        process = subprocess.Popen(
+            self.arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **self.options
+        )
+        for line in process.stdout:
+            if re.match(pattern, line):
+                break
+        process.send_signal(number)
+        begun = time.monotonic()
+        process.wait()
+        seconds = time.monotonic() - begun
+        with contextlib.suppress(ProcessLookupError):  # workers of one that could not end them hold its pipes
+            os.killpg(process.pid, signal.SIGKILL)
+        return process.returncode, process.communicate()[0], seconds
