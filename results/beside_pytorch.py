@@ -41,11 +41,13 @@ PLACES = {
     "dbvi_8x": "DBVI",
 }
 SMALL, LARGE = (448, 256), (1280, 720)
+LARGER = ((1920, 1080), (3840, 2160))
 ALL, PLAIN = material.FORMS, material.FORMS[:2]  # torch.compile: many minutes for a training step
 JOBS = (
     *((name, SMALL, 1, False, ALL, 9) for name in PLACES),
     *((name, SMALL, 1, True, PLAIN, 5) for name in PLACES),
     *((name, LARGE, 1, False, PLAIN, 5) for name in PLACES if name not in ("cain", "ifrnet_l", "dbvi_8x")),
+    *(("rife_v4_25", size, 1, False, PLAIN, 3) for size in LARGER),
     *((name, SMALL, 8, False, PLAIN, 5) for name in PLACES if name != "dbvi_8x"),
 )
 # Of our time over that of PyTorch as published, and over that of its fastest form.

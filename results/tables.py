@@ -1,8 +1,8 @@
 """The README's tables and the plots from what was measured: `python results/tables.py`.
 
-`quality.csv` is `table.csv` of a run of eval.py, `compare.csv` what `beside_pytorch.py` writes, `compare_gpu.csv` the
-same of runs on a GPU, `end_to_end.csv` what the script of its name does; every row says when, how and with what it was
-measured.
+`quality.csv` is `table.csv` of a run of eval.py, `cost.csv` that of one with `--speed`, `compare.csv` what
+`beside_pytorch.py` writes, `compare_gpu.csv` the same of runs on a GPU, `end_to_end.csv` what the script of its name
+does; every row says when, how and with what it was measured.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from vfi_jax.tables import markdown
 
 ROOT = Path(__file__).parent.parent
 QUALITY = ROOT / "results/quality.csv"
+COST = ROOT / "results/cost.csv"
 README = ROOT / "README.md"
 COMPARE, COMPARE_GPU = ROOT / "results/compare.csv", ROOT / "results/compare_gpu.csv"
 WHOLE = ROOT / "results/end_to_end.csv"
@@ -43,7 +44,7 @@ def read(path: Path) -> list[Row]:
 
 
 def block(rows: Sequence[Row]) -> str:
-    """What stands in the README: quality by set, by motion, and cost."""
+    """What stands in the README of quality: by set and by motion."""
     models = list(dict.fromkeys(row["model"] for row in rows))
     whole = {(row["benchmark"], row["model"]): row for row in rows if not row["part"]}
     moved = {(row["part"], row["model"]): row for row in rows if row["benchmark"] == "motion_720p"}
@@ -56,17 +57,13 @@ def block(rows: Sequence[Row]) -> str:
         quality.append([about, own[0]["images"], *map(_quality, own)])
     motion = [["speed", *models]]
     motion += [[name, *(f"{float(moved[name, m]['psnr']):.2f}" for m in models)] for name in dict.fromkeys(speeds)]
-    first = rows[0]
-    cost = [f"Cost at {first['size']}:", markdown(_costs(whole, models))] if first["seconds"] else []
-    told = f"{first['date']}; {first['versions']}; {first['machine']}; `python {first['command']}`"
     return "\n\n".join(
         [
             'PSNR in dB (SSIM "matlab", sharpness; of clips VMAF too):',
             markdown(quality),
             "PSNR by speed of the fastest layer, from the first frame to the second, on `motion_720p`:",
             markdown(motion),
-            *cost,
-            told + ".\n",
+            _told(rows[0]),
         ]
     )
 
@@ -76,26 +73,40 @@ def _quality(row: Row) -> str:
     return f"{float(row['psnr']):.2f} ({float(row['ssim_matlab']):.4f}, {float(row['sharpness']):.3f}{more})"
 
 
-def _costs(whole: Mapping[tuple[str, str], Row], models: Sequence[str]) -> list[list[str]]:
-    table = [["model", "s/frame", "peak memory, GB", "GMAC", "parameters, M"]]
-    for model in models:
-        row = next(row for (_, name), row in whole.items() if name == model)
-        table.append([model, *(f"{float(row[name]):.3g}" for name in ("seconds", "peak_gb", "gmac", "params_m"))])
-    return table
+def costs(rows: Sequence[Row]) -> str:
+    """What stands in the README of cost: a row a model."""
+    names = {"s/frame": "seconds", "peak memory, GB": "peak_gb", "GMAC": "gmac", "parameters, M": "params_m"}
+    table = [["model", *names]]
+    for row in _by_model(rows).values():
+        table.append([row["model"], *(f"{float(row[name]):.3g}" for name in names.values())])
+    return "\n\n".join([f"Cost at {rows[0]['size']}:", markdown(table), _told(rows[0])])
 
 
-def plot(rows: Sequence[Row], path: Path) -> None:
-    """PSNR over seconds a frame, a panel a set; of a file with costs."""
+def _by_model(rows: Sequence[Row]) -> dict[str, Row]:
+    """The first row of each."""
+    found: dict[str, Row] = {}
+    for row in rows:
+        found.setdefault(row["model"], row)
+    return found
+
+
+def _told(row: Row) -> str:
+    return f"{row['date']}; {row['versions']}; {row['machine']}; `python {row['command']}`.\n"
+
+
+def plot(rows: Sequence[Row], costs: Sequence[Row], path: Path) -> None:
+    """PSNR over seconds a frame, a panel a set."""
+    spent = _by_model(costs)
     names = [name for name in SETS if any(row["benchmark"] == name for row in rows)]
     lines = -(-len(names) // COLUMNS)
     figure = Figure(figsize=(5 * COLUMNS, 4 * lines), layout="constrained")
     for axes, name in zip(figure.subplots(lines, COLUMNS, squeeze=False).flat, names, strict=False):
         for row in rows:
             if row["benchmark"] == name and not row["part"]:
-                place = float(row["seconds"]), float(row["psnr"])
+                place = float(spent[row["model"]]["seconds"]), float(row["psnr"])
                 axes.plot(*place, "o")
                 axes.annotate(row["model"], place, textcoords="offset points", xytext=(4, 4), fontsize="small")
-        axes.set(title=name, xlabel=f"seconds a frame at {rows[0]['size']}", ylabel="PSNR, dB", xscale="log")
+        axes.set(title=name, xlabel=f"seconds a frame at {costs[0]['size']}", ylabel="PSNR, dB", xscale="log")
         axes.margins(x=0.2)
         axes.grid(alpha=0.3)
     figure.savefig(path)
@@ -178,13 +189,13 @@ def put(text: str, name: str, made: str) -> str:
 
 def main() -> None:
     """Rewrites the blocks in the README, and draws."""
-    rows, compared = read(QUALITY), read(COMPARE)
+    rows, spent, compared = read(QUALITY), read(COST), read(COMPARE)
     text = put(README.read_text(), QUALITY.name, block(rows))
+    text = put(text, COST.name, costs(spent))
     text = put(text, COMPARE.name, beside(compared))
     text = put(text, COMPARE_GPU.name, beside(read(COMPARE_GPU)))
     README.write_text(put(text, WHOLE.name, whole(read(WHOLE))))
-    if rows[0]["seconds"]:
-        plot(rows, QUALITY.with_suffix(".png"))
+    plot(rows, spent, QUALITY.with_suffix(".png"))
     plot_beside(compared, COMPARE.with_suffix(".png"))
 
 

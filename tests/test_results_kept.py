@@ -25,23 +25,24 @@ def script(path):
 def test_readme_has_what_the_file_says(tables):
     text = tables.README.read_text()
     made = {tables.QUALITY: tables.block, tables.COMPARE: tables.beside, tables.COMPARE_GPU: tables.beside}
-    made |= {tables.WHOLE: tables.whole}
+    made |= {tables.WHOLE: tables.whole, tables.COST: tables.costs}
     for path, block in made.items():
         assert text.split(tables.BEGIN.format(path.name))[1].split(tables.END)[0] == block(tables.read(path))
 
 
 def test_every_row_says_how_it_was_measured(tables):
-    for row in tables.read(tables.QUALITY):
+    for row in [*tables.read(tables.QUALITY), *tables.read(tables.COST)]:
         assert all(row[name] for name in ("benchmark", "model", "images", "date", "versions", "machine", "command"))
         assert row["command"].startswith("eval.py ")  # no path of the machine
         assert row["version"]
 
 
 def test_costs_are_told_and_drawn(tables, tmp_path):
-    rows = [{**row, "seconds": "0.5", "size": "1280x720"} for row in tables.read(tables.QUALITY)]
-    costs = dict.fromkeys(("peak_gb", "gmac", "params_m"), "1.5")
-    assert "Cost at 1280x720" in tables.block([{**row, **costs} for row in rows])
-    tables.plot(rows, tmp_path / "plot.png")
+    rows = tables.read(tables.QUALITY)
+    spent = dict.fromkeys(("seconds", "peak_gb", "gmac", "params_m"), "1.5")
+    spent = [{**row, **spent, "size": "640x480"} for row in rows]
+    assert "Cost at 640x480" in tables.costs(spent)
+    tables.plot(rows, spent, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
 
 
