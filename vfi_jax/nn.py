@@ -30,8 +30,8 @@ EPSILON = 1e-5  # added to variances
 MANY = 48  # channels from which products are the faster form of a gradient on CPUs
 
 
-def _declared(key: Any, shape: tuple[int, ...]) -> Array:
-    # Linen asks for an initialiser; the values come from `initialise`.
+def declared(key: Any, shape: tuple[int, ...]) -> Array:
+    """Zeros: Linen asks for an initialiser; the values come from `initialise`."""
     return jnp.zeros(shape, jnp.float32)
 
 
@@ -58,18 +58,25 @@ class Conv(nn.Module):
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         """Returns sides `ceil(h / stride)`, `ceil(w / stride)`."""
         sides = self.kernel if isinstance(self.kernel, tuple) else (self.kernel, self.kernel)
-        weight = self.param("weight", _declared, (*sides, x.shape[-1], self.features))
+        weight = self.param("weight", declared, (*sides, x.shape[-1], self.features))
         borders = [(side // 2, side // 2) for side in sides]
         if self.padding != "constant":
             x = jnp.pad(x, ((0, 0), *borders, (0, 0)), mode=self.padding)
             borders = [(0, 0), (0, 0)]
-        out = _convolved(x.astype(self.dtype), weight.astype(self.dtype), self.stride, tuple(borders))
-        return out + self.param("bias", _declared, (self.features,)).astype(self.dtype) if self.bias else out
+        out = convolved(x.astype(self.dtype), weight.astype(self.dtype), self.stride, tuple(borders))
+        return out + self.param("bias", declared, (self.features,)).astype(self.dtype) if self.bias else out
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _convolved(x: Array, kernel: Array, stride: int, borders: winograd.Borders) -> Array:
-    """XLA's convolution; on CPUs, where that is faster, by tiles, and the kernel's gradient as products."""
+def convolved(x: Array, kernel: Array, stride: int, borders: winograd.Borders) -> Array:
+    """XLA's convolution; on CPUs, where that is faster, by tiles, and the kernel's gradient as products.
+
+    Args:
+      x: `[b, h, w, i]`.
+      kernel: `[kh, kw, i, o]`, of the same dtype.
+      stride: in both axes.
+      borders: pixels of zeros before and after, for each axis.
+    """
     plain = functools.partial(_plain, stride=stride, borders=borders)
     if stride > 1 or not winograd.saves_products(x, kernel):
         return plain(x, kernel)
@@ -124,8 +131,8 @@ def _kernel_gradient(x: Array, pulled: Array, sides: tuple[int, int], borders: w
     return lax.map(product, jnp.asarray(offsets)).reshape(*sides, size[-1], pulled.shape[-1])
 
 
-_convolved.defvjp(
-    lambda x, kernel, stride, borders: (_convolved(x, kernel, stride, borders), (x, kernel)), _convolved_pulled
+convolved.defvjp(
+    lambda x, kernel, stride, borders: (convolved(x, kernel, stride, borders), (x, kernel)), _convolved_pulled
 )
 
 
@@ -138,8 +145,8 @@ class ConvTranspose(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         """Returns sides `2h`, `2w`."""
-        weight = self.param("weight", _declared, (4, 4, x.shape[-1], self.features))
-        bias = self.param("bias", _declared, (self.features,))
+        weight = self.param("weight", declared, (4, 4, x.shape[-1], self.features))
+        bias = self.param("bias", declared, (self.features,))
         return _doubled(x.astype(self.dtype), weight.astype(self.dtype)[::-1, ::-1]) + bias.astype(self.dtype)
 
 
@@ -155,7 +162,7 @@ class UpConv(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         """Returns sides `2h`, `2w`."""
-        kernel = self.param("weight", _declared, (3, 3, x.shape[-1], self.features))
+        kernel = self.param("weight", declared, (3, 3, x.shape[-1], self.features))
         for axis in (0, 1):
             rims = [[(0, 0)] * 4, [(0, 0)] * 4]
             rims[0][axis], rims[1][axis] = (0, 1), (1, 0)
@@ -217,8 +224,8 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*b i"]) -> Float[Array, "*b o"]:
         """Returns `features` channels."""
-        weight = self.param("weight", _declared, (x.shape[-1], self.features))
-        bias = self.param("bias", _declared, (self.features,))
+        weight = self.param("weight", declared, (x.shape[-1], self.features))
+        bias = self.param("bias", declared, (self.features,))
         return x.astype(self.dtype) @ weight.astype(self.dtype) + bias.astype(self.dtype)
 
 
@@ -233,8 +240,8 @@ class GroupNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Returns the input's shape and dtype; `groups` must divide its channels."""
-        weight = self.param("weight", _declared, (x.shape[-1],))
-        bias = self.param("bias", _declared, (x.shape[-1],))
+        weight = self.param("weight", declared, (x.shape[-1],))
+        bias = self.param("bias", declared, (x.shape[-1],))
         wide = x.astype(jnp.float32)
         centred = wide - _group_mean(wide, self.groups)
         variance = _group_mean(centred**2, self.groups)
@@ -260,7 +267,7 @@ class PReLU(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Returns the input's shape and dtype."""
-        slope = self.param("weight", _declared, (x.shape[-1],))
+        slope = self.param("weight", declared, (x.shape[-1],))
         return jnp.where(x >= 0, x, slope.astype(x.dtype) * x)
 
 
@@ -273,7 +280,7 @@ class FrozenBatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Returns the input's shape and dtype."""
-        weight, bias = (self.param(name, _declared, (x.shape[-1],)) for name in ("weight", "bias"))
+        weight, bias = (self.param(name, declared, (x.shape[-1],)) for name in ("weight", "bias"))
         statistic = lambda name: self.variable("batch_stats", name, jnp.zeros, (x.shape[-1],)).value  # noqa: E731
         gain = weight * lax.rsqrt(statistic("running_var") + EPSILON)
         return ((x - statistic("running_mean")) * gain + bias).astype(x.dtype)
