@@ -7,8 +7,6 @@ import math
 import os
 from pathlib import Path
 
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
-
 import jax
 import pytest
 
@@ -17,6 +15,22 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 MOST = 3e9  # bytes
+PLATFORMS = {"cpu": "cpu", "gpu": "cuda,cpu", "tpu": "tpu,cpu"}
+
+
+def pytest_addoption(parser):
+    parser.addoption("--platform", default="cpu", choices=PLATFORMS, help="what JAX computes on (%(default)s)")
+
+
+def pytest_configure(config):
+    """Before JAX looks for devices; for the processes that tests start, too."""
+    platform = config.getoption("--platform")
+    os.environ["JAX_PLATFORMS"] = PLATFORMS[platform]
+    jax.config.update("jax_platforms", PLATFORMS[platform])
+    if platform != "cpu":  # stored cases are of float32 throughout
+        jax.config.update("jax_default_matmul_precision", "float32")
+        if jax.default_backend() != platform:
+            raise pytest.UsageError(f"--platform {platform}: JAX finds none here")
 
 
 @pytest.fixture(autouse=True, scope="module")
