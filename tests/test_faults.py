@@ -105,6 +105,7 @@ def test_bad_steps_are_told(tmp_path, monkeypatch):
     assert newest(tmp_path)["position"]["skipped"] == {"in_row": 0, "total": 1}
 
 
+@pytest.mark.slow
 def test_a_rollback_goes_on_past_the_bad_data(tmp_path, monkeypatch):
     """The end is that of a run that never saw them, killed or not."""
     run = dataclasses.replace(RUN, guard=Guard(bad_steps=2, rollbacks=1))
@@ -154,6 +155,7 @@ def test_bad_data_without_end_stop_the_run(tmp_path, monkeypatch):
     assert (tmp_path / "bad_samples.txt").read_text().splitlines() == wanted
 
 
+@pytest.mark.slow
 def test_weights_that_are_lost_stop_the_run(tmp_path):
     """Not by the data's fault: also what was saved is finite, and a run without a checkpoint begins anew."""
     wild = dataclasses.replace(RUN, optimiser=Optimiser(rate=1e12, warmup=2), steps=40, log_every=100)

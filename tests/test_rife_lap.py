@@ -65,6 +65,7 @@ def test_gain_one_samples_as_catmull_rom():
     np.testing.assert_allclose(frame, (9 * (taps[1] + taps[2]) - taps[0] - taps[3]) / 16, atol=ROUNDING)
 
 
+@pytest.mark.slow
 def test_taught_terms():
     """Flows a pixel away from the teacher's, and a frame that is the teacher's: weight times one, and nothing."""
     model = RIFEv4(**TINY)

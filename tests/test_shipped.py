@@ -68,7 +68,9 @@ def test_demo(weights_folder, tmp_path, capsys):
 
 @needs_data
 @pytest.mark.slow
-@pytest.mark.parametrize(("clip", "least"), [("bee.mp4", 27.332), ("bug_video_640.mp4", 33.875)])
+@pytest.mark.parametrize(
+    ("clip", "least"), [pytest.param("bee.mp4", 27.332, marks=pytest.mark.long), ("bug_video_640.mp4", 33.875)]
+)
 def test_clips(clip, least):
     """Every second frame taken out and rebuilt: at least what RIFE v4.25 as published gives."""
     with Reader(Path(DATA) / "devset/clips" / clip) as reader:

@@ -311,6 +311,7 @@ def test_an_empty_step_that_a_crash_left_is_no_step(whole, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, newest(tmp_path / "run"), newest(whole))
 
 
+@pytest.mark.slow
 def test_footage_is_looked_at_once(tmp_path):
     """Records that were made for a run are what it continues with, whatever becomes of the videos."""
     folder = tmp_path / "videos"
@@ -335,6 +336,7 @@ def test_footage_is_looked_at_once(tmp_path):
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_run_that_skips_every_step_is_stopped(tmp_path):
     """Its first step leads to where the loss stays too high."""
     wild = dataclasses.replace(RUN, optimiser=Optimiser(rate=1.0, skip_above=1.01), steps=20)
@@ -386,8 +388,15 @@ def test_a_damaged_window_is_always_replaced_by_the_same(folders):
         source[2]
 
 
-# Another recipe stands for the family.
-LIKE_OTHERS = ("dbvi_gopro", "ifrnet_gopro", "rife_lap", "rife_m_vimeo90k_septuplet")
+# Another recipe stands for the family; for DBVI, whose steps take seconds, test_overfit.py.
+LIKE_OTHERS = (
+    "dbvi_gopro",
+    "dbvi_vimeo90k_septuplet",
+    "ifrnet_gopro",
+    "rife_lap",
+    "rife_lap_s",
+    "rife_m_vimeo90k_septuplet",
+)
 
 
 @pytest.mark.slow
