@@ -11,8 +11,8 @@ from parity import ops
 from vfi_jax.config import Augment, Window
 from vfi_jax.data.augment import Decision, choices, crop, draw, sample_of, transform, validation_sample
 from vfi_jax.data.augment_host import STEPS, Jitter, draw_jitter, enlarge, jitter, recolour
+from vfi_jax.errors import UsageError, UserError
 from vfi_jax.ops import warp
-from vfi_jax.types import UsageError, UserError
 
 RNG = np.random.default_rng(0)
 NOTHING = Decision(False, False, False, False, 0, False)

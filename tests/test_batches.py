@@ -10,7 +10,7 @@ import pytest
 from vfi_jax import packed, training
 from vfi_jax.config import Augment, Data, Mix, Window
 from vfi_jax.data import pipeline, sources
-from vfi_jax.types import UsageError, UserError
+from vfi_jax.errors import UsageError, UserError
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])

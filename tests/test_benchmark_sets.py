@@ -10,10 +10,11 @@ from skimage.color import yuv2rgb
 
 from vfi_jax import benchmarks
 from vfi_jax.benchmarks import BENCHMARKS, layouts_long, scoring
+from vfi_jax.errors import UserError
 from vfi_jax.inference import Interpolator
 from vfi_jax.metrics import psnr
 from vfi_jax.picture import save_png
-from vfi_jax.types import Output, UserError
+from vfi_jax.types import Output
 
 RNG = np.random.default_rng(0)
 

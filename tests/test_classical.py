@@ -6,8 +6,8 @@ import pytest
 
 import vfi_jax
 from vfi_jax.data.synthetic import random_scene
+from vfi_jax.errors import UsageError
 from vfi_jax.metrics import psnr
-from vfi_jax.types import UsageError
 
 SCENE = random_scene(3, 96, 128, speed=10.0)
 FIRST, MIDDLE, SECOND = (np.rint(255 * SCENE.frame(time)).astype(np.uint8) for time in (0, 0.5, 1))

@@ -16,7 +16,7 @@ from vfi_jax.compare.adapters import Adapter
 from vfi_jax.compare.material import Job
 from vfi_jax.compare.outcome import BACKWARD, FORWARD, OURS, PUBLISHED, Difference, Outcome, Timing
 from vfi_jax.compare.worker_channel import Worker, WorkerError
-from vfi_jax.types import UsageError, UserError
+from vfi_jax.errors import UsageError, UserError
 
 CHANNEL = Path(measure.__file__).parent
 

@@ -9,7 +9,7 @@ import pytest
 from vfi_jax import config, zoo
 from vfi_jax.config import Augment, Milestones, Optimiser, Plateau, Train, Window
 from vfi_jax.data.augment import choices
-from vfi_jax.types import UsageError
+from vfi_jax.errors import UsageError
 
 RECIPES = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
 VARIANTS = {

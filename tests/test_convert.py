@@ -15,9 +15,9 @@ from tiny_runs import RUN, TINY, quiet
 
 import vfi_jax
 from vfi_jax import cli, convert, fit, integrity, steps, torch_import, weights, zoo
+from vfi_jax.errors import UsageError, UserError
 from vfi_jax.torch_files import read_torch
 from vfi_jax.torch_writer import write_torch
-from vfi_jax.types import UsageError, UserError
 
 SMALL = "rife_v4_12_lite"
 

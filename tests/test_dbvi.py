@@ -10,10 +10,11 @@ import pytest
 from parity import apart, cases, make_state, ops, relative
 
 import vfi_jax
+from vfi_jax.errors import UserError
 from vfi_jax.models import dbvi
 from vfi_jax.nn import GroupNorm, UpConv, instance_norm
 from vfi_jax.ops import resize_corners, splat_sum, warp_inside
-from vfi_jax.types import Output, UserError
+from vfi_jax.types import Output
 
 NEAR = 2e-5  # of images in -1..1 and of flows
 GRADIENT = 5e-5

@@ -20,10 +20,11 @@ from vfi_jax import benchmarks, checkpoint, cost, evaluation, results, speed, zo
 from vfi_jax.benchmarks import BENCHMARKS, Benchmark, Sample
 from vfi_jax.data.images import load_image
 from vfi_jax.data.synthetic import random_scene
+from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import FlipEnsemble, Interpolator, Recursive
 from vfi_jax.metrics import ssim_matlab
 from vfi_jax.picture import save_png
-from vfi_jax.types import Output, Padding, UsageError, UserError
+from vfi_jax.types import Output, Padding
 
 ROOT = Path(__file__).parent.parent
 

@@ -22,9 +22,9 @@ import vfi_jax
 from vfi_jax import fit, optim, runs, sets, training
 from vfi_jax.config import Guard, Optimiser, Plateau
 from vfi_jax.data import pipeline
+from vfi_jax.errors import UserError
 from vfi_jax.packed import KIND
 from vfi_jax.precision import POLICIES
-from vfi_jax.types import UserError
 
 NEXT = pipeline.Batches.__next__
 

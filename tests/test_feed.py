@@ -7,7 +7,7 @@ from safetensors.numpy import save_file
 from vfi_jax import feed, packed, prepare
 from vfi_jax.cli import main
 from vfi_jax.config import Footage
-from vfi_jax.types import UsageError
+from vfi_jax.errors import UsageError
 
 
 def test_every_kind_of_set_is_measured(tmp_path, capsys):

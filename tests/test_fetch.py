@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from vfi_jax.types import UserError
+from vfi_jax.errors import UserError
 from vfi_jax.weights.fetch import Wheel, fetch
 
 PAYLOAD = bytes(range(256)) * 4096

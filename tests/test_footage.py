@@ -7,7 +7,7 @@ from clips import make_clip
 from vfi_jax.config import Footage
 from vfi_jax.data import footage
 from vfi_jax.data.synthetic import random_scene
-from vfi_jax.types import UserError
+from vfi_jax.errors import UserError
 
 SIZE = WIDTH, HEIGHT = 160, 120
 LENGTH = 30

@@ -10,10 +10,10 @@ from clips import make_clip
 from vfi_jax import benchmarks, evaluation
 from vfi_jax.benchmarks import BENCHMARKS, clips, generated
 from vfi_jax.data.patterns import KINDS, pattern_scene
+from vfi_jax.errors import UserError
 from vfi_jax.metrics import psnr
 from vfi_jax.ops import warp
 from vfi_jax.picture import save_png
-from vfi_jax.types import UserError
 
 DATA = os.environ.get("VFI_JAX_DATA")
 

@@ -13,10 +13,10 @@ import vfi_jax
 from vfi_jax import cli, fit, labels, runs, zoo
 from vfi_jax.checkpoint import read_weights
 from vfi_jax.config import Augment, Data, Optimiser, Train, Window
+from vfi_jax.errors import UsageError, UserError
 from vfi_jax.flow import dis_flow
 from vfi_jax.metrics import psnr
 from vfi_jax.picture import save_png
-from vfi_jax.types import UsageError, UserError
 
 FIELDS = {"steps": 1, "flow_network": "raft_small"}  # small and quick
 RUN = Train(

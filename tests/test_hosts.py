@@ -21,8 +21,8 @@ from tiny_runs import ROOT, RUN, Command, losses, newest, quiet
 
 from vfi_jax import fit, hosts, optim, runs, training
 from vfi_jax.config import Optimiser
+from vfi_jax.errors import UsageError
 from vfi_jax.precision import POLICIES
-from vfi_jax.types import UsageError
 
 STEPS = 20
 # The rate is that of the recipe and small: losses of warped frames have kinks, and a weight that a larger step of Adam

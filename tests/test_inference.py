@@ -9,7 +9,8 @@ import pytest
 
 import vfi_jax
 from vfi_jax import inference
-from vfi_jax.types import Output, UsageError
+from vfi_jax.errors import UsageError
+from vfi_jax.types import Output
 
 RNG = np.random.default_rng(0)
 

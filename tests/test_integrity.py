@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from vfi_jax import integrity, runs, steps
+from vfi_jax.errors import UserError
 from vfi_jax.steps import Checkpoints
-from vfi_jax.types import UserError
 
 RNG = np.random.default_rng(0)
 LEAVES = {

@@ -14,9 +14,9 @@ from vfi_jax import cli, labels, prepare
 from vfi_jax.config import Footage, Window
 from vfi_jax.data import sources
 from vfi_jax.data.labels import folder_of, labelled
+from vfi_jax.errors import UsageError, UserError
 from vfi_jax.flow import FlowEstimator, dis_flow, write_flow
 from vfi_jax.picture import save_png
-from vfi_jax.types import UsageError, UserError
 
 SPEED = 4  # pixels to the right a frame
 TRIPLET = Window(3, (0, 2), 1)

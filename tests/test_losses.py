@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from parity import apart, ops, relative
 
+from vfi_jax.errors import UsageError
 from vfi_jax.losses import RECONSTRUCTION, census_loss, census_map, charbonnier_loss, contrast_loss, psnr_loss
-from vfi_jax.types import UsageError
 
 RNG = np.random.default_rng(0)
 LUMA = np.float32([0.2989, 0.5870, 0.1140])

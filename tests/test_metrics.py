@@ -8,8 +8,8 @@ from skimage.color import rgb2yuv
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from vfi_jax import metrics
+from vfi_jax.errors import UserError
 from vfi_jax.metrics import interpolation_error, psnr
-from vfi_jax.types import UserError
 
 RNG = np.random.default_rng(0)
 SSIM = {name: lambda *args, ssim=ssim: np.asarray(ssim(*args)) for name, ssim in metrics.SSIM.items()}

@@ -11,10 +11,11 @@ import pytest
 from parity import apart, ops, relative
 
 from vfi_jax import ops as vops
+from vfi_jax.errors import UsageError, UserError
 from vfi_jax.losses import laplacian_loss, laplacian_pyramid
 from vfi_jax.nn import MANY, Conv, ConvTranspose, pixel_shuffle
 from vfi_jax.ops import winograd
-from vfi_jax.types import Padding, UsageError, UserError
+from vfi_jax.types import Padding
 
 warping, join = (importlib.import_module(f"vfi_jax.ops.{name}") for name in ("warp", "join"))  # not the functions
 RNG = np.random.default_rng(0)

@@ -11,7 +11,7 @@ from parity import ops
 
 from vfi_jax import optim
 from vfi_jax.config import Milestones, Optimiser, Plateau
-from vfi_jax.types import UsageError
+from vfi_jax.errors import UsageError
 
 
 def test_published_schedule():

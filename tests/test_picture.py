@@ -4,7 +4,7 @@ import pytest
 
 from vfi_jax import picture
 from vfi_jax.data import images
-from vfi_jax.types import UserError
+from vfi_jax.errors import UserError
 
 
 def constant_flow(x, y, height=4, width=5):

@@ -9,9 +9,9 @@ import pytest
 from parity import STORED, apart, cases, make_state, ops, relative
 
 import vfi_jax
+from vfi_jax.errors import UserError
 from vfi_jax.models.raft import convex_upsample
 from vfi_jax.ops import resize_corners
-from vfi_jax.types import UserError
 
 FLOW = 2e-4  # pixels, where flows reach 40; float32 itself is 5e-5 apart from float64
 LOW = 5e-5

@@ -10,7 +10,7 @@ from parity import apart, cases, relative
 
 import vfi_jax
 from vfi_jax import inference, torch_import
-from vfi_jax.types import UserError
+from vfi_jax.errors import UserError
 
 FRAME = 1e-4
 FLOW = 1e-3

@@ -8,7 +8,7 @@ import pytest
 from parity import apart, cases, make_state
 
 import vfi_jax
-from vfi_jax.types import UserError
+from vfi_jax.errors import UserError
 
 FRAME = 1e-4
 FLOW = 1e-3

@@ -13,8 +13,8 @@ import pytest
 from tiny_runs import RUN, TINY
 
 from vfi_jax import cli, cost, doctor, fit, machine, runs, training, zoo
+from vfi_jax.errors import UserError
 from vfi_jax.meter import Meter
-from vfi_jax.types import UserError
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from vfi_jax.config import Footage, Scenes
 from vfi_jax.data import sources
 from vfi_jax.data.records import ABOUT, INFO
 from vfi_jax.data.synthetic import random_scene
+from vfi_jax.errors import UsageError, UserError
 from vfi_jax.picture import save_png
-from vfi_jax.types import UsageError, UserError
 
 CUT = Footage(frames=3, step=3)
 

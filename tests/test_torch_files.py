@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vfi_jax.errors import UserError
 from vfi_jax.torch_files import read_torch
-from vfi_jax.types import UserError
 
 FIXTURES = Path(__file__).parent / "fixtures" / "torch_files"  # written by torch 2.13
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001

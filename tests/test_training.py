@@ -22,8 +22,8 @@ from vfi_jax import fit, optim, runs, training
 from vfi_jax.config import Augment, Data, Footage, Milestones, Mix, Optimiser, Plateau, Start, Window
 from vfi_jax.data import sources
 from vfi_jax.data.synthetic import random_scene
+from vfi_jax.errors import UsageError, UserError
 from vfi_jax.precision import POLICIES
-from vfi_jax.types import UsageError, UserError
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ import pytest
 
 from vfi_jax import video
 from vfi_jax.data.frames import Reader, probe
-from vfi_jax.types import UsageError, UserError
+from vfi_jax.errors import UsageError, UserError
 
 FILM = Fraction(24000, 1001)
 

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 import vfi_jax
 from vfi_jax import checkpoint, cost, ops, torch_import, weights, zoo
-from vfi_jax.types import UsageError, UserError
+from vfi_jax.errors import UsageError, UserError
 
 NAMES = list(vfi_jax.MODELS)
 

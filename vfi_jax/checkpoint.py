@@ -12,9 +12,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from vfi_jax.errors import UserError
 from vfi_jax.files import AnyPath, local_copy, written_whole
 from vfi_jax.torch_files import read_torch
-from vfi_jax.types import UserError
 
 
 def read_weights(path: AnyPath) -> tuple[dict[str, np.ndarray], dict[str, str]]:

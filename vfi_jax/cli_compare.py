@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from vfi_jax import machine, zoo
-from vfi_jax.types import UsageError, UserError
+from vfi_jax.errors import UsageError, UserError
 
 
 def add(commands: argparse._SubParsersAction) -> None:

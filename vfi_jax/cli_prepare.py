@@ -13,8 +13,8 @@ from vfi_jax.config import Footage, Scenes
 from vfi_jax.data.labels import folder_of
 from vfi_jax.data.published import PUBLISHED
 from vfi_jax.data.sources import is_footage
+from vfi_jax.errors import UsageError
 from vfi_jax.tables import markdown
-from vfi_jax.types import UsageError
 
 LEAST = {  # of numbers that are given
     "frames": 1, "step": 1, "short_side": 0, "per_clip": 0, "smallest": 0, "size": 1, "megabytes": 1, "seed": 0

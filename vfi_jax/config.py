@@ -11,7 +11,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from vfi_jax.types import UsageError
+from vfi_jax.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from vfi_jax import benchmarks, checkpoint, machine, precision, report, temporal, zoo
 from vfi_jax.benchmarks import Benchmark, Sample, Score, clips, scoring
+from vfi_jax.errors import UsageError, UserError
 from vfi_jax.files import written_whole
 from vfi_jax.inference import MIDPOINT, Interpolator, data_parallel, flip_ensemble, recursive
 from vfi_jax.models import MODELS
@@ -32,7 +33,6 @@ from vfi_jax.models.classical import SMALLEST
 from vfi_jax.picture import save_png
 from vfi_jax.results import RESULTS, Result, read_scores, write_scores
 from vfi_jax.training import data_mesh
-from vfi_jax.types import UsageError, UserError
 
 PACKAGES = ("vfi_jax", "jax", "jaxlib", "flax", "numpy", "opencv-python-headless")
 MOTIONS = (0, 2, 4, 8, 16, 32, 64)  # bins of the mean flow, pixels; the last one has no end

@@ -15,7 +15,7 @@ from vfi_jax import packed, training
 from vfi_jax.config import Augment, Data, Footage, Window
 from vfi_jax.data import footage, pipeline, sources
 from vfi_jax.data.records import is_records, read_about
-from vfi_jax.types import UserError
+from vfi_jax.errors import UserError
 
 WARM_UP = 2  # batches that are not counted: workers start, programs compile
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 
-from vfi_jax.types import UserError
+from vfi_jax.errors import UserError
 
 AnyPath = PurePath  # what pathlib's and epath's paths have in common
 

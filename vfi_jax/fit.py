@@ -18,13 +18,14 @@ from jax.sharding import NamedSharding, PartitionSpec
 from vfi_jax import config, hosts, integrity, optim, precision, runs, training, zoo
 from vfi_jax.data import sources
 from vfi_jax.data.augment import choices, times
+from vfi_jax.errors import UsageError, UserError
 from vfi_jax.files import AnyPath, is_remote
 from vfi_jax.inference import MIDPOINT, Model
 from vfi_jax.loop import Loop
 from vfi_jax.sets import open_sets
 from vfi_jax.steps import Checkpoints
 from vfi_jax.torch_import import FROZEN
-from vfi_jax.types import ModelSpec, UsageError, UserError
+from vfi_jax.types import ModelSpec
 
 MOST = 2**31 - 1
 UNTRAINED = "untrained"  # in the place of a helper's weights: to try a recipe

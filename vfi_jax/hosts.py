@@ -17,7 +17,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jaxtyping import Float
 
-from vfi_jax.types import UsageError, UserError
+from vfi_jax.errors import UsageError, UserError
 
 SHUTDOWN = 60  # seconds that a process waits for the others at its end; JAX's own are 300
 GRACE = 2  # seconds

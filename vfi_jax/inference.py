@@ -15,10 +15,11 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Float
 
 from vfi_jax import weights, zoo
+from vfi_jax.errors import UsageError, UserError
 from vfi_jax.models import MODELS
 from vfi_jax.ops import crop, pad
 from vfi_jax.precision import Policy, named
-from vfi_jax.types import Array, Output, UsageError, UserError
+from vfi_jax.types import Array, Output
 
 MIDPOINT = 0.5
 FINEST = 2.0**-16  # the smallest step of time that `recursive` divides down to

@@ -25,13 +25,14 @@ from vfi_jax.data import labels
 from vfi_jax.data.augment import choices, times
 from vfi_jax.data.labels import ABOUT, KIND, PER_FILE, file_of, folder_of
 from vfi_jax.data.sources import SYNTHETIC, Source, open_source
+from vfi_jax.errors import UsageError, UserError
 from vfi_jax.files import written_whole
 from vfi_jax.flow import dis_flow, pair_flow
 from vfi_jax.inference import MIDPOINT, as_float, intermediate_flows
 from vfi_jax.models import MODELS
 from vfi_jax.ops import crop, pad
 from vfi_jax.torch_import import TRACED_SIDE
-from vfi_jax.types import FOUR_FRAME_FLOWS, UsageError, UserError
+from vfi_jax.types import FOUR_FRAME_FLOWS
 
 DIS = "dis"
 BATCH = 4  # windows at once, on each device

@@ -16,13 +16,13 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from vfi_jax import config, hosts, machine, optim, report, runs, training
+from vfi_jax.errors import UserError
 from vfi_jax.files import AnyPath, written_whole
 from vfi_jax.inference import Interpolator, Model
 from vfi_jax.meter import Meter
 from vfi_jax.metrics import interpolation_error, psnr
 from vfi_jax.sets import Sets, summed
 from vfi_jax.steps import Checkpoints
-from vfi_jax.types import UserError
 
 STRIPS = 4  # validation samples shown
 STUCK = 10  # steps skipped in a row, at least, by which a run is told to be stuck

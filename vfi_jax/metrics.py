@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Shaped, UInt8
 
-from vfi_jax.types import Array, UserError
+from vfi_jax.errors import UserError
+from vfi_jax.types import Array
 
 GAUSSIAN = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
 GAUSSIAN /= GAUSSIAN.sum()

@@ -22,8 +22,9 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
+from vfi_jax.errors import UserError
 from vfi_jax.ops import winograd
-from vfi_jax.types import Array, UserError
+from vfi_jax.types import Array
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 EPSILON = 1e-5  # added to variances

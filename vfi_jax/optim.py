@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import optax
 
 from vfi_jax.config import Optimiser, Plateau
-from vfi_jax.types import Array, UsageError
+from vfi_jax.errors import UsageError
+from vfi_jax.types import Array
 
 LEAST_GAIN = 1e-4  # share by which a loss must fall below the best to count as better; PyTorch's default
 

@@ -19,7 +19,8 @@ from safetensors import SafetensorError, safe_open
 
 from vfi_jax.config import Augment, Data, Window
 from vfi_jax.data.augment import Decision, choices, times, transform
-from vfi_jax.types import Array, UsageError, UserError
+from vfi_jax.errors import UsageError, UserError
+from vfi_jax.types import Array
 
 KIND = "vfi_jax packed windows"
 

@@ -18,8 +18,9 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from vfi_jax import checkpoint, zoo
+from vfi_jax.errors import UserError
 from vfi_jax.flow import FlowEstimator
-from vfi_jax.types import Array, UserError
+from vfi_jax.types import Array
 
 # Of what is fed in, -1..1
 SHIFT = np.float32([-0.030, -0.088, -0.188])

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from vfi_jax.types import UsageError
+from vfi_jax.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True)

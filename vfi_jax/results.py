@@ -14,9 +14,9 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from vfi_jax.benchmarks import Score
+from vfi_jax.errors import UserError
 from vfi_jax.files import written_whole
 from vfi_jax.tables import markdown
-from vfi_jax.types import UserError
 
 RESULTS = "results.json"
 TEXT = ("name", "group")

@@ -18,10 +18,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from vfi_jax import config, hosts, machine
+from vfi_jax.errors import UsageError, UserError
 from vfi_jax.files import AnyPath, is_remote, upload, written_whole
 from vfi_jax.picture import save_png
 from vfi_jax.steps import CHECKPOINTS, Checkpoints
-from vfi_jax.types import UsageError, UserError
 
 CONFIG, ENVIRONMENT, METRICS, SAMPLES = "config.json", "environment.txt", "metrics.jsonl", "samples"
 CURVES = "curves.png"

@@ -14,8 +14,8 @@ from vfi_jax import config, hosts, packed, prepare, training
 from vfi_jax.data import pipeline, sources
 from vfi_jax.data.labels import labelled as with_labels
 from vfi_jax.data.records import is_records
+from vfi_jax.errors import UsageError, UserError
 from vfi_jax.files import AnyPath, is_remote
-from vfi_jax.types import UsageError, UserError
 
 SEEN, LOST = "seen", "damaged"  # samples counted
 JUDGED = 100  # samples, at least, of which the unreadable ones are a share

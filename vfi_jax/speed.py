@@ -13,9 +13,9 @@ import jax
 import numpy as np
 
 from vfi_jax import cost, evaluation, machine
+from vfi_jax.errors import UserError
 from vfi_jax.inference import Interpolator, flip_ensemble
 from vfi_jax.ops import pad
-from vfi_jax.types import UserError
 
 WARM, LEAST, SECONDS = 1, 3, 3.0  # runs before, timed runs at least, seconds at least
 

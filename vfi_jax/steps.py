@@ -19,8 +19,8 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN, PreservationPolicy
 
 from vfi_jax import hosts, integrity
+from vfi_jax.errors import UserError
 from vfi_jax.files import AnyPath, is_remote
-from vfi_jax.types import UserError
 
 CHECKPOINTS, DAMAGED = "checkpoints", "damaged"
 POSITION, CHECKSUMS, SEAL, SCORE = "position", "checksums", "seal", "psnr"

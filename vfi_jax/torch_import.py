@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from vfi_jax.types import ModelSpec, TorchRules, UserError
+from vfi_jax.errors import UserError
+from vfi_jax.types import ModelSpec, TorchRules
 
 TRACED_SIDE = 256  # legal for every model
 FROZEN = "frozen"  # the collection of helpers' variables

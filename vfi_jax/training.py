@@ -14,10 +14,11 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from vfi_jax import cost, optim
 from vfi_jax.data.augment import FLOWS, PICTURES
+from vfi_jax.errors import UsageError
 from vfi_jax.inference import Model
 from vfi_jax.losses import RECONSTRUCTION
 from vfi_jax.precision import Policy
-from vfi_jax.types import Array, ModelSpec, Output, UsageError
+from vfi_jax.types import Array, ModelSpec, Output
 
 Batch = Mapping[str, Array]
 

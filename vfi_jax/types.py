@@ -25,18 +25,6 @@ Array = jax.Array | np.ndarray
 FOUR_FRAME_FLOWS = ((1, 0), (1, 2), (2, 3), (2, 1))
 
 
-class UserError(ValueError):
-    """What a user can mend: one line that names the thing and what to do. The shell exits with 1."""
-
-
-class UsageError(UserError):
-    """A wrong argument, seen from the arguments alone. The shell exits with 2."""
-
-
-class DamagedError(UserError):
-    """A picture or a record that cannot be read. Training takes another in its place, up to a share."""
-
-
 @flax.struct.dataclass
 class Output:
     """What a model returns; a field that a model does not have is None. `jit` drops what the caller does not use.

@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 from vfi_jax.benchmarks.protocol import Benchmark, Sample
 from vfi_jax.data.footage import to_uint8, videos_in
 from vfi_jax.data.frames import Reader
-from vfi_jax.types import UserError
+from vfi_jax.errors import UserError
 
 FRAMES = 41  # of a clip at most
 ROWS = 540  # at most

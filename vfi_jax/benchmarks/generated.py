@@ -16,7 +16,7 @@ from vfi_jax.benchmarks.protocol import Benchmark, Sample, load_uint8
 from vfi_jax.data.patterns import KINDS, pattern_scene
 from vfi_jax.data.sources import images_in
 from vfi_jax.data.synthetic import Scene, random_scene
-from vfi_jax.types import UserError
+from vfi_jax.errors import UserError
 
 PHOTOS = "photos"
 SPEEDS = (8.0, 16.0, 32.0, 64.0, 128.0)  # pixels from the first frame to the second, of the fastest layer

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vfi_jax.benchmarks.protocol import Sample
 from vfi_jax.data.sources import LISTS, images_in
-from vfi_jax.types import UserError
+from vfi_jax.errors import UserError
 
 
 def in_vimeo_layout(folder: Path) -> list[Sample]:

@@ -15,7 +15,7 @@ from PIL import Image
 from vfi_jax.benchmarks.layouts import existing, one_of
 from vfi_jax.benchmarks.protocol import Sample, load_uint8
 from vfi_jax.data.sources import LISTS, images_in
-from vfi_jax.types import UserError
+from vfi_jax.errors import UserError
 
 SNU_NAMES = ("SNU-FILM", "SNU_FILM", "snu_film", "snufilm")
 SNU_GAPS = {"easy": 2, "medium": 4, "hard": 8, "extreme": 16}  # frames from the first to the second

@@ -15,11 +15,11 @@ from jaxtyping import Shaped, UInt8
 
 from vfi_jax import metrics
 from vfi_jax.benchmarks.protocol import Benchmark, Sample
+from vfi_jax.errors import UserError
 from vfi_jax.flow import dis_flow
 from vfi_jax.inference import Interpolator
 from vfi_jax.metrics import psnr
 from vfi_jax.ops import crop, pad
-from vfi_jax.types import UserError
 
 # Frames, truths and the frames before them [b, h, w, 3] on the scale 0..255 -> figures by name
 Judge = Callable[[np.ndarray, np.ndarray, np.ndarray], Mapping[str, np.ndarray]]

@@ -11,8 +11,9 @@ from types import MappingProxyType
 from vfi_jax.benchmarks import clips, generated, layouts
 from vfi_jax.benchmarks import layouts_long as long
 from vfi_jax.benchmarks.protocol import Benchmark, load_uint8
+from vfi_jax.errors import UsageError
 from vfi_jax.metrics import USUAL
-from vfi_jax.types import Padding, UsageError
+from vfi_jax.types import Padding
 
 TRIPLETS, CLIPS, FRAMES = "triplets", "clips", "frames"
 KINDS = f"{TRIPLETS}=FOLDER, {CLIPS}=FOLDER, {FRAMES}=FOLDER"

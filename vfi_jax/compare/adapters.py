@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from vfi_jax.types import UsageError, UserError
+from vfi_jax.errors import UsageError, UserError
 
 Arguments = Mapping[str, str | int]
 

@@ -16,10 +16,10 @@ from vfi_jax import benchmarks, zoo
 from vfi_jax.compare.adapters import Adapter, gain_of
 from vfi_jax.compare.outcome import CHANNELS_LAST, PUBLISHED
 from vfi_jax.data.synthetic import random_scene
+from vfi_jax.errors import UsageError
 from vfi_jax.inference import MIDPOINT, order_of
 from vfi_jax.ops import pad
 from vfi_jax.torch_import import FROZEN
-from vfi_jax.types import UsageError
 
 FORMS = (PUBLISHED, CHANNELS_LAST, "compiled")
 OFF_MIDDLE = 0.375  # where a model knows any time: a side that takes t for 1 - t is found out

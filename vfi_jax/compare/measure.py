@@ -20,10 +20,10 @@ from vfi_jax.compare.adapters import Adapter
 from vfi_jax.compare.material import Job
 from vfi_jax.compare.outcome import BACKWARD, CHANNELS_LAST, FORWARD, OURS, PUBLISHED, Difference, Outcome, Timing
 from vfi_jax.compare.worker_channel import Worker, WorkerError
+from vfi_jax.errors import UserError
 from vfi_jax.inference import MIDPOINT, order_of
 from vfi_jax.metrics import psnr
 from vfi_jax.ops import crop
-from vfi_jax.types import UserError
 
 HERE = Path(__file__).parent
 Arrays = Mapping[str, np.ndarray]

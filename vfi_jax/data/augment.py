@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from vfi_jax.config import Augment, Window
-from vfi_jax.types import UsageError, UserError
+from vfi_jax.errors import UsageError, UserError
 
 Sample = dict[str, Any]
 PICTURES = ("frames", "target")  # uint8

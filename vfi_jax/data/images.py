@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from jaxtyping import Shaped
 
-from vfi_jax.types import DamagedError
+from vfi_jax.errors import DamagedError
 
 
 def _jpeg_is_whole(data: bytes) -> bool:

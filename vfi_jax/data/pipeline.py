@@ -15,7 +15,7 @@ from vfi_jax.config import Augment, Data, Window
 from vfi_jax.data.augment import crop, draw, sample_of, transform, validation_sample
 from vfi_jax.data.augment_host import enlarge, jitter
 from vfi_jax.data.sources import Source
-from vfi_jax.types import UserError
+from vfi_jax.errors import UserError
 
 ORDER, AUGMENTATION = 1, 2  # added to the seed, so that the two draws differ
 AHEAD = 4  # batches made in threads before they are asked for; Grain's own 500 fill the memory and starve the step

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from vfi_jax.data.images import load_image
 from vfi_jax.data.sources import WindowFolders, images_in
-from vfi_jax.types import DamagedError, UsageError, UserError
+from vfi_jax.errors import DamagedError, UsageError, UserError
 
 THREADS = 4  # that decode, to check
 

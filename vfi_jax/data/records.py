@@ -12,7 +12,7 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from vfi_jax.types import DamagedError, UserError
+from vfi_jax.errors import DamagedError, UserError
 
 SPLIT = "train"
 INFO = "dataset_info.json"  # TFDS's

@@ -18,7 +18,7 @@ from vfi_jax.data import records
 from vfi_jax.data.footage import to_uint8, videos_in
 from vfi_jax.data.images import load_image
 from vfi_jax.data.synthetic import random_scene
-from vfi_jax.types import DamagedError, UsageError, UserError
+from vfi_jax.errors import DamagedError, UsageError, UserError
 
 SYNTHETIC = "synthetic:"
 LISTS = {"train": ("tri_trainlist.txt", "sep_trainlist.txt"), "test": ("tri_testlist.txt", "sep_testlist.txt")}

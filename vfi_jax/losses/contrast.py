@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Float
 
-from vfi_jax.types import Array, UsageError
+from vfi_jax.errors import UsageError
+from vfi_jax.types import Array
 
 CELL = 8  # pixels a side
 TINY = 1e-3  # of brightness: keeps the gradient of the root finite

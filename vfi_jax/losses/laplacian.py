@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from vfi_jax.types import Array, UsageError
+from vfi_jax.errors import UsageError
+from vfi_jax.types import Array
 
 TAPS = np.array([1, 4, 6, 4, 1]) / 16
 

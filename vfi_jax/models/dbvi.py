@@ -23,6 +23,7 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Float
 
+from vfi_jax.errors import UserError
 from vfi_jax.models import raft
 from vfi_jax.nn import (
     Conv,
@@ -37,7 +38,7 @@ from vfi_jax.nn import (
     torch_default,
 )
 from vfi_jax.ops import pad_amounts, resize_corners, splat_average, time_map, warp_inside
-from vfi_jax.types import FOUR_FRAME_FLOWS, Array, LossAux, ModelSpec, Output, Padding, Published, TorchRules, UserError
+from vfi_jax.types import FOUR_FRAME_FLOWS, Array, LossAux, ModelSpec, Output, Padding, Published, TorchRules
 
 GROUPS = 4
 SLOPE = 0.2

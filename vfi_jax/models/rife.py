@@ -20,10 +20,11 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Float
 
+from vfi_jax.errors import UserError
 from vfi_jax.losses.laplacian import laplacian_loss
 from vfi_jax.nn import Conv, ConvPReLU, ConvTranspose, PReLU, constant, torch_default_transposed
 from vfi_jax.ops import join, resize, time_map, warp
-from vfi_jax.types import Array, LossAux, ModelSpec, Output, Padding, Published, TorchRules, UserError
+from vfi_jax.types import Array, LossAux, ModelSpec, Output, Padding, Published, TorchRules
 
 LEVEL_SCALES = (4, 2, 1)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vfi_jax.types import Padding, UserError
+from vfi_jax.errors import UserError
+from vfi_jax.types import Padding
 
 
 def pad_amounts(height: int, width: int, padding: Padding, scale: float = 1.0) -> tuple[tuple[int, int], ...]:

