@@ -16,9 +16,10 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
-from vfi_jax import benchmarks, evaluation, machine, perceptual, precision, results, speed
+from vfi_jax import benchmarks, evaluation, perceptual, precision, results, speed
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.tables import markdown
+from vfi_jax.system import machine
+from vfi_jax.system.markdown import markdown
 
 MODELS = flags.DEFINE_list("models", ["rife_lap"], "models in `vfi-jax models`, each NAME or NAME=WEIGHTS")
 flags.DEFINE_alias("model", "models")

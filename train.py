@@ -18,9 +18,10 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from vfi_jax import config, fit, hosts, machine
+from vfi_jax import config, fit
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.files import path_of
+from vfi_jax.system import distributed, machine
+from vfi_jax.system.files import path_of
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "a file in configs/, and its variant: FILE[:VARIANT]")
 WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder, or an address such as gs://BUCKET/FOLDER")
@@ -51,21 +52,21 @@ def main(arguments: Sequence[str]) -> None:
             raise UsageError(f"{arguments[1]!r} is no flag: see --help")
         if CONFIG.value is None or not WORKDIR.value:
             raise UsageError("--config FILE and --workdir FOLDER are needed")
-        hosts.join(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+        distributed.join(COORDINATOR.value, PROCESSES.value, PROCESS.value)
         machine.keep_programs()
         run, folder = config.parse(config.Train, _recipe()), path_of(WORKDIR.value)
         fit.fit(run, folder, lambda line: print(line, flush=True), profile=PROFILE.value)
     except KeyboardInterrupt:
-        hosts.leave(_told("interrupted; the same command continues from the last checkpoint", 130))
+        distributed.leave(_told("interrupted; the same command continues from the last checkpoint", 130))
     except UsageError as error:
-        hosts.leave(_told(error, 2))
+        distributed.leave(_told(error, 2))
     except (UserError, OSError, MemoryError) as error:
-        hosts.leave(_told(error, 1))
+        distributed.leave(_told(error, 1))
     except jax.errors.JaxRuntimeError as error:
         if not jax.distributed.is_initialized():
             raise
         lost = f"a process of the run was lost ({str(error).splitlines()[0][:200]}); the same command continues"
-        hosts.leave(_told(lost, 1))
+        distributed.leave(_told(lost, 1))
 
 
 def _recipe() -> dict[str, Any]:

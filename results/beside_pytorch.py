@@ -28,7 +28,7 @@ import tables
 
 from vfi_jax.compare import adapters, material, measure
 from vfi_jax.compare.outcome import BACKWARD, FORWARD, OURS, Outcome, Spread, ratios, spread
-from vfi_jax.files import written_whole
+from vfi_jax.system.files import written_whole
 
 TABLE = Path(__file__).parent / "compare.csv"
 PLACES = {

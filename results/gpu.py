@@ -20,11 +20,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vfi_jax import aot, cost, machine, optim, training, zoo
+from vfi_jax import aot, optim, training, zoo
 from vfi_jax.config import Optimiser
 from vfi_jax.models import MODELS
 from vfi_jax.ops import warp
 from vfi_jax.precision import POLICIES
+from vfi_jax.system import flops, machine
 
 NAMES = ("rife", "rife_v4_25", "rife_lap", "rife_lap_s", "ifrnet_s", "ifrnet", "ifrnet_l", "cain", "dbvi_2x")
 PRECISIONS = ("float32", "bfloat16")
@@ -80,7 +81,7 @@ def speeds(name: str) -> Iterator[tuple[Any, ...]]:
             with policy.scope():
                 return model.apply(variables, frames.astype(jnp.float32) / 255, 0.5).frame
 
-        products = cost.multiply_adds(forward, variables, batch["frames"])
+        products = flops.multiply_adds(forward, variables, batch["frames"])
         for what, seconds, times in (
             ("forward", timed(jax.jit(forward), variables, batch["frames"]), 1),
             ("train", timed(stepped(name, model, variables, policy, batch)), BACK_AND_FORTH),

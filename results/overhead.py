@@ -20,7 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vfi_jax import config, fit, loop, machine, optim, precision, steps, training
+from vfi_jax import config, fit, loop, optim, precision, steps, training
+from vfi_jax.system import machine
 
 ROOT = Path(__file__).parent.parent
 BETWEEN = 4  # steps, from a save to the next

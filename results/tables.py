@@ -14,7 +14,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from vfi_jax.compare.outcome import OURS, PUBLISHED
-from vfi_jax.tables import markdown
+from vfi_jax.system.markdown import markdown
 
 ROOT = Path(__file__).parent.parent
 QUALITY = ROOT / "results/quality.csv"

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import vfi_jax
-from vfi_jax import benchmarks, checkpoint, cost, evaluation, results, speed, zoo
+from vfi_jax import benchmarks, checkpoint, evaluation, results, speed, zoo
 from vfi_jax.benchmarks import BENCHMARKS, Benchmark, Sample
 from vfi_jax.data.images import load_image
 from vfi_jax.data.synthetic import random_scene
@@ -24,6 +24,7 @@ from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import FlipEnsemble, Interpolator, Recursive
 from vfi_jax.metrics import ssim_matlab
 from vfi_jax.picture import save_png
+from vfi_jax.system import flops
 from vfi_jax.types import Output, Padding
 
 ROOT = Path(__file__).parent.parent
@@ -424,7 +425,9 @@ def test_speed_in_a_process_of_its_own(tmp_path):
     model, variables = vfi_jax.create("rife_v4_25_lite", seed=1)
     assert found["params_m"] == pytest.approx(sum(leaf.size for leaf in jax.tree.leaves(variables)) / 1e6)
     # Padded to 128x128.
-    macs = cost.multiply_adds(lambda v, x: model.apply(v, x, 0.5).frame, variables, np.zeros((1, 2, 128, 128, 3), "f4"))
+    macs = flops.multiply_adds(
+        lambda v, x: model.apply(v, x, 0.5).frame, variables, np.zeros((1, 2, 128, 128, 3), "f4")
+    )
     assert found["gmac"] == pytest.approx(macs / 1e9)
     assert found["seconds"] > 0
     assert 0.05 < found["peak_gb"] < 20

@@ -19,10 +19,11 @@ import optax
 import pytest
 from tiny_runs import ROOT, RUN, Command, losses, newest, quiet
 
-from vfi_jax import fit, hosts, optim, runs, training
+from vfi_jax import fit, optim, runs, training
 from vfi_jax.config import Optimiser
 from vfi_jax.errors import UsageError
 from vfi_jax.precision import POLICIES
+from vfi_jax.system import distributed
 
 STEPS = 20
 # The rate is that of the recipe and small: losses of warped frames have kinks, and a weight that a larger step of Adam
@@ -326,14 +327,14 @@ def test_a_batch_that_does_not_divide(tmp_path):
 @pytest.mark.parametrize("given", [("host:1", None, None), ("host:1", 2, None), (None, 2, 0), ("host:1", 2, 2)])
 def test_processes_are_told_as_a_whole(given):
     with pytest.raises(UsageError, match="--process"):
-        hosts.join(*given)
+        distributed.join(*given)
 
 
 def test_one_process_agrees_with_itself():
-    hosts.join()
-    hosts.join(None, 1, None)
-    hosts.wait("here")
-    assert hosts.agreed(True)
-    assert not hosts.agreed(False)
-    assert hosts.every(np.array([1 / 3])).tolist() == [[1 / 3]]
-    assert hosts.local({"a": jax.numpy.ones(2)})["a"].tolist() == [1, 1]
+    distributed.join()
+    distributed.join(None, 1, None)
+    distributed.wait("here")
+    assert distributed.agreed(True)
+    assert not distributed.agreed(False)
+    assert distributed.every(np.array([1 / 3])).tolist() == [[1 / 3]]
+    assert distributed.local({"a": jax.numpy.ones(2)})["a"].tolist() == [1, 1]

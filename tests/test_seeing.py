@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from tiny_runs import RUN, TINY
 
-from vfi_jax import cli, cost, doctor, fit, machine, runs, training, zoo
+from vfi_jax import cli, doctor, fit, runs, training, zoo
 from vfi_jax.errors import UserError
 from vfi_jax.meter import Meter
+from vfi_jax.system import flops, machine
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_rows_of_the_log(run):
     rows = [row for row in runs.read_log(run[0]) if "rate" in row]
     frames = jax.ShapeDtypeStruct((1, 2, 64, 64, 3), jnp.float32)
     model, shapes = zoo.build("rife_lap", **TINY), zoo.shapes("rife_lap", **TINY)
-    one = cost.multiply_adds(lambda v, f: model.apply(v, f, 0.5).frame, shapes, frames)
+    one = flops.multiply_adds(lambda v, f: model.apply(v, f, 0.5).frame, shapes, frames)
     for row in rows:
         assert row["samples_per_s_device"] == row["samples_per_s"] / jax.device_count()
         each = row["mfu"] * 1e12 / row["samples_per_s_device"]

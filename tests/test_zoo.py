@@ -11,8 +11,9 @@ import pytest
 from safetensors.numpy import save_file
 
 import vfi_jax
-from vfi_jax import checkpoint, cost, ops, torch_import, weights, zoo
+from vfi_jax import checkpoint, ops, torch_import, weights, zoo
 from vfi_jax.errors import UsageError, UserError
+from vfi_jax.system import flops
 
 NAMES = list(vfi_jax.MODELS)
 
@@ -41,9 +42,9 @@ def test_multiply_adds(name):
     shape = (1, spec.num_frames, 720 + top + bottom, 1280 + left + right, 3)
     inputs = zoo.shapes(name), jax.ShapeDtypeStruct(shape, np.float32)
     if spec.kind == "flow":
-        counted = cost.multiply_adds(lambda v, frames: model.apply(v, frames).flow, *inputs)
+        counted = flops.multiply_adds(lambda v, frames: model.apply(v, frames).flow, *inputs)
     else:
-        counted = cost.multiply_adds(lambda v, frames: model.apply(v, frames, 0.5).frame, *inputs)
+        counted = flops.multiply_adds(lambda v, frames: model.apply(v, frames, 0.5).frame, *inputs)
     assert round(counted / 1e9, 1) == spec.gmac
 
 

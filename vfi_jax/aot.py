@@ -42,10 +42,10 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from vfi_jax import optim, training, zoo
 from vfi_jax.config import Optimiser
 from vfi_jax.errors import UserError
-from vfi_jax.files import written_whole
 from vfi_jax.models import MODELS
 from vfi_jax.precision import POLICIES
-from vfi_jax.tables import markdown
+from vfi_jax.system.files import written_whole
+from vfi_jax.system.markdown import markdown
 
 HBM = {"v5e": 16.0, "v6e": 32.0}  # GB a chip, as their maker says
 TOPOLOGIES = ("v5e:8x8", "v6e:4x4")

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from vfi_jax.errors import UserError
-from vfi_jax.files import AnyPath, local_copy, written_whole
+from vfi_jax.system.files import AnyPath, local_copy, written_whole
 from vfi_jax.torch_files import read_torch
 
 

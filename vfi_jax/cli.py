@@ -12,16 +12,17 @@ from typing import NoReturn
 import numpy as np
 from tqdm import tqdm
 
-from vfi_jax import __version__, cli_compare, cli_prepare, convert, demo, doctor, machine, video, weights, zoo
+from vfi_jax import __version__, cli_compare, cli_prepare, convert, demo, doctor, video, weights, zoo
 from vfi_jax.data.footage import to_uint8
 from vfi_jax.data.images import load_image
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.files import is_remote, path_of
 from vfi_jax.flow import FlowEstimator, check_target, dis_flow, write_flow
 from vfi_jax.inference import Interpolator
 from vfi_jax.labels import DIS
 from vfi_jax.models import MODELS
-from vfi_jax.tables import markdown
+from vfi_jax.system import machine
+from vfi_jax.system.files import is_remote, path_of
+from vfi_jax.system.markdown import markdown
 from vfi_jax.types import ModelSpec
 
 

@@ -6,8 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from vfi_jax import machine, zoo
+from vfi_jax import zoo
 from vfi_jax.errors import UsageError, UserError
+from vfi_jax.system import machine
 
 
 def add(commands: argparse._SubParsersAction) -> None:

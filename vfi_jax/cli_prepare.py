@@ -8,13 +8,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from vfi_jax import hosts, labels, packing, prepare
+from vfi_jax import labels, packing, prepare
 from vfi_jax.config import Footage, Scenes
 from vfi_jax.data.labels import folder_of
 from vfi_jax.data.published import PUBLISHED
 from vfi_jax.data.sources import is_footage
 from vfi_jax.errors import UsageError
-from vfi_jax.tables import markdown
+from vfi_jax.system import distributed
+from vfi_jax.system.markdown import markdown
 
 LEAST = {  # of numbers that are given
     "frames": 1, "step": 1, "short_side": 0, "per_clip": 0, "smallest": 0, "size": 1, "megabytes": 1, "seed": 0
@@ -152,7 +153,7 @@ def _labels(options: argparse.Namespace) -> None:
     given = options.inputs.split(",") if options.inputs else []
     if not all(index.isdigit() for index in given):
         raise UsageError(f"--inputs {options.inputs}: indices of frames are needed, such as 0,2,4,6")
-    hosts.join(options.coordinator, options.processes, options.process)
+    distributed.join(options.coordinator, options.processes, options.process)
     about = labels.make(
         options.path,
         options.teacher,
@@ -164,8 +165,10 @@ def _labels(options: argparse.Namespace) -> None:
         listed=options.list,
     )
     folder = folder_of(options.path, options.teacher, options.list)
-    hosts.wait("labels")
-    hosts.by_first(print)(f"{folder}: {about['windows']} windows, inputs {about['inputs']}, target {about['target']}")
+    distributed.wait("labels")
+    distributed.by_first(print)(
+        f"{folder}: {about['windows']} windows, inputs {about['inputs']}, target {about['target']}"
+    )
 
 
 def _tell_counts(output: Path, counts: dict[str, Any]) -> None:

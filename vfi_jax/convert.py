@@ -16,11 +16,11 @@ from jaxtyping import Float
 
 from vfi_jax import checkpoint, metrics, torch_import, weights, zoo
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.files import sha256_of
 from vfi_jax.flow import pair_flow
 from vfi_jax.inference import order_of
 from vfi_jax.models import MODELS
 from vfi_jax.ops import crop, pad
+from vfi_jax.system.files import sha256_of
 from vfi_jax.torch_writer import write_torch
 
 TORCH_ENDINGS = (".pth", ".pkl", ".pt")

@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vfi_jax import machine, weights
+from vfi_jax import weights
 from vfi_jax.benchmarks import BENCHMARKS
 from vfi_jax.errors import UserError
 from vfi_jax.models import MODELS
+from vfi_jax.system import machine
 from vfi_jax.video import CONTAINERS
 
 SIDE = 256  # of the product that every device is tried with

@@ -23,15 +23,16 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from vfi_jax import benchmarks, checkpoint, machine, precision, report, temporal, zoo
+from vfi_jax import benchmarks, checkpoint, precision, report, temporal, zoo
 from vfi_jax.benchmarks import Benchmark, Sample, Score, clips, scoring
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.files import written_whole
 from vfi_jax.inference import MIDPOINT, Interpolator, data_parallel, flip_ensemble, recursive
 from vfi_jax.models import MODELS
 from vfi_jax.models.classical import SMALLEST
 from vfi_jax.picture import save_png
 from vfi_jax.results import RESULTS, Result, read_scores, write_scores
+from vfi_jax.system import machine
+from vfi_jax.system.files import written_whole
 from vfi_jax.training import data_mesh
 
 PACKAGES = ("vfi_jax", "jax", "jaxlib", "flax", "numpy", "opencv-python-headless")

@@ -15,15 +15,16 @@ import numpy as np
 from flax import traverse_util
 from jax.sharding import NamedSharding, PartitionSpec
 
-from vfi_jax import config, hosts, integrity, optim, precision, runs, training, zoo
+from vfi_jax import config, integrity, optim, precision, runs, training, zoo
 from vfi_jax.data import sources
 from vfi_jax.data.augment import choices, times
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.files import AnyPath, is_remote
 from vfi_jax.inference import MIDPOINT, Model
 from vfi_jax.loop import Loop
 from vfi_jax.sets import open_sets
 from vfi_jax.steps import Checkpoints
+from vfi_jax.system import distributed
+from vfi_jax.system.files import AnyPath, is_remote
 from vfi_jax.torch_import import FROZEN
 from vfi_jax.types import ModelSpec
 
@@ -147,7 +148,7 @@ def fit(run: config.Train, folder: AnyPath, say: Callable[[str], None] = print, 
     if profile and is_remote(folder):
         raise UsageError("--profile needs a local --workdir")
     runs.open_run(folder, run)
-    if variables.get(FROZEN) and hosts.is_first():
+    if variables.get(FROZEN) and distributed.is_first():
         zoo.save_helpers(runs.helpers_of(folder), variables)
     needs_labels = bool(zoo.helper_of(model)) and not variables[FROZEN]
     sets = open_sets(run, folder, labelled_validation=needs_labels, say=say)
@@ -173,7 +174,7 @@ def fit(run: config.Train, folder: AnyPath, say: Callable[[str], None] = print, 
         teacher=_teacher(run, model),
         accumulate=run.accumulate,
     )
-    checkpoints, say = Checkpoints(folder), hosts.by_first(say)
+    checkpoints, say = Checkpoints(folder), distributed.by_first(say)
     try:
         rate = optim.schedule(run.optimiser, steps, sets.steps_per_epoch)
         flops = functools.partial(training.operations, spec, model, loss_config)
@@ -199,7 +200,7 @@ def _alike(run: config.Train, variables: Any, epoch: int) -> None:
         return
     weights = integrity.seal(integrity.checksums(jax.tree.map(np.asarray, variables)))
     given = {"config": integrity.seal(config.as_dict(run)), "weights": weights, "data": epoch}
-    found = hosts.every(np.array(list(given.values()), np.float64))
+    found = distributed.every(np.array(list(given.values()), np.float64))
     for name, values in zip(given, found.T, strict=True):
         if len(set(values)) > 1:
             raise UserError(

@@ -14,12 +14,12 @@ from jaxtyping import Float, UInt8
 
 from vfi_jax import zoo
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.files import written_whole
 from vfi_jax.inference import as_float, order_of, stacked
 from vfi_jax.models import MODELS
 from vfi_jax.models.classical import SMALLEST, dis_of_grey
 from vfi_jax.ops import crop, pad
 from vfi_jax.picture import flow_to_color, save_png
+from vfi_jax.system.files import written_whole
 from vfi_jax.types import Array
 
 ENDINGS = (".png", ".flo")

@@ -19,18 +19,19 @@ from jaxtyping import Float, UInt8
 from safetensors.numpy import save
 from tqdm import tqdm
 
-from vfi_jax import checkpoint, hosts, zoo
+from vfi_jax import checkpoint, zoo
 from vfi_jax.config import Window
 from vfi_jax.data import labels
 from vfi_jax.data.augment import choices, times
 from vfi_jax.data.labels import ABOUT, KIND, PER_FILE, file_of, folder_of
 from vfi_jax.data.sources import SYNTHETIC, Source, open_source
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.files import written_whole
 from vfi_jax.flow import dis_flow, pair_flow
 from vfi_jax.inference import MIDPOINT, as_float, intermediate_flows
 from vfi_jax.models import MODELS
 from vfi_jax.ops import crop, pad
+from vfi_jax.system import distributed
+from vfi_jax.system.files import written_whole
 from vfi_jax.torch_import import TRACED_SIDE
 from vfi_jax.types import FOUR_FRAME_FLOWS
 
@@ -118,7 +119,7 @@ def _begin(folder: Path, about: dict[str, Any]) -> None:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder} cannot be made: {error.strerror}") from None
-    if hosts.is_first():
+    if distributed.is_first():
         with written_whole(folder / ABOUT) as partial:
             partial.write_text(json.dumps(about))
 

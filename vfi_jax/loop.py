@@ -15,14 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from vfi_jax import config, hosts, machine, optim, report, runs, training
+from vfi_jax import config, optim, report, runs, training
 from vfi_jax.errors import UserError
-from vfi_jax.files import AnyPath, written_whole
 from vfi_jax.inference import Interpolator, Model
 from vfi_jax.meter import Meter
 from vfi_jax.metrics import interpolation_error, psnr
 from vfi_jax.sets import Sets, summed
 from vfi_jax.steps import Checkpoints
+from vfi_jax.system import distributed, machine
+from vfi_jax.system.files import AnyPath, written_whole
 
 STRIPS = 4  # validation samples shown
 STUCK = 10  # steps skipped in a row, at least, by which a run is told to be stuck
@@ -244,14 +245,14 @@ class Loop:
             self._saved = done
 
     def _open_log(self, step: int) -> None:
-        if hosts.is_first():
+        if distributed.is_first():
             self._log = runs.Log(self.folder, step, tensorboard=self.config.tensorboard)
 
     def _flush_log(self) -> None:
         self._log.flush()
 
     def _close_log(self) -> None:
-        if hosts.is_first():
+        if distributed.is_first():
             self._log.close()
 
     def _write(self, row: Mapping[str, Any]) -> None:
@@ -259,7 +260,7 @@ class Loop:
 
     def _try(self, act: Callable[[], None]) -> None:
         """Lets the first process do what a run can go on without, such as a picture, and tells where it fails."""
-        if not hosts.is_first():
+        if not distributed.is_first():
             return
         try:
             act()
@@ -268,7 +269,7 @@ class Loop:
 
     def _validate(self, done: int, state: training.State) -> tuple[float, float]:
         """Mean PSNR (the rule of `eval.py`) and absolute error (0..1) of rounded frames; a strip of the first."""
-        interpolate = Interpolator(self.model, hosts.local(state.best), precision=self.config.precision)
+        interpolate = Interpolator(self.model, distributed.local(state.best), precision=self.config.precision)
         scores, errors, strips = [], [], []
         for batch in self.sets.validation():
             frames = np.moveaxis(batch["frames"], 1, 0)
@@ -278,7 +279,7 @@ class Loop:
             errors += list(interpolation_error(made, batch["target"]) / 255)
             shown = zip(*frames, made, batch["target"], strict=True)
             strips += list(shown)[: STRIPS - len(strips)]
-        count, total, missed = hosts.every(np.array([len(scores), np.sum(scores), np.sum(errors)])).sum(0)
+        count, total, missed = distributed.every(np.array([len(scores), np.sum(scores), np.sum(errors)])).sum(0)
         if not count:
             raise UserError("no validation samples: raise data.holdout, or name a set with data.validation")
         mean, error = float(total / count), float(missed / count)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import jax
 
-from vfi_jax import machine
+from vfi_jax.system import machine
 
 COMPILED = "/jax/core/compile/backend_compile_duration"  # JAX's event, one a program
 

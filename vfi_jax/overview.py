@@ -9,8 +9,8 @@ from typing import Any
 
 from vfi_jax import report, runs
 from vfi_jax.errors import UserError
-from vfi_jax.files import AnyPath, written_whole
-from vfi_jax.tables import markdown
+from vfi_jax.system.files import AnyPath, written_whole
+from vfi_jax.system.markdown import markdown
 
 SHOWN = 3  # sheets of samples: the first, the middle and the newest one
 FIGURES = "figures.md"

@@ -18,16 +18,16 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
-from vfi_jax import machine
 from vfi_jax.config import Footage, Scenes
 from vfi_jax.data import footage
 from vfi_jax.data.footage import Clip, to_uint8
 from vfi_jax.data.images import load_image
 from vfi_jax.data.synthetic import random_scene
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.files import written_whole
 from vfi_jax.packed import KIND
 from vfi_jax.prepare import told, videos_of
+from vfi_jax.system import machine
+from vfi_jax.system.files import written_whole
 
 Item, Made = TypeVar("Item"), TypeVar("Made")
 WORTH_PROCESSES = 32  # items from which on starting processes, some seconds, is worth it

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
-from vfi_jax.files import written_whole
+from vfi_jax.system.files import written_whole
 
 # Baker et al.: more steps where the eye tells more hues apart
 WHEEL_STEPS = {"RY": 15, "YG": 6, "GC": 4, "CB": 11, "BM": 13, "MR": 6}

@@ -21,7 +21,7 @@ from vfi_jax.data.published import survey
 from vfi_jax.data.records import ABOUT, INFO, SPLIT, read_about, shard_lengths
 from vfi_jax.data.sources import Source
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.files import written_whole
+from vfi_jax.system.files import written_whole
 
 PER_SHARD = 64  # records a file; what is lost at most when the work is killed
 ENCODINGS = ("png", "raw")

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from vfi_jax.files import AnyPath, written_whole
 from vfi_jax.metrics import psnr
 from vfi_jax.picture import error_picture, sheet
+from vfi_jax.system.files import AnyPath, written_whole
 
 
 def curves(path: AnyPath, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 
 from vfi_jax.benchmarks import Score
 from vfi_jax.errors import UserError
-from vfi_jax.files import written_whole
-from vfi_jax.tables import markdown
+from vfi_jax.system.files import written_whole
+from vfi_jax.system.markdown import markdown
 
 RESULTS = "results.json"
 TEXT = ("name", "group")

@@ -17,11 +17,12 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
-from vfi_jax import config, hosts, machine
+from vfi_jax import config
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.files import AnyPath, is_remote, upload, written_whole
 from vfi_jax.picture import save_png
 from vfi_jax.steps import CHECKPOINTS, Checkpoints
+from vfi_jax.system import distributed, machine
+from vfi_jax.system.files import AnyPath, is_remote, upload, written_whole
 
 CONFIG, ENVIRONMENT, METRICS, SAMPLES = "config.json", "environment.txt", "metrics.jsonl", "samples"
 CURVES = "curves.png"
@@ -96,12 +97,12 @@ def open_run(folder: AnyPath, wanted: config.Train) -> None:
                 f"{folder} holds a run with another config ({name}: {_brief(before[name])}, now {_brief(now[name])}): "
                 "choose another --workdir"
             )
-    hosts.wait("configs are compared")
-    if hosts.is_first():
+    distributed.wait("configs are compared")
+    if distributed.is_first():
         for name, content in ((CONFIG, text), (ENVIRONMENT, machine.as_text(machine.environment()))):
             with written_whole(folder / name) as partial:
                 partial.write_text(content)
-    hosts.wait("the config is written")
+    distributed.wait("the config is written")
 
 
 def _brief(value: Any) -> str:

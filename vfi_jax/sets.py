@@ -10,12 +10,13 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import numpy as np
 
-from vfi_jax import config, hosts, packed, prepare, training
+from vfi_jax import config, packed, prepare, training
 from vfi_jax.data import pipeline, sources
 from vfi_jax.data.labels import labelled as with_labels
 from vfi_jax.data.records import is_records
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.files import AnyPath, is_remote
+from vfi_jax.system import distributed
+from vfi_jax.system.files import AnyPath, is_remote
 
 SEEN, LOST = "seen", "damaged"  # samples counted
 JUDGED = 100  # samples, at least, of which the unreadable ones are a share
@@ -103,7 +104,7 @@ class Watched:
 def summed(place: Mapping[str, Any]) -> dict[str, Any]:
     """A place in the data with what all processes counted."""
     names = [name for name in (SEEN, LOST) if name in place]
-    counts = hosts.every(np.array([place[name] for name in names], np.float64)).sum(0)
+    counts = distributed.every(np.array([place[name] for name in names], np.float64)).sum(0)
     return {**place, **{name: int(count) for name, count in zip(names, counts, strict=True)}}
 
 
@@ -166,10 +167,10 @@ def _with_records(run: config.Train, folder: AnyPath) -> str:
 
 def _recorded(run: config.Train, folder: Path) -> Path:
     """The records of the run's videos, made by the first process while the others wait."""
-    if hosts.is_first():
+    if distributed.is_first():
         cut = dataclasses.replace(run.data.footage, frames=run.data.window.frames)
         prepare.records(run.data.path, folder, cut, smallest=run.data.augment.crop)
-    hosts.wait("records")
+    distributed.wait("records")
     return folder
 
 

@@ -12,10 +12,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from vfi_jax import cost, evaluation, machine
+from vfi_jax import evaluation
 from vfi_jax.errors import UserError
 from vfi_jax.inference import Interpolator, flip_ensemble
 from vfi_jax.ops import pad
+from vfi_jax.system import flops, machine
 
 WARM, LEAST, SECONDS = 1, 3, 3.0  # runs before, timed runs at least, seconds at least
 
@@ -60,7 +61,7 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
         shape = np.moveaxis(pad(frames, interpolate.spec.padding, getattr(model, "scale", 1.0)), 0, 1).shape
         times = np.full((1, 1, 1, 1), 0.5, np.float32)
         struct = jax.ShapeDtypeStruct(shape, np.float32)
-        macs = cost.multiply_adds(lambda v, x: model.apply(v, x, times).frame, one.variables, struct)
+        macs = flops.multiply_adds(lambda v, x: model.apply(v, x, times).frame, one.variables, struct)
     params = sum(leaf.size for leaf in jax.tree.leaves(one.variables))
     return {
         "size": request["size"],

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vfi_jax.files import written_whole
+from vfi_jax.system.files import written_whole
 from vfi_jax.torch_pickle import NAMES, Kind
 
 ALIGNMENT = 64  # bytes; torch's own

@@ -12,12 +12,13 @@ import optax
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from vfi_jax import cost, optim
+from vfi_jax import optim
 from vfi_jax.data.augment import FLOWS, PICTURES
 from vfi_jax.errors import UsageError
 from vfi_jax.inference import Model
 from vfi_jax.losses import RECONSTRUCTION
 from vfi_jax.precision import Policy
+from vfi_jax.system import flops
 from vfi_jax.types import Array, ModelSpec, Output
 
 Batch = Mapping[str, Array]
@@ -204,7 +205,7 @@ def operations(spec: ModelSpec, model: Model, loss_config: Any, state: State, ba
         variables, rng = {"params": params, **state.constants}, jax.random.key(0)
         return spec.loss(model, variables, _ready(batch, model.channel_order), loss_config, step=0, rng=rng)[0]
 
-    return 6.0 * cost.multiply_adds(forward, state.params, batch)
+    return 6.0 * flops.multiply_adds(forward, state.params, batch)
 
 
 def check_losses(names: Mapping[str, float]) -> None:

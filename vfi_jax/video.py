@@ -26,7 +26,7 @@ from av.video.reformatter import VideoReformatter
 
 from vfi_jax.data.frames import SCALING, Reader, TimedFrame, VideoInfo, clock_origin, exact, open_input, probe
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.files import written_whole
+from vfi_jax.system.files import written_whole
 
 Between = Callable[[tuple[np.ndarray, ...], Sequence[float]], Iterable[np.ndarray]]
 Progress = Callable[[int, int | None], object]

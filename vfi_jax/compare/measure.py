@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vfi_jax import benchmarks, machine, zoo
+from vfi_jax import benchmarks, zoo
 from vfi_jax.compare import material
 from vfi_jax.compare.adapters import Adapter
 from vfi_jax.compare.material import Job
@@ -24,6 +24,7 @@ from vfi_jax.errors import UserError
 from vfi_jax.inference import MIDPOINT, order_of
 from vfi_jax.metrics import psnr
 from vfi_jax.ops import crop
+from vfi_jax.system import machine
 
 HERE = Path(__file__).parent
 Arrays = Mapping[str, np.ndarray]

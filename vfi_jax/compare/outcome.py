@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from vfi_jax.files import written_whole
-from vfi_jax.tables import markdown
+from vfi_jax.system.files import written_whole
+from vfi_jax.system.markdown import markdown
 
 OURS, PUBLISHED, CHANNELS_LAST = "ours", "published", "channels_last"
 FORWARD, BACKWARD = "forward", "forward + backward"

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from vfi_jax.errors import UserError
-from vfi_jax.files import sha256_of
+from vfi_jax.system.files import sha256_of
 
 _TEMPORARY = ".fetch-"
 _CHUNK = 1 << 20

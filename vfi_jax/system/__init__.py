@@ -1,0 +1,1 @@
+"""What lies below the models: files, the processes of a run, devices, counting operations, tables as text."""
