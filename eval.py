@@ -16,8 +16,9 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
-from vfi_jax import benchmarks, evaluation, perceptual, precision, results, speed
+from vfi_jax import benchmarks, evaluation, precision, results, speed
 from vfi_jax.errors import UsageError, UserError
+from vfi_jax.metrics import lpips
 from vfi_jax.system import machine
 from vfi_jax.system.markdown import markdown
 
@@ -66,7 +67,7 @@ def evaluate() -> None:
     options["tta"] = ENSEMBLE.value
     subjects = [evaluation.subject(given, **options) for given in MODELS.value]
     evaluation.check_names([one.label for one in subjects], "models")
-    judges = perceptual.judges(Path(LPIPS.value)) if LPIPS.value else {}
+    judges = lpips.judges(Path(LPIPS.value)) if LPIPS.value else {}
     sets = [(benchmark, evaluation.found(benchmark, [Path(name) for name in DATA.value])) for benchmark in wanted]
     several = len(subjects) > 1
     folder = Path(OUTPUT.value or ("runs/eval" if several else f"runs/eval/{subjects[0].label}"))

@@ -5,8 +5,8 @@ import pytest
 from parity import make_state
 
 import vfi_jax
-from vfi_jax import perceptual, temporal
 from vfi_jax.errors import UserError
+from vfi_jax.metrics import lpips, temporal
 from vfi_jax.torch_writer import write_torch
 
 ALEX = {0: (64, 3, 11), 3: (192, 64, 5), 6: (384, 192, 3), 8: (256, 384, 3), 10: (256, 256, 3)}
@@ -45,29 +45,29 @@ def pair():
 
 
 def test_distances(folder, pair):
-    params = perceptual.read(folder, "alex")
+    params = lpips.read(folder, "alex")
     frame, truth = pair
-    assert perceptual.lpips("alex", params, truth, truth) == pytest.approx([0, 0], abs=1e-7)
-    near, far = (np.asarray(perceptual.lpips("alex", params, image, truth)) for image in (frame, 255 - truth))
+    assert lpips.lpips("alex", params, truth, truth) == pytest.approx([0, 0], abs=1e-7)
+    near, far = (np.asarray(lpips.lpips("alex", params, image, truth)) for image in (frame, 255 - truth))
     assert (near > 0).all()
     assert (far > near).all()
-    one = perceptual.lpips("alex", params, frame[1:], truth[1:])
+    one = lpips.lpips("alex", params, frame[1:], truth[1:])
     assert near[1] == pytest.approx(float(one[0]), rel=1e-5)
-    assert perceptual.lpips("alex", params, truth, frame) == pytest.approx(near, rel=1e-5)
+    assert lpips.lpips("alex", params, truth, frame) == pytest.approx(near, rel=1e-5)
 
 
 def test_flow_weighs_places(folder, pair):
     """The same flow everywhere, or none, is the plain distance; a flow where frames are equal gives nothing."""
-    params = perceptual.read(folder, "alex")
+    params = lpips.read(folder, "alex")
     frame, truth = pair
     frame = np.concatenate([frame[:, :, :40], truth[:, :, 40:]], 2)  # equal on the right
-    plain = np.asarray(perceptual.lpips("alex", params, frame, truth))
+    plain = np.asarray(lpips.lpips("alex", params, frame, truth))
     flows = np.zeros((4, *frame.shape[:3], 2), np.float32)
     flows[1] = (3, 4)
     flows[2, :, :, 75:] = 1
     flows[3, :, :, :20] = 1
     none, even, right, left = (
-        np.asarray(perceptual.flow_weighted_lpips("alex", params, frame, truth, flow)) for flow in flows
+        np.asarray(lpips.flow_weighted_lpips("alex", params, frame, truth, flow)) for flow in flows
     )
     assert none == pytest.approx(plain, rel=1e-5)
     assert even == pytest.approx(plain, rel=1e-5)
@@ -76,24 +76,24 @@ def test_flow_weighs_places(folder, pair):
 
 
 def test_judges_of_a_folder(folder, pair, tmp_path):
-    (judge,) = perceptual.judges(folder).values()
+    (judge,) = lpips.judges(folder).values()
     assert list(judge(*pair, pair[1])) == ["lpips_alex"]
     with pytest.raises(UserError, match="holds no weights of LPIPS: alexnet"):
-        perceptual.judges(tmp_path)
+        lpips.judges(tmp_path)
     with pytest.raises(UserError, match="no such folder"):
-        perceptual.judges(tmp_path / "nowhere")
+        lpips.judges(tmp_path / "nowhere")
     write_torch(tmp_path / "vgg16-397923af.pth", {"features.0.weight": np.zeros((64, 3, 3, 3), np.float32)})
     write_torch(tmp_path / "vgg.pth", states("alex")[1])
     with pytest.raises(UserError, match=r"features\.0\.bias is missing"):
-        perceptual.judges(tmp_path)
+        lpips.judges(tmp_path)
 
 
 @pytest.mark.slow
 def test_flolpips_with_raft(folder, pair):
     """A frame whose motion is right is 0 where it differs by nothing, and more than plain LPIPS can be told."""
     state = vfi_jax.to_torch("raft", vfi_jax.create("raft", seed=0)[1])
-    write_torch(folder / perceptual.RAFT_FILE, state)
-    judge = perceptual.judges(folder)["flolpips_raft"]
+    write_torch(folder / lpips.RAFT_FILE, state)
+    judge = lpips.judges(folder)["flolpips_raft"]
     large = [np.repeat(np.repeat(images, 2, 1), 2, 2) for images in pair]
     frame, truth = large
     assert judge(truth, truth, frame)["flolpips_raft"] == pytest.approx([0, 0], abs=1e-6)
@@ -148,7 +148,7 @@ def test_against_torch(pair, name):
     frame, truth = (np.ascontiguousarray(images[:, :67, :83]) for images in pair)
     maps = reference(torch, name, backbone, lines, frame, truth)
     wanted = sum(each.mean((1, 2, 3)) for each in maps).numpy()
-    found = np.asarray(perceptual.lpips(name, {**backbone, **lines}, frame, truth))
+    found = np.asarray(lpips.lpips(name, {**backbone, **lines}, frame, truth))
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
     flow = np.random.default_rng(1).normal(size=(2, 67, 83, 2)).astype(np.float32)
     weighted = 0
@@ -158,5 +158,5 @@ def test_against_torch(pair, name):
         )
         length = torch.linalg.norm(small, dim=1, keepdim=True)
         weighted += (each * length / length.sum((1, 2, 3), keepdim=True)).sum((1, 2, 3)).numpy()
-    found = np.asarray(perceptual.flow_weighted_lpips(name, {**backbone, **lines}, frame, truth, flow))
+    found = np.asarray(lpips.flow_weighted_lpips(name, {**backbone, **lines}, frame, truth, flow))
     np.testing.assert_allclose(found, weighted, rtol=1e-5)

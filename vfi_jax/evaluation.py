@@ -23,10 +23,11 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from vfi_jax import benchmarks, checkpoint, precision, report, temporal, zoo
+from vfi_jax import benchmarks, checkpoint, precision, report, zoo
 from vfi_jax.benchmarks import Benchmark, Sample, Score, clips, scoring
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import MIDPOINT, Interpolator, data_parallel, flip_ensemble, recursive
+from vfi_jax.metrics import temporal
 from vfi_jax.models import MODELS
 from vfi_jax.models.classical import SMALLEST
 from vfi_jax.picture import save_png
