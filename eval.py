@@ -16,9 +16,10 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
-from vfi_jax import benchmarks, evaluation, precision, results, speed
+from vfi_jax import benchmarks, evaluation, results, speed
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.metrics import lpips
+from vfi_jax.nn import precision
 from vfi_jax.system import machine
 from vfi_jax.system.markdown import markdown
 

@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 from vfi_jax import training, zoo
-from vfi_jax.precision import POLICIES
+from vfi_jax.nn.precision import POLICIES
 
 EXCLUDED = "--xla_gpu_deterministic_ops=true --xla_gpu_exclude_nondeterministic_ops=true"  # `train.py --deterministic`
 CASES = (  # flags, and whether choices are kept from one process to the next

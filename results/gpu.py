@@ -23,8 +23,8 @@ import numpy as np
 from vfi_jax import aot, optim, training, zoo
 from vfi_jax.config import Optimiser
 from vfi_jax.models import MODELS
+from vfi_jax.nn.precision import POLICIES
 from vfi_jax.ops import warp
-from vfi_jax.precision import POLICIES
 from vfi_jax.system import flops, machine
 
 NAMES = ("rife", "rife_v4_25", "rife_lap", "rife_lap_s", "ifrnet_s", "ifrnet", "ifrnet_l", "cain", "dbvi_2x")

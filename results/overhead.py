@@ -20,7 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vfi_jax import config, fit, loop, optim, precision, steps, training
+from vfi_jax import config, fit, loop, optim, steps, training
+from vfi_jax.nn import precision
 from vfi_jax.system import machine
 
 ROOT = Path(__file__).parent.parent

@@ -23,8 +23,8 @@ from vfi_jax import fit, optim, runs, sets, training
 from vfi_jax.config import Guard, Optimiser, Plateau
 from vfi_jax.data import pipeline
 from vfi_jax.errors import UserError
+from vfi_jax.nn.precision import POLICIES
 from vfi_jax.packed import KIND
-from vfi_jax.precision import POLICIES
 
 NEXT = pipeline.Batches.__next__
 

@@ -22,7 +22,7 @@ from tiny_runs import ROOT, RUN, Command, losses, newest, quiet
 from vfi_jax import fit, optim, runs, training
 from vfi_jax.config import Optimiser
 from vfi_jax.errors import UsageError
-from vfi_jax.precision import POLICIES
+from vfi_jax.nn.precision import POLICIES
 from vfi_jax.system import distributed
 
 STEPS = 20

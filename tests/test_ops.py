@@ -13,8 +13,7 @@ from parity import apart, ops, relative
 from vfi_jax import ops as vops
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.losses import laplacian_loss, laplacian_pyramid
-from vfi_jax.nn import MANY, Conv, ConvTranspose, pixel_shuffle
-from vfi_jax.ops import winograd
+from vfi_jax.nn import MANY, Conv, ConvTranspose, conv_cpu, pixel_shuffle
 from vfi_jax.types import Padding
 
 warping, join = (importlib.import_module(f"vfi_jax.ops.{name}") for name in ("warp", "join"))  # not the functions
@@ -224,8 +223,8 @@ def test_gradients_of_convolutions(kernel, padding):
 )
 def test_convolution_by_tiles(shape, borders, together, monkeypatch):
     """Of float32, odd sides and several bands, against float64 sums over the kernel's offsets."""
-    monkeypatch.setattr(winograd, "TOGETHER", together)
-    monkeypatch.setattr(winograd, "BAND", 4000)
+    monkeypatch.setattr(conv_cpu, "TOGETHER", together)
+    monkeypatch.setattr(conv_cpu, "BAND", 4000)
     jax.clear_caches()
     x, kernel = RNG.normal(size=(*shape, 5)), RNG.normal(size=(3, 3, 5, 4))
     padded = np.pad(x, [(0, 0), *borders, (0, 0)])
@@ -235,18 +234,18 @@ def test_convolution_by_tiles(shape, borders, together, monkeypatch):
     wanted = sum(part @ kernel[offset] for offset, part in seen.items())
     gradient = np.reshape([np.tensordot(part, seed, ([0, 1, 2], [0, 1, 2])) for part in seen.values()], kernel.shape)
     x, kernel, seed = (jnp.asarray(array, jnp.float32) for array in (x, kernel, seed))
-    assert relative(winograd.convolve(x, kernel, borders), wanted) < 2e-6  # float32 rounding
-    assert relative(winograd.kernel_gradient(x, seed, borders), gradient) < 2e-6
+    assert relative(conv_cpu.convolve(x, kernel, borders), wanted) < 2e-6  # float32 rounding
+    assert relative(conv_cpu.kernel_gradient(x, seed, borders), gradient) < 2e-6
 
 
 @pytest.mark.parametrize("padding", ["constant", "reflect"])
 def test_layers_that_compute_by_tiles(padding):
     """Values and gradients of a layer that is large enough, against XLA's own."""
-    channels = winograd.CHANNELS
+    channels = conv_cpu.CHANNELS
     layer = Conv(channels, padding=padding, bias=False)
     x, seed = (jnp.asarray(RNG.normal(size=(1, 31, 30, channels)), jnp.float32) for _ in range(2))
     weight = jnp.asarray(RNG.normal(size=(3, 3, channels, channels)), jnp.float32)
-    assert winograd.saves_products(x, weight)
+    assert conv_cpu.saves_products(x, weight)
 
     def plain(x, weight):
         x = jnp.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], mode=padding)

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 import vfi_jax
-from vfi_jax import inference, precision, zoo
+from vfi_jax import inference, zoo
 from vfi_jax.data.synthetic import random_scene
 from vfi_jax.errors import UsageError
 from vfi_jax.metrics import psnr
 from vfi_jax.models import raft, rife, rife_v4
+from vfi_jax.nn import precision
 
 # The layers that give flows and masks, by the ends of their paths.
 HEADS = {

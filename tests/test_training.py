@@ -23,7 +23,7 @@ from vfi_jax.config import Augment, Data, Footage, Milestones, Mix, Optimiser, P
 from vfi_jax.data import sources
 from vfi_jax.data.synthetic import random_scene
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.precision import POLICIES
+from vfi_jax.nn.precision import POLICIES
 
 
 @pytest.mark.slow

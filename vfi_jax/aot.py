@@ -43,7 +43,7 @@ from vfi_jax import optim, training, zoo
 from vfi_jax.config import Optimiser
 from vfi_jax.errors import UserError
 from vfi_jax.models import MODELS
-from vfi_jax.precision import POLICIES
+from vfi_jax.nn.precision import POLICIES
 from vfi_jax.system.files import written_whole
 from vfi_jax.system.markdown import markdown
 

@@ -23,13 +23,14 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from vfi_jax import benchmarks, checkpoint, precision, report, zoo
+from vfi_jax import benchmarks, checkpoint, report, zoo
 from vfi_jax.benchmarks import Benchmark, Sample, Score, clips, scoring
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import MIDPOINT, Interpolator, data_parallel, flip_ensemble, recursive
 from vfi_jax.metrics import temporal
 from vfi_jax.models import MODELS
 from vfi_jax.models.classical import SMALLEST
+from vfi_jax.nn import precision
 from vfi_jax.picture import save_png
 from vfi_jax.results import RESULTS, Result, read_scores, write_scores
 from vfi_jax.system import machine

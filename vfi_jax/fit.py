@@ -15,12 +15,13 @@ import numpy as np
 from flax import traverse_util
 from jax.sharding import NamedSharding, PartitionSpec
 
-from vfi_jax import config, integrity, optim, precision, runs, training, zoo
+from vfi_jax import config, integrity, optim, runs, training, zoo
 from vfi_jax.data import sources
 from vfi_jax.data.augment import choices, times
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import MIDPOINT, Model
 from vfi_jax.loop import Loop
+from vfi_jax.nn import precision
 from vfi_jax.sets import open_sets
 from vfi_jax.steps import Checkpoints
 from vfi_jax.system import distributed

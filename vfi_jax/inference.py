@@ -17,8 +17,8 @@ from jaxtyping import Float
 from vfi_jax import weights, zoo
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.models import MODELS
+from vfi_jax.nn.precision import Policy, named
 from vfi_jax.ops import crop, pad
-from vfi_jax.precision import Policy, named
 from vfi_jax.types import Array, Output
 
 MIDPOINT = 0.5
@@ -156,7 +156,7 @@ class Interpolator:
     ) -> None:
         """Takes `(model, variables)`, a name in MODELS (weights from the user's folder), or nothing: the default.
 
-        `precision` is a policy of `vfi_jax.precision`; None leaves the model's dtype, and products to the backend.
+        `precision` is a policy of `vfi_jax.nn.precision`; None leaves the model's dtype, and products to the backend.
 
         Raises:
           UserError: no weights.

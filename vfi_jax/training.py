@@ -17,7 +17,7 @@ from vfi_jax.data.augment import FLOWS, PICTURES
 from vfi_jax.errors import UsageError
 from vfi_jax.inference import Model
 from vfi_jax.losses import RECONSTRUCTION
-from vfi_jax.precision import Policy
+from vfi_jax.nn.precision import Policy
 from vfi_jax.system import flops
 from vfi_jax.types import Array, ModelSpec, Output
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from vfi_jax import zoo
 from vfi_jax.compare import worker_channel
-from vfi_jax.precision import named
+from vfi_jax.nn.precision import named
 
 
 class Ours:

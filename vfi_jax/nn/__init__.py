@@ -1,0 +1,41 @@
+"""Layers with PyTorch's padding, parameters and initialization, in the forms that XLA runs fastest."""
+
+from vfi_jax.nn.basic import ConvPReLU, Linear, PReLU, leaky_relu, pixel_shuffle, pixel_unshuffle
+from vfi_jax.nn.conv import Conv, ConvTranspose, UpConv, convolved
+from vfi_jax.nn.initializers import (
+    Initialiser,
+    constant,
+    declared,
+    initialise,
+    kaiming_fan_out,
+    kaiming_normal,
+    orthogonal,
+    torch_default,
+    torch_default_transposed,
+)
+from vfi_jax.nn.norm import FrozenBatchNorm, GroupNorm, instance_norm
+
+__all__ = [
+    "Conv",
+    "ConvPReLU",
+    "ConvTranspose",
+    "FrozenBatchNorm",
+    "GroupNorm",
+    "Initialiser",
+    "Linear",
+    "PReLU",
+    "UpConv",
+    "constant",
+    "convolved",
+    "declared",
+    "initialise",
+    "instance_norm",
+    "kaiming_fan_out",
+    "kaiming_normal",
+    "leaky_relu",
+    "orthogonal",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "torch_default",
+    "torch_default_transposed",
+]
