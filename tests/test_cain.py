@@ -10,7 +10,7 @@ from parity import apart, cases, check_gradients, ops
 import vfi_jax
 from vfi_jax.nn import pixel_shuffle, pixel_unshuffle
 from vfi_jax.ops import pad
-from vfi_jax.types import Padding
+from vfi_jax.ops.pad import Padding
 
 FRAME = 1e-4
 # An activation within rounding of 0 takes either slope of the LeakyReLU: one compiled program of ours is 5e-7 from the

@@ -23,9 +23,10 @@ from vfi_jax.data.synthetic import random_scene
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import FlipEnsemble, Interpolator, Recursive
 from vfi_jax.metrics import ssim_matlab
+from vfi_jax.ops.pad import Padding
 from vfi_jax.picture import save_png
 from vfi_jax.system import flops
-from vfi_jax.types import Output, Padding
+from vfi_jax.types import Output
 
 ROOT = Path(__file__).parent.parent
 

@@ -20,10 +20,10 @@ from vfi_jax.flow import FlowEstimator, check_target, dis_flow, write_flow
 from vfi_jax.inference import Interpolator
 from vfi_jax.labels import DIS
 from vfi_jax.models import MODELS
+from vfi_jax.models.spec import ModelSpec
 from vfi_jax.system import machine
 from vfi_jax.system.files import is_remote, path_of
 from vfi_jax.system.markdown import markdown
-from vfi_jax.types import ModelSpec
 
 
 class _Parser(argparse.ArgumentParser):

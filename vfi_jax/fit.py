@@ -21,13 +21,13 @@ from vfi_jax.data.augment import choices, times
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import MIDPOINT, Model
 from vfi_jax.loop import Loop
+from vfi_jax.models.spec import ModelSpec
 from vfi_jax.nn import precision
 from vfi_jax.sets import open_sets
 from vfi_jax.steps import Checkpoints
 from vfi_jax.system import distributed
 from vfi_jax.system.files import AnyPath, is_remote
 from vfi_jax.torch_import import FROZEN
-from vfi_jax.types import ModelSpec
 
 MOST = 2**31 - 1
 UNTRAINED = "untrained"  # in the place of a helper's weights: to try a recipe

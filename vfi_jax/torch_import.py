@@ -14,7 +14,7 @@ import numpy as np
 from flax import traverse_util
 
 from vfi_jax.errors import UserError
-from vfi_jax.types import ModelSpec, TorchRules
+from vfi_jax.models.spec import ModelSpec, TorchRules
 
 TRACED_SIDE = 256  # legal for every model
 FROZEN = "frozen"  # the collection of helpers' variables

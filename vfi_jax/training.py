@@ -17,9 +17,10 @@ from vfi_jax.data.augment import FLOWS, PICTURES
 from vfi_jax.errors import UsageError
 from vfi_jax.inference import Model
 from vfi_jax.losses import RECONSTRUCTION
+from vfi_jax.models.spec import ModelSpec
 from vfi_jax.nn.precision import Policy
 from vfi_jax.system import flops
-from vfi_jax.types import Array, ModelSpec, Output
+from vfi_jax.types import Array, Output
 
 Batch = Mapping[str, Array]
 

@@ -16,7 +16,7 @@ from vfi_jax import metrics
 from vfi_jax.data.footage import to_uint8
 from vfi_jax.data.images import load_image
 from vfi_jax.inference import MIDPOINT
-from vfi_jax.types import Padding
+from vfi_jax.ops.pad import Padding
 
 
 def load_uint8(path: Path) -> Shaped[np.ndarray, "h w 3"]:

@@ -13,7 +13,7 @@ from vfi_jax.benchmarks import layouts_long as long
 from vfi_jax.benchmarks.protocol import Benchmark, load_uint8
 from vfi_jax.errors import UsageError
 from vfi_jax.metrics import USUAL
-from vfi_jax.types import Padding
+from vfi_jax.ops.pad import Padding
 
 TRIPLETS, CLIPS, FRAMES = "triplets", "clips", "frames"
 KINDS = f"{TRIPLETS}=FOLDER, {CLIPS}=FOLDER, {FRAMES}=FOLDER"

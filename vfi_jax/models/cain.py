@@ -20,9 +20,11 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Float
 
 from vfi_jax.errors import UserError
+from vfi_jax.models.spec import ModelSpec, Published, TorchRules
 from vfi_jax.nn import Conv, leaky_relu, pixel_shuffle, pixel_unshuffle
 from vfi_jax.ops import pad_amounts
-from vfi_jax.types import Array, LossAux, ModelSpec, Output, Padding, Published, TorchRules
+from vfi_jax.ops.pad import Padding
+from vfi_jax.types import Array, LossAux, Output
 
 FACTOR = 8  # of space to depth
 CHANNELS = 3 * FACTOR**2

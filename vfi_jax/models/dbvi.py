@@ -25,6 +25,7 @@ from jaxtyping import Float
 
 from vfi_jax.errors import UserError
 from vfi_jax.models import raft
+from vfi_jax.models.spec import ModelSpec, Published, TorchRules
 from vfi_jax.nn import (
     Conv,
     GroupNorm,
@@ -38,7 +39,8 @@ from vfi_jax.nn import (
     torch_default,
 )
 from vfi_jax.ops import pad_amounts, resize_corners, splat_average, time_map, warp_inside
-from vfi_jax.types import FOUR_FRAME_FLOWS, Array, LossAux, ModelSpec, Output, Padding, Published, TorchRules
+from vfi_jax.ops.pad import Padding
+from vfi_jax.types import FOUR_FRAME_FLOWS, Array, LossAux, Output
 
 GROUPS = 4
 SLOPE = 0.2

@@ -24,9 +24,11 @@ from vfi_jax.losses.census import census_loss
 from vfi_jax.losses.charbonnier import charbonnier_loss
 from vfi_jax.losses.flow import adaptive_flow_loss, endpoint_error
 from vfi_jax.losses.geometry import geometry_loss
+from vfi_jax.models.spec import ModelSpec, Published, TorchRules
 from vfi_jax.nn import Conv, ConvPReLU, ConvTranspose, PReLU, constant, torch_default_transposed
 from vfi_jax.ops import join, resize, resize_to, warp
-from vfi_jax.types import Array, LossAux, ModelSpec, Output, Padding, Published, TorchRules
+from vfi_jax.ops.pad import Padding
+from vfi_jax.types import Array, LossAux, Output
 
 LEVELS = 4
 

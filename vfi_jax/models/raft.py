@@ -21,9 +21,11 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Float
 
 from vfi_jax.errors import UserError
+from vfi_jax.models.spec import ModelSpec, Published, TorchRules
 from vfi_jax.nn import Conv, FrozenBatchNorm, constant, convolved, declared, instance_norm, kaiming_fan_out
 from vfi_jax.ops import correlate, correlation_volume, look_up, resize_corners
-from vfi_jax.types import Array, FlowOutput, LossAux, ModelSpec, Padding, Published, TorchRules
+from vfi_jax.ops.pad import Padding
+from vfi_jax.types import Array, FlowOutput, LossAux
 
 FACTOR = 8  # of the encoders
 SMALLEST = 64  # pixels: below, the coarsest level of the volume is empty

@@ -22,9 +22,11 @@ from jaxtyping import Float
 
 from vfi_jax.errors import UserError
 from vfi_jax.losses.laplacian import laplacian_loss
+from vfi_jax.models.spec import ModelSpec, Published, TorchRules
 from vfi_jax.nn import Conv, ConvPReLU, ConvTranspose, PReLU, constant, torch_default_transposed
 from vfi_jax.ops import join, resize, time_map, warp
-from vfi_jax.types import Array, LossAux, ModelSpec, Output, Padding, Published, TorchRules
+from vfi_jax.ops.pad import Padding
+from vfi_jax.types import Array, LossAux, Output
 
 LEVEL_SCALES = (4, 2, 1)
 

@@ -22,9 +22,11 @@ from jaxtyping import Float
 
 from vfi_jax.errors import UserError
 from vfi_jax.losses.laplacian import laplacian_loss
+from vfi_jax.models.spec import ModelSpec, Published, TorchRules
 from vfi_jax.nn import Conv, ConvTranspose, constant, leaky_relu, pixel_shuffle, torch_default_transposed
 from vfi_jax.ops import cubic_correction, join, resize, second_differences, time_map, warp, warp_resized
-from vfi_jax.types import Array, LossAux, ModelSpec, Output, Padding, Published, TorchRules
+from vfi_jax.ops.pad import Padding
+from vfi_jax.types import Array, LossAux, Output
 
 SLOPE = 0.2
 
