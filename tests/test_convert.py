@@ -14,10 +14,11 @@ from safetensors import safe_open
 from tiny_runs import RUN, TINY, quiet
 
 import vfi_jax
-from vfi_jax import cli, convert, fit, integrity, steps, torch_import, weights, zoo
+from vfi_jax import cli, convert, fit, integrity, steps, weights, zoo
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.torch_files import read_torch
-from vfi_jax.torch_writer import write_torch
+from vfi_jax.torch_io import state_dict
+from vfi_jax.torch_io.reader import read_torch
+from vfi_jax.torch_io.writer import write_torch
 
 SMALL = "rife_v4_12_lite"
 
@@ -382,8 +383,8 @@ def test_torch_reads_what_is_written(tmp_path, name):
     target = convert.convert(name, [tmp_path / "mine.safetensors"], tmp_path, to_torch=True, tell=quiet)
     found = torch.load(target, map_location="cpu", weights_only=True)
     found = found[weights.SOURCES[name].key] if weights.SOURCES[name].key else found
-    expected = torch_import.to_torch(vfi_jax.MODELS[name], variables)
+    expected = state_dict.to_torch(vfi_jax.MODELS[name], variables)
     assert {key.removeprefix("module.") for key in found} == expected.keys()
     for key, value in expected.items():
-        if not torch_import._matches(key, vfi_jax.MODELS[name].training_only):
+        if not state_dict._matches(key, vfi_jax.MODELS[name].training_only):
             np.testing.assert_array_equal(found[f"module.{key}"].numpy(), value, err_msg=key)

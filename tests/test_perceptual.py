@@ -7,7 +7,7 @@ from parity import make_state
 import vfi_jax
 from vfi_jax.errors import UserError
 from vfi_jax.metrics import lpips, temporal
-from vfi_jax.torch_writer import write_torch
+from vfi_jax.torch_io.writer import write_torch
 
 ALEX = {0: (64, 3, 11), 3: (192, 64, 5), 6: (384, 192, 3), 8: (256, 384, 3), 10: (256, 256, 3)}
 VGG = (0, 3, 64), (2, 64, 64), (5, 64, 128), (7, 128, 128), (10, 128, 256), (12, 256, 256), (14, 256, 256)

@@ -9,8 +9,9 @@ import pytest
 from parity import apart, cases, relative
 
 import vfi_jax
-from vfi_jax import inference, torch_import
+from vfi_jax import inference
 from vfi_jax.errors import UserError
+from vfi_jax.torch_io import state_dict
 
 FRAME = 1e-4
 FLOW = 1e-3
@@ -81,11 +82,11 @@ def test_objective_gradients_and_step(case):
     assert float(sum(aux.terms.values())) == pytest.approx(float(total), rel=1e-6)
     assert apart(aux.frame[:1], stored["pred_sample0"]) < FRAME
     assert float(optax.tree.norm(gradients)) == pytest.approx(float(stored["grad_global_norm"]), rel=1e-4)
-    check_named(stored, "grad/", torch_import.to_torch(spec, {"params": gradients}), relative, 1e-3)
+    check_named(stored, "grad/", state_dict.to_torch(spec, {"params": gradients}), relative, 1e-3)
     if case.fields["lr"]:
         optimiser = optax.adamw(case.fields["lr"], weight_decay=1e-3)
         updates, _ = optimiser.update(gradients, optimiser.init(params), params)
-        stepped = torch_import.to_torch(spec, {"params": optax.apply_updates(params, updates)})
+        stepped = state_dict.to_torch(spec, {"params": optax.apply_updates(params, updates)})
         # Adam's first step is lr * g / |g|: where g is near 0 the sign of rounding decides.
         check_named(stored, "after_step/", stepped, apart, 1e-5)
 
@@ -116,8 +117,8 @@ def test_other_channel_order(name):
     """Frames turned on the way in and back on the way out: the same network, its teacher too."""
     spec, model = vfi_jax.MODELS[name], vfi_jax.zoo.build(name)
     variables = vfi_jax.create(name, seed=4)[1]
-    state = torch_import.to_torch(spec, variables)
-    turned = vfi_jax.from_torch(name, torch_import.other_channel_order(spec, state))
+    state = state_dict.to_torch(spec, variables)
+    turned = vfi_jax.from_torch(name, state_dict.other_channel_order(spec, state))
     frames = np.random.default_rng(0).random((1, 3, 64, 64, 3), np.float32)
 
     def made(variables, frames):
@@ -128,7 +129,7 @@ def test_other_channel_order(name):
     for one, other in zip(found, expected, strict=True):
         assert apart(one[..., ::-1], other) < 1e-5
     assert apart(made(variables, frames[..., ::-1])[1][..., ::-1], expected[1]) > 1e-3
-    again = torch_import.other_channel_order(spec, torch_import.other_channel_order(spec, state))
+    again = state_dict.other_channel_order(spec, state_dict.other_channel_order(spec, state))
     assert all(np.array_equal(again[key], value) for key, value in state.items())
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from vfi_jax.errors import UserError
-from vfi_jax.torch_files import read_torch
+from vfi_jax.torch_io.reader import read_torch
 
 FIXTURES = Path(__file__).parent / "fixtures" / "torch_files"  # written by torch 2.13
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001
@@ -318,7 +318,7 @@ HOSTILE = [
     "collections.OrderedDict.__reduce__",
     "copyreg._reconstructor",
     "functools.partial",
-    "vfi_jax.torch_files.read_torch",
+    "vfi_jax.torch_io.reader.read_torch",
     "__main__.Net",
 ]
 

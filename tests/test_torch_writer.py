@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from vfi_jax.errors import UserError
-from vfi_jax.torch_files import read_torch
-from vfi_jax.torch_writer import ALIGNMENT, write_torch
+from vfi_jax.torch_io.reader import read_torch
+from vfi_jax.torch_io.writer import ALIGNMENT, write_torch
 
 KINDS = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
 

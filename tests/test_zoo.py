@@ -11,9 +11,10 @@ import pytest
 from safetensors.numpy import save_file
 
 import vfi_jax
-from vfi_jax import checkpoint, ops, torch_import, weights, zoo
+from vfi_jax import checkpoint, ops, weights, zoo
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.system import flops
+from vfi_jax.torch_io import state_dict
 
 NAMES = list(vfi_jax.MODELS)
 
@@ -24,11 +25,11 @@ def test_parameter_counts(name):
     spec = vfi_jax.MODELS[name]
     shapes = zoo.shapes(name)["params"]
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == spec.params
-    names = torch_import._table(spec, zoo.build(name), spec.torch_rules)
+    names = state_dict._table(spec, zoo.build(name), spec.torch_rules)
     needed = [
         shape
         for key, (path, shape) in names.items()
-        if path[0] == "params" and not torch_import._matches(key, spec.training_only)
+        if path[0] == "params" and not state_dict._matches(key, spec.training_only)
     ]
     assert sum(int(np.prod(shape)) for shape in needed) == spec.params_inference
 

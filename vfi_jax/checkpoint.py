@@ -14,7 +14,7 @@ from safetensors.numpy import save
 
 from vfi_jax.errors import UserError
 from vfi_jax.system.files import AnyPath, local_copy, written_whole
-from vfi_jax.torch_files import read_torch
+from vfi_jax.torch_io.reader import read_torch
 
 
 def read_weights(path: AnyPath) -> tuple[dict[str, np.ndarray], dict[str, str]]:

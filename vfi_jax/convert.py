@@ -14,14 +14,15 @@ import numpy as np
 from flax import traverse_util
 from jaxtyping import Float
 
-from vfi_jax import checkpoint, metrics, torch_import, weights, zoo
+from vfi_jax import checkpoint, metrics, weights, zoo
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.flow import pair_flow
 from vfi_jax.inference import order_of
 from vfi_jax.models import MODELS
 from vfi_jax.ops import crop, pad
 from vfi_jax.system.files import sha256_of
-from vfi_jax.torch_writer import write_torch
+from vfi_jax.torch_io import state_dict
+from vfi_jax.torch_io.writer import write_torch
 
 TORCH_ENDINGS = (".pth", ".pkl", ".pt")
 BEST, NEWEST = "best", "newest"
@@ -292,17 +293,17 @@ def _published_state(model: nn.Module, variables: Mapping[str, Any], tell: Calla
     paths = traverse_util.flatten_dict(variables["params"], sep="/")
     if added := {path.partition("/")[0] for path in paths for rule in spec.additions if re.search(rule, path)}:
         raise UsageError(f"no published code has what {name} adds ({', '.join(added)}): --to-torch cannot write it")
-    state = torch_import.to_torch(spec, variables)
+    state = state_dict.to_torch(spec, variables)
     if model.channel_order != spec.published_channel_order:
         if not spec.frame_channels:
             raise UsageError(
                 f"these weights of {name} are for {model.channel_order} frames, the published code gives them "
                 f"{spec.published_channel_order}: --to-torch cannot write them"
             )
-        state = torch_import.other_channel_order(spec, state)
+        state = state_dict.other_channel_order(spec, state)
         tell(f"turned from {model.channel_order} to {spec.published_channel_order}, the published code's channel order")
     if spec.training_only:
-        fresh = torch_import.to_torch(spec, zoo.create(name)[1])
+        fresh = state_dict.to_torch(spec, zoo.create(name)[1])
         absent = {key: value for key, value in fresh.items() if key not in state}
         if absent:
             tell(f"{len(absent)} arrays that only training needs ({_common(absent)}) were absent and are fresh ones")

@@ -27,7 +27,7 @@ from vfi_jax.sets import open_sets
 from vfi_jax.steps import Checkpoints
 from vfi_jax.system import distributed
 from vfi_jax.system.files import AnyPath, is_remote
-from vfi_jax.torch_import import FROZEN
+from vfi_jax.torch_io.state_dict import FROZEN
 
 MOST = 2**31 - 1
 UNTRAINED = "untrained"  # in the place of a helper's weights: to try a recipe

@@ -32,7 +32,7 @@ from vfi_jax.models import MODELS
 from vfi_jax.ops import crop, pad
 from vfi_jax.system import distributed
 from vfi_jax.system.files import written_whole
-from vfi_jax.torch_import import TRACED_SIDE
+from vfi_jax.torch_io.state_dict import TRACED_SIDE
 from vfi_jax.types import FOUR_FRAME_FLOWS
 
 DIS = "dis"

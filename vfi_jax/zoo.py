@@ -12,13 +12,14 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from vfi_jax import checkpoint, torch_import, weights
+from vfi_jax import checkpoint, weights
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.models import MODELS
 from vfi_jax.models.spec import ModelSpec
 from vfi_jax.nn import initialise
 from vfi_jax.system.files import AnyPath, path_of
-from vfi_jax.torch_import import FROZEN
+from vfi_jax.torch_io import state_dict as torch_import
+from vfi_jax.torch_io.state_dict import FROZEN
 
 
 def spec_of(name: str) -> ModelSpec:

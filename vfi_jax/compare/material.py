@@ -19,7 +19,7 @@ from vfi_jax.data.synthetic import random_scene
 from vfi_jax.errors import UsageError
 from vfi_jax.inference import MIDPOINT, order_of
 from vfi_jax.ops import pad
-from vfi_jax.torch_import import FROZEN
+from vfi_jax.torch_io.state_dict import FROZEN
 
 FORMS = (PUBLISHED, CHANNELS_LAST, "compiled")
 OFF_MIDDLE = 0.375  # where a model knows any time: a side that takes t for 1 - t is found out

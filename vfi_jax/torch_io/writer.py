@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from vfi_jax.system.files import written_whole
-from vfi_jax.torch_pickle import NAMES, Kind
+from vfi_jax.torch_io.unpickler import NAMES, Kind
 
 ALIGNMENT = 64  # bytes; torch's own
 _FOLDER = "archive"
