@@ -13,8 +13,8 @@ from vfi_jax.benchmarks import BENCHMARKS, layouts_long, scoring
 from vfi_jax.errors import UserError
 from vfi_jax.inference import Interpolator
 from vfi_jax.metrics import psnr
-from vfi_jax.picture import save_png
 from vfi_jax.types import Output
+from vfi_jax.viz.picture import save_png
 
 RNG = np.random.default_rng(0)
 

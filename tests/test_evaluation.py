@@ -24,9 +24,9 @@ from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import FlipEnsemble, Interpolator, Recursive
 from vfi_jax.metrics import ssim_matlab
 from vfi_jax.ops.pad import Padding
-from vfi_jax.picture import save_png
 from vfi_jax.system import flops
 from vfi_jax.types import Output
+from vfi_jax.viz.picture import save_png
 
 ROOT = Path(__file__).parent.parent
 

@@ -13,7 +13,7 @@ from vfi_jax.data.patterns import KINDS, pattern_scene
 from vfi_jax.errors import UserError
 from vfi_jax.metrics import psnr
 from vfi_jax.ops import warp
-from vfi_jax.picture import save_png
+from vfi_jax.viz.picture import save_png
 
 DATA = os.environ.get("VFI_JAX_DATA")
 

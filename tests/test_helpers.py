@@ -16,7 +16,7 @@ from vfi_jax.config import Augment, Data, Optimiser, Train, Window
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.flow import dis_flow
 from vfi_jax.metrics import psnr
-from vfi_jax.picture import save_png
+from vfi_jax.viz.picture import save_png
 
 FIELDS = {"steps": 1, "flow_network": "raft_small"}  # small and quick
 RUN = Train(

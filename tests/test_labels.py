@@ -16,7 +16,7 @@ from vfi_jax.data import sources
 from vfi_jax.data.labels import folder_of, labelled
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.flow import FlowEstimator, dis_flow, write_flow
-from vfi_jax.picture import save_png
+from vfi_jax.viz.picture import save_png
 
 SPEED = 4  # pixels to the right a frame
 TRIPLET = Window(3, (0, 2), 1)

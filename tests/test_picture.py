@@ -2,9 +2,10 @@ import cv2
 import numpy as np
 import pytest
 
-from vfi_jax import picture
 from vfi_jax.data import images
 from vfi_jax.errors import UserError
+from vfi_jax.viz import flow as flow_
+from vfi_jax.viz import picture
 
 
 def constant_flow(x, y, height=4, width=5):
@@ -16,7 +17,7 @@ def random_image(dtype=np.uint8, height=23, width=37):
 
 
 def test_color_wheel_has_its_corner_colors():
-    wheel = picture.color_wheel()
+    wheel = flow_.color_wheel()
     # first colour of each leg in the published colour code: red, yellow, green, cyan, blue, magenta
     corners = wheel[np.cumsum([0, 15, 6, 4, 11, 13])]
     expected = [[255, 0, 0], [255, 255, 0], [0, 255, 0], [0, 255, 255], [0, 0, 255], [255, 0, 255]]
@@ -26,28 +27,28 @@ def test_color_wheel_has_its_corner_colors():
 
 
 def test_flow_colors():
-    assert (picture.flow_to_color(constant_flow(0, 0)) == 255).all()
-    assert picture.flow_to_color(constant_flow(3, 0))[0, 0].tolist() == [255, 0, 0]
+    assert (flow_.flow_to_color(constant_flow(0, 0)) == 255).all()
+    assert flow_.flow_to_color(constant_flow(3, 0))[0, 0].tolist() == [255, 0, 0]
     # a quarter turn is a quarter of the 54 steps: between colours 13 (255, 221, 0) and 14 (255, 238, 0)
-    assert picture.flow_to_color(constant_flow(0, 2))[0, 0].tolist() == [255, 229, 0]
-    left = picture.flow_to_color(constant_flow(-1, 0))[0, 0]
-    assert left.tolist() == picture.color_wheel()[27].tolist()  # half way round
-    half = picture.flow_to_color(constant_flow(3, 0), max_flow=6.0)[0, 0]
+    assert flow_.flow_to_color(constant_flow(0, 2))[0, 0].tolist() == [255, 229, 0]
+    left = flow_.flow_to_color(constant_flow(-1, 0))[0, 0]
+    assert left.tolist() == flow_.color_wheel()[27].tolist()  # half way round
+    half = flow_.flow_to_color(constant_flow(3, 0), max_flow=6.0)[0, 0]
     assert half.tolist() == [255, 127, 127]
-    beyond = picture.flow_to_color(constant_flow(9, 0), max_flow=6.0)[0, 0]
+    beyond = flow_.flow_to_color(constant_flow(9, 0), max_flow=6.0)[0, 0]
     assert beyond.tolist() == [191, 0, 0]
 
 
 def test_flow_colors_do_not_depend_on_scale():
     flow = np.random.default_rng(0).normal(size=(9, 11, 2)).astype(np.float32)
-    np.testing.assert_array_equal(picture.flow_to_color(flow), picture.flow_to_color(4 * flow))
+    np.testing.assert_array_equal(flow_.flow_to_color(flow), flow_.flow_to_color(4 * flow))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 2e9])
 def test_unknown_flow_is_black_and_leaves_the_rest(bad):
     flow = constant_flow(3, 0)
     flow[1, 2, 1] = bad
-    colors = picture.flow_to_color(flow)
+    colors = flow_.flow_to_color(flow)
     assert colors[1, 2].tolist() == [0, 0, 0]
     assert colors[0, 0].tolist() == [255, 0, 0]
 

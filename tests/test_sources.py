@@ -18,7 +18,7 @@ from vfi_jax.data import sources
 from vfi_jax.data.records import ABOUT, INFO
 from vfi_jax.data.synthetic import random_scene
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.picture import save_png
+from vfi_jax.viz.picture import save_png
 
 CUT = Footage(frames=3, step=3)
 

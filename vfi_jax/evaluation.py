@@ -23,7 +23,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from vfi_jax import benchmarks, checkpoint, report, zoo
+from vfi_jax import benchmarks, checkpoint, zoo
 from vfi_jax.benchmarks import Benchmark, Sample, Score, clips, scoring
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import MIDPOINT, Interpolator, data_parallel, flip_ensemble, recursive
@@ -31,11 +31,12 @@ from vfi_jax.metrics import temporal
 from vfi_jax.models import MODELS
 from vfi_jax.models.classical import SMALLEST
 from vfi_jax.nn import precision
-from vfi_jax.picture import save_png
 from vfi_jax.results import RESULTS, Result, read_scores, write_scores
 from vfi_jax.system import machine
 from vfi_jax.system.files import written_whole
 from vfi_jax.training import data_mesh
+from vfi_jax.viz import strips as strips_
+from vfi_jax.viz.picture import save_png
 
 PACKAGES = ("vfi_jax", "jax", "jaxlib", "flax", "numpy", "opencv-python-headless")
 MOTIONS = (0, 2, 4, 8, 16, 32, 64)  # bins of the mean flow, pixels; the last one has no end
@@ -267,7 +268,7 @@ def _evaluated(
         "by_group": {name: {**means, **of_clips.done.get(name, {})} for name, means in _by_group(rows).items()},
         **identity,
     }
-    save_png(folder / f"{benchmark.name}_worst.png", report.strips(worst.strips()))
+    save_png(folder / f"{benchmark.name}_worst.png", strips_.strips(worst.strips()))
     write_scores(folder / f"{benchmark.name}.csv", rows)
     _write(folder, one, benchmark.name, entry)
     return Result(one.label, benchmark.name, entry, rows)

@@ -18,9 +18,10 @@ from vfi_jax.inference import as_float, order_of, stacked
 from vfi_jax.models import MODELS
 from vfi_jax.models.classical import SMALLEST, dis_of_grey
 from vfi_jax.ops import crop, pad
-from vfi_jax.picture import flow_to_color, save_png
 from vfi_jax.system.files import written_whole
 from vfi_jax.types import Array
+from vfi_jax.viz.flow import flow_to_color
+from vfi_jax.viz.picture import save_png
 
 ENDINGS = (".png", ".flo")
 FLO_TAG = np.float32(202021.25)  # Middlebury's .flo files begin with it

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from vfi_jax import config, optim, report, runs, training
+from vfi_jax import config, optim, runs, training
 from vfi_jax.errors import UserError
 from vfi_jax.inference import Interpolator, Model
 from vfi_jax.meter import Meter
@@ -24,6 +24,8 @@ from vfi_jax.sets import Sets, summed
 from vfi_jax.steps import Checkpoints
 from vfi_jax.system import distributed, machine
 from vfi_jax.system.files import AnyPath, written_whole
+from vfi_jax.viz import curves as curves_
+from vfi_jax.viz import strips as strips_
 
 STRIPS = 4  # validation samples shown
 STUCK = 10  # steps skipped in a row, at least, by which a run is told to be stuck
@@ -229,7 +231,7 @@ class Loop:
             fed = optim.observe(state.optimiser, loss, self.config.optimiser.plateau)
             state = state.replace(optimiser=fed)
         self._store(done, state, score, last=done == self.steps)
-        self._try(lambda: report.curves(self.folder / runs.CURVES, runs.read_log(self.folder)))
+        self._try(lambda: curves_.curves(self.folder / runs.CURVES, runs.read_log(self.folder)))
         return state
 
     def _store(self, done: int, state: training.State, score: float | None, *, last: bool) -> None:
@@ -284,7 +286,7 @@ class Loop:
             raise UserError("no validation samples: raise data.holdout, or name a set with data.validation")
         mean, error = float(total / count), float(missed / count)
         self._write({"step": done, "validation_psnr": mean, "validation_l1": error, "validation_samples": int(count)})
-        self._try(lambda: self._log.picture(done, report.strips(strips)))
+        self._try(lambda: self._log.picture(done, strips_.strips(strips)))
         self.say(f"step {done}: validation PSNR {mean:.3f} dB over {count:.0f} frames")
         return mean, error
 

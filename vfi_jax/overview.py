@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vfi_jax import report, runs
+from vfi_jax import runs
 from vfi_jax.errors import UserError
 from vfi_jax.system.files import AnyPath, written_whole
 from vfi_jax.system.markdown import markdown
+from vfi_jax.viz import curves as curves_
 
 SHOWN = 3  # sheets of samples: the first, the middle and the newest one
 FIGURES = "figures.md"
@@ -34,7 +35,7 @@ def write(run: AnyPath, target: Path) -> str:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{target} cannot be made: {error.strerror}") from None
-    report.curves(target / runs.CURVES, rows)
+    curves_.curves(target / runs.CURVES, rows)
     text = markdown([("figure", "value"), *figures(rows)]) + "\n"
     _put(target / FIGURES, text.encode())
     for name in (runs.CONFIG, runs.ENVIRONMENT):

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from vfi_jax.metrics import psnr
-from vfi_jax.picture import error_picture, sheet
 from vfi_jax.system.files import AnyPath, written_whole
 
 
@@ -36,17 +33,3 @@ def _line(axes: Any, rows: Sequence[Mapping[str, Any]], name: str, **style: Any)
     if points:
         axes.plot(*zip(*points, strict=True), label=name, linewidth=1, **style)
         axes.grid(alpha=0.3)
-
-
-def strips(samples: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    """A sheet of samples, each (inputs..., ours, truth), with the error beside them."""
-    rows = []
-    for *inputs, ours, truth in samples:
-        cells = [(image, f"input {index}") for index, image in enumerate(inputs)]
-        cells += [
-            (ours, f"ours, {psnr(ours, truth):.2f} dB"),
-            (truth, "truth"),
-            (error_picture(ours, truth), "error x4"),
-        ]
-        rows.append(cells)
-    return sheet(rows)
