@@ -20,8 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vfi_jax import config, fit, loop, optim, steps, training
+from vfi_jax import config, fit, loop, optim, training
 from vfi_jax.nn import precision
+from vfi_jax.runs import checkpoints as steps
 from vfi_jax.system import machine
 
 ROOT = Path(__file__).parent.parent

@@ -14,8 +14,9 @@ from safetensors import safe_open
 from tiny_runs import RUN, TINY, quiet
 
 import vfi_jax
-from vfi_jax import cli, convert, fit, integrity, steps, weights, zoo
+from vfi_jax import cli, convert, fit, weights, zoo
 from vfi_jax.errors import UsageError, UserError
+from vfi_jax.runs import checkpoints, checksums
 from vfi_jax.torch_io import state_dict
 from vfi_jax.torch_io.reader import read_torch
 from vfi_jax.torch_io.writer import write_torch
@@ -141,10 +142,10 @@ def run(tmp_path_factory):
 def rescore(folder, step, psnr):
     file = folder / f"checkpoints/{step}/position/metadata"
     whole = json.loads(file.read_text())
-    assert whole[steps.SCORE]
-    whole[steps.SCORE] = psnr
-    del whole[steps.SEAL]
-    file.write_text(json.dumps({**whole, steps.SEAL: integrity.seal(whole)}))
+    assert whole[checkpoints.SCORE]
+    whole[checkpoints.SCORE] = psnr
+    del whole[checkpoints.SEAL]
+    file.write_text(json.dumps({**whole, checkpoints.SEAL: checksums.seal(whole)}))
 
 
 def test_a_run_gives_its_best_step_averaged(run, tmp_path, told):

@@ -19,12 +19,13 @@ from safetensors.numpy import save_file
 from tiny_runs import ROOT, RUN, Command, losses, newest, quiet
 
 import vfi_jax
-from vfi_jax import fit, optim, runs, sets, training
+from vfi_jax import fit, optim, sets, training
 from vfi_jax.config import Guard, Optimiser, Plateau
 from vfi_jax.data import pipeline
 from vfi_jax.errors import UserError
 from vfi_jax.nn.precision import POLICIES
 from vfi_jax.packed import KIND
+from vfi_jax.runs.folder import folder as run_folder
 
 NEXT = pipeline.Batches.__next__
 
@@ -98,7 +99,7 @@ def test_bad_steps_are_told(tmp_path, monkeypatch):
     spoil(monkeypatch, {1})
     told = []
     fit.fit(RUN, tmp_path, told.append)
-    rows = [row for row in runs.read_log(tmp_path) if "rate" in row]
+    rows = [row for row in run_folder.read_log(tmp_path) if "rate" in row]
     assert ["loss" in row for row in rows] == [True, False, True, True]
     assert [row["skipped"] for row in rows] == [0, 1, 1, 1]
     assert "loss not finite, skipped" in told[1]
@@ -130,7 +131,7 @@ def test_a_rollback_goes_on_past_the_bad_data(tmp_path, monkeypatch):
     for name in ("whole", "killed"):
         found = newest(tmp_path / name)
         assert losses(tmp_path / name) == losses(tmp_path / "without")
-        rows = [row for row in runs.read_log(tmp_path / name) if "rollback" in row]
+        rows = [row for row in run_folder.read_log(tmp_path / name) if "rollback" in row]
         assert rows == [{"step": 2, "rollback": 1, "from_step": 4}]
         assert (found["position"].pop("skipped"), found["position"].pop("rollbacks")) == ({"in_row": 0, "total": 2}, 1)
         wanted = newest(tmp_path / "without")
@@ -238,10 +239,10 @@ def test_killed_at_random_steps(source, tmp_path):
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
     rows = [
         [{k: v for k, v in row.items() if not re.search(r"_s$|_s_device|_gb$|compiles", k)} for row in log]
-        for log in (runs.read_log(tmp_path / name) for name in ("killed", "whole"))
+        for log in (run_folder.read_log(tmp_path / name) for name in ("killed", "whole"))
     ]
     assert rows[0] == rows[1]
-    checkpoints = [runs.Checkpoints(tmp_path / name) for name in ("killed", "whole")]
+    checkpoints = [run_folder.Checkpoints(tmp_path / name) for name in ("killed", "whole")]
     assert checkpoints[0].chosen("best") == checkpoints[1].chosen("best")
 
 

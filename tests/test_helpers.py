@@ -10,12 +10,13 @@ from clips import make_clip, pictures
 from parity import apart
 
 import vfi_jax
-from vfi_jax import cli, fit, labels, runs, zoo
+from vfi_jax import cli, fit, labels, zoo
 from vfi_jax.checkpoint import read_weights
 from vfi_jax.config import Augment, Data, Optimiser, Train, Window
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.flow import dis_flow
 from vfi_jax.metrics import psnr
+from vfi_jax.runs.folder import folder as run_folder
 from vfi_jax.viz.picture import save_png
 
 FIELDS = {"steps": 1, "flow_network": "raft_small"}  # small and quick
@@ -190,7 +191,7 @@ def test_labels_in_the_place_of_the_helper(tmp_path):
         psnr(vfi_jax.Interpolator(model, variables)(*batch[::2], t=0.5, flows=given[None])[0], window[3])
         for given in (flows, 0 * flows)
     ]
-    assert runs.read_log(tmp_path / "run")[-1]["validation_psnr"] == pytest.approx(scores[0], abs=1e-4)
+    assert run_folder.read_log(tmp_path / "run")[-1]["validation_psnr"] == pytest.approx(scores[0], abs=1e-4)
     assert abs(scores[0] - scores[1]) > 1e-3  # fresh weights see little of them
 
 

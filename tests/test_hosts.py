@@ -19,10 +19,11 @@ import optax
 import pytest
 from tiny_runs import ROOT, RUN, Command, losses, newest, quiet
 
-from vfi_jax import fit, optim, runs, training
+from vfi_jax import fit, optim, training
 from vfi_jax.config import Optimiser
 from vfi_jax.errors import UsageError
 from vfi_jax.nn.precision import POLICIES
+from vfi_jax.runs.folder import folder as run_folder
 from vfi_jax.system import distributed
 
 STEPS = 20
@@ -152,7 +153,7 @@ def test_topologies_agree(alone, tmp_path, name):
 
 
 def last_score(folder):
-    return [row for row in runs.read_log(folder) if "validation_psnr" in row][-1]
+    return [row for row in run_folder.read_log(folder) if "validation_psnr" in row][-1]
 
 
 @pytest.mark.slow

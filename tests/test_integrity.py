@@ -15,9 +15,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from vfi_jax import integrity, runs, steps
 from vfi_jax.errors import UserError
-from vfi_jax.steps import Checkpoints
+from vfi_jax.runs import checkpoints as steps
+from vfi_jax.runs import checksums
+from vfi_jax.runs.checkpoints import Checkpoints
+from vfi_jax.runs.folder import folder as run_folder
 
 RNG = np.random.default_rng(0)
 LEAVES = {
@@ -45,25 +47,25 @@ def plain(array):
 
 def test_the_sum_is_the_defined_one():
     wanted = {f"tree/{name}": plain(leaf) for name, leaf in LEAVES.items()}
-    assert integrity.checksums({"tree": LEAVES}) == wanted
+    assert checksums.checksums({"tree": LEAVES}) == wanted
     small = {name: jnp.asarray(leaf) for name, leaf in LEAVES.items() if leaf.dtype.itemsize <= 4}
-    assert integrity.checksums({"tree": small}) == {f"tree/{name}": wanted[f"tree/{name}"] for name in small}
+    assert checksums.checksums({"tree": small}) == {f"tree/{name}": wanted[f"tree/{name}"] for name in small}
     key = jax.random.key(3)
-    assert integrity.checksums([key]) == {"0": plain(np.asarray(jax.random.key_data(key)))}
+    assert checksums.checksums([key]) == {"0": plain(np.asarray(jax.random.key_data(key)))}
 
 
 def test_what_differs_is_named():
     """Any one bit, two elements that changed places, a leaf too many or too few."""
     tree = {"a": {"b": LEAVES["float32"]}, "c": np.arange(4)}
-    recorded = integrity.checksums(tree)
-    assert integrity.differing(tree, recorded) == []
+    recorded = checksums.checksums(tree)
+    assert checksums.differing(tree, recorded) == []
     for bit in range(0, LEAVES["float32"].nbytes * 8, 37):
         data = bytearray(LEAVES["float32"].tobytes())
         data[bit // 8] ^= 1 << bit % 8
         flipped = np.frombuffer(data, np.float32).reshape(3, 5, 2)
-        assert integrity.differing({**tree, "a": {"b": flipped}}, recorded) == ["a/b"]
-    assert integrity.differing({**tree, "c": np.array([0, 2, 1, 3])}, recorded) == ["c"]
-    assert integrity.differing({"c": tree["c"], "d": np.zeros(1)}, recorded) == ["a/b", "d"]
+        assert checksums.differing({**tree, "a": {"b": flipped}}, recorded) == ["a/b"]
+    assert checksums.differing({**tree, "c": np.array([0, 2, 1, 3])}, recorded) == ["c"]
+    assert checksums.differing({"c": tree["c"], "d": np.zeros(1)}, recorded) == ["a/b", "d"]
 
 
 @pytest.mark.slow
@@ -203,18 +205,18 @@ def test_parameters_of_a_damaged_step(saved, tmp_path):
     folder, told = tmp_path / "run", []
     shutil.copytree(saved, folder)
     truncate("optimiser/**/d/*")(folder / "checkpoints/3")
-    params, _ = runs.read_params(folder, None, ITEMS["params"], pytest.fail)
+    params, _ = run_folder.read_params(folder, None, ITEMS["params"], pytest.fail)
     assert params["a"][0] == 3
     flip(folder / "checkpoints/3")
-    params, _ = runs.read_params(folder, None, ITEMS["params"], told.append)
+    params, _ = run_folder.read_params(folder, None, ITEMS["params"], told.append)
     assert params["a"][0] == 2
     assert len(told) == 1
     assert told[0].endswith("trying step 2 in its place")
     flip(folder / "checkpoints/1")
-    assert runs.read_params(folder, "best", ITEMS["params"], told.append)[0]["a"][0] == 2
+    assert run_folder.read_params(folder, "best", ITEMS["params"], told.append)[0]["a"][0] == 2
     assert "checkpoints/1 cannot be restored" in told[1]
     with pytest.raises(UserError, match="checkpoints/3 cannot be restored: params/a changed"):
-        runs.read_params(folder, 3, ITEMS["params"], pytest.fail)
+        run_folder.read_params(folder, 3, ITEMS["params"], pytest.fail)
     assert (folder / "checkpoints/3").is_dir()
 
 

@@ -10,12 +10,13 @@ import cv2
 import numpy as np
 import pytest
 
-from vfi_jax import config, fit, labels, runs
+from vfi_jax import config, fit, labels
 from vfi_jax.benchmarks import average
 from vfi_jax.data import footage, sources
 from vfi_jax.data.augment import around, choices, validation_sample
 from vfi_jax.data.frames import Reader
 from vfi_jax.metrics import psnr
+from vfi_jax.runs.folder import folder as run_folder
 from vfi_jax.viz.picture import save_png
 
 DATA = os.environ.get("VFI_JAX_DATA")
@@ -86,7 +87,7 @@ def test_eight_windows_are_learned_by_heart(values, tmp_path):
         labels.make(str(folder), teacher, weights=None, inputs=window.inputs, target=window.target)
     data = dataclasses.replace(run.data, path=str(folder), validation=str(folder))
     fit.fit(dataclasses.replace(run, data=data), tmp_path / "run")
-    scores = [row["validation_psnr"] for row in runs.read_log(tmp_path / "run") if "validation_psnr" in row]
+    scores = [row["validation_psnr"] for row in run_folder.read_log(tmp_path / "run") if "validation_psnr" in row]
     mean = averaging(folder, run.data.window)
     print(f"{scores[-1]:.2f} dB, the mean of the two frames {mean:.2f} dB")
     assert scores[-1] > mean + GAIN

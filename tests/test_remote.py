@@ -12,8 +12,9 @@ from orbax.checkpoint._src.path import gcs_utils
 from tiny_runs import RUN, losses, newest
 
 import vfi_jax
-from vfi_jax import fit, runs
+from vfi_jax import fit
 from vfi_jax.errors import UserError
+from vfi_jax.runs.folder import folder as run_folder
 from vfi_jax.system.files import path_of, written_whole
 
 
@@ -86,14 +87,14 @@ def test_the_log_is_sent_before_a_step_is(bucket, monkeypatch):
     """A run that is killed has all rows up to the step that it continues from."""
     there = path_of("gs://bucket/run")
     there.mkdir(parents=True)
-    log = runs.Log(there, 0)
+    log = run_folder.Log(there, 0)
     log.write({"step": 1, "loss": 0.5})
-    assert runs.read_log(there) == []
+    assert run_folder.read_log(there) == []
     log.flush()
-    assert runs.read_log(there) == [{"step": 1, "loss": 0.5}]
-    monkeypatch.setattr(runs, "SENT_EVERY", 0)
+    assert run_folder.read_log(there) == [{"step": 1, "loss": 0.5}]
+    monkeypatch.setattr(run_folder, "SENT_EVERY", 0)
     log.write({"step": 2, "loss": 0.4})
-    assert len(runs.read_log(there)) == 2
+    assert len(run_folder.read_log(there)) == 2
     log.close()
 
 

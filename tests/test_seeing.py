@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from tiny_runs import RUN, TINY
 
-from vfi_jax import cli, doctor, fit, runs, training, zoo
+from vfi_jax import cli, doctor, fit, training, zoo
 from vfi_jax.errors import UserError
 from vfi_jax.meter import Meter
+from vfi_jax.runs.folder import folder as run_folder
 from vfi_jax.system import flops, machine
 
 
@@ -47,7 +48,7 @@ def run(tmp_path_factory):
 
 def test_rows_of_the_log(run):
     """The share of the peak follows from the model's multiply-adds: twice, three times; the loss has some too."""
-    rows = [row for row in runs.read_log(run[0]) if "rate" in row]
+    rows = [row for row in run_folder.read_log(run[0]) if "rate" in row]
     frames = jax.ShapeDtypeStruct((1, 2, 64, 64, 3), jnp.float32)
     model, shapes = zoo.build("rife_lap", **TINY), zoo.shapes("rife_lap", **TINY)
     one = flops.multiply_adds(lambda v, f: model.apply(v, f, 0.5).frame, shapes, frames)
@@ -64,7 +65,7 @@ def test_a_second_compile_is_told(run):
     assert warnings[0].startswith(
         "warning: step 3 compiled the program anew, which costs time; its batch: frames (2, 2, 64"
     )
-    compiles = [row["compiles"] for row in runs.read_log(run[0]) if "rate" in row]
+    compiles = [row["compiles"] for row in run_folder.read_log(run[0]) if "rate" in row]
     assert (compiles[1] - compiles[0], compiles[2] - compiles[1], compiles[3] - compiles[2]) == (0, 1, 0)
 
 
@@ -86,7 +87,7 @@ def test_report(run, tmp_path, capsys):
     ]
     assert (target / "figures.md").read_text() == text
     cells = dict([cell.strip() for cell in line.split("|")[1:3]] for line in text.splitlines())
-    rows = runs.read_log(folder)
+    rows = run_folder.read_log(folder)
     assert cells["step"] == "4"
     assert cells["last loss"] == f"{[row['loss'] for row in rows if 'loss' in row][-1]:.5f}"
     assert cells["best validation"].endswith("dB at step 4")

@@ -18,12 +18,13 @@ from clips import make_clip
 from tiny_runs import ROOT, RUN, losses, newest, quiet
 
 import vfi_jax
-from vfi_jax import fit, optim, runs, training
+from vfi_jax import fit, optim, training
 from vfi_jax.config import Augment, Data, Footage, Milestones, Mix, Optimiser, Plateau, Start, Window
 from vfi_jax.data import sources
 from vfi_jax.data.synthetic import random_scene
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.nn.precision import POLICIES
+from vfi_jax.runs.folder import folder as run_folder
 
 
 @pytest.mark.slow
@@ -42,9 +43,9 @@ def test_plateaus_and_skipping_resume_bit_for_bit(tmp_path):
     fit.fit(run, tmp_path / "run", quiet)
     ours, theirs = newest(tmp_path / "run"), newest(tmp_path / "whole")
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
-    rows = runs.read_log(tmp_path / "run")
+    rows = run_folder.read_log(tmp_path / "run")
     rates = [row["rate"] for row in rows if "rate" in row]
-    assert rates == [row["rate"] for row in runs.read_log(tmp_path / "whole") if "rate" in row]
+    assert rates == [row["rate"] for row in run_folder.read_log(tmp_path / "whole") if "rate" in row]
     errors = [row["validation_l1"] for row in rows if "validation_l1" in row]
     falls = [error >= min(errors[:at]) * (1 - 1e-4) for at, error in enumerate(errors) if at]
     assert any(falls)
@@ -54,7 +55,7 @@ def test_plateaus_and_skipping_resume_bit_for_bit(tmp_path):
 
 def test_a_run_leaves_what_is_promised(whole):
     assert {"config.json", "metrics.jsonl", "curves.png", "samples", "checkpoints"} <= set(os.listdir(whole))
-    rows = runs.read_log(whole)
+    rows = run_folder.read_log(whole)
     assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3, 4]
     for row in rows:
         if "loss" in row:
@@ -62,7 +63,7 @@ def test_a_run_leaves_what_is_promised(whole):
             assert sum(terms) == pytest.approx(row["loss"], rel=1e-5)
             assert {"rate", "gradient_norm", "samples_per_s", "wait_s", "compute_s"} <= row.keys()
     assert [row["step"] for row in rows if "validation_psnr" in row] == [4]
-    assert runs.read_config(whole) == RUN
+    assert run_folder.read_config(whole) == RUN
 
 
 def test_resume_continues_bit_for_bit(whole, tmp_path):
@@ -121,7 +122,7 @@ def test_extra_losses_ema_and_bfloat16(tmp_path):
         RUN, steps=2, validate_every=2, ema=0.0, precision="bfloat16", extra_losses={"census": 0.5, "l1": 0.0}
     )
     fit.fit(run, tmp_path, quiet)
-    row = runs.read_log(tmp_path)[0]
+    row = run_folder.read_log(tmp_path)[0]
     assert 0 < row["loss/census"] < 0.5
     assert "loss/l1" not in row
     assert not (tmp_path / "checkpoints/2/ema").exists()
@@ -183,7 +184,7 @@ def test_a_teacher_that_is_the_pupil_has_nothing_to_teach(whole, tmp_path):
     """At the first step its frame is the pupil's, and so is its last flow, of which the objective sees two levels."""
     start = Start("rife_lap", str(whole))
     fit.fit(dataclasses.replace(RUN, init_from=start, teacher=start), tmp_path, quiet)
-    rows = [row for row in runs.read_log(tmp_path) if "loss" in row]
+    rows = [row for row in run_folder.read_log(tmp_path) if "loss" in row]
     assert rows[0]["loss/teacher"] < 1e-5 * rows[0]["loss/reconstruction"] < rows[-1]["loss/teacher"]
     assert 0 < rows[0]["loss/distillation"] < rows[0]["loss/reconstruction"]
 
@@ -246,7 +247,7 @@ def test_a_mended_config_may_use_the_same_folder(tmp_path):
             dataclasses.replace(RUN, data=dataclasses.replace(RUN.data, augment=Augment(crop=320))), tmp_path, quiet
         )
     fit.fit(dataclasses.replace(RUN, steps=2, validate_every=2), tmp_path, quiet)
-    assert runs.read_config(tmp_path).data.augment.crop == 64
+    assert run_folder.read_config(tmp_path).data.augment.crop == 64
 
 
 def test_folders_of_other_runs(whole, tmp_path):
@@ -257,7 +258,7 @@ def test_folders_of_other_runs(whole, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/config.json").write_text("{")
     with pytest.raises(UserError, match=r"config\.json is damaged"):
-        runs.read_config(tmp_path / "run")
+        run_folder.read_config(tmp_path / "run")
 
 
 @pytest.mark.parametrize("damage", ["manifest", "data"])
@@ -420,7 +421,7 @@ def test_smoke_recipes_survive_a_kill(recipe, tmp_path):
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("continuing from step ")
-    steps = [row["step"] for row in runs.read_log(tmp_path) if "loss" in row]
+    steps = [row["step"] for row in run_folder.read_log(tmp_path) if "loss" in row]
     assert steps == list(range(1, 21))
 
 

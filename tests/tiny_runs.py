@@ -9,8 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-from vfi_jax import config, fit, optim, runs, training
+from vfi_jax import config, fit, optim, training
 from vfi_jax.config import Augment, Data, Optimiser, Train, Window
+from vfi_jax.runs.folder import folder as run_folder
 
 ROOT = Path(__file__).parent.parent
 TINY = {"widths": (16, 16), "level_scales": (2, 1), "encoder": None, "features": 0, "refinement": None}
@@ -34,14 +35,14 @@ def quiet(_):
 
 
 def losses(folder):
-    return [row["loss"] for row in runs.read_log(folder) if "loss" in row]
+    return [row["loss"] for row in run_folder.read_log(folder) if "loss" in row]
 
 
 def newest(folder):
     """Everything saved at the newest step, by path."""
-    checkpoints = runs.Checkpoints(folder)
+    checkpoints = run_folder.Checkpoints(folder)
     step = checkpoints.steps()[-1]
-    run = runs.read_config(folder)
+    run = run_folder.read_config(folder)
     _, _, variables, _ = fit.build(run, folder)
     state = training.start(variables, optim.optimiser(run.optimiser, run.steps, 1), ema=True)
     wanted = {"params": state.params, "optimiser": state.optimiser, "ema": state.ema}

@@ -229,13 +229,13 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from vfi_jax import overview  # Orbax, which nothing else here needs
+    from vfi_jax.runs import report as run_report  # Orbax, which nothing else here needs
 
     folder = path_of(options.folder)
     if options.output is None and is_remote(folder):
         raise UsageError("-o DIR is needed where the run is elsewhere")
     target = options.output or folder / "report"
-    print(overview.write(folder, target), end="")
+    print(run_report.write(folder, target), end="")
     print(f"wrote {target}", file=sys.stderr)
 
 

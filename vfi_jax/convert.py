@@ -173,12 +173,12 @@ def _read(
 
 def _chosen(folder: Path, step: int | str | None) -> int:
     """The number of a run's step."""
-    from vfi_jax import runs  # Orbax, which files of weights do without
+    from vfi_jax.runs.folder import folder as run_folder  # Orbax, which files of weights do without
 
-    runs.read_config(folder)
-    if not runs.has_checkpoint(folder):
+    run_folder.read_config(folder)
+    if not run_folder.has_checkpoint(folder):
         raise UserError(f"{folder} has no checkpoint yet")
-    checkpoints = runs.Checkpoints(folder)
+    checkpoints = run_folder.Checkpoints(folder)
     try:
         return checkpoints.chosen({None: BEST, NEWEST: None}.get(step, step))
     finally:
@@ -186,12 +186,12 @@ def _chosen(folder: Path, step: int | str | None) -> int:
 
 
 def _step_in_words(folder: Path, chosen: int, step: int | str | None) -> str:
-    from vfi_jax import runs
+    from vfi_jax.runs.folder import folder as run_folder
 
-    saved = folder / runs.CHECKPOINTS / str(chosen)
+    saved = folder / run_folder.CHECKPOINTS / str(chosen)
     parts = [f"step {chosen}"]
     if step in (None, BEST):
-        checkpoints = runs.Checkpoints(folder)
+        checkpoints = run_folder.Checkpoints(folder)
         score = checkpoints.score(chosen)
         checkpoints.close()
         parts.append("the newest: none was validated" if score is None else f"the best by validation: {score:.2f} dB")
@@ -203,9 +203,9 @@ def _step_in_words(folder: Path, chosen: int, step: int | str | None) -> str:
 def _keeps(path: Path, helper: str) -> bool:
     """Whether a file or a run has the weights of its model's helper with it."""
     if path.is_dir():
-        from vfi_jax import runs
+        from vfi_jax.runs.folder import folder as run_folder
 
-        return runs.helpers_of(path).exists()
+        return run_folder.helpers_of(path).exists()
     return any(name.startswith(f"{zoo.FROZEN}.{helper}.") for name in checkpoint.read_weights(path)[0])
 
 

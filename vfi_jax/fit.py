@@ -15,7 +15,7 @@ import numpy as np
 from flax import traverse_util
 from jax.sharding import NamedSharding, PartitionSpec
 
-from vfi_jax import config, integrity, optim, runs, training, zoo
+from vfi_jax import config, optim, training, zoo
 from vfi_jax.data import sources
 from vfi_jax.data.augment import choices, times
 from vfi_jax.errors import UsageError, UserError
@@ -23,8 +23,10 @@ from vfi_jax.inference import MIDPOINT, Model
 from vfi_jax.loop import Loop
 from vfi_jax.models.spec import ModelSpec
 from vfi_jax.nn import precision
+from vfi_jax.runs import checksums
+from vfi_jax.runs.checkpoints import Checkpoints
+from vfi_jax.runs.folder import folder as run_folder
 from vfi_jax.sets import open_sets
-from vfi_jax.steps import Checkpoints
 from vfi_jax.system import distributed
 from vfi_jax.system.files import AnyPath, is_remote
 from vfi_jax.torch_io.state_dict import FROZEN
@@ -95,8 +97,8 @@ def _helpers(run: config.Train, model: Model, folder: AnyPath, given: Mapping[st
             raise UsageError(f"config.frozen has {name!r}: {run.model} takes {helper or 'none'}")
     if not helper:
         return {}
-    if runs.helpers_of(folder).exists() and runs.has_checkpoint(folder):
-        return zoo.load_helpers(runs.helpers_of(folder))
+    if run_folder.helpers_of(folder).exists() and run_folder.has_checkpoint(folder):
+        return zoo.load_helpers(run_folder.helpers_of(folder))
     path = run.frozen.get(helper) or None
     if path == UNTRAINED:
         return {FROZEN: {helper: zoo.create(helper, run.seed)[1]}}
@@ -148,9 +150,9 @@ def fit(run: config.Train, folder: AnyPath, say: Callable[[str], None] = print, 
     spec, model, variables, loss_config = build(run, folder)
     if profile and is_remote(folder):
         raise UsageError("--profile needs a local --workdir")
-    runs.open_run(folder, run)
+    run_folder.open_run(folder, run)
     if variables.get(FROZEN) and distributed.is_first():
-        zoo.save_helpers(runs.helpers_of(folder), variables)
+        zoo.save_helpers(run_folder.helpers_of(folder), variables)
     needs_labels = bool(zoo.helper_of(model)) and not variables[FROZEN]
     sets = open_sets(run, folder, labelled_validation=needs_labels, say=say)
     _alike(run, variables, sets.steps_per_epoch)
@@ -199,8 +201,8 @@ def _alike(run: config.Train, variables: Any, epoch: int) -> None:
     """Raises UserError where processes were given different things."""
     if jax.process_count() == 1:
         return
-    weights = integrity.seal(integrity.checksums(jax.tree.map(np.asarray, variables)))
-    given = {"config": integrity.seal(config.as_dict(run)), "weights": weights, "data": epoch}
+    weights = checksums.seal(checksums.checksums(jax.tree.map(np.asarray, variables)))
+    given = {"config": checksums.seal(config.as_dict(run)), "weights": weights, "data": epoch}
     found = distributed.every(np.array(list(given.values()), np.float64))
     for name, values in zip(given, found.T, strict=True):
         if len(set(values)) > 1:

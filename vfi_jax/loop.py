@@ -15,13 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from vfi_jax import config, optim, runs, training
+from vfi_jax import config, optim, training
 from vfi_jax.errors import UserError
 from vfi_jax.inference import Interpolator, Model
 from vfi_jax.meter import Meter
 from vfi_jax.metrics import interpolation_error, psnr
+from vfi_jax.runs.checkpoints import Checkpoints
+from vfi_jax.runs.folder import folder as run_folder
 from vfi_jax.sets import Sets, summed
-from vfi_jax.steps import Checkpoints
 from vfi_jax.system import distributed, machine
 from vfi_jax.system.files import AnyPath, written_whole
 from vfi_jax.viz import curves as curves_
@@ -231,7 +232,7 @@ class Loop:
             fed = optim.observe(state.optimiser, loss, self.config.optimiser.plateau)
             state = state.replace(optimiser=fed)
         self._store(done, state, score, last=done == self.steps)
-        self._try(lambda: curves_.curves(self.folder / runs.CURVES, runs.read_log(self.folder)))
+        self._try(lambda: curves_.curves(self.folder / run_folder.CURVES, run_folder.read_log(self.folder)))
         return state
 
     def _store(self, done: int, state: training.State, score: float | None, *, last: bool) -> None:
@@ -248,7 +249,7 @@ class Loop:
 
     def _open_log(self, step: int) -> None:
         if distributed.is_first():
-            self._log = runs.Log(self.folder, step, tensorboard=self.config.tensorboard)
+            self._log = run_folder.Log(self.folder, step, tensorboard=self.config.tensorboard)
 
     def _flush_log(self) -> None:
         self._log.flush()

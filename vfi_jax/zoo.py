@@ -254,12 +254,12 @@ def _load_run(
     name: str, folder: AnyPath, step: int | str | None, fields: Mapping[str, Any]
 ) -> tuple[nn.Module, dict[str, Any], dict[str, Any]]:
     """Module, variables, and the helpers' states that the run keeps."""
-    from vfi_jax import runs  # Orbax, which files of weights do without
+    from vfi_jax.runs.folder import folder as run_folder  # Orbax, which files of weights do without
 
-    config = runs.read_config(folder)
+    config = run_folder.read_config(folder)
     _check_model(folder, config.model, name)
-    params, known = runs.read_params(folder, step, shapes(name, **config.fields)["params"])
-    kept = runs.helpers_of(folder)
+    params, known = run_folder.read_params(folder, step, shapes(name, **config.fields)["params"])
+    kept = run_folder.helpers_of(folder)
     helpers = _apart(checkpoint.read_weights(kept)[0])[1] if kept.exists() else {}
     return build(name, **{**config.fields, **known, **fields}), {"params": params}, helpers
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vfi_jax import runs
 from vfi_jax.errors import UserError
+from vfi_jax.runs.folder import folder as run_folder
 from vfi_jax.system.files import AnyPath, written_whole
 from vfi_jax.system.markdown import markdown
 from vfi_jax.viz import curves as curves_
@@ -27,22 +27,22 @@ def write(run: AnyPath, target: Path) -> str:
     Raises:
       UserError: no run, nothing logged yet, or a target that cannot be written.
     """
-    runs.read_config(run)
-    rows = runs.read_log(run) if (run / runs.METRICS).exists() else []
+    run_folder.read_config(run)
+    rows = run_folder.read_log(run) if (run / run_folder.METRICS).exists() else []
     if not rows:
         raise UserError(f"{run} has logged nothing yet")
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{target} cannot be made: {error.strerror}") from None
-    curves_.curves(target / runs.CURVES, rows)
+    curves_.curves(target / run_folder.CURVES, rows)
     text = markdown([("figure", "value"), *figures(rows)]) + "\n"
     _put(target / FIGURES, text.encode())
-    for name in (runs.CONFIG, runs.ENVIRONMENT):
+    for name in (run_folder.CONFIG, run_folder.ENVIRONMENT):
         if (run / name).exists():
             _put(target / name, (run / name).read_bytes())
-    for sheet in _spread(sorted((run / runs.SAMPLES).glob("*.png"))):
-        _put(target / f"{runs.SAMPLES}_{sheet.name}", sheet.read_bytes())
+    for sheet in _spread(sorted((run / run_folder.SAMPLES).glob("*.png"))):
+        _put(target / f"{run_folder.SAMPLES}_{sheet.name}", sheet.read_bytes())
     return text
 
 

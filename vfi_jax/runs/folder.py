@@ -19,7 +19,7 @@ from jaxtyping import UInt8
 
 from vfi_jax import config
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.steps import CHECKPOINTS, Checkpoints
+from vfi_jax.runs.checkpoints import CHECKPOINTS, Checkpoints
 from vfi_jax.system import distributed, machine
 from vfi_jax.system.files import AnyPath, is_remote, upload, written_whole
 from vfi_jax.viz.picture import save_png

@@ -18,8 +18,8 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN, PreservationPolicy
 
-from vfi_jax import integrity
 from vfi_jax.errors import UserError
+from vfi_jax.runs import checksums
 from vfi_jax.system import distributed
 from vfi_jax.system.files import AnyPath, is_remote
 
@@ -133,8 +133,8 @@ class Checkpoints:
                 f"{self._folder} cannot be written: the disk is full ({free / 1e6:.0f} MB free, {needed / 1e6:.0f} MB "
                 "needed)"
             )
-        whole = {**position, SCORE: psnr, CHECKSUMS: integrity.checksums(dict(items))}
-        whole[SEAL] = integrity.seal(whole)
+        whole = {**position, SCORE: psnr, CHECKSUMS: checksums.checksums(dict(items))}
+        whole[SEAL] = checksums.seal(whole)
         parts = {name: ocp.args.StandardSave(item) for name, item in items.items()}
         args = ocp.args.Composite(**parts, position=ocp.args.JsonSave(whole))
         self._pending = step
@@ -189,10 +189,10 @@ class Checkpoints:
         position = {name: value for name, value in whole.items() if name != SEAL}
         if SEAL not in whole and CHECKSUMS not in whole:
             return position
-        if whole.get(SEAL) != integrity.seal(position):
+        if whole.get(SEAL) != checksums.seal(position):
             raise UserError(f"{place} cannot be restored: {POSITION} has changed since it was saved")
         recorded = position.pop(CHECKSUMS)
-        names = integrity.differing(dict(items), {k: v for k, v in recorded.items() if k.split("/")[0] in items})
+        names = checksums.differing(dict(items), {k: v for k, v in recorded.items() if k.split("/")[0] in items})
         if names:
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             raise UserError(
