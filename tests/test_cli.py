@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import vfi_jax
-from vfi_jax import checkpoint, cli
+from vfi_jax import cli
+from vfi_jax.weights import files as weight_files
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -19,7 +20,7 @@ def made_up(tmp_path) -> Path:
     """Weights of `rife_v4_12_lite`, the smallest model, that blend little: enough to run on."""
     path = tmp_path / "made_up.safetensors"
     _, variables = vfi_jax.create("rife_v4_12_lite")
-    checkpoint.write_weights(path, vfi_jax.to_torch("rife_v4_12_lite", variables), {"model": "rife_v4_12_lite"})
+    weight_files.write_weights(path, vfi_jax.to_torch("rife_v4_12_lite", variables), {"model": "rife_v4_12_lite"})
     return path
 
 
@@ -53,7 +54,7 @@ def test_fast(tmp_path, capsys):
 def test_midpoint_model_refuses_factor_three(tmp_path, capsys):
     source, path = tmp_path / "in.mp4", tmp_path / "rife.safetensors"
     clips.make_clip(source, frames=3)
-    checkpoint.write_weights(path, vfi_jax.to_torch("rife", vfi_jax.create("rife")[1]), {})
+    weight_files.write_weights(path, vfi_jax.to_torch("rife", vfi_jax.create("rife")[1]), {})
     options = ("--factor", 3, "--model", "rife", "--weights", path)
     code, lines = shell(capsys, "interpolate", source, "-o", tmp_path / "out.mp4", *options)
     assert code == 2

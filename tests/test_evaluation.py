@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import vfi_jax
-from vfi_jax import benchmarks, checkpoint, evaluation, results, speed, zoo
+from vfi_jax import benchmarks, evaluation, results, speed, zoo
 from vfi_jax.benchmarks import BENCHMARKS, Benchmark, Sample
 from vfi_jax.data.images import load_image
 from vfi_jax.data.synthetic import random_scene
@@ -27,6 +27,7 @@ from vfi_jax.ops.pad import Padding
 from vfi_jax.system import flops
 from vfi_jax.types import Output
 from vfi_jax.viz.picture import save_png
+from vfi_jax.weights import files as weight_files
 
 ROOT = Path(__file__).parent.parent
 
@@ -189,10 +190,10 @@ def test_bad_sets(data, tmp_path):
 
 def test_fingerprint_is_of_the_weights():
     _, variables = vfi_jax.create("rife_v4_25_lite", seed=1)
-    digest = checkpoint.fingerprint(variables)
-    assert digest == checkpoint.fingerprint(vfi_jax.create("rife_v4_25_lite", seed=1)[1])
+    digest = weight_files.fingerprint(variables)
+    assert digest == weight_files.fingerprint(vfi_jax.create("rife_v4_25_lite", seed=1)[1])
     variables["params"]["block0"]["lastconv"]["bias"][3] += 1e-6
-    assert digest != checkpoint.fingerprint(variables)
+    assert digest != weight_files.fingerprint(variables)
 
 
 def shell(*arguments):
@@ -219,7 +220,7 @@ def test_command_line(data, tmp_path):
     rows = table_of(done.stdout[done.stdout.index("## Results") :].split("\n", 2)[2])
     assert [row[:2] for row in rows[2:]] == [["vimeo90k", "rife_v4_25_lite"], ["ucf101", "rife_v4_25_lite"]]
     found = json.loads((tmp_path / "out/results.json").read_text())
-    assert found["weights"]["sha256"] == checkpoint.fingerprint(variables)
+    assert found["weights"]["sha256"] == weight_files.fingerprint(variables)
     assert found["versions"]["vfi_jax"] == vfi_jax.__version__
     assert found["results"]["ucf101"]["settings"]["rounded"] is True
     with (tmp_path / "out/ucf101.csv").open() as file:

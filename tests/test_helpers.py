@@ -11,13 +11,13 @@ from parity import apart
 
 import vfi_jax
 from vfi_jax import cli, fit, labels, zoo
-from vfi_jax.checkpoint import read_weights
 from vfi_jax.config import Augment, Data, Optimiser, Train, Window
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.flow import dis_flow
 from vfi_jax.metrics import psnr
 from vfi_jax.runs.folder import folder as run_folder
 from vfi_jax.viz.picture import save_png
+from vfi_jax.weights.files import read_weights
 
 FIELDS = {"steps": 1, "flow_network": "raft_small"}  # small and quick
 RUN = Train(

@@ -8,9 +8,9 @@ import pytest
 from parity import apart, cases, check_gradients, ops, relative
 
 import vfi_jax
-from vfi_jax import checkpoint
 from vfi_jax.losses import adaptive_flow_loss
 from vfi_jax.models.ifrnet import distillation
+from vfi_jax.weights import files as weight_files
 
 FRAME = 1e-4
 FLOW = 1e-3
@@ -90,9 +90,9 @@ def test_weights_that_ignore_time_know_the_middle_only(tmp_path):
     """As those published for Vimeo90K, whose kernels of the time plane are zero."""
     _, variables = vfi_jax.create("ifrnet_s")
     state = vfi_jax.to_torch("ifrnet_s", variables)
-    checkpoint.write_weights(tmp_path / "any.safetensors", state, {})
+    weight_files.write_weights(tmp_path / "any.safetensors", state, {})
     state["decoder4.convblock.0.0.weight"][:, -1] = 0
-    checkpoint.write_weights(tmp_path / "middle.safetensors", state, {})
+    weight_files.write_weights(tmp_path / "middle.safetensors", state, {})
     assert vfi_jax.load("ifrnet_s", tmp_path / "any.safetensors")[0].any_time
     model, variables = vfi_jax.load("ifrnet_s", tmp_path / "middle.safetensors")
     frame = np.zeros((20, 24, 3), np.uint8)

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import vfi_jax
-from vfi_jax import benchmarks, checkpoint, cli, demo, weights
+from vfi_jax import benchmarks, cli, demo, weights
 from vfi_jax.data.frames import Reader
 from vfi_jax.data.images import load_image
 from vfi_jax.metrics import psnr
+from vfi_jax.weights import files as weight_files
 
 DATA = os.environ.get("VFI_JAX_DATA")
 needs_data = pytest.mark.skipif(not DATA, reason="VFI_JAX_DATA names no folder of benchmarks")
@@ -41,9 +42,9 @@ def test_default_needs_no_download(weights_folder):
 def test_file_is_small_and_has_a_card(name, megabytes):
     path = weights.shipped(name)
     assert path.stat().st_size < 1e6 * megabytes
-    _, metadata = checkpoint.read_weights(path)
+    _, metadata = weight_files.read_weights(path)
     assert metadata["model"] == name
-    assert checkpoint.fingerprint(vfi_jax.load(name)[1]) in card(name)
+    assert weight_files.fingerprint(vfi_jax.load(name)[1]) in card(name)
     for told in ("licence", "train.py", "devset", "UCF101", "Middlebury", "RIFE v4.25", "MIT"):
         assert told in card(name), told
 

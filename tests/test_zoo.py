@@ -11,10 +11,11 @@ import pytest
 from safetensors.numpy import save_file
 
 import vfi_jax
-from vfi_jax import checkpoint, ops, weights, zoo
+from vfi_jax import ops, weights, zoo
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.system import flops
 from vfi_jax.torch_io import state_dict
+from vfi_jax.weights import files as weight_files
 
 NAMES = list(vfi_jax.MODELS)
 
@@ -99,7 +100,7 @@ def test_load_reads_order_and_times_from_the_file(tmp_path):
     _, variables = vfi_jax.create("rife_m", seed=1)
     state = vfi_jax.to_torch("rife_m", variables)
     path = tmp_path / "mine.safetensors"
-    checkpoint.write_weights(path, state, {"model": "rife_m", "channel_order": "rgb", "any_time": "False"})
+    weight_files.write_weights(path, state, {"model": "rife_m", "channel_order": "rgb", "any_time": "False"})
     model, loaded = vfi_jax.load("rife_m", path)
     assert (model.channel_order, model.any_time, model.variant) == ("rgb", False, "rife_m")
     assert jax.tree.all(jax.tree.map(np.array_equal, variables, loaded))
@@ -162,7 +163,7 @@ def test_full_disk_keeps_what_was_there(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(UserError, match=r"w\.safetensors cannot be written: No space left"):
-        checkpoint.write_weights(path, {"a": np.zeros(3, np.float32)}, {})
+        weight_files.write_weights(path, {"a": np.zeros(3, np.float32)}, {})
     assert path.read_bytes() == b"before"
     assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
 

@@ -14,7 +14,7 @@ import numpy as np
 from flax import traverse_util
 from jaxtyping import Float
 
-from vfi_jax import checkpoint, metrics, weights, zoo
+from vfi_jax import metrics, weights, zoo
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.flow import pair_flow
 from vfi_jax.inference import order_of
@@ -23,6 +23,7 @@ from vfi_jax.ops import crop, pad
 from vfi_jax.system.files import sha256_of
 from vfi_jax.torch_io import state_dict
 from vfi_jax.torch_io.writer import write_torch
+from vfi_jax.weights import files as weight_files
 
 TORCH_ENDINGS = (".pth", ".pkl", ".pt")
 BEST, NEWEST = "best", "newest"
@@ -155,7 +156,7 @@ def _read(
         model, variables = zoo.load(name, path, frozen, step=chosen)
         zoo.require_helper(model, variables)
         words = f"{path}{_step_in_words(path, chosen, step)}" if run else str(path)
-        origins.append(Origin(words, checkpoint.fingerprint(variables) if run else sha256_of(path)))
+        origins.append(Origin(words, weight_files.fingerprint(variables) if run else sha256_of(path)))
         if run:
             tell(words)
         models.append(model)
@@ -206,7 +207,7 @@ def _keeps(path: Path, helper: str) -> bool:
         from vfi_jax.runs.folder import folder as run_folder
 
         return run_folder.helpers_of(path).exists()
-    return any(name.startswith(f"{zoo.FROZEN}.{helper}.") for name in checkpoint.read_weights(path)[0])
+    return any(name.startswith(f"{zoo.FROZEN}.{helper}.") for name in weight_files.read_weights(path)[0])
 
 
 def _check_finite(name: str, variables: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from vfi_jax import benchmarks, checkpoint, zoo
+from vfi_jax import benchmarks, zoo
 from vfi_jax.benchmarks import Benchmark, Sample, Score, clips, scoring
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import MIDPOINT, Interpolator, data_parallel, flip_ensemble, recursive
@@ -37,6 +37,7 @@ from vfi_jax.system.files import written_whole
 from vfi_jax.training import data_mesh
 from vfi_jax.viz import strips as strips_
 from vfi_jax.viz.picture import save_png
+from vfi_jax.weights import files as weight_files
 
 PACKAGES = ("vfi_jax", "jax", "jaxlib", "flax", "numpy", "opencv-python-headless")
 MOTIONS = (0, 2, 4, 8, 16, 32, 64)  # bins of the mean flow, pixels; the last one has no end
@@ -100,7 +101,7 @@ def subject(
     processor = f"{machine.processor()} ({machine.processors()} cores)"
     about = {
         "model": name,
-        "weights": {"from": source, "step": step, "sha256": checkpoint.fingerprint(variables)},
+        "weights": {"from": source, "step": step, "sha256": weight_files.fingerprint(variables)},
         "flip_ensemble": tta,
         "precision": policy,
         "versions": {package: importlib.metadata.version(package) for package in PACKAGES},

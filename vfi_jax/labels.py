@@ -19,7 +19,7 @@ from jaxtyping import Float, UInt8
 from safetensors.numpy import save
 from tqdm import tqdm
 
-from vfi_jax import checkpoint, zoo
+from vfi_jax import zoo
 from vfi_jax.config import Window
 from vfi_jax.data import labels
 from vfi_jax.data.augment import choices, times
@@ -34,6 +34,7 @@ from vfi_jax.system import distributed
 from vfi_jax.system.files import written_whole
 from vfi_jax.torch_io.state_dict import TRACED_SIDE
 from vfi_jax.types import FOUR_FRAME_FLOWS
+from vfi_jax.weights import files as weight_files
 
 DIS = "dis"
 BATCH = 4  # windows at once, on each device
@@ -162,7 +163,7 @@ def _teacher(name: str, weights: Path | None, window: Window) -> tuple[Teacher, 
     if name == DIS:
         return functools.partial(_by_pairs, _dis_batch, _pairs(window)), ""
     model, variables = zoo.load(name, weights)
-    sha256 = checkpoint.fingerprint(variables)
+    sha256 = weight_files.fingerprint(variables)
     mesh = jax.make_mesh(
         (jax.local_device_count(),), ("data",), axis_types=(AxisType.Auto,), devices=jax.local_devices()
     )

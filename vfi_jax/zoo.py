@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from vfi_jax import checkpoint, weights
+from vfi_jax import weights
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.models import MODELS
 from vfi_jax.models.spec import ModelSpec
@@ -20,6 +20,7 @@ from vfi_jax.nn import initialise
 from vfi_jax.system.files import AnyPath, path_of
 from vfi_jax.torch_io import state_dict as torch_import
 from vfi_jax.torch_io.state_dict import FROZEN
+from vfi_jax.weights import files as weight_files
 
 
 def spec_of(name: str) -> ModelSpec:
@@ -203,7 +204,7 @@ def read_helper(helper: str, path: str | Path | None, states: Mapping[str, Any])
 def _load_file(name: str, path: Path, fields: Mapping[str, Any]) -> tuple[nn.Module, dict[str, Any], dict[str, Any]]:
     """Module, variables, and the helpers' states that are in the file."""
     spec = spec_of(name)
-    whole, metadata = checkpoint.read_weights(path)
+    whole, metadata = weight_files.read_weights(path)
     state, helpers = _apart(whole)
     _check_model(path, metadata.get("model", name), name)
     known = {
@@ -260,13 +261,13 @@ def _load_run(
     _check_model(folder, config.model, name)
     params, known = run_folder.read_params(folder, step, shapes(name, **config.fields)["params"])
     kept = run_folder.helpers_of(folder)
-    helpers = _apart(checkpoint.read_weights(kept)[0])[1] if kept.exists() else {}
+    helpers = _apart(weight_files.read_weights(kept)[0])[1] if kept.exists() else {}
     return build(name, **{**config.fields, **known, **fields}), {"params": params}, helpers
 
 
 def load_helpers(path: AnyPath) -> dict[str, Any]:
     """`{"frozen": {helper: variables}}` of a file that `save_helpers` wrote."""
-    states = _apart(checkpoint.read_weights(path)[0])[1]
+    states = _apart(weight_files.read_weights(path)[0])[1]
     return {FROZEN: {helper: from_torch(helper, state) for helper, state in states.items()}}
 
 
@@ -276,7 +277,7 @@ def save_helpers(path: AnyPath, variables: Mapping[str, Any]) -> None:
     Raises:
       UserError: the folder is missing or the disk is full.
     """
-    checkpoint.write_weights(path, _joined(variables[FROZEN]), {})
+    weight_files.write_weights(path, _joined(variables[FROZEN]), {})
 
 
 def _check_model(path: AnyPath, found: str, wanted: str) -> None:
@@ -296,9 +297,9 @@ def average(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     first, *rest = several
     constants = {name: tree for name, tree in first.items() if name != "params"}
     for other in rest:
-        if checkpoint.fingerprint({name: other[name] for name in other if name != "params"}) != checkpoint.fingerprint(
-            constants
-        ):
+        if weight_files.fingerprint(
+            {name: other[name] for name in other if name != "params"}
+        ) != weight_files.fingerprint(constants):
             raise UsageError("these weights differ in what is not trained (frozen helpers, statistics): no mean")
     params = [variables["params"] for variables in several]
     mean = jax.tree.map(lambda *leaves: np.mean(leaves, axis=0, dtype=np.float64).astype(np.float32), *params)
@@ -339,10 +340,10 @@ def save(
         "channel_order": model.channel_order,
         "any_time": str(model.any_time),
         "source": source,
-        "sha256": sha256 or checkpoint.fingerprint(variables),
+        "sha256": sha256 or weight_files.fingerprint(variables),
         "fields": json.dumps(own_fields(model)),
     }
-    checkpoint.write_weights(Path(path), state, metadata)
+    weight_files.write_weights(Path(path), state, metadata)
 
 
 def own_fields(model: nn.Module) -> dict[str, Any]:

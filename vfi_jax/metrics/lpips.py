@@ -17,10 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from vfi_jax import checkpoint, zoo
+from vfi_jax import zoo
 from vfi_jax.errors import UserError
 from vfi_jax.flow import FlowEstimator
 from vfi_jax.types import Array
+from vfi_jax.weights import files as weight_files
 
 # Of what is fed in, -1..1
 SHIFT = np.float32([-0.030, -0.088, -0.188])
@@ -90,7 +91,7 @@ def read(folder: Path, name: str) -> dict[str, np.ndarray] | None:
     backbones, linear = sorted(folder.glob(f"{net.backbone}*.pth")), folder / net.linear
     if not backbones or not linear.exists():
         return None
-    state = {**checkpoint.read_weights(backbones[0])[0], **checkpoint.read_weights(linear)[0]}
+    state = {**weight_files.read_weights(backbones[0])[0], **weight_files.read_weights(linear)[0]}
     wanted = [f"features.{index}.{kind}" for index, _, _ in net.layers for kind in ("weight", "bias")]
     wanted += [f"lin{index}.model.1.weight" for index in range(len(net.tapped))]
     if missing := [each for each in wanted if each not in state]:
