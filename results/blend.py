@@ -13,7 +13,8 @@ from pathlib import Path
 import jax
 from matplotlib.figure import Figure
 
-from vfi_jax import Interpolator, benchmarks, zoo
+from vfi_jax import Interpolator, benchmarks
+from vfi_jax.weights import load
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
 FOLDER = Path(__file__).parent
@@ -33,8 +34,8 @@ def blended(trained, other, share):
 
 def measured(weights, other, data, shares):
     """Rows: set, share, PSNR in dB, sharpness, IE; share 0 is the other network."""
-    model, trained = zoo.load("rife_lap", weights)
-    plain, beside = zoo.load("rife_lap", other) if other else zoo.load("rife_v4_25")
+    model, trained = load.load("rife_lap", weights)
+    plain, beside = load.load("rife_lap", other) if other else load.load("rife_v4_25")
     sets = [benchmarks.named(name) for name in (f"triplets={data / 'devset'}", "middlebury_native")]
     for share in (0.0, *shares):
         mixed = {"params": blended(trained["params"], beside["params"], share)}

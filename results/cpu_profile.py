@@ -27,8 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vfi_jax import zoo
-from vfi_jax.models import MODELS
+from vfi_jax.models import MODELS, registry
 from vfi_jax.system import flops, machine
 from vfi_jax.system.files import written_whole
 from vfi_jax.system.markdown import markdown
@@ -87,7 +86,7 @@ def main() -> None:
 
 
 def _of(name: str, product: float, copy: float) -> tuple[str, ...]:
-    model, variables = zoo.create(name)
+    model, variables = registry.create(name)
     spec, rng = MODELS[name], np.random.default_rng(0)
     sides = (-(-side // spec.padding.multiple) * spec.padding.multiple for side in SIZE)
     frames = jnp.asarray(rng.random((1, spec.num_frames, *sides, 3)), jnp.float32)

@@ -20,7 +20,8 @@ import gpu
 import jax
 import numpy as np
 
-from vfi_jax import training, zoo
+from vfi_jax import training
+from vfi_jax.models import registry
 from vfi_jax.nn.precision import POLICIES
 
 EXCLUDED = "--xla_gpu_deterministic_ops=true --xla_gpu_exclude_nondeterministic_ops=true"  # `train.py --deterministic`
@@ -65,7 +66,7 @@ def _in_a_process(name: str, flags: str, kept: str) -> dict[str, Any]:
 
 def measure(name: str) -> dict[str, Any]:
     """Hashes of the parameters after each step, of two runs; seconds of the later steps, the median."""
-    step, begin = gpu.step_of(name, *zoo.create(name), POLICIES["float32"])
+    step, begin = gpu.step_of(name, *registry.create(name), POLICIES["float32"])
     batch = training.on_devices(gpu.batch_of(name, 8, SIDE), training.data_mesh())
     runs, seconds = [], []
     for _ in range(2):

@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vfi_jax import aot, optim, training, zoo
+from vfi_jax import aot, optim, training
 from vfi_jax.config import Optimiser
-from vfi_jax.models import MODELS
+from vfi_jax.models import MODELS, registry
 from vfi_jax.nn.precision import POLICIES
 from vfi_jax.ops import warp
 from vfi_jax.system import flops, machine
@@ -75,7 +75,7 @@ def speeds(name: str) -> Iterator[tuple[Any, ...]]:
     peak = machine.peak_of(jax.devices()[0].device_kind)
     for precision in PRECISIONS:
         policy = POLICIES[precision]
-        model, variables = zoo.create(name, dtype=policy.dtype)
+        model, variables = registry.create(name, dtype=policy.dtype)
 
         def forward(variables: Any, frames: Any, model: Any = model, policy: Any = policy) -> Any:
             with policy.scope():

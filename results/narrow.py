@@ -14,9 +14,11 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from vfi_jax import packed, zoo
+from vfi_jax import packed
+from vfi_jax.models import registry
 from vfi_jax.models.rife_v4 import SLOPE
 from vfi_jax.types import Array
+from vfi_jax.weights import load
 
 SOURCE, TARGET = "rife_lap", "rife_lap_s"
 WINDOWS, SIDE, AT_ONCE = 96, 256, 8  # frames that are looked at
@@ -33,13 +35,13 @@ def main() -> None:
     parser.add_argument("frames", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
-    small, fresh = zoo.create(TARGET)
-    _, variables = zoo.load(SOURCE)
+    small, fresh = registry.create(TARGET)
+    _, variables = load.load(SOURCE)
     params = {name: jax.tree.map(np.asarray, variables["params"][name]) for name in fresh["params"] if name != "refine"}
-    wide = zoo.build(SOURCE, **_fields(small, params))
+    wide = registry.build(SOURCE, **_fields(small, params))
     seen = _activations(wide, params, _pairs(options.frames))
     narrow = {f"block{i}": _narrowed(params[f"block{i}"], seen[f"block{i}"], w) for i, w in enumerate(small.widths)}
-    zoo.save(options.output, small, {"params": {**fresh["params"], "encode": params["encode"], **narrow}})
+    load.save(options.output, small, {"params": {**fresh["params"], "encode": params["encode"], **narrow}})
 
 
 def _fields(small: nn.Module, params: Mapping[str, Block]) -> dict[str, Any]:

@@ -143,11 +143,11 @@ def test_readme_holds_the_table_of_weights(capsys):
 
 def test_multiply_adds_against_the_published_code():
     """14.54 G at 448x256, measured on the reference; the sub-pixel form adds a row and a column."""
-    from vfi_jax import zoo
+    from vfi_jax.models import registry
     from vfi_jax.system import flops
 
     frames = np.zeros((1, 2, 256, 448, 3), np.float32)
-    counted = flops.multiply_adds(lambda v: zoo.build("rife").apply(v, frames, 0.5).frame, zoo.shapes("rife"))
+    counted = flops.multiply_adds(lambda v: registry.build("rife").apply(v, frames, 0.5).frame, registry.shapes("rife"))
     assert 14.54 < counted / 1e9 < 14.54 * 1.01
 
 

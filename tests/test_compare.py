@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 import vfi_jax
-from vfi_jax import cli, weights, zoo
+from vfi_jax import cli, weights
 from vfi_jax.compare import adapters, material, measure, outcome
 from vfi_jax.compare.adapters import Adapter
 from vfi_jax.compare.material import Job
 from vfi_jax.compare.outcome import BACKWARD, FORWARD, OURS, PUBLISHED, Difference, Outcome, Timing
 from vfi_jax.compare.worker_channel import Worker, WorkerError
 from vfi_jax.errors import UsageError, UserError
+from vfi_jax.models import registry
 
 CHANNEL = Path(measure.__file__).parent
 
@@ -215,7 +216,7 @@ def test_names_of_one_parameter_are_made_up_alike():
 
 @pytest.mark.parametrize(("model", "count"), [("rife_m", 2), ("dbvi_8x", 4)])
 def test_frames_are_padded_and_in_the_order_of_the_weights(tmp_path, model, count):
-    module, path = zoo.build(model, channel_order="bgr"), tmp_path / "inputs.npz"
+    module, path = registry.build(model, channel_order="bgr"), tmp_path / "inputs.npz"
     material.write_frames(Job(model, batch=2), module, 40, 24, path)
     with np.load(path) as arrays:
         frames, target, t = arrays["frames"], arrays["target"], float(arrays["t"])

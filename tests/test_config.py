@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from vfi_jax import config, zoo
+from vfi_jax import config
 from vfi_jax.config import Augment, Milestones, Optimiser, Plateau, Train, Window
 from vfi_jax.data.augment import choices
 from vfi_jax.errors import UsageError
+from vfi_jax.models import registry
 
 RECIPES = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
 VARIANTS = {
@@ -39,7 +40,7 @@ def test_recipes_are_complete(path):
         run = config.parse(Train, module.get_config(variant).to_dict())
         assert run.validate_every % run.checkpoint_every == 0
         assert bool(run.steps) != bool(run.epochs)
-        assert zoo.spec_of(run.model)
+        assert registry.spec_of(run.model)
         assert config.parse(Train, json.loads(json.dumps(config.as_dict(run)))) == run
     with pytest.raises(ValueError, match="no variant"):
         module.get_config("smokey")
@@ -109,5 +110,5 @@ def test_published_figures_of_dbvi():
         assert run.optimiser == Optimiser(
             5e-4, 5e-4, milestones=Milestones(epochs, 0.4), rate_factors={"mapping": 0.01}, weight_decay=0.0
         )
-        weights = zoo.spec_of(run.model).loss_config.weights
+        weights = registry.spec_of(run.model).loss_config.weights
         assert (tuple(run.loss["weights"]), run.fields["steps"]) == (weights, len(weights))

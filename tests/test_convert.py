@@ -14,12 +14,14 @@ from safetensors import safe_open
 from tiny_runs import RUN, TINY, quiet
 
 import vfi_jax
-from vfi_jax import cli, convert, fit, weights, zoo
+from vfi_jax import cli, convert, fit, weights
 from vfi_jax.errors import UsageError, UserError
+from vfi_jax.models import registry
 from vfi_jax.runs import checkpoints, checksums
 from vfi_jax.torch_io import state_dict
 from vfi_jax.torch_io.reader import read_torch
 from vfi_jax.torch_io.writer import write_torch
+from vfi_jax.weights import load
 
 SMALL = "rife_v4_12_lite"
 
@@ -186,8 +188,8 @@ def test_what_no_published_code_has(tmp_path, weights_folder):
 
 
 def test_a_file_of_another_model(tmp_path, weights_folder):
-    model, variables = zoo.create(SMALL)
-    zoo.save(tmp_path / "small.safetensors", model, variables)
+    model, variables = registry.create(SMALL)
+    load.save(tmp_path / "small.safetensors", model, variables)
     with pytest.raises(UsageError, match=f"holds weights of {SMALL}, not of rife_m"):
         convert.convert("rife_m", [tmp_path / "small.safetensors"])
     with pytest.raises(UserError, match="these weights do not fit rife_m") as caught:
@@ -241,7 +243,7 @@ def test_scene_moves_as_it_says():
 
 def test_figures_of_the_check():
     """The average of both frames is as far from the truth as the line says of averaging."""
-    line = convert.check(zoo.build("average"), {})
+    line = convert.check(registry.build("average"), {})
     ours, averaging = (part.split(" dB")[0].split()[-1] for part in line.split(", ")[1:])
     assert ours == averaging
     first, middle, last = convert.scene((0, 0.5, 1)).astype(np.float64)
@@ -272,7 +274,7 @@ def test_weights_that_make_no_frame(tmp_path, weights_folder, value):
 def test_check_gives_the_channels_in_the_order_of_the_weights(order):
     from vfi_jax.inference import Interpolator
 
-    model, variables = zoo.create("rife_m", seed=0, channel_order=order)
+    model, variables = registry.create("rife_m", seed=0, channel_order=order)
     frame = Interpolator(model, variables)(*convert.scene((0, 1)), t=0.5)
     assert f"frame {frame.min():.2f}..{frame.max():.2f}" in convert.check(model, variables)
 
@@ -322,8 +324,8 @@ def test_every_model_has_a_published_form(name):
 
 @pytest.mark.parametrize("name", ["rife_m", "rife_v4_25_lite", "ifrnet_s"])
 def test_there_and_back(tmp_path, told, name):
-    model, variables = zoo.create(name, seed=2, channel_order=vfi_jax.MODELS[name].published_channel_order)
-    zoo.save(tmp_path / "mine.safetensors", model, variables)
+    model, variables = registry.create(name, seed=2, channel_order=vfi_jax.MODELS[name].published_channel_order)
+    load.save(tmp_path / "mine.safetensors", model, variables)
     target = convert.convert(name, [tmp_path / "mine.safetensors"], tmp_path, to_torch=True, tell=told.append)
     assert target == tmp_path / weights.SOURCES[name].file
     names = read_torch(target)
@@ -340,9 +342,9 @@ def test_there_and_back(tmp_path, told, name):
 
 def test_channel_order_of_the_published_code(tmp_path, told):
     """A network trained on RGB gives, in the published form and on BGR frames, the same frame."""
-    model, variables = zoo.create("rife_m", seed=2)
+    model, variables = registry.create("rife_m", seed=2)
     assert model.channel_order == "rgb"
-    zoo.save(tmp_path / "mine.safetensors", model, variables)
+    load.save(tmp_path / "mine.safetensors", model, variables)
     target = convert.convert("rife_m", [tmp_path / "mine.safetensors"], tmp_path, to_torch=True, tell=told.append)
     assert told[0] == "turned from rgb to bgr, the published code's channel order"
     turned, loaded = vfi_jax.load("rife_m", target)
@@ -353,8 +355,8 @@ def test_channel_order_of_the_published_code(tmp_path, told):
 
 
 def test_an_order_that_cannot_be_turned(tmp_path):
-    model, variables = zoo.create(SMALL, channel_order="bgr")
-    zoo.save(tmp_path / "mine.safetensors", model, variables)
+    model, variables = registry.create(SMALL, channel_order="bgr")
+    load.save(tmp_path / "mine.safetensors", model, variables)
     with pytest.raises(UsageError, match="are for bgr frames, the published code gives them rgb"):
         convert.convert(SMALL, [tmp_path / "mine.safetensors"], tmp_path / "x.pkl", to_torch=True)
     assert not (tmp_path / "x.pkl").exists()
@@ -379,8 +381,8 @@ def test_keys_that_the_published_loader_reads():
 @pytest.mark.slow
 def test_torch_reads_what_is_written(tmp_path, name):
     torch = pytest.importorskip("torch")
-    model, variables = zoo.create(name, seed=2, channel_order=vfi_jax.MODELS[name].published_channel_order)
-    zoo.save(tmp_path / "mine.safetensors", model, variables)
+    model, variables = registry.create(name, seed=2, channel_order=vfi_jax.MODELS[name].published_channel_order)
+    load.save(tmp_path / "mine.safetensors", model, variables)
     target = convert.convert(name, [tmp_path / "mine.safetensors"], tmp_path, to_torch=True, tell=quiet)
     found = torch.load(target, map_location="cpu", weights_only=True)
     found = found[weights.SOURCES[name].key] if weights.SOURCES[name].key else found

@@ -16,18 +16,20 @@ import numpy as np
 import pytest
 
 import vfi_jax
-from vfi_jax import benchmarks, evaluation, results, speed, zoo
+from vfi_jax import benchmarks, evaluation, results, speed
 from vfi_jax.benchmarks import BENCHMARKS, Benchmark, Sample
 from vfi_jax.data.images import load_image
 from vfi_jax.data.synthetic import random_scene
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import FlipEnsemble, Interpolator, Recursive
 from vfi_jax.metrics import ssim_matlab
+from vfi_jax.models import registry
 from vfi_jax.ops.pad import Padding
 from vfi_jax.system import flops
 from vfi_jax.types import Output
 from vfi_jax.viz.picture import save_png
 from vfi_jax.weights import files as weight_files
+from vfi_jax.weights import load
 
 ROOT = Path(__file__).parent.parent
 
@@ -210,7 +212,7 @@ def table_of(text):
 
 def test_command_line(data, tmp_path):
     model, variables = vfi_jax.create("rife_v4_25_lite", seed=1)
-    zoo.save(tmp_path / "w.safetensors", model, variables)
+    load.save(tmp_path / "w.safetensors", model, variables)
     arguments = [
         "--model=rife_v4_25_lite", f"--weights={tmp_path / 'w.safetensors'}", "--benchmarks=vimeo90k,ucf101",
         f"--data={data}", f"--output={tmp_path / 'out'}", "--batch_size=1", "--per_image",
@@ -281,14 +283,16 @@ def test_what_a_protocol_makes_of_a_model(tmp_path):
     assert isinstance(evaluation.interpolator(one, plain, [middle]).model, FlipEnsemble)
 
     def made(name, benchmark, sample):
-        return evaluation.interpolator(dataclasses.replace(one, model=zoo.build(name), tta=False), benchmark, [sample])
+        return evaluation.interpolator(
+            dataclasses.replace(one, model=registry.build(name), tta=False), benchmark, [sample]
+        )
 
     assert made("ifrnet_s", scaled, middle).model.scale == 0.8
     assert made("ifrnet_s", plain, middle).model.scale == 1
-    assert made("cain", scaled, middle).model == zoo.build("cain")
+    assert made("cain", scaled, middle).model == registry.build("cain")
     assert isinstance(made("cain", plain, other).model, Recursive)
-    assert made("dbvi_2x", plain, other).model == zoo.build("dbvi_2x")  # which says that it cannot
-    assert made("rife_m", plain, other).model == zoo.build("rife_m")
+    assert made("dbvi_2x", plain, other).model == registry.build("dbvi_2x")  # which says that it cannot
+    assert made("rife_m", plain, other).model == registry.build("rife_m")
 
 
 def test_what_else_is_told_of_a_batch(plain, tmp_path):
@@ -441,7 +445,7 @@ def test_speed_in_a_process_of_its_own(tmp_path):
 
 
 def weights_of(folder):
-    zoo.save(folder / "w.safetensors", *vfi_jax.create("rife_v4_25_lite", seed=1))
+    load.save(folder / "w.safetensors", *vfi_jax.create("rife_v4_25_lite", seed=1))
     return folder / "w.safetensors"
 
 

@@ -25,7 +25,7 @@ from vfi_jax.data import pipeline
 from vfi_jax.errors import UserError
 from vfi_jax.nn.precision import POLICIES
 from vfi_jax.packed import KIND
-from vfi_jax.runs.folder import folder as run_folder
+from vfi_jax.runs import folder as run_folder
 
 NEXT = pipeline.Batches.__next__
 

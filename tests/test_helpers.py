@@ -10,13 +10,14 @@ from clips import make_clip, pictures
 from parity import apart
 
 import vfi_jax
-from vfi_jax import cli, fit, labels, zoo
+from vfi_jax import cli, fit, labels
 from vfi_jax.config import Augment, Data, Optimiser, Train, Window
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.flow import dis_flow
 from vfi_jax.metrics import psnr
-from vfi_jax.runs.folder import folder as run_folder
+from vfi_jax.runs import folder as run_folder
 from vfi_jax.viz.picture import save_png
+from vfi_jax.weights import helpers, load
 from vfi_jax.weights.files import read_weights
 
 FIELDS = {"steps": 1, "flow_network": "raft_small"}  # small and quick
@@ -49,7 +50,7 @@ def test_a_first_try_leaves_no_helper_behind(tmp_path):
     )
     with pytest.raises(UserError, match="nowhere: no such folder"):
         fit.fit(run, tmp_path / "run")
-    zoo.save(tmp_path / "other.safetensors", *vfi_jax.create("raft_small", seed=7))
+    load.save(tmp_path / "other.safetensors", *vfi_jax.create("raft_small", seed=7))
     run = dataclasses.replace(run, frozen={"raft_small": str(tmp_path / "other.safetensors")})
     _, _, variables, _ = fit.build(run, tmp_path / "run")
     expected = vfi_jax.create("raft_small", seed=7)[1]
@@ -75,7 +76,7 @@ def test_create_makes_the_helper_too(made):
 
 def test_one_file_holds_both(made, tmp_path):
     model, variables = made
-    zoo.save(tmp_path / "both.safetensors", model, variables)
+    load.save(tmp_path / "both.safetensors", model, variables)
     names = read_weights(tmp_path / "both.safetensors")[0]
     own = vfi_jax.to_torch("dbvi_2x", variables)
     helper = vfi_jax.to_torch("raft_small", variables["frozen"]["raft_small"])
@@ -86,14 +87,14 @@ def test_helper_from_a_file_of_its_own_from_the_folder_and_missing(made, tmp_pat
     monkeypatch.setenv("VFI_JAX_WEIGHTS", str(tmp_path))
     model, variables = made
     without, helper = tmp_path / "without.safetensors", tmp_path / "helper.safetensors"
-    zoo.save(without, model, {"params": variables["params"]})
-    zoo.save(helper, *vfi_jax.create("raft_small", seed=5))
+    load.save(without, model, {"params": variables["params"]})
+    load.save(helper, *vfi_jax.create("raft_small", seed=5))
     loaded, bare = vfi_jax.load("dbvi_2x", without)
     assert set(bare) == {"params"}
     with pytest.raises(UserError, match=r"dbvi_2x needs the weights of its flow network, raft_small: .*--frozen"):
         vfi_jax.Interpolator(loaded, bare)(*frames())
     with pytest.raises(UserError, match=r"dbvi_2x needs the weights of raft_small: --frozen raft_small=FILE"):
-        zoo.require_helper(loaded, bare)
+        helpers.require_helper(loaded, bare)
     _, given = vfi_jax.load("dbvi_2x", without, frozen={"raft_small": helper})
     expected = vfi_jax.create("raft_small", seed=5)[1]
     assert jax.tree.all(jax.tree.map(np.array_equal, given["frozen"]["raft_small"], expected))
@@ -105,7 +106,7 @@ def test_helper_from_a_file_of_its_own_from_the_folder_and_missing(made, tmp_pat
 def test_a_file_keeps_the_fields_it_was_written_with(made, tmp_path):
     """A narrowed network, and the name of its flow network, without telling them again."""
     model, variables = made
-    zoo.save(tmp_path / "whole.safetensors", model, variables)
+    load.save(tmp_path / "whole.safetensors", model, variables)
     loaded, back = vfi_jax.load("dbvi_2x", tmp_path / "whole.safetensors")
     assert (loaded.steps, loaded.flow_network) == (1, "raft_small")
     assert jax.tree.all(jax.tree.map(np.array_equal, back, variables))
@@ -116,12 +117,12 @@ def test_a_file_keeps_the_fields_it_was_written_with(made, tmp_path):
 def test_mean_of_weights_with_helpers(made):
     _, variables = made
     other = {**variables, "params": jax.tree.map(lambda leaf: leaf + 2, variables["params"])}
-    mean = zoo.average([variables, other])
+    mean = load.average([variables, other])
     assert jax.tree.all(jax.tree.map(lambda a, b: np.allclose(a, b + 1), mean["params"], variables["params"]))
     assert jax.tree.all(jax.tree.map(np.array_equal, mean["frozen"], variables["frozen"]))
     for helper in ({}, {"frozen": {"raft_small": vfi_jax.create("raft_small", seed=9)[1]}}):
         with pytest.raises(UsageError, match="no mean"):
-            zoo.average([variables, {"params": variables["params"], **helper}])
+            load.average([variables, {"params": variables["params"], **helper}])
 
 
 def test_helpers_that_a_model_does_not_have(tmp_path):
@@ -132,7 +133,7 @@ def test_helpers_that_a_model_does_not_have(tmp_path):
     with pytest.raises(UsageError, match="flow_network is 'rife', which is no flow network"):
         vfi_jax.create("dbvi_2x", flow_network="rife")
     with pytest.raises(UsageError, match="--frozen raft: HELPER=FILE is needed"):
-        zoo.helper_files(["raft"])
+        helpers.helper_files(["raft"])
 
 
 @pytest.mark.slow
@@ -210,8 +211,8 @@ def test_training_needs_a_helper_or_labels(tmp_path, monkeypatch):
 def test_a_video_through_the_shell(tmp_path):
     """Ends of the clip included: n frames become 2 n - 1."""
     model, variables = vfi_jax.create("dbvi_8x")
-    zoo.save(tmp_path / "dbvi.safetensors", model, {"params": variables["params"]})
-    zoo.save(tmp_path / "raft.safetensors", *vfi_jax.create("raft"))
+    load.save(tmp_path / "dbvi.safetensors", model, {"params": variables["params"]})
+    load.save(tmp_path / "raft.safetensors", *vfi_jax.create("raft"))
     make_clip(tmp_path / "in.mkv", frames=3, size=(72, 64))
     arguments = ["interpolate", tmp_path / "in.mkv", "-o", tmp_path / "out.mp4", "--model", "dbvi_8x"]
     arguments += ["--weights", tmp_path / "dbvi.safetensors", "--frozen", f"raft={tmp_path / 'raft.safetensors'}"]

@@ -23,7 +23,7 @@ from vfi_jax import fit, optim, training
 from vfi_jax.config import Optimiser
 from vfi_jax.errors import UsageError
 from vfi_jax.nn.precision import POLICIES
-from vfi_jax.runs.folder import folder as run_folder
+from vfi_jax.runs import folder as run_folder
 from vfi_jax.system import distributed
 
 STEPS = 20

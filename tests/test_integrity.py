@@ -18,8 +18,8 @@ import pytest
 from vfi_jax.errors import UserError
 from vfi_jax.runs import checkpoints as steps
 from vfi_jax.runs import checksums
+from vfi_jax.runs import folder as run_folder
 from vfi_jax.runs.checkpoints import Checkpoints
-from vfi_jax.runs.folder import folder as run_folder
 
 RNG = np.random.default_rng(0)
 LEAVES = {

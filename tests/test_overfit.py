@@ -16,7 +16,7 @@ from vfi_jax.data import footage, sources
 from vfi_jax.data.augment import around, choices, validation_sample
 from vfi_jax.data.frames import Reader
 from vfi_jax.metrics import psnr
-from vfi_jax.runs.folder import folder as run_folder
+from vfi_jax.runs import folder as run_folder
 from vfi_jax.viz.picture import save_png
 
 DATA = os.environ.get("VFI_JAX_DATA")

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import vfi_jax
-from vfi_jax import inference, zoo
+from vfi_jax import inference
 from vfi_jax.data.synthetic import random_scene
 from vfi_jax.errors import UsageError
 from vfi_jax.metrics import psnr
-from vfi_jax.models import raft, rife, rife_v4
+from vfi_jax.models import raft, registry, rife, rife_v4
 from vfi_jax.nn import precision
 
 # The layers that give flows and masks, by the ends of their paths.
@@ -40,14 +40,14 @@ def dtypes(function, *arguments):
 @pytest.mark.parametrize("name", HEADS)
 def test_outputs_are_float32_in_bfloat16(name):
     """The whole output, and each head by itself: its values are not rounded and cast back."""
-    spec, model = vfi_jax.MODELS[name], zoo.build(name, dtype=jnp.bfloat16)
+    spec, model = vfi_jax.MODELS[name], registry.build(name, dtype=jnp.bfloat16)
     frames = jax.ShapeDtypeStruct((1, spec.num_frames, 128, 128, 3), jnp.float32)
     extra = [jax.ShapeDtypeStruct((1, 128, 128, 8), jnp.float32)] if name.startswith("dbvi") else []
 
     def made(variables, frames, *extra):
         return model.apply(variables, frames, 0.5, *extra, capture_intermediates=True, mutable=["intermediates"])
 
-    found = dtypes(made, zoo.shapes(name), frames, *extra)
+    found = dtypes(made, registry.shapes(name), frames, *extra)
     assert {dtype for path, dtype in found.items() if path.startswith("0/")} == {np.dtype(np.float32)}
     layers = {path: dtype for path, dtype in found.items() if path.startswith("1/")}
     assert jnp.bfloat16 in layers.values()
@@ -59,9 +59,9 @@ def test_outputs_are_float32_in_bfloat16(name):
 @pytest.mark.parametrize("small", [False, True])
 def test_flow_networks_are_float32_in_bfloat16(small):
     name = "raft_small" if small else "raft"
-    model = zoo.build(name, dtype=jnp.bfloat16)
+    model = registry.build(name, dtype=jnp.bfloat16)
     frames = jax.ShapeDtypeStruct((1, 2, 128, 128, 3), jnp.float32)
-    assert set(dtypes(model.apply, zoo.shapes(name), frames).values()) == {np.dtype(np.float32)}
+    assert set(dtypes(model.apply, registry.shapes(name), frames).values()) == {np.dtype(np.float32)}
     block, state = raft.UpdateBlock(small, jnp.bfloat16), jnp.zeros((1, 8, 8, 96 if small else 128))
 
     def heads(module):

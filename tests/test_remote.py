@@ -14,7 +14,7 @@ from tiny_runs import RUN, losses, newest
 import vfi_jax
 from vfi_jax import fit
 from vfi_jax.errors import UserError
-from vfi_jax.runs.folder import folder as run_folder
+from vfi_jax.runs import folder as run_folder
 from vfi_jax.system.files import path_of, written_whole
 
 

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from tiny_runs import RUN, TINY
 
-from vfi_jax import cli, doctor, fit, training, zoo
+from vfi_jax import cli, doctor, fit, training
 from vfi_jax.errors import UserError
 from vfi_jax.meter import Meter
-from vfi_jax.runs.folder import folder as run_folder
+from vfi_jax.models import registry
+from vfi_jax.runs import folder as run_folder
 from vfi_jax.system import flops, machine
 
 
@@ -50,7 +51,7 @@ def test_rows_of_the_log(run):
     """The share of the peak follows from the model's multiply-adds: twice, three times; the loss has some too."""
     rows = [row for row in run_folder.read_log(run[0]) if "rate" in row]
     frames = jax.ShapeDtypeStruct((1, 2, 64, 64, 3), jnp.float32)
-    model, shapes = zoo.build("rife_lap", **TINY), zoo.shapes("rife_lap", **TINY)
+    model, shapes = registry.build("rife_lap", **TINY), registry.shapes("rife_lap", **TINY)
     one = flops.multiply_adds(lambda v, f: model.apply(v, f, 0.5).frame, shapes, frames)
     for row in rows:
         assert row["samples_per_s_device"] == row["samples_per_s"] / jax.device_count()

@@ -24,7 +24,7 @@ from vfi_jax.data import sources
 from vfi_jax.data.synthetic import random_scene
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.nn.precision import POLICIES
-from vfi_jax.runs.folder import folder as run_folder
+from vfi_jax.runs import folder as run_folder
 
 
 @pytest.mark.slow

@@ -11,8 +11,9 @@ import pytest
 from safetensors.numpy import save_file
 
 import vfi_jax
-from vfi_jax import ops, weights, zoo
+from vfi_jax import ops, weights
 from vfi_jax.errors import UsageError, UserError
+from vfi_jax.models import registry
 from vfi_jax.system import flops
 from vfi_jax.torch_io import state_dict
 from vfi_jax.weights import files as weight_files
@@ -24,9 +25,9 @@ NAMES = list(vfi_jax.MODELS)
 def test_parameter_counts(name):
     """Equal to those measured on the reference; nothing is allocated."""
     spec = vfi_jax.MODELS[name]
-    shapes = zoo.shapes(name)["params"]
+    shapes = registry.shapes(name)["params"]
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == spec.params
-    names = state_dict._table(spec, zoo.build(name), spec.torch_rules)
+    names = state_dict._table(spec, registry.build(name), spec.torch_rules)
     needed = [
         shape
         for key, (path, shape) in names.items()
@@ -39,10 +40,10 @@ def test_parameter_counts(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_multiply_adds(name):
     """Those stated are those of a trace at 1280x720, to the digit that is shown."""
-    spec, model = vfi_jax.MODELS[name], zoo.build(name)
+    spec, model = vfi_jax.MODELS[name], registry.build(name)
     (top, bottom), (left, right) = ops.pad_amounts(720, 1280, spec.padding)
     shape = (1, spec.num_frames, 720 + top + bottom, 1280 + left + right, 3)
-    inputs = zoo.shapes(name), jax.ShapeDtypeStruct(shape, np.float32)
+    inputs = registry.shapes(name), jax.ShapeDtypeStruct(shape, np.float32)
     if spec.kind == "flow":
         counted = flops.multiply_adds(lambda v, frames: model.apply(v, frames).flow, *inputs)
     else:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vfi_jax import config, fit, optim, training
 from vfi_jax.config import Augment, Data, Optimiser, Train, Window
-from vfi_jax.runs.folder import folder as run_folder
+from vfi_jax.runs import folder as run_folder
 
 ROOT = Path(__file__).parent.parent
 TINY = {"widths": (16, 16), "level_scales": (2, 1), "encoder": None, "features": 0, "refinement": None}

@@ -39,10 +39,10 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from vfi_jax import optim, training, zoo
+from vfi_jax import optim, training
 from vfi_jax.config import Optimiser
 from vfi_jax.errors import UserError
-from vfi_jax.models import MODELS
+from vfi_jax.models import MODELS, registry
 from vfi_jax.nn.precision import POLICIES
 from vfi_jax.system.files import written_whole
 from vfi_jax.system.markdown import markdown
@@ -184,7 +184,7 @@ def _lowered(row: Row, mesh: Mesh) -> Any:
 
 
 def _jitted(row: Row, mesh: Mesh) -> Any:
-    spec, model = MODELS[row.model], zoo.build(row.model)
+    spec, model = MODELS[row.model], registry.build(row.model)
     if row.program == TRAIN:
         return training.make_step(
             spec,
@@ -210,7 +210,7 @@ def _jitted(row: Row, mesh: Mesh) -> Any:
 
 def _shapes(row: Row) -> tuple[Any, Any]:
     """Of the arguments: variables and frames, or state and batch."""
-    spec, variables = MODELS[row.model], zoo.shapes(row.model)
+    spec, variables = MODELS[row.model], registry.shapes(row.model)
     frames = jax.ShapeDtypeStruct((row.batch, spec.num_frames, row.crop, row.crop, 3), jnp.uint8)
     if row.program == FORWARD:
         return variables, frames

@@ -12,18 +12,19 @@ from typing import NoReturn
 import numpy as np
 from tqdm import tqdm
 
-from vfi_jax import __version__, cli_compare, cli_prepare, convert, demo, doctor, video, weights, zoo
+from vfi_jax import __version__, cli_compare, cli_prepare, convert, demo, doctor, video, weights
 from vfi_jax.data.footage import to_uint8
 from vfi_jax.data.images import load_image
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.flow import FlowEstimator, check_target, dis_flow, write_flow
 from vfi_jax.inference import Interpolator
 from vfi_jax.labels import DIS
-from vfi_jax.models import MODELS
+from vfi_jax.models import MODELS, registry
 from vfi_jax.models.spec import ModelSpec
 from vfi_jax.system import machine
 from vfi_jax.system.files import is_remote, path_of
 from vfi_jax.system.markdown import markdown
+from vfi_jax.weights import helpers, load
 
 
 class _Parser(argparse.ArgumentParser):
@@ -120,7 +121,7 @@ def _convert(options: argparse.Namespace) -> None:
         options.model,
         options.weights,
         options.output,
-        frozen=zoo.helper_files(options.frozen),
+        frozen=helpers.helper_files(options.frozen),
         step=int(options.step) if options.step and options.step.isdigit() else options.step,
         half=options.half,
         to_torch=options.to_torch,
@@ -166,26 +167,26 @@ def _add_flow(commands: argparse._SubParsersAction) -> None:
 def _flow(options: argparse.Namespace) -> None:
     check_target(options.output)
     if options.model != DIS:
-        zoo.check_kind(options.model, "flow")
+        registry.check_kind(options.model, "flow")
     elif options.weights:
         raise UsageError(f"dis has no weights: leave {options.weights} out")
     pair = [to_uint8(load_image(path)) for path in (options.first, options.second)]
     if pair[0].shape != pair[1].shape:
         sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in pair)
         raise UserError(f"{options.first} and {options.second} differ in size ({sizes})")
-    estimate = dis_flow if options.model == DIS else FlowEstimator(*zoo.load(options.model, options.weights))
+    estimate = dis_flow if options.model == DIS else FlowEstimator(*load.load(options.model, options.weights))
     found = estimate(*pair)
     write_flow(options.output, found)
     print(f"{options.output}: by {options.model}, longest {np.hypot(*np.moveaxis(found, -1, 0)).max():.1f} pixels")
 
 
 def _interpolate(options: argparse.Namespace) -> None:
-    zoo.check_kind(options.model or weights.DEFAULT, "interpolation")
-    frozen = zoo.helper_files(options.frozen)
+    registry.check_kind(options.model or weights.DEFAULT, "interpolation")
+    frozen = helpers.helper_files(options.frozen)
     # The input comes first: nobody should fetch weights to learn of a typo in a file name.
     info = video.check(options.input, options.output, options.factor)
-    model, variables = zoo.load(options.model or weights.DEFAULT, options.weights, frozen)
-    zoo.require_helper(model, variables)
+    model, variables = load.load(options.model or weights.DEFAULT, options.weights, frozen)
+    helpers.require_helper(model, variables)
     interpolator = Interpolator(model, variables)
     interpolator.times(options.factor)
     with _progress(None if info.frames is None else (info.frames - 1) * options.factor + 1) as progress:

@@ -6,9 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from vfi_jax import zoo
 from vfi_jax.errors import UsageError, UserError
+from vfi_jax.models import registry
 from vfi_jax.system import machine
+from vfi_jax.weights import helpers
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -42,14 +43,14 @@ def add(commands: argparse._SubParsersAction) -> None:
 def _compare(options: argparse.Namespace) -> None:
     from vfi_jax.compare import adapters, material, measure, outcome  # matplotlib: the shell starts without it
 
-    zoo.spec_of(options.model)
+    registry.spec_of(options.model)
     adapter, folder = adapters.choose(options.model, options.repo)
     if not options.output.is_dir():
         raise UserError(f"{options.output}: no such folder; create it first")
     job = material.Job(
         options.model,
         weights=options.weights,
-        frozen=zoo.helper_files(options.frozen),
+        frozen=helpers.helper_files(options.frozen),
         sizes=_sizes(options.sizes),
         batch=options.batch,
         benchmark=options.benchmark,

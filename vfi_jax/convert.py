@@ -14,16 +14,18 @@ import numpy as np
 from flax import traverse_util
 from jaxtyping import Float
 
-from vfi_jax import metrics, weights, zoo
+from vfi_jax import metrics, weights
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.flow import pair_flow
 from vfi_jax.inference import order_of
-from vfi_jax.models import MODELS
+from vfi_jax.models import MODELS, registry
+from vfi_jax.models.registry import FROZEN
 from vfi_jax.ops import crop, pad
 from vfi_jax.system.files import sha256_of
 from vfi_jax.torch_io import state_dict
 from vfi_jax.torch_io.writer import write_torch
 from vfi_jax.weights import files as weight_files
+from vfi_jax.weights import helpers, load
 
 TORCH_ENDINGS = (".pth", ".pkl", ".pt")
 BEST, NEWEST = "best", "newest"
@@ -78,7 +80,7 @@ def convert(
         ending, weights of another model, weights that the published form cannot hold.
       UserError: a file is missing or damaged, a helper is missing, the check fails, it cannot be written.
     """
-    if not zoo.spec_of(name).params:
+    if not registry.spec_of(name).params:
         raise UsageError(f"{name} has no parameters: there is nothing to convert")
     _check_licence(name, paths, accepted)
     target = _target(name, output, to_torch, [*paths, *(frozen or {}).values()])
@@ -93,7 +95,7 @@ def convert(
         _write_published(target, name, state, half)
     else:
         source, sha256 = (" + ".join(getattr(origin, field) for origin in origins) for field in ("words", "sha256"))
-        zoo.save(target, model, variables, source=source, sha256=sha256, half=half)
+        load.save(target, model, variables, source=source, sha256=sha256, half=half)
     found = f"; --model {name} and vfi_jax.load({name!r}) find it" if output is None else ""
     tell(f"{'installed as ' if found else ''}{target}: {name}, {target.stat().st_size / 1e6:.1f} MB{found}")
     return target
@@ -153,8 +155,8 @@ def _read(
     for path in paths:
         run = path.is_dir()
         chosen = _chosen(path, step) if run else step
-        model, variables = zoo.load(name, path, frozen, step=chosen)
-        zoo.require_helper(model, variables)
+        model, variables = load.load(name, path, frozen, step=chosen)
+        helpers.require_helper(model, variables)
         words = f"{path}{_step_in_words(path, chosen, step)}" if run else str(path)
         origins.append(Origin(words, weight_files.fingerprint(variables) if run else sha256_of(path)))
         if run:
@@ -163,18 +165,18 @@ def _read(
         several.append(variables)
     if len(set(models)) > 1:
         raise UsageError("these weights differ in channel order, times or fields: they have no mean")
-    helper = zoo.helper_of(models[0])
+    helper = registry.helper_of(models[0])
     if helper and (helper in frozen or not all(_keeps(path, helper) for path in paths)):
         path = frozen.get(helper, weights.path_of(helper))
         origins.append(Origin(f"{helper}={path}", sha256_of(path)))
-    variables = zoo.average(several)
+    variables = load.average(several)
     _check_finite(name, variables)
     return models[0], variables, origins
 
 
 def _chosen(folder: Path, step: int | str | None) -> int:
     """The number of a run's step."""
-    from vfi_jax.runs.folder import folder as run_folder  # Orbax, which files of weights do without
+    from vfi_jax.runs import folder as run_folder  # Orbax, which files of weights do without
 
     run_folder.read_config(folder)
     if not run_folder.has_checkpoint(folder):
@@ -187,7 +189,7 @@ def _chosen(folder: Path, step: int | str | None) -> int:
 
 
 def _step_in_words(folder: Path, chosen: int, step: int | str | None) -> str:
-    from vfi_jax.runs.folder import folder as run_folder
+    from vfi_jax.runs import folder as run_folder
 
     saved = folder / run_folder.CHECKPOINTS / str(chosen)
     parts = [f"step {chosen}"]
@@ -204,10 +206,10 @@ def _step_in_words(folder: Path, chosen: int, step: int | str | None) -> str:
 def _keeps(path: Path, helper: str) -> bool:
     """Whether a file or a run has the weights of its model's helper with it."""
     if path.is_dir():
-        from vfi_jax.runs.folder import folder as run_folder
+        from vfi_jax.runs import folder as run_folder
 
         return run_folder.helpers_of(path).exists()
-    return any(name.startswith(f"{zoo.FROZEN}.{helper}.") for name in weight_files.read_weights(path)[0])
+    return any(name.startswith(f"{FROZEN}.{helper}.") for name in weight_files.read_weights(path)[0])
 
 
 def _check_finite(name: str, variables: Mapping[str, Any]) -> None:
@@ -288,7 +290,7 @@ def _check_sane(name: str, what: str, values: np.ndarray, limits: tuple[float, f
 def _published_state(model: nn.Module, variables: Mapping[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
     """A state dict that the published code gives the same frames with; no helpers."""
     name, spec = model.variant, MODELS[model.variant]
-    if unknown := {key: value for key, value in zoo.own_fields(model).items() if key not in RUN_FIELDS}:
+    if unknown := {key: value for key, value in load.own_fields(model).items() if key not in RUN_FIELDS}:
         told = ", ".join(f"{key} = {value}" for key, value in unknown.items())
         raise UsageError(f"the published code of {name} has no network with {told}: --to-torch cannot write it")
     paths = traverse_util.flatten_dict(variables["params"], sep="/")
@@ -304,7 +306,7 @@ def _published_state(model: nn.Module, variables: Mapping[str, Any], tell: Calla
         state = state_dict.other_channel_order(spec, state)
         tell(f"turned from {model.channel_order} to {spec.published_channel_order}, the published code's channel order")
     if spec.training_only:
-        fresh = state_dict.to_torch(spec, zoo.create(name)[1])
+        fresh = state_dict.to_torch(spec, registry.create(name)[1])
         absent = {key: value for key, value in fresh.items() if key not in state}
         if absent:
             tell(f"{len(absent)} arrays that only training needs ({_common(absent)}) were absent and are fresh ones")

@@ -23,12 +23,12 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from vfi_jax import benchmarks, zoo
+from vfi_jax import benchmarks
 from vfi_jax.benchmarks import Benchmark, Sample, Score, clips, scoring
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import MIDPOINT, Interpolator, data_parallel, flip_ensemble, recursive
 from vfi_jax.metrics import temporal
-from vfi_jax.models import MODELS
+from vfi_jax.models import MODELS, registry
 from vfi_jax.models.classical import SMALLEST
 from vfi_jax.nn import precision
 from vfi_jax.results import RESULTS, Result, read_scores, write_scores
@@ -38,6 +38,7 @@ from vfi_jax.training import data_mesh
 from vfi_jax.viz import strips as strips_
 from vfi_jax.viz.picture import save_png
 from vfi_jax.weights import files as weight_files
+from vfi_jax.weights import helpers, load
 
 PACKAGES = ("vfi_jax", "jax", "jaxlib", "flax", "numpy", "opencv-python-headless")
 MOTIONS = (0, 2, 4, 8, 16, 32, 64)  # bins of the mean flow, pixels; the last one has no end
@@ -95,9 +96,9 @@ def subject(
     source = file or weights
     chosen = int(step) if step and step.isdigit() else step
     dtype = precision.named(policy).dtype
-    zoo.check_kind(name, "interpolation")
-    model, variables = zoo.load(name, source, zoo.helper_files(frozen), step=chosen, dtype=dtype)
-    zoo.require_helper(model, variables)
+    registry.check_kind(name, "interpolation")
+    model, variables = load.load(name, source, helpers.helper_files(frozen), step=chosen, dtype=dtype)
+    helpers.require_helper(model, variables)
     processor = f"{machine.processor()} ({machine.processors()} cores)"
     about = {
         "model": name,

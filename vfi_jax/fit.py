@@ -15,21 +15,23 @@ import numpy as np
 from flax import traverse_util
 from jax.sharding import NamedSharding, PartitionSpec
 
-from vfi_jax import config, optim, training, zoo
+from vfi_jax import config, optim, training
 from vfi_jax.data import sources
 from vfi_jax.data.augment import choices, times
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import MIDPOINT, Model
 from vfi_jax.loop import Loop
+from vfi_jax.models import registry
+from vfi_jax.models.registry import FROZEN
 from vfi_jax.models.spec import ModelSpec
 from vfi_jax.nn import precision
 from vfi_jax.runs import checksums
+from vfi_jax.runs import folder as run_folder
 from vfi_jax.runs.checkpoints import Checkpoints
-from vfi_jax.runs.folder import folder as run_folder
 from vfi_jax.sets import open_sets
 from vfi_jax.system import distributed
 from vfi_jax.system.files import AnyPath, is_remote
-from vfi_jax.torch_io.state_dict import FROZEN
+from vfi_jax.weights import helpers, load
 
 MOST = 2**31 - 1
 UNTRAINED = "untrained"  # in the place of a helper's weights: to try a recipe
@@ -58,15 +60,15 @@ def build(run: config.Train, folder: AnyPath) -> tuple[ModelSpec, Model, dict[st
       UsageError: no such model, field, precision or loss field; weights of another network; no weights of a helper.
       UserError: weights to start from that cannot be read.
     """
-    spec = zoo.spec_of(run.model)
+    spec = registry.spec_of(run.model)
     fields = {"dtype": precision.named(run.precision).dtype, **run.fields}
     start = run.init_from
     if not start.model:
-        model, variables = zoo.create(run.model, run.seed, **fields)
+        model, variables = registry.create(run.model, run.seed, **fields)
     else:
-        source, variables = zoo.load(start.model, start.weights or None)
+        source, variables = load.load(start.model, start.weights or None)
         known = {"channel_order": source.channel_order, "any_time": source.any_time}
-        model = zoo.build(run.model, **{**known, **fields})
+        model = registry.build(run.model, **{**known, **fields})
         variables = {**variables, "params": _begun_with(variables["params"], run)}
     variables = {**variables, **_helpers(run, model, folder, given=variables if start.model else {})}
     return spec, model, variables, _loss_config(spec, run)
@@ -75,11 +77,11 @@ def build(run: config.Train, folder: AnyPath) -> tuple[ModelSpec, Model, dict[st
 def _begun_with(params: Any, run: config.Train) -> Any:
     """The parameters given, and fresh ones where the model has what its spec calls additions."""
     given = traverse_util.flatten_dict(params, sep="/")
-    fresh = traverse_util.flatten_dict(zoo.create(run.model, run.seed, **run.fields)[1]["params"], sep="/")
+    fresh = traverse_util.flatten_dict(registry.create(run.model, run.seed, **run.fields)[1]["params"], sep="/")
     added = {
         path: value
         for path, value in fresh.items()
-        if path not in given and any(re.search(pattern, path) for pattern in zoo.spec_of(run.model).additions)
+        if path not in given and any(re.search(pattern, path) for pattern in registry.spec_of(run.model).additions)
     }
     whole = {**given, **added}
     if {path: np.shape(value) for path, value in whole.items()} != {path: value.shape for path, value in fresh.items()}:
@@ -91,20 +93,20 @@ def _begun_with(params: Any, run: config.Train) -> Any:
 
 def _helpers(run: config.Train, model: Model, folder: AnyPath, given: Mapping[str, Any]) -> dict[str, Any]:
     """The frozen helpers' collection: of the run's folder, else of the config, else given, else as installed."""
-    helper = zoo.helper_of(model)
+    helper = registry.helper_of(model)
     for name, file in run.frozen.items():
         if file and name != helper:
             raise UsageError(f"config.frozen has {name!r}: {run.model} takes {helper or 'none'}")
     if not helper:
         return {}
     if run_folder.helpers_of(folder).exists() and run_folder.has_checkpoint(folder):
-        return zoo.load_helpers(run_folder.helpers_of(folder))
+        return load.load_helpers(run_folder.helpers_of(folder))
     path = run.frozen.get(helper) or None
     if path == UNTRAINED:
-        return {FROZEN: {helper: zoo.create(helper, run.seed)[1]}}
+        return {FROZEN: {helper: registry.create(helper, run.seed)[1]}}
     if path is None and helper in given.get(FROZEN, {}):
         return {FROZEN: given[FROZEN]}
-    found = zoo.read_helper(helper, path, {})
+    found = load.read_helper(helper, path, {})
     if not found and not run.data.labels:
         raise UsageError(
             f"{run.model} needs the weights of {helper}: set config.frozen.{helper}=FILE, or config.data.labels to "
@@ -116,7 +118,7 @@ def _helpers(run: config.Train, model: Model, folder: AnyPath, given: Mapping[st
 def _teacher(run: config.Train, model: Model) -> training.Teacher | None:
     if not run.teacher.model:
         return None
-    teacher = training.Teacher(*zoo.load(run.teacher.model, run.teacher.weights or None))
+    teacher = training.Teacher(*load.load(run.teacher.model, run.teacher.weights or None))
     if teacher.model.channel_order != model.channel_order:
         raise UsageError(
             f"config.teacher sees {teacher.model.channel_order} frames, {run.model} {model.channel_order} ones"
@@ -152,8 +154,8 @@ def fit(run: config.Train, folder: AnyPath, say: Callable[[str], None] = print, 
         raise UsageError("--profile needs a local --workdir")
     run_folder.open_run(folder, run)
     if variables.get(FROZEN) and distributed.is_first():
-        zoo.save_helpers(run_folder.helpers_of(folder), variables)
-    needs_labels = bool(zoo.helper_of(model)) and not variables[FROZEN]
+        helpers.save_helpers(run_folder.helpers_of(folder), variables)
+    needs_labels = bool(registry.helper_of(model)) and not variables[FROZEN]
     sets = open_sets(run, folder, labelled_validation=needs_labels, say=say)
     _alike(run, variables, sets.steps_per_epoch)
     steps = run.steps or run.epochs * sets.steps_per_epoch
@@ -224,16 +226,16 @@ def _check(run: config.Train) -> None:
     if run.validate_every % run.checkpoint_every:
         raise UsageError("config.validate_every must be a multiple of config.checkpoint_every")
     training.check_losses(run.extra_losses)
-    zoo.check_kind(run.model, "interpolation")
+    registry.check_kind(run.model, "interpolation")
     if run.teacher.model:
         _check_teacher(run)
     if min(run.data.shares.values(), default=1) <= 0 or sum(run.data.shares.values()) >= 1:
         raise UsageError(
             f"config.data.mix has shares {[*run.data.shares.values()]}: each is above 0, their sum below 1"
         )
-    if run.data.labels and not zoo.spec_of(run.model).needs:
+    if run.data.labels and not registry.spec_of(run.model).needs:
         raise UsageError(f"config.data.labels is {run.data.labels!r}: {run.model} takes no flow labels")
-    spec, crop = zoo.spec_of(run.model), run.data.augment.crop
+    spec, crop = registry.spec_of(run.model), run.data.augment.crop
     if crop % spec.padding.multiple:
         raise UsageError(f"config.data.augment.crop is {crop}: {run.model} needs a multiple of {spec.padding.multiple}")
     inputs, target, _ = choices(run.data.window)
@@ -252,11 +254,11 @@ def _check(run: config.Train) -> None:
 
 
 def _check_teacher(run: config.Train) -> None:
-    if "flow" not in zoo.spec_of(run.model).needs:
+    if "flow" not in registry.spec_of(run.model).needs:
         raise UsageError(f"config.teacher is {run.teacher.model}: the objective of {run.model} takes no teacher")
     if run.data.labels:
         raise UsageError("config.teacher and config.data.labels both give flows: choose one")
-    zoo.check_kind(run.teacher.model, "interpolation")
-    taught_by = zoo.spec_of(run.teacher.model)
-    if taught_by.num_frames != zoo.spec_of(run.model).num_frames or taught_by.helper:
+    registry.check_kind(run.teacher.model, "interpolation")
+    taught_by = registry.spec_of(run.teacher.model)
+    if taught_by.num_frames != registry.spec_of(run.model).num_frames or taught_by.helper:
         raise UsageError(f"config.teacher is {run.teacher.model}: it sees other inputs than {run.model}")

@@ -12,16 +12,16 @@ import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from vfi_jax import zoo
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import as_float, order_of, stacked
-from vfi_jax.models import MODELS
+from vfi_jax.models import MODELS, registry
 from vfi_jax.models.classical import SMALLEST, dis_of_grey
 from vfi_jax.ops import crop, pad
 from vfi_jax.system.files import written_whole
 from vfi_jax.types import Array
 from vfi_jax.viz.flow import flow_to_color
 from vfi_jax.viz.picture import save_png
+from vfi_jax.weights import load
 
 ENDINGS = (".png", ".flo")
 FLO_TAG = np.float32(202021.25)  # Middlebury's .flo files begin with it
@@ -38,11 +38,11 @@ class FlowEstimator:
           UsageError: no such model, one that is no flow network, or a model without variables.
         """
         if isinstance(model, str):
-            zoo.check_kind(model, "flow")
-            model, variables = zoo.load(model)
+            registry.check_kind(model, "flow")
+            model, variables = load.load(model)
         if variables is None:
             raise UsageError("a model needs its variables: FlowEstimator(model, variables)")
-        zoo.check_kind(model.variant, "flow")
+        registry.check_kind(model.variant, "flow")
         self.model = model
         self.spec = MODELS[model.variant]
         self.variables = jax.device_put(variables)

@@ -14,12 +14,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Float
 
-from vfi_jax import weights, zoo
+from vfi_jax import weights
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.models import MODELS
+from vfi_jax.models import MODELS, registry
 from vfi_jax.nn.precision import Policy, named
 from vfi_jax.ops import crop, pad
 from vfi_jax.types import Array, Output
+from vfi_jax.weights import load
 
 MIDPOINT = 0.5
 FINEST = 2.0**-16  # the smallest step of time that `recursive` divides down to
@@ -165,11 +166,11 @@ class Interpolator:
         if model is None:
             model = weights.DEFAULT
         if isinstance(model, str):
-            zoo.check_kind(model, "interpolation")
-            model, variables = zoo.load(model)
+            registry.check_kind(model, "interpolation")
+            model, variables = load.load(model)
         if variables is None:
             raise UsageError("a model needs its variables: Interpolator(model, variables)")
-        zoo.check_kind(model.variant, "interpolation")
+        registry.check_kind(model.variant, "interpolation")
         self._policy = named(precision) if precision else Policy(None, None)
         self.model = model if self._policy.dtype is None else with_dtype(model, self._policy.dtype)
         self.spec = MODELS[model.variant]

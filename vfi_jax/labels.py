@@ -19,7 +19,6 @@ from jaxtyping import Float, UInt8
 from safetensors.numpy import save
 from tqdm import tqdm
 
-from vfi_jax import zoo
 from vfi_jax.config import Window
 from vfi_jax.data import labels
 from vfi_jax.data.augment import choices, times
@@ -28,13 +27,14 @@ from vfi_jax.data.sources import SYNTHETIC, Source, open_source
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.flow import dis_flow, pair_flow
 from vfi_jax.inference import MIDPOINT, as_float, intermediate_flows
-from vfi_jax.models import MODELS
+from vfi_jax.models import MODELS, registry
+from vfi_jax.models.registry import TRACED_SIDE
 from vfi_jax.ops import crop, pad
 from vfi_jax.system import distributed
 from vfi_jax.system.files import written_whole
-from vfi_jax.torch_io.state_dict import TRACED_SIDE
 from vfi_jax.types import FOUR_FRAME_FLOWS
 from vfi_jax.weights import files as weight_files
+from vfi_jax.weights import load
 
 DIS = "dis"
 BATCH = 4  # windows at once, on each device
@@ -97,7 +97,11 @@ def _check(path: str, teacher: str, weights: Path | None, frames: int, step: int
         raise UsageError(f"frames {frames} and step {step}: 0 or more, and 1 or more, are needed")
     if teacher == DIS and weights:
         raise UsageError(f"dis has no weights: leave {weights} out")
-    if teacher != DIS and zoo.spec_of(teacher).kind == "interpolation" and zoo.spec_of(teacher).num_frames != 2:
+    if (
+        teacher != DIS
+        and registry.spec_of(teacher).kind == "interpolation"
+        and registry.spec_of(teacher).num_frames != 2
+    ):
         raise UsageError(f"{teacher} cannot teach: dis, a flow network, or a model of two frames is needed")
 
 
@@ -162,7 +166,7 @@ def _teacher(name: str, weights: Path | None, window: Window) -> tuple[Teacher, 
     """The method for a choice of frames, and the SHA-256 of its weights ("" of none)."""
     if name == DIS:
         return functools.partial(_by_pairs, _dis_batch, _pairs(window)), ""
-    model, variables = zoo.load(name, weights)
+    model, variables = load.load(name, weights)
     sha256 = weight_files.fingerprint(variables)
     mesh = jax.make_mesh(
         (jax.local_device_count(),), ("data",), axis_types=(AxisType.Auto,), devices=jax.local_devices()

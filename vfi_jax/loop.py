@@ -20,8 +20,8 @@ from vfi_jax.errors import UserError
 from vfi_jax.inference import Interpolator, Model
 from vfi_jax.meter import Meter
 from vfi_jax.metrics import interpolation_error, psnr
+from vfi_jax.runs import folder as run_folder
 from vfi_jax.runs.checkpoints import Checkpoints
-from vfi_jax.runs.folder import folder as run_folder
 from vfi_jax.sets import Sets, summed
 from vfi_jax.system import distributed, machine
 from vfi_jax.system.files import AnyPath, written_whole

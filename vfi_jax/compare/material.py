@@ -12,14 +12,17 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32
 
-from vfi_jax import benchmarks, zoo
+from vfi_jax import benchmarks
 from vfi_jax.compare.adapters import Adapter, gain_of
 from vfi_jax.compare.outcome import CHANNELS_LAST, PUBLISHED
 from vfi_jax.data.synthetic import random_scene
 from vfi_jax.errors import UsageError
 from vfi_jax.inference import MIDPOINT, order_of
+from vfi_jax.models import registry
+from vfi_jax.models.registry import FROZEN
 from vfi_jax.ops import pad
-from vfi_jax.torch_io.state_dict import FROZEN
+from vfi_jax.weights import helpers as helpers_
+from vfi_jax.weights import load
 
 FORMS = (PUBLISHED, CHANNELS_LAST, "compiled")
 OFF_MIDDLE = 0.375  # where a model knows any time: a side that takes t for 1 - t is found out
@@ -73,7 +76,7 @@ class Job:
             raise UsageError("rounds, batch, threads and sizes are at least 1")
         if not self.minutes > 0:
             raise UsageError(f"minutes are more than 0, not {self.minutes:g}")
-        if self.benchmark and zoo.spec_of(self.model).kind == "flow":
+        if self.benchmark and registry.spec_of(self.model).kind == "flow":
             raise UsageError(f"{self.model} makes no frames: leave the benchmark out")
 
 
@@ -85,16 +88,16 @@ def write_weights(job: Job, adapter: Adapter, path: Path) -> tuple[Any, str]:
       UserError: they cannot be read, or lack a helper.
     """
     if job.weights:
-        model, variables = zoo.load(job.model, job.weights, job.frozen)
-        zoo.require_helper(model, variables)
-        if own := zoo.own_fields(model):
+        model, variables = load.load(job.model, job.weights, job.frozen)
+        helpers_.require_helper(model, variables)
+        if own := load.own_fields(model):
             raise UsageError(f"no published implementation has these weights' fields: {', '.join(own)}")
         helpers = variables.get(FROZEN, {})
-        states = {helper: zoo.to_torch(helper, tree) for helper, tree in helpers.items()}
-        state, source = zoo.to_torch(job.model, variables), str(job.weights)
+        states = {helper: load.to_torch(helper, tree) for helper, tree in helpers.items()}
+        state, source = load.to_torch(job.model, variables), str(job.weights)
     else:
-        model = zoo.build(job.model, channel_order=zoo.spec_of(job.model).published_channel_order)
-        helper = zoo.helper_of(model)
+        model = registry.build(job.model, channel_order=registry.spec_of(job.model).published_channel_order)
+        helper = registry.helper_of(model)
         states = {helper: made_up(helper, gain_of(helper), job.seed)} if helper else {}
         state, source = made_up(job.model, adapter.gain, job.seed), f"made up, seed {job.seed}"
     frozen = {f"{FROZEN}.{helper}.{name}": value for helper, tree in states.items() for name, value in tree.items()}
@@ -104,12 +107,12 @@ def write_weights(job: Job, adapter: Adapter, path: Path) -> tuple[Any, str]:
 
 def made_up(model: str, gain: float, seed: int) -> dict[str, np.ndarray]:
     """A state dict as lively as a trained one: fresh weights give flows of next to nothing."""
-    plain = zoo.to_torch(model, zoo.create(model)[1])
+    plain = load.to_torch(model, registry.create(model)[1])
     drawn = {
         name: _drawn(np.random.default_rng([seed, index]), name, array.shape, gain)
         for index, (name, array) in enumerate(plain.items())
     }
-    return zoo.to_torch(model, zoo.from_torch(model, drawn))  # names that stand for one parameter become alike
+    return load.to_torch(model, load.from_torch(model, drawn))  # names that stand for one parameter become alike
 
 
 def _drawn(rng: np.random.Generator, name: str, shape: tuple[int, ...], gain: float) -> Float32[np.ndarray, "..."]:
@@ -129,7 +132,7 @@ def write_frames(job: Job, model: Any, width: int, height: int, path: Path) -> N
     Raises:
       UserError: the benchmark cannot be read.
     """
-    spec = zoo.spec_of(job.model)
+    spec = registry.spec_of(job.model)
     t = OFF_MIDDLE if model.any_time and spec.kind != "flow" else MIDPOINT
     if job.benchmark:
         benchmark, samples = triplets(job.benchmark)
@@ -158,7 +161,7 @@ def write_inputs(
     batch: int = 1,
 ) -> None:
     """Writes RGB frames in 0..1 as the workers' `inputs` read them."""
-    padding, order = zoo.spec_of(model.variant).padding, order_of(model)
+    padding, order = registry.spec_of(model.variant).padding, order_of(model)
     both = [frames[..., order], target[..., order] if target.shape[-1] == 3 else target]
     frames, target = (np.repeat(pad(array, padding)[None], batch, 0).astype(np.float32) for array in both)
     np.savez(path, frames=frames, target=target, t=np.float32(t))

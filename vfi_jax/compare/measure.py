@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vfi_jax import benchmarks, zoo
+from vfi_jax import benchmarks
 from vfi_jax.compare import material
 from vfi_jax.compare.adapters import Adapter
 from vfi_jax.compare.material import Job
@@ -23,6 +23,7 @@ from vfi_jax.compare.worker_channel import Worker, WorkerError
 from vfi_jax.errors import UserError
 from vfi_jax.inference import MIDPOINT, order_of
 from vfi_jax.metrics import psnr
+from vfi_jax.models import registry
 from vfi_jax.ops import crop
 from vfi_jax.system import machine
 
@@ -108,7 +109,7 @@ class _Sides:
             arguments=dict(self.adapter.models[self.job.model]),
             repository=str(self.folder or ""),
             package="" if self.adapter.marker else self.adapter.name,
-            optional=list(zoo.spec_of(self.job.model).training_only),
+            optional=list(registry.spec_of(self.job.model).training_only),
             form=form,
         )
 
@@ -130,7 +131,9 @@ class _Sides:
             found = dict(arrays)
         if order != "outputs":
             return found
-        return {name: crop(array, height, width, zoo.spec_of(self.job.model).padding) for name, array in found.items()}
+        return {
+            name: crop(array, height, width, registry.spec_of(self.job.model).padding) for name, array in found.items()
+        }
 
 
 def _started(sides: _Sides, stack: contextlib.ExitStack) -> tuple[dict[str, Worker], dict[str, str]]:
@@ -202,7 +205,7 @@ class _Run:
     def difference(self) -> Difference:
         """Of what both make of the frames."""
         ours, theirs = self._asked(OURS, "outputs"), self._asked(PUBLISHED, "outputs")
-        frame = _apart(ours, theirs, "frame") if zoo.spec_of(self.sides.job.model).kind != "flow" else (None, None)
+        frame = _apart(ours, theirs, "frame") if registry.spec_of(self.sides.job.model).kind != "flow" else (None, None)
         longest = float(np.abs(theirs["flow"]).max()) if "flow" in theirs else None
         again = self._asked(CHANNELS_LAST, "outputs") if CHANNELS_LAST in self.workers else {}
         return Difference(
@@ -240,7 +243,7 @@ def _scores(
     found: dict[str, list[float]] = {OURS: [], PUBLISHED: []}
     with sides.ours() as ours, sides.theirs(PUBLISHED) as theirs:
         for sample in samples:
-            pictures, truth = benchmarks.pictures(benchmark, sample, zoo.spec_of(sides.job.model).num_frames)
+            pictures, truth = benchmarks.pictures(benchmark, sample, registry.spec_of(sides.job.model).num_frames)
             material.write_inputs(inputs, model, pictures / np.float32(255), truth / np.float32(255), MIDPOINT)
             for side, worker in ((OURS, ours), (PUBLISHED, theirs)):
                 worker.ask("inputs", path=str(inputs))

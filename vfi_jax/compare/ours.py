@@ -11,9 +11,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from vfi_jax import zoo
 from vfi_jax.compare import worker_channel
+from vfi_jax.models import registry
 from vfi_jax.nn.precision import named
+from vfi_jax.weights import load as load_
 
 
 class Ours:
@@ -36,10 +37,10 @@ class Ours:
           Versions, and the device in words.
         """
         self.policy = named(precision)
-        self.model = zoo.build(model, dtype=self.policy.dtype, **fields)
+        self.model = registry.build(model, dtype=self.policy.dtype, **fields)
         with np.load(state) as arrays:
             self.variables = jax.device_put(_variables(model, dict(arrays)))
-        self.spec, self.flow_network = zoo.spec_of(model), zoo.spec_of(model).kind == "flow"
+        self.spec, self.flow_network = registry.spec_of(model), registry.spec_of(model).kind == "flow"
         self.forward = jax.jit(self._frame)
         self.backward = jax.jit(jax.grad(self._loss))
         self.both = jax.jit(self._frame_and_flow)
@@ -96,7 +97,7 @@ class Ours:
     def gradients(self, path: str) -> None:
         """Writes the gradient of the mean squared difference from `target`, by parameter, to a `.npz`."""
         found = jax.tree.map(np.asarray, self._gradients())
-        np.savez(path, **zoo.to_torch(self.model.variant, {**self.variables, "params": found}))
+        np.savez(path, **load_.to_torch(self.model.variant, {**self.variables, "params": found}))
 
 
 def _variables(model: str, state: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -104,7 +105,7 @@ def _variables(model: str, state: dict[str, np.ndarray]) -> dict[str, Any]:
     for name in [name for name in state if name.startswith("frozen.")]:
         _, helper, inner = name.split(".", 2)
         helpers.setdefault(helper, {})[inner] = state.pop(name)
-    return zoo.from_torch(model, state, helpers)
+    return load_.from_torch(model, state, helpers)
 
 
 def main() -> None:

@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from vfi_jax import zoo
 from vfi_jax.errors import UserError
 from vfi_jax.flow import FlowEstimator
 from vfi_jax.types import Array
 from vfi_jax.weights import files as weight_files
+from vfi_jax.weights import load
 
 # Of what is fed in, -1..1
 SHIFT = np.float32([-0.030, -0.088, -0.188])
@@ -193,7 +193,7 @@ def judges(folder: Path) -> dict[str, Callable[[np.ndarray, np.ndarray, np.ndarr
 
     found = {f"lpips_{name}": plain(name) for name in params}
     if "alex" in params and (folder / RAFT_FILE).exists():
-        estimate = FlowEstimator(*zoo.load("raft", folder / RAFT_FILE))
+        estimate = FlowEstimator(*load.load("raft", folder / RAFT_FILE))
 
         def weighted(frame: np.ndarray, truth: np.ndarray, before: np.ndarray) -> dict[str, np.ndarray]:
             before, one, other = (_unit(images) for images in (before, truth, frame))

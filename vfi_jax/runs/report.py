@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vfi_jax.errors import UserError
-from vfi_jax.runs.folder import folder as run_folder
+from vfi_jax.runs import folder as run_folder
 from vfi_jax.system.files import AnyPath, written_whole
 from vfi_jax.system.markdown import markdown
 from vfi_jax.viz import curves as curves_

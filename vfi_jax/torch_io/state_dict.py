@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
 from vfi_jax.errors import UserError
+from vfi_jax.models.registry import FROZEN, module_shapes
 from vfi_jax.models.spec import ModelSpec, TorchRules
 
-TRACED_SIDE = 256  # legal for every model
-FROZEN = "frozen"  # the collection of helpers' variables
 LISTED = 12  # names in an error, before it says `...`
 
 
@@ -37,23 +33,6 @@ LAYOUTS = {
 AS_IS = Layout(lambda a: a, lambda a: a)
 
 
-def shapes(spec: ModelSpec, model: nn.Module) -> dict[str, Any]:
-    """Variables of a model as `jax.ShapeDtypeStruct`s, training-only ones included; nothing is computed."""
-    found = _traced(model, spec.num_frames, spec.kind == "interpolation")
-    return {"params": {}, **jax.tree.map(lambda leaf: leaf, found)}
-
-
-@functools.cache
-def _traced(model: nn.Module, num_frames: int, takes_time: bool) -> dict[str, Any]:
-    """Once for each module: the trace of a deep network takes seconds."""
-    frames = jax.ShapeDtypeStruct((1, num_frames, TRACED_SIDE, TRACED_SIDE, 3), jnp.float32)
-    times = [jax.ShapeDtypeStruct((1, 1, 1, 1), jnp.float32)] if takes_time else []
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    # A model with training-only parameters has a method that touches everything.
-    method = "initialise" if hasattr(model, "initialise") else None
-    return jax.eval_shape(lambda key, *inputs: model.init(key, *inputs, method=method), key, frames, *times)
-
-
 def torch_name(path: str, rules: TorchRules) -> str:
     """The reference's name of the variable at `path` ("block0/conv0_0/weight"), its collection left out."""
     for pattern, replacement in rules.names:
@@ -68,7 +47,7 @@ def _layout(name: str, rules: TorchRules) -> Layout:
 
 def _table(spec: ModelSpec, model: nn.Module, rules: TorchRules) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
     """The reference's name -> (path here, the collection first; shape there)."""
-    flat = traverse_util.flatten_dict(shapes(spec, model))
+    flat = traverse_util.flatten_dict(module_shapes(spec, model))
     table = {}
     for path, leaf in flat.items():
         name = torch_name("/".join(path[1:]), rules)

@@ -1,6 +1,6 @@
 """Where weights come from: the shipped ones, those of a package index, and files on disk."""
 
-from vfi_jax.weights.get import get
+from vfi_jax.weights.install import get
 from vfi_jax.weights.table import DEFAULT, FAST, SOURCES, Source, command, folder, installed, path_of, shipped, table
 
 __all__ = [

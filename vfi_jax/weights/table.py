@@ -14,7 +14,6 @@ from types import MappingProxyType
 from vfi_jax.errors import UserError
 from vfi_jax.models import MODELS
 from vfi_jax.weights.fetch import Wheel
-from vfi_jax.weights.get import get
 
 DEFAULT, FAST = "rife_lap", "rife_lap_s"  # shipped
 
@@ -157,6 +156,3 @@ def table() -> list[tuple[str, ...]]:
         licence = spec.published.licence
         rows.append((name, SOURCES[name].published, SOURCES[name].host, command(name), licence))
     return rows
-
-
-__all__ = ["DEFAULT", "SOURCES", "Source", "command", "folder", "get", "installed", "path_of", "shipped", "table"]

@@ -1,0 +1,115 @@
+"""The table of models, and making one of it."""
+
+from __future__ import annotations
+
+import functools
+from types import MappingProxyType
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vfi_jax.errors import UsageError
+from vfi_jax.models import cain, classical, dbvi, ifrnet, raft, rife, rife_v4
+from vfi_jax.models.spec import ModelSpec
+from vfi_jax.nn import initialise
+
+MODELS: MappingProxyType[str, ModelSpec] = MappingProxyType(
+    {**rife.SPECS, **rife_v4.SPECS, **ifrnet.SPECS, **cain.SPECS, **dbvi.SPECS, **raft.SPECS, **classical.SPECS}
+)
+
+TRACED_SIDE = 256  # legal for every model
+
+FROZEN = "frozen"  # the collection of helpers' variables
+
+
+def module_shapes(spec: ModelSpec, model: nn.Module) -> dict[str, Any]:
+    """Variables of a model as `jax.ShapeDtypeStruct`s, training-only ones included; nothing is computed."""
+    found = _traced(model, spec.num_frames, spec.kind == "interpolation")
+    return {"params": {}, **jax.tree.map(lambda leaf: leaf, found)}
+
+
+@functools.cache
+def _traced(model: nn.Module, num_frames: int, takes_time: bool) -> dict[str, Any]:
+    """Once for each module: the trace of a deep network takes seconds."""
+    frames = jax.ShapeDtypeStruct((1, num_frames, TRACED_SIDE, TRACED_SIDE, 3), jnp.float32)
+    times = [jax.ShapeDtypeStruct((1, 1, 1, 1), jnp.float32)] if takes_time else []
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    # A model with training-only parameters has a method that touches everything.
+    method = "initialise" if hasattr(model, "initialise") else None
+    return jax.eval_shape(lambda key, *inputs: model.init(key, *inputs, method=method), key, frames, *times)
+
+
+def spec_of(name: str) -> ModelSpec:
+    """The row of MODELS.
+
+    Raises:
+      UsageError: no such model.
+    """
+    if name not in MODELS:
+        raise UsageError(f"no model is called {name!r}; there are: {', '.join(MODELS)}")
+    return MODELS[name]
+
+
+def check_kind(name: str, kind: str) -> None:
+    """Raises UsageError where a model is not of a kind: "interpolation" or "flow"; or there is no such model."""
+    if (own := spec_of(name).kind) != kind:
+        raise UsageError(f"{name} is made for {own}, not for {kind}: choose another of `vfi-jax models`")
+
+
+def build(name: str, **fields: Any) -> nn.Module:
+    """The Linen module of a variant, without weights; `fields` override the variant's own.
+
+    Raises:
+      UsageError: no such model, or no such field of it.
+    """
+    spec = spec_of(name)
+    known = spec.module.__dataclass_fields__.keys() - {"name", "parent", "variant"}
+    for field in fields:
+        if field not in known:
+            raise UsageError(f"{name} has no field {field!r}; it has: {', '.join(sorted(known))}")
+    return spec.module(**{**spec.config, "any_time": spec.any_time, "variant": name, **fields})
+
+
+def shapes(name: str, **fields: Any) -> dict[str, Any]:
+    """Variables of a variant, training-only and frozen ones too, as `jax.ShapeDtypeStruct`s; nothing is computed."""
+    model = build(name, **fields)
+    own, helper = module_shapes(spec_of(name), model), helper_of(model)
+    return {**own, FROZEN: {helper: shapes(helper)}} if helper else own
+
+
+def create(name: str, seed: int = 0, **fields: Any) -> tuple[nn.Module, dict[str, Any]]:
+    """A model with fresh weights, training-only parameters included.
+
+    Args:
+      name: in MODELS.
+      seed: of the weights; the same on every machine and number of devices.
+      **fields: of the module, in the place of the variant's.
+
+    Returns:
+      The module and its variables (`{"params": ...}` and what else it has, NumPy arrays).
+
+    Raises:
+      UsageError: no such model or field.
+    """
+    model, spec = build(name, **fields), spec_of(name)
+    declared = module_shapes(spec, model)
+    variables = {collection: initialise(tree, spec.init_rules, seed) for collection, tree in declared.items()}
+    if helper := helper_of(model):
+        variables[FROZEN] = {helper: create(helper, seed)[1]}
+    return model, variables
+
+
+def helper_of(model: nn.Module) -> str:
+    """The name in MODELS of a model's frozen flow network; "" where it has none.
+
+    Raises:
+      UsageError: the model's field names no flow network.
+    """
+    field = spec_of(model.variant).helper
+    helper = getattr(model, field) if field else ""
+    if helper and (helper not in MODELS or MODELS[helper].kind != "flow"):
+        known = ", ".join(name for name, spec in MODELS.items() if spec.kind == "flow")
+        raise UsageError(f"{model.variant}: {field} is {helper!r}, which is no flow network; there are: {known}")
+    return helper
