@@ -13,7 +13,7 @@ import vfi_jax
 from vfi_jax import cli, fit, labels
 from vfi_jax.config import Augment, Data, Optimiser, Train, Window
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.flow import dis_flow
+from vfi_jax.inference.flow import dis_flow
 from vfi_jax.metrics import psnr
 from vfi_jax.runs import folder as run_folder
 from vfi_jax.viz.picture import save_png

@@ -15,7 +15,7 @@ from vfi_jax.config import Footage, Window
 from vfi_jax.data import sources
 from vfi_jax.data.labels import folder_of, labelled
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.flow import FlowEstimator, dis_flow, write_flow
+from vfi_jax.inference.flow import FlowEstimator, dis_flow, write_flow
 from vfi_jax.viz.picture import save_png
 
 SPEED = 4  # pixels to the right a frame

@@ -16,8 +16,8 @@ from jaxtyping import Float
 
 from vfi_jax import metrics, weights
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.flow import pair_flow
 from vfi_jax.inference import order_of
+from vfi_jax.inference.flow import pair_flow
 from vfi_jax.models import MODELS, registry
 from vfi_jax.models.registry import FROZEN
 from vfi_jax.ops import crop, pad

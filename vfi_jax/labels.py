@@ -25,8 +25,8 @@ from vfi_jax.data.augment import choices, times
 from vfi_jax.data.labels import ABOUT, KIND, PER_FILE, file_of, folder_of
 from vfi_jax.data.sources import SYNTHETIC, Source, open_source
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.flow import dis_flow, pair_flow
 from vfi_jax.inference import MIDPOINT, as_float, intermediate_flows
+from vfi_jax.inference.flow import dis_flow, pair_flow
 from vfi_jax.models import MODELS, registry
 from vfi_jax.models.registry import TRACED_SIDE
 from vfi_jax.ops import crop, pad

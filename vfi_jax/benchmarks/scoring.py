@@ -16,8 +16,8 @@ from jaxtyping import Shaped, UInt8
 from vfi_jax import metrics
 from vfi_jax.benchmarks.protocol import Benchmark, Sample
 from vfi_jax.errors import UserError
-from vfi_jax.flow import dis_flow
 from vfi_jax.inference import Interpolator
+from vfi_jax.inference.flow import dis_flow
 from vfi_jax.metrics import psnr
 from vfi_jax.ops import crop, pad
 

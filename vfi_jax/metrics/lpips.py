@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from vfi_jax.errors import UserError
-from vfi_jax.flow import FlowEstimator
+from vfi_jax.inference.flow import FlowEstimator
 from vfi_jax.types import Array
 from vfi_jax.weights import files as weight_files
 from vfi_jax.weights import load

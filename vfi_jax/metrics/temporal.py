@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import UInt8
 
-from vfi_jax.flow import dis_flow
+from vfi_jax.inference.flow import dis_flow
 
 
 def flow_distance(made: Sequence[UInt8[np.ndarray, "h w 3"]], truth: Sequence[UInt8[np.ndarray, "h w 3"]]) -> float:

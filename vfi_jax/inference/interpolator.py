@@ -5,140 +5,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Float
 
 from vfi_jax import weights
 from vfi_jax.errors import UsageError, UserError
+from vfi_jax.inference.wrappers import FINEST, MIDPOINT, Model, Recursive, order_of, with_dtype
 from vfi_jax.models import MODELS, registry
 from vfi_jax.nn.precision import Policy, named
 from vfi_jax.ops import crop, pad
-from vfi_jax.types import Array, Output
+from vfi_jax.types import Array
 from vfi_jax.weights import load
-
-MIDPOINT = 0.5
-FINEST = 2.0**-16  # the smallest step of time that `recursive` divides down to
-
-
-@runtime_checkable
-class Model(Protocol):
-    """What `Interpolator` and the wrappers need: any Linen module of MODELS, or a wrapper around one."""
-
-    variant: str
-    channel_order: str
-    any_time: bool
-
-    def apply(self, variables: Mapping[str, Any], frames: Array, t: ArrayLike) -> Output:
-        """The frame at t, with what else the model knows."""
-
-
-class _Wrapper:
-    """Passes on what belongs to the wrapped model."""
-
-    model: Model
-
-    @property
-    def variant(self) -> str:
-        """Name in MODELS."""
-        return self.model.variant
-
-    @property
-    def channel_order(self) -> str:
-        """Channel order of the weights."""
-        return self.model.channel_order
-
-    @property
-    def any_time(self) -> bool:
-        """Whether the weights know other times than 0.5."""
-        return self.model.any_time
-
-    @property
-    def scale(self) -> float:
-        """The model's `scale`; padding follows it."""
-        return getattr(self.model, "scale", 1.0)
-
-
-@dataclasses.dataclass(frozen=True)
-class FlipEnsemble(_Wrapper):
-    """See `flip_ensemble`."""
-
-    model: Model
-
-    def apply(self, variables: Mapping[str, Any], frames: Float[Array, "b n h w 3"], t: ArrayLike) -> Output:
-        """Returns the mean frame only: flows and masks of the two passes do not average."""
-        t = jnp.asarray(t)
-        turned = self.model.apply(variables, frames[..., ::-1, ::-1, :], t[..., ::-1, ::-1, :] if t.ndim else t)
-        return Output((self.model.apply(variables, frames, t).frame + turned.frame[:, ::-1, ::-1]) / 2)
-
-
-def flip_ensemble(model: Model) -> FlipEnsemble:
-    """Averages the frame with that of the pair turned by 180 degrees, turned back: "TTA", RIFE's "2T"."""
-    return FlipEnsemble(model)
-
-
-@dataclasses.dataclass(frozen=True)
-class Recursive(_Wrapper):
-    """See `recursive`."""
-
-    model: Model
-
-    def apply(self, variables: Mapping[str, Any], frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> Output:
-        """Returns the frame only. t: a number or `[b, 1, 1, 1]`, in steps of a power of two."""
-        batch = frames.shape[0]
-        wanted = jnp.broadcast_to(jnp.asarray(t, jnp.float32), (batch, 1, 1, 1))
-
-        def middle(pair: Array) -> Array:
-            return self.model.apply(variables, pair, jnp.full((batch, 1, 1, 1), MIDPOINT)).frame
-
-        def step(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
-            pair, frame, time, width = state
-            earlier = wanted < time
-            inner = jnp.where(earlier[:, None], jnp.stack([pair[:, 0], frame], 1), jnp.stack([frame, pair[:, 1]], 1))
-            moved = jnp.where(wanted == time, time, jnp.where(earlier, time - width / 4, time + width / 4))
-            # Frames that are there already stay.
-            return inner, jnp.where(wanted == time, frame, middle(inner)), moved, width / 2
-
-        def unfinished(state: tuple[Array, Array, Array, Array]) -> Array:
-            return jnp.any(state[2] != wanted) & (state[3] > FINEST)
-
-        start = (frames, middle(frames), jnp.full((batch, 1, 1, 1), MIDPOINT), jnp.float32(1))
-        return Output(jax.lax.while_loop(unfinished, step, start)[1])
-
-
-def with_dtype(model: Model, dtype: DTypeLike) -> Model:
-    """The model, or the wrapped one, computing in another dtype; one that computes nothing stays as it is."""
-    if isinstance(model, _Wrapper):
-        return dataclasses.replace(model, model=with_dtype(model.model, dtype))
-    return model.clone(dtype=dtype) if hasattr(model, "dtype") else model
-
-
-def recursive(model: Model) -> Recursive:
-    """Other times from a midpoint model: halves the interval towards t = k / 2^n until it is met (n runs)."""
-    return Recursive(model)
-
-
-@dataclasses.dataclass(frozen=True)
-class DataParallel(_Wrapper):
-    """See `data_parallel`."""
-
-    model: Model
-    split: NamedSharding
-
-    def apply(self, variables: Mapping[str, Any], frames: Float[Array, "b n h w 3"], t: ArrayLike) -> Output:
-        """Returns the frame only."""
-        frames, t = (jax.lax.with_sharding_constraint(x, self.split) for x in (frames, jnp.asarray(t)))
-        return Output(self.model.apply(variables, frames, t).frame)
-
-
-def data_parallel(model: Model, mesh: Mesh) -> DataParallel:
-    """Splits every batch over the mesh's axis `data`; batches are multiples of its size, t is one a frame."""
-    return DataParallel(model, NamedSharding(mesh, PartitionSpec("data")))
 
 
 class Interpolator:
@@ -278,11 +159,6 @@ class Interpolator:
         full = np.broadcast_to(times, (batch, *size, 1))
         edges = dataclasses.replace(self.spec.padding, mode="edge")
         return pad(full, edges, getattr(self.model, "scale", 1.0))
-
-
-def order_of(model: Any) -> slice:
-    """What puts RGB channels into the order of a model's weights, and back."""
-    return slice(None, None, -1) if model.channel_order == "bgr" else slice(None)
 
 
 @functools.partial(jax.jit, static_argnums=0)
