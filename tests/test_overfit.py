@@ -14,9 +14,9 @@ from vfi_jax import config, fit, labels
 from vfi_jax.benchmarks import average
 from vfi_jax.data import footage, sources
 from vfi_jax.data.augment import around, choices, validation_sample
-from vfi_jax.data.frames import Reader
 from vfi_jax.metrics import psnr
 from vfi_jax.runs import folder as run_folder
+from vfi_jax.video.decode import Reader
 from vfi_jax.viz.picture import save_png
 
 DATA = os.environ.get("VFI_JAX_DATA")

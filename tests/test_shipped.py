@@ -10,9 +10,9 @@ import pytest
 
 import vfi_jax
 from vfi_jax import benchmarks, cli, demo, weights
-from vfi_jax.data.frames import Reader
 from vfi_jax.data.images import load_image
 from vfi_jax.metrics import psnr
+from vfi_jax.video.decode import Reader
 from vfi_jax.weights import files as weight_files
 
 DATA = os.environ.get("VFI_JAX_DATA")

@@ -19,9 +19,9 @@ import clips
 import numpy as np
 import pytest
 
-from vfi_jax import video
-from vfi_jax.data.frames import Reader, probe
 from vfi_jax.errors import UsageError, UserError
+from vfi_jax.video import interpolate as video_
+from vfi_jax.video.decode import Reader, probe
 
 FILM = Fraction(24000, 1001)
 
@@ -33,7 +33,7 @@ def hold(frames, times):
 
 
 def run(source, target, factor=2, between=hold, **options):
-    return video.interpolate_video(source, target, between, factor, **options)
+    return video_.interpolate_video(source, target, between, factor, **options)
 
 
 def times_of(path):
@@ -115,7 +115,7 @@ def test_other_containers(tmp_path, name, codec):
 
 def test_one_frame(tmp_path):
     source = clips.make_clip(tmp_path / "in.mp4", frames=1)
-    assert run(source, tmp_path / "out.mp4", 4) == video.Summary(source_frames=1, frames=1, notes=())
+    assert run(source, tmp_path / "out.mp4", 4) == video_.Summary(source_frames=1, frames=1, notes=())
     assert clips.shown(tmp_path / "out.mp4") == clips.shown(source)
 
 
@@ -426,7 +426,7 @@ def test_bad_factors(tmp_path, factor):
 
 def test_broken_factor(tmp_path):
     with pytest.raises((UsageError, TypeError)):  # TypeError where annotations are checked
-        video.check(clips.make_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4", 2.5)
+        video_.check(clips.make_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4", 2.5)
 
 
 def test_more_frames_than_milliseconds(tmp_path):
@@ -465,7 +465,7 @@ def test_a_kill_leaves_only_the_temporary_name(tmp_path):
         video.interpolate_video(pathlib.Path("in.mp4"), pathlib.Path("out.mp4"), between, 2)
     """
     command = [sys.executable, "-c", textwrap.dedent(script)]
-    path = os.pathsep.join([str(Path(video.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(Path(video_.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
@@ -487,9 +487,9 @@ def test_a_limit_on_file_size(tmp_path):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_full_disk(tmp_path, monkeypatch):
     def sink(target):
-        return video.contextlib.nullcontext(Path("/dev/full"))
+        return video_.contextlib.nullcontext(Path("/dev/full"))
 
-    monkeypatch.setattr(video, "written_whole", sink)
+    monkeypatch.setattr(video_, "written_whole", sink)
     refused(clips.make_clip(tmp_path / "in.mp4"), tmp_path / "out.mkv", "disk is full")
 
 

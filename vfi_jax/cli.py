@@ -12,7 +12,7 @@ from typing import NoReturn
 import numpy as np
 from tqdm import tqdm
 
-from vfi_jax import __version__, cli_compare, cli_prepare, convert, demo, doctor, video, weights
+from vfi_jax import __version__, cli_compare, cli_prepare, convert, demo, doctor, weights
 from vfi_jax.data.footage import to_uint8
 from vfi_jax.data.images import load_image
 from vfi_jax.errors import UsageError, UserError
@@ -24,6 +24,7 @@ from vfi_jax.models.spec import ModelSpec
 from vfi_jax.system import machine
 from vfi_jax.system.files import is_remote, path_of
 from vfi_jax.system.markdown import markdown
+from vfi_jax.video import interpolate as video_
 from vfi_jax.weights import helpers, load
 
 
@@ -184,13 +185,13 @@ def _interpolate(options: argparse.Namespace) -> None:
     registry.check_kind(options.model or weights.DEFAULT, "interpolation")
     frozen = helpers.helper_files(options.frozen)
     # The input comes first: nobody should fetch weights to learn of a typo in a file name.
-    info = video.check(options.input, options.output, options.factor)
+    info = video_.check(options.input, options.output, options.factor)
     model, variables = load.load(options.model or weights.DEFAULT, options.weights, frozen)
     helpers.require_helper(model, variables)
     interpolator = Interpolator(model, variables)
     interpolator.times(options.factor)
     with _progress(None if info.frames is None else (info.frames - 1) * options.factor + 1) as progress:
-        summary = video.interpolate_video(
+        summary = video_.interpolate_video(
             options.input,
             options.output,
             interpolator.between,

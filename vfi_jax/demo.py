@@ -17,7 +17,7 @@ from vfi_jax.benchmarks import average
 from vfi_jax.data.synthetic import DEMO_FRAMES, clip, demo_scene
 from vfi_jax.inference import Interpolator
 from vfi_jax.metrics import psnr
-from vfi_jax.video import Progress, interpolate_video
+from vfi_jax.video.interpolate import Progress, interpolate_video
 from vfi_jax.viz.flow import flow_to_color
 from vfi_jax.viz.picture import error_picture, save_png, sheet
 

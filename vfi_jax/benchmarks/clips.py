@@ -17,8 +17,8 @@ from jaxtyping import UInt8
 
 from vfi_jax.benchmarks.protocol import Benchmark, Sample
 from vfi_jax.data.footage import to_uint8, videos_in
-from vfi_jax.data.frames import Reader
 from vfi_jax.errors import UserError
+from vfi_jax.video.decode import Reader
 
 FRAMES = 41  # of a clip at most
 ROWS = 540  # at most

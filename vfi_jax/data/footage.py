@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, UInt8
 from scenedetect import AdaptiveDetector, ContentDetector, FrameTimecode
 
 from vfi_jax.config import Footage
-from vfi_jax.data.frames import Reader
+from vfi_jax.video.decode import Reader
 
 SUFFIXES = frozenset(
     (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts",

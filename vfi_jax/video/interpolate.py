@@ -24,9 +24,9 @@ from av.codec.context import Flags
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
-from vfi_jax.data.frames import SCALING, Reader, TimedFrame, VideoInfo, clock_origin, exact, open_input, probe
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.system.files import written_whole
+from vfi_jax.video.decode import SCALING, Reader, TimedFrame, VideoInfo, clock_origin, exact, open_input, probe
 
 Between = Callable[[tuple[np.ndarray, ...], Sequence[float]], Iterable[np.ndarray]]
 Progress = Callable[[int, int | None], object]
