@@ -9,8 +9,9 @@ import pytest
 from parity import ops
 
 from vfi_jax.config import Augment, Window
-from vfi_jax.data.augment import Decision, choices, crop, draw, sample_of, transform, validation_sample
-from vfi_jax.data.augment_host import STEPS, Jitter, draw_jitter, enlarge, jitter, recolour
+from vfi_jax.data.augment import Decision, crop, draw, transform
+from vfi_jax.data.color_jitter import STEPS, Jitter, draw_jitter, enlarge, jitter, recolour
+from vfi_jax.data.windows import choices, sample_of, validation_sample
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.ops import warp
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import vfi_jax
-from vfi_jax.data.synthetic import random_scene
+from vfi_jax.data.synthetic.scenes import random_scene
 from vfi_jax.errors import UsageError
 from vfi_jax.metrics import psnr
 

@@ -8,7 +8,7 @@ import pytest
 
 from vfi_jax import config
 from vfi_jax.config import Augment, Milestones, Optimiser, Plateau, Train, Window
-from vfi_jax.data.augment import choices
+from vfi_jax.data.windows import choices
 from vfi_jax.errors import UsageError
 from vfi_jax.models import registry
 

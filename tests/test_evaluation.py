@@ -19,7 +19,7 @@ import vfi_jax
 from vfi_jax import benchmarks, evaluation, results, speed
 from vfi_jax.benchmarks import BENCHMARKS, Benchmark, Sample
 from vfi_jax.data.images import load_image
-from vfi_jax.data.synthetic import random_scene
+from vfi_jax.data.synthetic.scenes import random_scene
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import FlipEnsemble, Interpolator, Recursive
 from vfi_jax.metrics import ssim_matlab

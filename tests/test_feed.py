@@ -4,16 +4,17 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from vfi_jax import feed, packed, prepare
+from vfi_jax import feed, packed
 from vfi_jax.cli import main
 from vfi_jax.config import Footage
 from vfi_jax.errors import UsageError
+from vfi_jax.prepare import records as record_files
 
 
 def test_every_kind_of_set_is_measured(tmp_path, capsys):
     frames = np.zeros((8, 3, 48, 48, 3), np.uint8)
     save_file({"frames": frames}, tmp_path / "p.safetensors", {packed.KIND: '{"names": []}'})
-    prepare.records("synthetic:10", tmp_path / "records", Footage(frames=3))
+    record_files.records("synthetic:10", tmp_path / "records", Footage(frames=3))
     sets = [str(tmp_path / "p.safetensors"), str(tmp_path / "records"), "synthetic:10"]
     options = ["--workers", "0", "--batch", "2", "--crop", "32", "--frames", "3", "--seconds", "0.2", "--demand", "2"]
     capsys.readouterr()

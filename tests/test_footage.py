@@ -5,9 +5,9 @@ import pytest
 from clips import make_clip
 
 from vfi_jax.config import Footage
-from vfi_jax.data import footage
-from vfi_jax.data.synthetic import random_scene
+from vfi_jax.data.synthetic.scenes import random_scene
 from vfi_jax.errors import UserError
+from vfi_jax.prepare import footage
 
 SIZE = WIDTH, HEIGHT = 160, 120
 LENGTH = 30

@@ -9,7 +9,7 @@ from clips import make_clip
 
 from vfi_jax import benchmarks, evaluation
 from vfi_jax.benchmarks import BENCHMARKS, clips, generated
-from vfi_jax.data.patterns import KINDS, pattern_scene
+from vfi_jax.data.synthetic.patterns import KINDS, pattern_scene
 from vfi_jax.errors import UserError
 from vfi_jax.metrics import psnr
 from vfi_jax.ops import warp

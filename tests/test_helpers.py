@@ -10,11 +10,12 @@ from clips import make_clip, pictures
 from parity import apart
 
 import vfi_jax
-from vfi_jax import cli, fit, labels
+from vfi_jax import cli, fit
 from vfi_jax.config import Augment, Data, Optimiser, Train, Window
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference.flow import dis_flow
 from vfi_jax.metrics import psnr
+from vfi_jax.prepare import flow_labels
 from vfi_jax.runs import folder as run_folder
 from vfi_jax.viz.picture import save_png
 from vfi_jax.weights import helpers, load
@@ -176,7 +177,7 @@ def test_labels_in_the_place_of_the_helper(tmp_path):
             save_png(tmp_path / f"set/{number}/im{index}.png", frame)
     path = str(tmp_path / "set")
     shutil.copytree(path, tmp_path / "unlabelled")
-    labels.make(path, "dis", weights=None, inputs=(0, 2, 4, 6), target=3)
+    flow_labels.make(path, "dis", weights=None, inputs=(0, 2, 4, 6), target=3)
     run = dataclasses.replace(RUN, data=dataclasses.replace(RUN.data, path=path, validation=path, labels="dis"))
     bare = dataclasses.replace(run.data, validation=str(tmp_path / "unlabelled"))
     with pytest.raises(UserError, match="unlabelled/flow_dis: no labels"):

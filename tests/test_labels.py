@@ -10,12 +10,14 @@ import pytest
 from parity import apart
 
 import vfi_jax
-from vfi_jax import cli, labels, prepare
+from vfi_jax import cli
 from vfi_jax.config import Footage, Window
 from vfi_jax.data import sources
 from vfi_jax.data.labels import folder_of, labelled
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference.flow import FlowEstimator, dis_flow, write_flow
+from vfi_jax.prepare import flow_labels
+from vfi_jax.prepare import records as record_files
 from vfi_jax.viz.picture import save_png
 
 SPEED = 4  # pixels to the right a frame
@@ -34,7 +36,7 @@ def moving(length, size=(72, 96)):
 @pytest.fixture
 def four_per_file(monkeypatch):
     """Smaller files of labels."""
-    for module in (labels, labels.labels):
+    for module in (flow_labels, flow_labels.labels):
         monkeypatch.setattr(module, "PER_FILE", 4)
 
 
@@ -90,12 +92,12 @@ def test_a_networks_labels_are_its_flows(tmp_path):
     assert apart(window["flow"].astype(np.float32), expected) < 2e-3 * np.abs(expected).max()
     vfi_jax.zoo.save(path, *vfi_jax.create("raft_small", seed=3))
     with pytest.raises(UsageError, match="made otherwise \\(weights:"):
-        labels.make(str(root), "raft_small", weights=path, inputs=(), target=-1)
+        flow_labels.make(str(root), "raft_small", weights=path, inputs=(), target=-1)
 
 
 def test_records_are_labelled_and_work_that_stopped_goes_on(tmp_path, four_per_file):
     records = tmp_path / "records"
-    prepare.records("synthetic:6", records, Footage(frames=3), encoding="raw")
+    record_files.records("synthetic:6", records, Footage(frames=3), encoding="raw")
     assert run("prepare", "flow", records, "--teacher", "dis") == 0
     folder = folder_of(records, "dis")
     first, second = sorted(folder.glob("*.safetensors"))
@@ -204,11 +206,11 @@ def test_both_lists_of_a_published_set(tmp_path):
 
 def test_each_process_makes_its_own_files(tmp_path, monkeypatch, four_per_file):
     records = tmp_path / "records"
-    prepare.records("synthetic:10", records, Footage(frames=3), encoding="raw")
-    monkeypatch.setattr(labels.jax, "process_count", lambda: 2)
+    record_files.records("synthetic:10", records, Footage(frames=3), encoding="raw")
+    monkeypatch.setattr(flow_labels.jax, "process_count", lambda: 2)
     for index, made in ((0, {0, 2}), (1, {0, 1, 2})):
-        monkeypatch.setattr(labels.jax, "process_index", lambda index=index: index)
-        labels.make(str(records), "dis", weights=None, inputs=(), target=-1)
+        monkeypatch.setattr(flow_labels.jax, "process_index", lambda index=index: index)
+        flow_labels.make(str(records), "dis", weights=None, inputs=(), target=-1)
         assert {int(path.stem) for path in folder_of(records, "dis").glob("*.safetensors")} == made
 
 
@@ -217,7 +219,7 @@ def test_two_processes_of_the_shell(tmp_path):
     """Of one set that is larger than a file of labels, each makes one; together they make what one makes alone."""
     sets = [tmp_path / name for name in ("together", "alone")]
     for folder in sets:
-        prepare.records(f"synthetic:{labels.PER_FILE + 4}", folder, Footage(frames=3), encoding="raw")
+        record_files.records(f"synthetic:{flow_labels.PER_FILE + 4}", folder, Footage(frames=3), encoding="raw")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -229,8 +231,10 @@ def test_two_processes_of_the_shell(tmp_path):
     ]
     ends = [process.communicate(timeout=300) for process in each]
     assert [process.returncode for process in each] == [0, 0], ends
-    assert [f"{labels.PER_FILE + 4} windows" in out.decode() for out, _ in ends] == [True, False]
-    assert all(f"{n}/{n}" in error.decode() for n, (_, error) in zip((labels.PER_FILE, 4), ends, strict=True)), ends
+    assert [f"{flow_labels.PER_FILE + 4} windows" in out.decode() for out, _ in ends] == [True, False]
+    assert all(f"{n}/{n}" in error.decode() for n, (_, error) in zip((flow_labels.PER_FILE, 4), ends, strict=True)), (
+        ends
+    )
     run("prepare", "flow", sets[1], "--teacher", "dis")
     for index in range(2):
         made = [(folder_of(folder, "dis") / f"{index:05d}.safetensors").read_bytes() for folder in sets]

@@ -10,11 +10,13 @@ import cv2
 import numpy as np
 import pytest
 
-from vfi_jax import config, fit, labels
+from vfi_jax import config, fit
 from vfi_jax.benchmarks import average
-from vfi_jax.data import footage, sources
-from vfi_jax.data.augment import around, choices, validation_sample
+from vfi_jax.data import images as images_
+from vfi_jax.data import sources
+from vfi_jax.data.windows import around, choices, validation_sample
 from vfi_jax.metrics import psnr
+from vfi_jax.prepare import flow_labels
 from vfi_jax.runs import folder as run_folder
 from vfi_jax.video.decode import Reader
 from vfi_jax.viz.picture import save_png
@@ -38,7 +40,7 @@ def overfit_variants():
 def opening(path, window):
     """The middle of the first frames of a clip, reduced; None where they hardly move, or too much for one scene."""
     with Reader(path) as reader:
-        images = [footage.to_uint8(frame.image) for frame in itertools.islice(reader.frames(), window.frames)]
+        images = [images_.to_uint8(frame.image) for frame in itertools.islice(reader.frames(), window.frames)]
     height, width = images[0].shape[:2]
     ratio = (SIDE + SIDE // 8) / min(height, width)
     size = round(width * ratio), round(height * ratio)
@@ -59,7 +61,7 @@ def change(first, second):
 
 def cut(folder, window):
     """Writes the openings of the smallest clips that move, as folders of PNGs."""
-    clips = sorted(footage.videos_in(Path(DATA) / "train"), key=lambda path: path.stat().st_size)
+    clips = sorted(images_.videos_in(Path(DATA) / "train"), key=lambda path: path.stat().st_size)
     found = (frames for path in clips if (frames := opening(path, window)) is not None)
     for number, frames in enumerate(itertools.islice(found, WINDOWS)):
         (folder / f"{number}").mkdir(parents=True)
@@ -84,7 +86,7 @@ def test_eight_windows_are_learned_by_heart(values, tmp_path):
     cut(folder, run.data.window)
     if teacher := run.data.labels:
         window = run.data.window
-        labels.make(str(folder), teacher, weights=None, inputs=window.inputs, target=window.target)
+        flow_labels.make(str(folder), teacher, weights=None, inputs=window.inputs, target=window.target)
     data = dataclasses.replace(run.data, path=str(folder), validation=str(folder))
     fit.fit(dataclasses.replace(run, data=data), tmp_path / "run")
     scores = [row["validation_psnr"] for row in run_folder.read_log(tmp_path / "run") if "validation_psnr" in row]

@@ -7,7 +7,7 @@ import pytest
 
 import vfi_jax
 from vfi_jax import inference
-from vfi_jax.data.synthetic import random_scene
+from vfi_jax.data.synthetic.scenes import random_scene
 from vfi_jax.errors import UsageError
 from vfi_jax.metrics import psnr
 from vfi_jax.models import raft, registry, rife, rife_v4

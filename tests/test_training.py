@@ -21,7 +21,7 @@ import vfi_jax
 from vfi_jax import fit, optim, training
 from vfi_jax.config import Augment, Data, Footage, Milestones, Mix, Optimiser, Plateau, Start, Window
 from vfi_jax.data import sources
-from vfi_jax.data.synthetic import random_scene
+from vfi_jax.data.synthetic.scenes import random_scene
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.nn.precision import POLICIES
 from vfi_jax.runs import folder as run_folder

@@ -13,14 +13,13 @@ import numpy as np
 from tqdm import tqdm
 
 from vfi_jax import __version__, cli_compare, cli_prepare, convert, demo, doctor, weights
-from vfi_jax.data.footage import to_uint8
-from vfi_jax.data.images import load_image
+from vfi_jax.data.images import load_image, to_uint8
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import Interpolator
 from vfi_jax.inference.flow import FlowEstimator, check_target, dis_flow, write_flow
-from vfi_jax.labels import DIS
 from vfi_jax.models import MODELS, registry
 from vfi_jax.models.spec import ModelSpec
+from vfi_jax.prepare.flow_labels import DIS
 from vfi_jax.system import machine
 from vfi_jax.system.files import is_remote, path_of
 from vfi_jax.system.markdown import markdown

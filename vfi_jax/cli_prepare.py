@@ -8,12 +8,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from vfi_jax import labels, packing, prepare
 from vfi_jax.config import Footage, Scenes
 from vfi_jax.data.labels import folder_of
 from vfi_jax.data.published import PUBLISHED
 from vfi_jax.data.sources import is_footage
 from vfi_jax.errors import UsageError
+from vfi_jax.prepare import flow_labels
+from vfi_jax.prepare import pack as packing
+from vfi_jax.prepare import records as record_files
+from vfi_jax.prepare import scenes as scenes_
 from vfi_jax.system import distributed
 from vfi_jax.system.markdown import markdown
 
@@ -29,14 +32,14 @@ def add(commands: argparse._SubParsersAction) -> None:
     actions = command.add_subparsers(required=True, metavar=SETS)
     action = actions.add_parser("records", help="any source as ArrayRecord files; the same command continues")
     action.add_argument("source", help="a folder of videos, Vimeo90K, a folder of window folders, synthetic:COUNT")
-    action.add_argument("--encoding", choices=prepare.ENCODINGS, default="png", help="of frames (%(default)s)")
+    action.add_argument("--encoding", choices=record_files.ENCODINGS, default="png", help="of frames (%(default)s)")
     action.add_argument("--smallest", type=int, default=0, metavar="PX", help="leave out windows with a shorter side")
     action.set_defaults(run=_records)
     _add_footage(action, "DIR", "folder of the set")
     action = actions.add_parser("published", help="a published training set as records, checked; with a report")
     action.add_argument("name", help=", ".join(PUBLISHED))
     action.add_argument("root", type=Path, help="its folder, as unpacked")
-    action.add_argument("--encoding", choices=prepare.ENCODINGS, default="png", help="of frames (%(default)s)")
+    action.add_argument("--encoding", choices=record_files.ENCODINGS, default="png", help="of frames (%(default)s)")
     action.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the set")
     action.set_defaults(run=_published)
     action = actions.add_parser(
@@ -106,14 +109,16 @@ def _records(options: argparse.Namespace) -> None:
     cut = _footage(options)
     if options.frames is None and Path(options.source).is_dir() and not is_footage(options.source):
         cut = dataclasses.replace(cut, frames=0)  # folders of images are windows as they are
-    counts = prepare.records(options.source, options.output, cut, encoding=options.encoding, smallest=options.smallest)
+    counts = record_files.records(
+        options.source, options.output, cut, encoding=options.encoding, smallest=options.smallest
+    )
     _tell_counts(options.output, counts)
 
 
 def _published(options: argparse.Namespace) -> None:
-    prepare.published(options.name, options.root, options.output, encoding=options.encoding)
-    report = (options.output / prepare.REPORT).read_text().splitlines()
-    print(f"{options.output}: {report[0]} ({options.output / prepare.REPORT})")
+    record_files.published(options.name, options.root, options.output, encoding=options.encoding)
+    report = (options.output / record_files.REPORT).read_text().splitlines()
+    print(f"{options.output}: {report[0]} ({options.output / record_files.REPORT})")
 
 
 def _pack(options: argparse.Namespace) -> None:
@@ -145,7 +150,7 @@ def _bench(options: argparse.Namespace) -> None:
 
 def _scenes(options: argparse.Namespace) -> None:
     config = Scenes(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Scenes)})
-    counts = packing.scenes(options.photos, options.output, config)
+    counts = scenes_.scenes(options.photos, options.output, config)
     print(f"{options.output}: {counts['windows']} windows, cut from {counts['photos']} pictures")
 
 
@@ -154,7 +159,7 @@ def _labels(options: argparse.Namespace) -> None:
     if not all(index.isdigit() for index in given):
         raise UsageError(f"--inputs {options.inputs}: indices of frames are needed, such as 0,2,4,6")
     distributed.join(options.coordinator, options.processes, options.process)
-    about = labels.make(
+    about = flow_labels.make(
         options.path,
         options.teacher,
         weights=options.weights,
@@ -172,5 +177,5 @@ def _labels(options: argparse.Namespace) -> None:
 
 
 def _tell_counts(output: Path, counts: dict[str, Any]) -> None:
-    rejected = prepare.told(Counter(counts["rejected"]))
+    rejected = record_files.told(Counter(counts["rejected"]))
     print(f"{output}: {counts['windows']} windows from {counts['clips']} clips; rejected: {rejected}")

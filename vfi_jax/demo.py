@@ -14,7 +14,7 @@ import av
 import numpy as np
 
 from vfi_jax.benchmarks import average
-from vfi_jax.data.synthetic import DEMO_FRAMES, clip, demo_scene
+from vfi_jax.data.synthetic.scenes import DEMO_FRAMES, clip, demo_scene
 from vfi_jax.inference import Interpolator
 from vfi_jax.metrics import psnr
 from vfi_jax.video.interpolate import Progress, interpolate_video

@@ -13,9 +13,10 @@ import jax
 
 from vfi_jax import packed, training
 from vfi_jax.config import Augment, Data, Footage, Window
-from vfi_jax.data import footage, pipeline, sources
+from vfi_jax.data import images, pipeline, sources
 from vfi_jax.data.records import is_records, read_about
 from vfi_jax.errors import UserError
+from vfi_jax.prepare import footage
 
 WARM_UP = 2  # batches that are not counted: workers start, programs compile
 
@@ -86,7 +87,7 @@ def _kind(path: str) -> str:
 
 def _windows(folder: Path, cut: Footage) -> Iterator[Any]:
     """Windows of the folder's videos, over and over."""
-    clips = footage.videos_in(folder)
+    clips = images.videos_in(folder)
     for count in itertools.count():
         clip = footage.analyse(clips[count % len(clips)], cut)
         yield from footage.windows(clip, cut)

@@ -17,7 +17,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from vfi_jax import config, optim, training
 from vfi_jax.data import sources
-from vfi_jax.data.augment import choices, times
+from vfi_jax.data.windows import choices, times
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import MIDPOINT, Model
 from vfi_jax.loop import Loop

@@ -18,7 +18,8 @@ from jaxtyping import UInt8
 from safetensors import SafetensorError, safe_open
 
 from vfi_jax.config import Augment, Data, Window
-from vfi_jax.data.augment import Decision, choices, times, transform
+from vfi_jax.data.augment import Decision, transform
+from vfi_jax.data.windows import choices, times
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.types import Array
 

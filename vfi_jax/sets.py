@@ -10,11 +10,12 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import numpy as np
 
-from vfi_jax import config, packed, prepare, training
+from vfi_jax import config, packed, training
 from vfi_jax.data import pipeline, sources
 from vfi_jax.data.labels import labelled as with_labels
 from vfi_jax.data.records import is_records
 from vfi_jax.errors import UsageError, UserError
+from vfi_jax.prepare import records as record_files
 from vfi_jax.system import distributed
 from vfi_jax.system.files import AnyPath, is_remote
 
@@ -169,7 +170,7 @@ def _recorded(run: config.Train, folder: Path) -> Path:
     """The records of the run's videos, made by the first process while the others wait."""
     if distributed.is_first():
         cut = dataclasses.replace(run.data.footage, frames=run.data.window.frames)
-        prepare.records(run.data.path, folder, cut, smallest=run.data.augment.crop)
+        record_files.records(run.data.path, folder, cut, smallest=run.data.augment.crop)
     distributed.wait("records")
     return folder
 

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from vfi_jax.benchmarks.protocol import Benchmark, Sample
-from vfi_jax.data.footage import to_uint8, videos_in
+from vfi_jax.data.images import to_uint8, videos_in
 from vfi_jax.errors import UserError
 from vfi_jax.video.decode import Reader
 

@@ -13,8 +13,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from vfi_jax import metrics
-from vfi_jax.data.footage import to_uint8
-from vfi_jax.data.images import load_image
+from vfi_jax.data.images import load_image, to_uint8
 from vfi_jax.inference import MIDPOINT
 from vfi_jax.ops.pad import Padding
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Shaped, UInt8
 
 from vfi_jax.errors import DamagedError
 
@@ -52,3 +52,19 @@ def load_image(path: str | os.PathLike[str]) -> Shaped[np.ndarray, "h w 3"]:
     if image.dtype not in (np.uint8, np.uint16):
         raise DamagedError(f"cannot read {path}: samples are {image.dtype}, not 8 or 16 bits")
     return image[..., ::-1].copy()
+
+
+SUFFIXES = frozenset(
+    (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts",
+     ".wmv", ".flv", ".ogv", ".3gp", ".264", ".h264", ".265", ".hevc", ".y4m", ".gif")
+)  # fmt: skip
+
+
+def videos_in(folder: Path) -> list[Path]:
+    """Video files in a folder and below, by their suffix, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def to_uint8(image: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
+    """uint16 (0..65535) rounded to uint8; uint8 as it is."""
+    return image if image.dtype == np.uint8 else ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)

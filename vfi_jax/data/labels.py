@@ -20,8 +20,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from vfi_jax.config import Window
-from vfi_jax.data.augment import choices
 from vfi_jax.data.sources import LISTS, Source
+from vfi_jax.data.windows import choices
 from vfi_jax.errors import UsageError, UserError
 
 PER_FILE = 64

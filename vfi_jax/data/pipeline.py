@@ -12,9 +12,10 @@ import numpy as np
 from absl import flags
 
 from vfi_jax.config import Augment, Data, Window
-from vfi_jax.data.augment import crop, draw, sample_of, transform, validation_sample
-from vfi_jax.data.augment_host import enlarge, jitter
+from vfi_jax.data.augment import crop, draw, transform
+from vfi_jax.data.color_jitter import enlarge, jitter
 from vfi_jax.data.sources import Source
+from vfi_jax.data.windows import sample_of, validation_sample
 from vfi_jax.errors import UserError
 
 ORDER, AUGMENTATION = 1, 2  # added to the seed, so that the two draws differ

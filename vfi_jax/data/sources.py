@@ -15,9 +15,8 @@ from typing import Any, Protocol, SupportsIndex, runtime_checkable
 import numpy as np
 
 from vfi_jax.data import records
-from vfi_jax.data.footage import to_uint8, videos_in
-from vfi_jax.data.images import load_image
-from vfi_jax.data.synthetic import random_scene
+from vfi_jax.data.images import load_image, to_uint8, videos_in
+from vfi_jax.data.synthetic.scenes import random_scene
 from vfi_jax.errors import DamagedError, UsageError, UserError
 
 SYNTHETIC = "synthetic:"

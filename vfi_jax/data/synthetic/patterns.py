@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from vfi_jax.data import textures
-from vfi_jax.data.synthetic import DENSITY, Motion, Scene, cut, ground
-from vfi_jax.data.textures import Image, Random
+from vfi_jax.data.synthetic import textures
+from vfi_jax.data.synthetic.scenes import DENSITY, Motion, Scene, cut, ground
+from vfi_jax.data.synthetic.textures import Image, Random
 
 KINDS = ("stripes", "checks", "dots", "mesh")
 PERIODS = (8.0, 24.0)  # pixels, least and most

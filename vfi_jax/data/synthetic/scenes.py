@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int, UInt8
 
-from vfi_jax.data import textures
-from vfi_jax.data.textures import Image, Outline, Random, rgb, sectors
+from vfi_jax.data.synthetic import textures
+from vfi_jax.data.synthetic.textures import Image, Outline, Random, rgb, sectors
 
 DENSITY = 2  # texels, and samples, per pixel along each axis
 BLUR = 1.2  # texels, standard deviation of the low-pass of textures and masks; leaves 0.1 at the Nyquist of a frame

@@ -16,11 +16,12 @@ import numpy as np
 from tqdm import tqdm
 
 from vfi_jax.config import Footage
-from vfi_jax.data import footage, sources
+from vfi_jax.data import images, sources
 from vfi_jax.data.published import survey
 from vfi_jax.data.records import ABOUT, INFO, SPLIT, read_about, shard_lengths
 from vfi_jax.data.sources import Source
 from vfi_jax.errors import UsageError, UserError
+from vfi_jax.prepare import footage
 from vfi_jax.system.files import written_whole
 
 PER_SHARD = 64  # records a file; what is lost at most when the work is killed
@@ -266,7 +267,7 @@ def videos_of(source: Path) -> list[Path]:
     """
     if not source.is_dir():
         raise UserError(f"{source}: no such folder of videos")
-    paths = footage.videos_in(source)
+    paths = images.videos_in(source)
     if not paths:
         raise UserError(f"{source}: no video files in it")
     return paths

@@ -7,11 +7,7 @@ threshold in `config.Footage`.
 
 from __future__ import annotations
 
-import collections
 import dataclasses
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,12 +15,7 @@ from jaxtyping import Bool, Float, UInt8
 from scenedetect import AdaptiveDetector, ContentDetector, FrameTimecode
 
 from vfi_jax.config import Footage
-from vfi_jax.video.decode import Reader
 
-SUFFIXES = frozenset(
-    (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts",
-     ".wmv", ".flv", ".ogv", ".3gp", ".264", ".h264", ".265", ".hevc", ".y4m", ".gif")
-)  # fmt: skip
 SMALL = 160  # long side of the pictures that marks are computed on
 BLACK = 20.0  # mean level, 0..255, up to which an edge row or column is a border
 CELLS = 8  # to each side of a picture, where motion is to be overlooked
@@ -33,27 +24,6 @@ DISSOLVES = (3, 4, 6, 8, 10)  # half lengths of dissolves that are looked for, f
 DIP, DIFFERENT = 0.72, 8.0  # fall of the variance in a dissolve, and change of the large cells over it, levels
 MOVED = 12  # change of a pixel, 0..255, that counts as motion where combing is looked for
 RATE = 25.0  # of the detectors' time codes; only frame numbers matter
-
-
-@dataclasses.dataclass(frozen=True)
-class Clip:
-    """A video file, analysed.
-
-    Attributes:
-      path: the file.
-      frames: number of frames.
-      starts: first frame of every window that is kept.
-      rejected: windows by reason: "cut", "fade", "flash", "duplicate", "static", "interlaced"; the first that applies.
-      rows: (first, last + 1) inside black borders.
-      columns: likewise.
-    """
-
-    path: Path
-    frames: int
-    starts: tuple[int, ...]
-    rejected: Counter[str]
-    rows: tuple[int, int]
-    columns: tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,75 +42,6 @@ class Marks:
             if getattr(self, name)[start + 1 : stop].any():
                 return name
         return next((name for name in ("flash", "interlaced") if getattr(self, name)[start:stop].any()), None)
-
-
-def videos_in(folder: Path) -> list[Path]:
-    """Video files in a folder and below, by their suffix, sorted."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-
-
-def analyse(path: Path, config: Footage) -> Clip:
-    """Decodes a file once and says which windows are worth keeping.
-
-    Raises:
-      UserError: the file cannot be read, is cut short or damaged.
-    """
-    analysis = _Analysis()
-    with Reader(path) as reader:
-        for frame in reader.frames():
-            analysis.see(to_uint8(frame.image))
-    marks, small = analysis.marks(config), analysis.small
-    starts, rejected = [], Counter()
-    for start in range(0, len(small) - config.frames + 1, config.step):
-        reason = marks.reason(start, start + config.frames)
-        if reason is None and _change(small[start], small[start + config.frames - 1]) < config.static:
-            reason = "static"
-        if reason:
-            rejected[reason] += 1
-        else:
-            starts.append(start)
-    return Clip(path, len(small), tuple(spread(starts, config.per_clip)), rejected, *analysis.inside())
-
-
-def spread(items: list[int], count: int) -> list[int]:
-    """At most `count` of the items, evenly spread; all where `count` is 0."""
-    if not count or len(items) <= count:
-        return items
-    return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)]
-
-
-def windows(clip: Clip, config: Footage) -> Iterator[tuple[int, UInt8[np.ndarray, "n h w 3"]]]:
-    """(first frame, RGB frames) of every window that is kept, borders cut off, reduced to the short side; even sides.
-
-    Raises:
-      UserError: as `analyse`.
-    """
-    starts = set(clip.starts)
-    recent: collections.deque[np.ndarray] = collections.deque(maxlen=config.frames)
-    with Reader(clip.path) as reader:
-        for index, frame in enumerate(reader.frames()):
-            first = index - config.frames + 1
-            image = to_uint8(frame.image[slice(*clip.rows), slice(*clip.columns)])
-            recent.append(_reduced(image, config.short_side))
-            if first in starts:
-                yield first, np.stack(recent)
-            if starts and first >= max(starts):
-                return
-
-
-def to_uint8(image: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
-    """uint16 (0..65535) rounded to uint8; uint8 as it is."""
-    return image if image.dtype == np.uint8 else ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
-def _reduced(image: np.ndarray, short_side: int) -> np.ndarray:
-    """Averaged down so that the short side is `short_side`, never enlarged; even sides."""
-    height, width = image.shape[:2]
-    ratio = min(1.0, short_side / min(height, width)) if short_side else 1.0
-    height, width = (round(side * ratio) // 2 * 2 for side in (height, width))
-    if ratio == 1.0:
-        return np.ascontiguousarray(image[:height, :width])
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _change(a: np.ndarray, b: np.ndarray) -> float:
@@ -255,8 +156,3 @@ def _combing(grey: UInt8[np.ndarray, "h w"], before: UInt8[np.ndarray, "h w"]) -
         return 0.0
     near, far = cv2.absdiff(grey[:-2], grey[1:-1])[moved], cv2.absdiff(grey[:-2], grey[2:])[moved]
     return float(near.mean() / max(far.mean(), 1.0))
-
-
-def rejections(clips: Iterable[Clip]) -> Counter[str]:
-    """Windows rejected in all clips, by reason."""
-    return sum((clip.rejected for clip in clips), Counter())

@@ -21,9 +21,9 @@ from tqdm import tqdm
 
 from vfi_jax.config import Window
 from vfi_jax.data import labels
-from vfi_jax.data.augment import choices, times
 from vfi_jax.data.labels import ABOUT, KIND, PER_FILE, file_of, folder_of
 from vfi_jax.data.sources import SYNTHETIC, Source, open_source
+from vfi_jax.data.windows import choices, times
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import MIDPOINT, as_float, intermediate_flows
 from vfi_jax.inference.flow import dis_flow, pair_flow

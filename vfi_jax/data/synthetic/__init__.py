@@ -1,0 +1,1 @@
+"""Synthetic scenes whose every frame and motion is exact."""

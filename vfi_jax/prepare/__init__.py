@@ -1,0 +1,1 @@
+"""Writing training sets, once: records, packed files, synthetic scenes, flow labels."""
