@@ -18,10 +18,11 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from vfi_jax import config, fit
+from vfi_jax import config
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.system import distributed, machine
 from vfi_jax.system.files import path_of
+from vfi_jax.training import fit
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "a file in configs/, and its variant: FILE[:VARIANT]")
 WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder, or an address such as gs://BUCKET/FOLDER")

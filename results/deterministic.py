@@ -20,9 +20,9 @@ import gpu
 import jax
 import numpy as np
 
-from vfi_jax import training
 from vfi_jax.models import registry
 from vfi_jax.nn.precision import POLICIES
+from vfi_jax.system import sharding
 
 EXCLUDED = "--xla_gpu_deterministic_ops=true --xla_gpu_exclude_nondeterministic_ops=true"  # `train.py --deterministic`
 CASES = (  # flags, and whether choices are kept from one process to the next
@@ -67,7 +67,7 @@ def _in_a_process(name: str, flags: str, kept: str) -> dict[str, Any]:
 def measure(name: str) -> dict[str, Any]:
     """Hashes of the parameters after each step, of two runs; seconds of the later steps, the median."""
     step, begin = gpu.step_of(name, *registry.create(name), POLICIES["float32"])
-    batch = training.on_devices(gpu.batch_of(name, 8, SIDE), training.data_mesh())
+    batch = sharding.on_devices(gpu.batch_of(name, 8, SIDE), sharding.data_mesh())
     runs, seconds = [], []
     for _ in range(2):
         state, hashes = begin(), []

@@ -20,12 +20,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vfi_jax import aot, optim, training
+from vfi_jax import aot
 from vfi_jax.config import Optimiser
 from vfi_jax.models import MODELS, registry
 from vfi_jax.nn.precision import POLICIES
 from vfi_jax.ops import warp
-from vfi_jax.system import flops, machine
+from vfi_jax.system import flops, machine, sharding
+from vfi_jax.training import optimizer as optimizer_
+from vfi_jax.training import state
+from vfi_jax.training import step as training_step
 
 NAMES = ("rife", "rife_v4_25", "rife_lap", "rife_lap_s", "ifrnet_s", "ifrnet", "ifrnet_l", "cain", "dbvi_2x")
 PRECISIONS = ("float32", "bfloat16")
@@ -100,16 +103,16 @@ def batch_of(name: str, size: int, side: int) -> dict[str, Any]:
 
 def step_of(name: str, model: Any, variables: Any, policy: Any) -> tuple[Callable[..., Any], Callable[[], Any]]:
     """A training step, and what makes the state before the first."""
-    spec, transform = MODELS[name], optim.optimiser(Optimiser(rate=1e-4), 1000, 100)
+    spec, transform = MODELS[name], optimizer_.optimiser(Optimiser(rate=1e-4), 1000, 100)
     chosen = {"loss_config": spec.loss_config, "extra_losses": {}, "ema": 0.998, "seed": 0}
-    step = training.make_step(spec, model, transform, training.data_mesh(), policy=policy, **chosen)
-    return step, lambda: training.on_all(training.start(variables, transform, ema=True))
+    step = training_step.make_step(spec, model, transform, sharding.data_mesh(), policy=policy, **chosen)
+    return step, lambda: sharding.on_all(state.start(variables, transform, ema=True))
 
 
 def stepped(name: str, model: Any, variables: Any, policy: Any, batch: dict[str, Any]) -> Callable[[], Any]:
     """A training step that goes on from its last state."""
     step, begin = step_of(name, model, variables, policy)
-    batch, held = training.on_devices(batch, training.data_mesh()), [begin()]
+    batch, held = sharding.on_devices(batch, sharding.data_mesh()), [begin()]
 
     def once() -> Any:
         held[0], metrics = step(held[0], batch)

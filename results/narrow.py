@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from vfi_jax import packed
+from vfi_jax.data import packed
 from vfi_jax.models import registry
 from vfi_jax.models.rife_v4 import SLOPE
 from vfi_jax.types import Array

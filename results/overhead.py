@@ -20,10 +20,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vfi_jax import config, fit, loop, optim, training
+from vfi_jax import config
 from vfi_jax.nn import precision
 from vfi_jax.runs import checkpoints as steps
-from vfi_jax.system import machine
+from vfi_jax.system import machine, sharding
+from vfi_jax.training import fit, loop
+from vfi_jax.training import optimizer as optimizer_
+from vfi_jax.training import state as state_
+from vfi_jax.training import step as training_step
 
 ROOT = Path(__file__).parent.parent
 BETWEEN = 4  # steps, from a save to the next
@@ -32,7 +36,7 @@ BETWEEN = 4  # steps, from a save to the next
 def prepared(run: config.Train):
     """What makes a step, a function that begins a state, and a batch."""
     spec, model, variables, loss_config = fit.build(run, Path())
-    transform, mesh = optim.optimiser(run.optimiser, run.steps, 1), training.data_mesh()
+    transform, mesh = optimizer_.optimiser(run.optimiser, run.steps, 1), sharding.data_mesh()
     side, draw = run.data.augment.crop, np.random.default_rng(0).integers
     batch = {
         "frames": draw(0, 256, (run.batch_size, 2, side, side, 3), np.uint8),
@@ -41,15 +45,15 @@ def prepared(run: config.Train):
     }
 
     def step():
-        return training.make_step(
+        return training_step.make_step(
             spec, model, transform, mesh, loss_config=loss_config, extra_losses=run.extra_losses, ema=run.ema, seed=0,
             policy=precision.POLICIES[run.precision],
         )  # fmt: skip
 
     def begin():
-        return jax.tree.map(jnp.array, training.on_all(training.start(variables, transform, ema=bool(run.ema))))
+        return jax.tree.map(jnp.array, sharding.on_all(state_.start(variables, transform, ema=bool(run.ema))))
 
-    return step, begin, training.on_devices(batch, mesh)
+    return step, begin, sharding.on_devices(batch, mesh)
 
 
 def seconds(step, state, batch):
@@ -67,7 +71,7 @@ def main() -> None:
     step, begin, batch = prepared(dataclasses.replace(run, init_from=config.Start()))
     each = {}
     for name in ("guarded", "bare"):
-        bare = mock.patch.object(training, "_finite", return_value=jnp.bool_(True))
+        bare = mock.patch.object(training_step, "_finite", return_value=jnp.bool_(True))
         with bare if name == "bare" else contextlib.nullcontext():
             each[name] = [step(), begin()]
             each[name][1], _ = seconds(*each[name], batch)  # compiles

@@ -62,7 +62,7 @@ def whole(tmp_path_factory) -> Path:
     """The folder of `tiny_runs.RUN`, trained without a break; tests copy what they change."""
     from tiny_runs import RUN, quiet  # not before pytest has arranged for shapes to be checked
 
-    from vfi_jax import fit
+    from vfi_jax.training import fit
 
     folder = tmp_path_factory.mktemp("runs") / "whole"
     fit.fit(RUN, folder, quiet)

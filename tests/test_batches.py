@@ -7,10 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from vfi_jax import packed, training
 from vfi_jax.config import Augment, Data, Mix, Window
 from vfi_jax.data import pipeline, sources
 from vfi_jax.errors import UsageError, UserError
+from vfi_jax.system import sharding
+from vfi_jax.training import device_batches
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
@@ -63,7 +64,7 @@ def test_packed_batches():
     frames = frames + 20 * np.arange(5, dtype=np.uint8)[None, :, None, None, None]
     data = Data(window=Window(5, sorted_share=1.0), augment=Augment(16, 0, 0, 0, 0.5, 0))
     names = {data.path: [f"clip/{window}" for window in range(12)]}
-    batches = packed.PackedBatches({data.path: frames}, data, 4, 0, training.data_mesh(), names=names)
+    batches = device_batches.PackedBatches({data.path: frames}, data, 4, 0, sharding.data_mesh(), names=names)
     seen = []
     for _ in range(3):
         told = batches.names(batches.get_state())
@@ -77,7 +78,7 @@ def test_packed_batches():
     assert sorted(seen) == list(range(12))
     state = batches.get_state()
     following = next(batches)
-    again = packed.PackedBatches({data.path: frames}, data, 4, 0, training.data_mesh())
+    again = device_batches.PackedBatches({data.path: frames}, data, 4, 0, sharding.data_mesh())
     again.set_state(json.loads(json.dumps(state)))
     assert np.array_equal(next(again)["frames"], following["frames"])
     for wrong, line in (
@@ -86,7 +87,7 @@ def test_packed_batches():
         (dataclasses.replace(data, augment=Augment(16, enlarge=0.1)), "must be 0 for a packed set"),
     ):
         with pytest.raises(UserError, match=line):
-            packed.PackedBatches({wrong.path: frames}, wrong, 4, 0, training.data_mesh())
+            device_batches.PackedBatches({wrong.path: frames}, wrong, 4, 0, sharding.data_mesh())
 
 
 def test_mixed_batches():
@@ -95,13 +96,15 @@ def test_mixed_batches():
     for frames in sets.values():
         frames += np.arange(6, dtype=np.uint8)[:, None, None, None, None]
     data = Data(path="a", mix=(Mix("b", 0.3),), augment=Augment(16, 0, 0, 0, 0, 0))
-    batches = packed.PackedBatches(sets, data, 8, 0, training.data_mesh())
+    batches = device_batches.PackedBatches(sets, data, 8, 0, sharding.data_mesh())
     seen = np.stack([next(batches)["target"][:, 0, 0, 0] for _ in range(3)])
     assert (seen[:, :6] < 100).all()
     assert sorted(seen[:, 6:].ravel()) == list(range(100, 106))
     for share, line in ((0.01, "leaves b no sample"), (1.0, "leaves a no sample")):
         with pytest.raises(UsageError, match=line):
-            packed.PackedBatches(sets, dataclasses.replace(data, mix=(Mix("b", share),)), 8, 0, training.data_mesh())
+            device_batches.PackedBatches(
+                sets, dataclasses.replace(data, mix=(Mix("b", share),)), 8, 0, sharding.data_mesh()
+            )
 
 
 def test_mixed_sources():

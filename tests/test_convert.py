@@ -14,13 +14,14 @@ from safetensors import safe_open
 from tiny_runs import RUN, TINY, quiet
 
 import vfi_jax
-from vfi_jax import cli, convert, fit, weights
+from vfi_jax import cli, convert, weights
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.models import registry
 from vfi_jax.runs import checkpoints, checksums
 from vfi_jax.torch_io import state_dict
 from vfi_jax.torch_io.reader import read_torch
 from vfi_jax.torch_io.writer import write_torch
+from vfi_jax.training import fit
 from vfi_jax.weights import load
 
 SMALL = "rife_v4_12_lite"

@@ -19,13 +19,18 @@ from safetensors.numpy import save_file
 from tiny_runs import ROOT, RUN, Command, losses, newest, quiet
 
 import vfi_jax
-from vfi_jax import fit, optim, sets, training
 from vfi_jax.config import Guard, Optimiser, Plateau
 from vfi_jax.data import pipeline
+from vfi_jax.data.packed import KIND
 from vfi_jax.errors import UserError
 from vfi_jax.nn.precision import POLICIES
-from vfi_jax.packed import KIND
 from vfi_jax.runs import folder as run_folder
+from vfi_jax.system import sharding
+from vfi_jax.training import data as run_data
+from vfi_jax.training import fit
+from vfi_jax.training import optimizer as optimizer_
+from vfi_jax.training import state as state_
+from vfi_jax.training import step as training_step
 
 NEXT = pipeline.Batches.__next__
 
@@ -62,10 +67,10 @@ def equal(first, second):
 def test_a_bad_step_changes_nothing():
     """But its number, its count, and the place in the schedule of the rate."""
     spec, model, variables, loss_config = fit.build(RUN, Path())
-    transform, mesh = optim.optimiser(RUN.optimiser, RUN.steps, 1), training.data_mesh()
-    state = training.start(variables, transform, ema=True)
+    transform, mesh = optimizer_.optimiser(RUN.optimiser, RUN.steps, 1), sharding.data_mesh()
+    state = state_.start(variables, transform, ema=True)
     policy = POLICIES[RUN.precision]
-    step = training.make_step(
+    step = training_step.make_step(
         spec, model, transform, mesh, loss_config=loss_config, extra_losses={}, ema=0.9, seed=0, policy=policy
     )
     rng = np.random.default_rng(0)
@@ -78,7 +83,7 @@ def test_a_bad_step_changes_nothing():
     counts = []
     for count, each in enumerate((batch, bad, bad, batch), 1):
         before = jax.tree.map(np.array, state)
-        state, _ = step(state, training.on_devices(each, mesh))
+        state, _ = step(state, sharding.on_devices(each, mesh))
         counts.append((int(state.step), int(state.skips.in_row), int(state.skips.total)))
         moved = [
             jax.tree_util.keystr(path)
@@ -149,7 +154,7 @@ def test_bad_data_without_end_stop_the_run(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"not finite in the last 2 steps, after 2 rollbacks: .*; step 2 is kept"):
         fit.fit(run, tmp_path, told.append)
     assert sum("back to step 2" in line for line in told) == 2
-    batches = sets.open_sets(RUN, tmp_path, labelled_validation=False).batches
+    batches = run_data.open_sets(RUN, tmp_path, labelled_validation=False).batches
     names = [next(batches)["name"].tolist() for _ in range(8)]
     batches.close()
     wanted = [f"{3 + batch % 2} {name}" for batch in range(2, 8) for name in names[batch]]

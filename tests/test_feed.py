@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from vfi_jax import feed, packed
 from vfi_jax.cli import main
 from vfi_jax.config import Footage
+from vfi_jax.data import packed
 from vfi_jax.errors import UsageError
 from vfi_jax.prepare import records as record_files
+from vfi_jax.training import throughput
 
 
 def test_every_kind_of_set_is_measured(tmp_path, capsys):
@@ -32,13 +33,13 @@ def test_every_kind_of_set_is_measured(tmp_path, capsys):
 def test_rates_count_samples(monkeypatch):
     """Batches of 4 that take a second each."""
     clock = iter(range(100))
-    monkeypatch.setattr(feed.time, "perf_counter", lambda: next(clock) / 2)  # asked twice a batch
+    monkeypatch.setattr(throughput.time, "perf_counter", lambda: next(clock) / 2)  # asked twice a batch
     endless = iter(lambda: {"target": np.zeros(1)}, None)
-    assert feed._timed(endless, 4, 10.0) == pytest.approx(4 / 0.5, rel=0.1)
+    assert throughput._timed(endless, 4, 10.0) == pytest.approx(4 / 0.5, rel=0.1)
 
 
 def test_wrong_use(capsys):
     assert main(["prepare", "bench", "synthetic:10", "--workers", "two"]) == 2
     assert "--workers takes whole numbers" in capsys.readouterr().err
     with pytest.raises(UsageError, match="a pair and a frame between need 3"):
-        feed.measure("synthetic:10", [0], batch_size=2, crop=32, frames=2, seconds=0.1)
+        throughput.measure("synthetic:10", [0], batch_size=2, crop=32, frames=2, seconds=0.1)

@@ -10,13 +10,14 @@ from clips import make_clip, pictures
 from parity import apart
 
 import vfi_jax
-from vfi_jax import cli, fit
+from vfi_jax import cli
 from vfi_jax.config import Augment, Data, Optimiser, Train, Window
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference.flow import dis_flow
 from vfi_jax.metrics import psnr
 from vfi_jax.prepare import flow_labels
 from vfi_jax.runs import folder as run_folder
+from vfi_jax.training import fit
 from vfi_jax.viz.picture import save_png
 from vfi_jax.weights import helpers, load
 from vfi_jax.weights.files import read_weights

@@ -19,12 +19,15 @@ import optax
 import pytest
 from tiny_runs import ROOT, RUN, Command, losses, newest, quiet
 
-from vfi_jax import fit, optim, training
 from vfi_jax.config import Optimiser
 from vfi_jax.errors import UsageError
 from vfi_jax.nn.precision import POLICIES
 from vfi_jax.runs import folder as run_folder
-from vfi_jax.system import distributed
+from vfi_jax.system import distributed, sharding
+from vfi_jax.training import fit
+from vfi_jax.training import optimizer as optimizer_
+from vfi_jax.training import state as state_
+from vfi_jax.training import step as training_step
 
 STEPS = 20
 # The rate is that of the recipe and small: losses of warped frames have kinks, and a weight that a larger step of Adam
@@ -290,7 +293,7 @@ def test_a_process_that_is_lost_ends_the_run(tmp_path):
 def test_parts_of_a_batch_are_the_whole():
     """Loss, terms and the step of the whole batch, by a step that takes it in parts."""
     spec, model, variables, loss_config = fit.build(RUN, Path())
-    transform, mesh = optim.optimiser(RUN.optimiser, RUN.steps, 1), training.data_mesh()
+    transform, mesh = optimizer_.optimiser(RUN.optimiser, RUN.steps, 1), sharding.data_mesh()
     rng = np.random.default_rng(0)
     batch = {
         "frames": rng.integers(0, 256, (4, 2, 64, 64, 3), np.uint8),
@@ -299,7 +302,7 @@ def test_parts_of_a_batch_are_the_whole():
     }
     found = []
     for accumulate in (1, 2):
-        step = training.make_step(
+        step = training_step.make_step(
             spec,
             model,
             transform,
@@ -311,7 +314,7 @@ def test_parts_of_a_batch_are_the_whole():
             policy=POLICIES[RUN.precision],
             accumulate=accumulate,
         )
-        state, metrics = step(training.start(variables, transform, ema=True), training.on_devices(batch, mesh))
+        state, metrics = step(state_.start(variables, transform, ema=True), sharding.on_devices(batch, mesh))
         found.append((jax.tree.map(float, metrics), optax.tree.get(state.optimiser, "mu")))
     (metrics, moments), (wanted, whole) = found[1], found[0]
     assert metrics == pytest.approx(wanted, rel=1e-5)

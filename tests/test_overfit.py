@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vfi_jax import config, fit
+from vfi_jax import config
 from vfi_jax.benchmarks import average
 from vfi_jax.data import images as images_
 from vfi_jax.data import sources
@@ -18,6 +18,7 @@ from vfi_jax.data.windows import around, choices, validation_sample
 from vfi_jax.metrics import psnr
 from vfi_jax.prepare import flow_labels
 from vfi_jax.runs import folder as run_folder
+from vfi_jax.training import fit
 from vfi_jax.video.decode import Reader
 from vfi_jax.viz.picture import save_png
 

@@ -12,10 +12,10 @@ from orbax.checkpoint._src.path import gcs_utils
 from tiny_runs import RUN, losses, newest
 
 import vfi_jax
-from vfi_jax import fit
 from vfi_jax.errors import UserError
 from vfi_jax.runs import folder as run_folder
 from vfi_jax.system.files import path_of, written_whole
+from vfi_jax.training import fit
 
 
 @pytest.fixture

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from tiny_runs import RUN, TINY
 
-from vfi_jax import cli, doctor, fit, training
+from vfi_jax import cli, doctor
 from vfi_jax.errors import UserError
-from vfi_jax.meter import Meter
 from vfi_jax.models import registry
 from vfi_jax.runs import folder as run_folder
 from vfi_jax.system import flops, machine
+from vfi_jax.training import fit
+from vfi_jax.training import step as training_step
+from vfi_jax.training.meter import Meter
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,7 @@ def run(tmp_path_factory):
     folder, told, make_step, counts = (
         tmp_path_factory.mktemp("runs") / "seen",
         [],
-        training.make_step,
+        training_step.make_step,
         itertools.count(1),
     )
     other = jax.jit(lambda array: array + 1)
@@ -41,7 +43,7 @@ def run(tmp_path_factory):
         return stepped
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "make_step", patched)
+        patch.setattr(training_step, "make_step", patched)
         patch.setattr(machine, "PEAKS", (("cpu", 1e12),))
         fit.fit(RUN, folder, told.append, profile=1)
     return folder, told

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from clips import make_clip
 
-from vfi_jax import cli, packed
+from vfi_jax import cli
 from vfi_jax.config import Footage, Scenes
-from vfi_jax.data import sources
+from vfi_jax.data import packed, sources
 from vfi_jax.data.records import ABOUT, INFO
 from vfi_jax.data.synthetic.scenes import random_scene
 from vfi_jax.errors import UsageError, UserError

@@ -18,13 +18,17 @@ from clips import make_clip
 from tiny_runs import ROOT, RUN, losses, newest, quiet
 
 import vfi_jax
-from vfi_jax import fit, optim, training
 from vfi_jax.config import Augment, Data, Footage, Milestones, Mix, Optimiser, Plateau, Start, Window
 from vfi_jax.data import sources
 from vfi_jax.data.synthetic.scenes import random_scene
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.nn.precision import POLICIES
 from vfi_jax.runs import folder as run_folder
+from vfi_jax.system import sharding
+from vfi_jax.training import fit
+from vfi_jax.training import optimizer as optimizer_
+from vfi_jax.training import state as state_
+from vfi_jax.training import step as training_step
 
 
 @pytest.mark.slow
@@ -133,9 +137,9 @@ def test_extra_losses_ema_and_bfloat16(tmp_path):
 def test_averaged_parameters():
     """Each step makes 0.9 a + 0.1 b of the average a and the new parameters b."""
     spec, model, variables, loss_config = fit.build(RUN, Path())
-    transform, mesh = optim.optimiser(RUN.optimiser, RUN.steps, 1), training.data_mesh()
-    state = training.start(variables, transform, ema=True)
-    step = training.make_step(
+    transform, mesh = optimizer_.optimiser(RUN.optimiser, RUN.steps, 1), sharding.data_mesh()
+    state = state_.start(variables, transform, ema=True)
+    step = training_step.make_step(
         spec,
         model,
         transform,
@@ -155,7 +159,7 @@ def test_averaged_parameters():
     before = jax.tree.map(np.array, state.params)
     for _ in range(2):  # the first has rate 0
         averaged = jax.tree.map(np.array, state.ema)
-        state, _ = step(state, training.on_devices(batch, mesh))
+        state, _ = step(state, sharding.on_devices(batch, mesh))
     for name, ema, new in zip(*map(jax.tree.leaves, (averaged, state.ema, state.params)), strict=True):
         np.testing.assert_allclose(ema, 0.9 * name + 0.1 * np.asarray(new), rtol=1e-5, atol=1e-7)
     assert any((old != new).any() for old, new in zip(*map(jax.tree.leaves, (before, state.params)), strict=True))

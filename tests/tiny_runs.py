@@ -9,9 +9,12 @@ import sys
 import time
 from pathlib import Path
 
-from vfi_jax import config, fit, optim, training
+from vfi_jax import config
 from vfi_jax.config import Augment, Data, Optimiser, Train, Window
 from vfi_jax.runs import folder as run_folder
+from vfi_jax.training import fit
+from vfi_jax.training import optimizer as optimizer_
+from vfi_jax.training import state as state_
 
 ROOT = Path(__file__).parent.parent
 TINY = {"widths": (16, 16), "level_scales": (2, 1), "encoder": None, "features": 0, "refinement": None}
@@ -44,7 +47,7 @@ def newest(folder):
     step = checkpoints.steps()[-1]
     run = run_folder.read_config(folder)
     _, _, variables, _ = fit.build(run, folder)
-    state = training.start(variables, optim.optimiser(run.optimiser, run.steps, 1), ema=True)
+    state = state_.start(variables, optimizer_.optimiser(run.optimiser, run.steps, 1), ema=True)
     wanted = {"params": state.params, "optimiser": state.optimiser, "ema": state.ema}
     items, position = checkpoints.restore(step, wanted)
     checkpoints.close()

@@ -39,13 +39,16 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from vfi_jax import optim, training
 from vfi_jax.config import Optimiser
 from vfi_jax.errors import UserError
 from vfi_jax.models import MODELS, registry
 from vfi_jax.nn.precision import POLICIES
+from vfi_jax.system import sharding
 from vfi_jax.system.files import written_whole
 from vfi_jax.system.markdown import markdown
+from vfi_jax.training import optimizer as optimizer_
+from vfi_jax.training import state as state_
+from vfi_jax.training import step as training_step
 
 HBM = {"v5e": 16.0, "v6e": 32.0}  # GB a chip, as their maker says
 TOPOLOGIES = ("v5e:8x8", "v6e:4x4")
@@ -144,7 +147,7 @@ def compiled(row: Row) -> Row:
 def lowered_for_cuda(row: Row) -> Row:
     """Lowers what is planned in a row for one GPU, which needs none."""
     begun = time.perf_counter()
-    exported = jax.export.export(_jitted(row, training.data_mesh()), platforms=[CUDA])(*_shapes(row))
+    exported = jax.export.export(_jitted(row, sharding.data_mesh()), platforms=[CUDA])(*_shapes(row))
     seconds, text = time.perf_counter() - begun, exported.mlir_module()
     found = _counted(text)
     return dataclasses.replace(row, seconds=round(seconds, 1), float64=found["float64"], callbacks=found["callbacks"])
@@ -186,7 +189,7 @@ def _lowered(row: Row, mesh: Mesh) -> Any:
 def _jitted(row: Row, mesh: Mesh) -> Any:
     spec, model = MODELS[row.model], registry.build(row.model)
     if row.program == TRAIN:
-        return training.make_step(
+        return training_step.make_step(
             spec,
             model,
             _transform(),
@@ -214,7 +217,7 @@ def _shapes(row: Row) -> tuple[Any, Any]:
     frames = jax.ShapeDtypeStruct((row.batch, spec.num_frames, row.crop, row.crop, 3), jnp.uint8)
     if row.program == FORWARD:
         return variables, frames
-    state = jax.eval_shape(lambda given: training.start(given, _transform(), ema=True), variables)
+    state = jax.eval_shape(lambda given: state_.start(given, _transform(), ema=True), variables)
     return state, batch_shapes(row.model, row.batch, row.crop)
 
 
@@ -231,7 +234,7 @@ def batch_shapes(name: str, batch: int, crop: int) -> dict[str, Any]:
 
 
 def _transform() -> Any:
-    return optim.optimiser(Optimiser(rate=RATE, clip_norm=1.0), 1000, 100)
+    return optimizer_.optimiser(Optimiser(rate=RATE, clip_norm=1.0), 1000, 100)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -130,14 +130,14 @@ def _pack(options: argparse.Namespace) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from vfi_jax import feed  # Grain, which the other commands do without
+    from vfi_jax.training import throughput  # Grain, which the other commands do without
 
     workers = options.workers.split(",")
     if not all(count.isdigit() for count in workers) or min(options.batch, options.crop, options.seconds) <= 0:
         raise UsageError("--workers takes whole numbers, such as 0,2; --batch, --crop and --seconds more than 0")
     rows = [("set", "kind", "workers", "samples/s", "devices fed")]
     for path in options.paths:
-        measured = feed.measure(
+        measured = throughput.measure(
             path, [int(count) for count in workers], batch_size=options.batch, crop=options.crop,
             frames=options.frames, seconds=options.seconds,
         )  # fmt: skip

@@ -34,7 +34,7 @@ from vfi_jax.nn import precision
 from vfi_jax.results import RESULTS, Result, read_scores, write_scores
 from vfi_jax.system import machine
 from vfi_jax.system.files import written_whole
-from vfi_jax.training import data_mesh
+from vfi_jax.system.sharding import data_mesh
 from vfi_jax.viz import strips as strips_
 from vfi_jax.viz.picture import save_png
 from vfi_jax.weights import files as weight_files

@@ -19,8 +19,8 @@ from safetensors.numpy import save_file
 from tqdm import tqdm
 
 from vfi_jax.config import Footage
+from vfi_jax.data.packed import KIND
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.packed import KIND
 from vfi_jax.prepare import footage
 from vfi_jax.prepare.footage import Clip
 from vfi_jax.prepare.records import told, videos_of

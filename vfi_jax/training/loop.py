@@ -15,16 +15,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from vfi_jax import config, optim, training
+from vfi_jax import config
 from vfi_jax.errors import UserError
 from vfi_jax.inference import Interpolator, Model
-from vfi_jax.meter import Meter
 from vfi_jax.metrics import interpolation_error, psnr
 from vfi_jax.runs import folder as run_folder
 from vfi_jax.runs.checkpoints import Checkpoints
-from vfi_jax.sets import Sets, summed
-from vfi_jax.system import distributed, machine
+from vfi_jax.system import distributed, machine, sharding
 from vfi_jax.system.files import AnyPath, written_whole
+from vfi_jax.training import optimizer as optimizer_
+from vfi_jax.training import state as state_
+from vfi_jax.training import step as training_step
+from vfi_jax.training.data import Sets, summed
+from vfi_jax.training.meter import Meter
 from vfi_jax.viz import curves as curves_
 from vfi_jax.viz import strips as strips_
 
@@ -48,11 +51,11 @@ class Loop:
     model: Model
     sets: Sets
     step: Callable
-    begin: Callable[[], training.State]
+    begin: Callable[[], state_.State]
     rate: Callable
     checkpoints: Checkpoints
     say: Callable[[str], None]
-    flops: Callable[[training.State, training.Batch], float]
+    flops: Callable[[state_.State, training_step.Batch], float]
     profile: int = 0
 
     def __post_init__(self) -> None:
@@ -83,9 +86,9 @@ class Loop:
         finally:
             self._close_log()
 
-    def _stepped(self, state: training.State, batch: training.Batch, done: int) -> tuple[training.State, Any]:
+    def _stepped(self, state: state_.State, batch: training_step.Batch, done: int) -> tuple[state_.State, Any]:
         """A step; told where it compiles, which only the first should."""
-        before, batch = self._meter.compiles, training.on_devices(batch, training.data_mesh())
+        before, batch = self._meter.compiles, sharding.on_devices(batch, sharding.data_mesh())
         if not before and machine.peak_of(jax.devices()[0].device_kind):
             self._meter.flops = self.flops(state, batch)
         with self._meter.stepping():
@@ -109,7 +112,7 @@ class Loop:
             self._traced = False
             self.say(f"trace of {self.profile} steps: {self.folder / PROFILE}, for xprof or perfetto")
 
-    def _newest(self, *, data_too: bool = True) -> tuple[training.State, int] | None:
+    def _newest(self, *, data_too: bool = True) -> tuple[state_.State, int] | None:
         """State and number of the newest good checkpoint, the data at its place; None where nothing is saved."""
         state = self.begin()
         found = self.checkpoints.newest_good(_items(state), self.say)
@@ -121,8 +124,8 @@ class Loop:
         if data_too:
             self.sets.batches.set_state(position["data"])
             self._rollbacks = position.get("rollbacks", 0)
-        skips = training.Skips(*(jnp.int32(skipped[name]) for name in ("in_row", "total")))
-        return training.on_all(state.replace(step=jnp.int32(step), skips=skips, **items)), step
+        skips = state_.Skips(*(jnp.int32(skipped[name]) for name in ("in_row", "total")))
+        return sharding.on_all(state.replace(step=jnp.int32(step), skips=skips, **items)), step
 
     def _batch(self, done: int, stop: _Stop) -> dict[str, Any]:
         """The next batch; none where the signal to stop has ended the workers that make it."""
@@ -138,8 +141,8 @@ class Loop:
         return batch
 
     def _looked_after(
-        self, state: training.State, done: int, metrics: Mapping[str, jax.Array]
-    ) -> tuple[training.State, int]:
+        self, state: state_.State, done: int, metrics: Mapping[str, jax.Array]
+    ) -> tuple[state_.State, int]:
         """What is due after a step; state and number to go on from."""
         logged, saved = self._due(done, self.config.log_every), self._due(done, self.config.checkpoint_every)
         if not logged and not saved:
@@ -158,7 +161,7 @@ class Loop:
     def _due(self, done: int, every: int) -> bool:
         return done % every == 0 or done == self.steps
 
-    def _rolled_back(self, done: int, in_row: int, total: int) -> tuple[training.State, int]:
+    def _rolled_back(self, done: int, in_row: int, total: int) -> tuple[state_.State, int]:
         """State and number of the last good checkpoint, or of the start; the data stay where they are.
 
         Raises:
@@ -181,7 +184,7 @@ class Loop:
         self._write({"step": step, "rollback": self._rollbacks, "from_step": done})
         self.say(f"warning: {why} up to {done}: back to step {step}, and on with the data that follow")
         self._meter.start()
-        return training.on_all(state.replace(skips=training.Skips(jnp.int32(0), jnp.int32(total)))), step
+        return sharding.on_all(state.replace(skips=state_.Skips(jnp.int32(0), jnp.int32(total)))), step
 
     def _write_names(self) -> AnyPath:
         """Lists the samples of this process in the bad steps before each rollback, `STEP NAME` a line."""
@@ -194,25 +197,25 @@ class Loop:
                 file.writelines(f"{step} {name}\n" for name in names)
         return path
 
-    def _stopped(self, state: training.State, done: int) -> None:
+    def _stopped(self, state: state_.State, done: int) -> None:
         """Saves what is not saved yet, and waits for it."""
         if self._saved != done:
             self._store(done, state, None, last=True)
         self.checkpoints.settle()
         self.say(f"stopped at step {done}; the same command continues")
 
-    def _check_steps(self, state: training.State) -> None:
+    def _check_steps(self, state: state_.State) -> None:
         """Stops a run that does not learn any more: with parameters that stay, the loss stays too high for good."""
-        skipped = optim.skipped_in_row(state.optimiser)
+        skipped = optimizer_.skipped_in_row(state.optimiser)
         if skipped >= max(STUCK, self.config.checkpoint_every):
             raise UserError(
                 f"the last {skipped} steps were skipped, their loss being above {self.config.optimiser.skip_above:g} "
                 "times the first: lower optimiser.rate or set optimiser.warmup; the last checkpoint is kept"
             )
 
-    def _rate(self, done: int, state: training.State) -> float:
+    def _rate(self, done: int, state: state_.State) -> float:
         """That of the step just made."""
-        return float(self.rate(done - 1)) * optim.plateau_factor(state.optimiser)
+        return float(self.rate(done - 1)) * optimizer_.plateau_factor(state.optimiser)
 
     def _report(self, done: int, values: Mapping[str, float]) -> None:
         row = {"step": done, **values, **self._meter.lap()}
@@ -224,18 +227,18 @@ class Loop:
             f"(waits {row['wait_s']:.3f} s, computes {row['compute_s']:.3f} s a step)  {_duration(left)} left"
         )
 
-    def _save(self, done: int, state: training.State) -> training.State:
+    def _save(self, done: int, state: state_.State) -> state_.State:
         """Validates where it is due, saves, and draws the curves; the state that was saved."""
         score = None
         if self._due(done, self.config.validate_every):
             score, loss = self._validate(done, state)
-            fed = optim.observe(state.optimiser, loss, self.config.optimiser.plateau)
+            fed = optimizer_.observe(state.optimiser, loss, self.config.optimiser.plateau)
             state = state.replace(optimiser=fed)
         self._store(done, state, score, last=done == self.steps)
         self._try(lambda: curves_.curves(self.folder / run_folder.CURVES, run_folder.read_log(self.folder)))
         return state
 
-    def _store(self, done: int, state: training.State, score: float | None, *, last: bool) -> None:
+    def _store(self, done: int, state: state_.State, score: float | None, *, last: bool) -> None:
         position = {
             "step": done,
             "data": summed(self.sets.batches.get_state()),
@@ -270,7 +273,7 @@ class Loop:
         except (UserError, OSError) as error:
             self.say(f"warning: {error}")
 
-    def _validate(self, done: int, state: training.State) -> tuple[float, float]:
+    def _validate(self, done: int, state: state_.State) -> tuple[float, float]:
         """Mean PSNR (the rule of `eval.py`) and absolute error (0..1) of rounded frames; a strip of the first."""
         interpolate = Interpolator(self.model, distributed.local(state.best), precision=self.config.precision)
         scores, errors, strips = [], [], []
@@ -292,7 +295,7 @@ class Loop:
         return mean, error
 
 
-def _items(state: training.State) -> dict[str, Any]:
+def _items(state: state_.State) -> dict[str, Any]:
     items = {"params": state.params, "optimiser": state.optimiser}
     return items if state.ema is None else {**items, "ema": state.ema}
 

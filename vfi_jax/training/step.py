@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from vfi_jax import optim
 from vfi_jax.data.augment import FLOWS, PICTURES
 from vfi_jax.errors import UsageError
 from vfi_jax.inference import Model
@@ -20,77 +18,11 @@ from vfi_jax.losses import RECONSTRUCTION
 from vfi_jax.models.spec import ModelSpec
 from vfi_jax.nn.precision import Policy
 from vfi_jax.system import flops
+from vfi_jax.training import optimizer as optimizer_
+from vfi_jax.training.state import Skips, State, Teacher
 from vfi_jax.types import Array, Output
 
 Batch = Mapping[str, Array]
-
-
-@flax.struct.dataclass
-class Skips:
-    """Steps whose loss, gradient or outcome was not finite: int32 counts of them in a row up to now, and in all."""
-
-    in_row: Array
-    total: Array
-
-
-@flax.struct.dataclass
-class State:
-    """What a run has learned.
-
-    Attributes:
-      step: int32, steps done.
-      params: what is trained, float32.
-      optimiser: optax's state.
-      skips: counts of the steps that changed neither of these nor `ema`.
-      ema: averaged parameters; None where none are kept.
-      constants: the model's other collections, which training leaves as they are: frozen helpers, statistics.
-    """
-
-    step: Array
-    params: Any
-    optimiser: optax.OptState
-    skips: Skips
-    ema: Any = None
-    constants: Any = flax.struct.field(default_factory=dict)
-
-    @property
-    def best(self) -> dict[str, Any]:
-        """The variables to judge and to ship: with averaged parameters where they are kept."""
-        return {"params": self.params if self.ema is None else self.ema, **self.constants}
-
-
-class Teacher(NamedTuple):
-    """A trained interpolation model: module and variables."""
-
-    model: Model
-    variables: Mapping[str, Any]
-
-
-def start(variables: Mapping[str, Any], transform: optax.GradientTransformation, *, ema: bool) -> State:
-    """The state before the first step."""
-    params = variables["params"]
-    constants = {name: tree for name, tree in variables.items() if name != "params"}
-    skips = Skips(jnp.int32(0), jnp.int32(0))
-    return State(jnp.int32(0), params, transform.init(params), skips, params if ema else None, constants)
-
-
-def data_mesh() -> Mesh:
-    """All devices on one axis, `data`."""
-    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
-
-
-def on_all(state: State) -> State:
-    """The same state on every device, as a step gives it: numbers that lie elsewhere would make it another program."""
-    return jax.device_put(state, NamedSharding(data_mesh(), PartitionSpec()))
-
-
-def on_devices(batch: Batch, mesh: Mesh) -> dict[str, Array]:
-    """A batch of this host, `[b / hosts, ...]`, as global arrays split over `data`; what is on devices stays there."""
-    split = NamedSharding(mesh, PartitionSpec("data"))
-    return {
-        name: a if isinstance(a, jax.Array) else jax.make_array_from_process_local_data(split, a)
-        for name, a in batch.items()
-    }
 
 
 def make_step(
@@ -162,7 +94,7 @@ def make_step(
         bad = ~_finite([loss, metrics["gradient_norm"], params])
         metrics |= {f"loss/{name}": value for name, value in terms.items()}
         before, after = (state.params, state.optimiser, state.ema), (params, optimiser, averaged)
-        params, optimiser, averaged = optim.unless(bad, before, after)
+        params, optimiser, averaged = optimizer_.unless(bad, before, after)
         skips = Skips(jnp.where(bad, state.skips.in_row + 1, 0), state.skips.total + bad)
         return State(state.step + 1, params, optimiser, skips, averaged, state.constants), metrics
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import jax
 
-from vfi_jax import packed, training
 from vfi_jax.config import Augment, Data, Footage, Window
-from vfi_jax.data import images, pipeline, sources
+from vfi_jax.data import images, packed, pipeline, sources
 from vfi_jax.data.records import is_records, read_about
 from vfi_jax.errors import UserError
 from vfi_jax.prepare import footage
+from vfi_jax.system import sharding
+from vfi_jax.training import device_batches
 
 WARM_UP = 2  # batches that are not counted: workers start, programs compile
 
@@ -58,7 +59,7 @@ def measure(
     if Path(path).suffix == ".safetensors":
         windows, _ = packed.read(Path(path))
         data = _data(path, windows.shape[1], crop)
-        batches = packed.PackedBatches({path: windows}, data, batch_size, 0, training.data_mesh())
+        batches = device_batches.PackedBatches({path: windows}, data, batch_size, 0, sharding.data_mesh())
         return [Rate(path, "packed, on the device", None, _timed(batches, batch_size, seconds))]
     if sources.is_footage(path):
         found = _windows(Path(path), Footage(frames=frames or Footage().frames))

@@ -10,14 +10,15 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import numpy as np
 
-from vfi_jax import config, packed, training
-from vfi_jax.data import pipeline, sources
+from vfi_jax import config
+from vfi_jax.data import packed, pipeline, sources
 from vfi_jax.data.labels import labelled as with_labels
 from vfi_jax.data.records import is_records
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.prepare import records as record_files
-from vfi_jax.system import distributed
+from vfi_jax.system import distributed, sharding
 from vfi_jax.system.files import AnyPath, is_remote
+from vfi_jax.training import device_batches
 
 SEEN, LOST = "seen", "damaged"  # samples counted
 JUDGED = 100  # samples, at least, of which the unreadable ones are a share
@@ -183,14 +184,16 @@ def _packed_sets(run: config.Train) -> Sets:
     at = len(frames) if run.data.validation else sources.boundary(about["names"], run.data.holdout)
     sets = {run.data.path: frames[:at], **{path: other for path, (other, _) in others.items()}}
     names = {run.data.path: about["names"][:at], **{path: of["names"] for path, (_, of) in others.items()}}
-    batches = packed.PackedBatches(sets, run.data, run.batch_size, run.seed, training.data_mesh(), names=names)
+    batches = device_batches.PackedBatches(sets, run.data, run.batch_size, run.seed, sharding.data_mesh(), names=names)
     held_out = (
         _validation_source(run, labelled=False)
         if run.data.validation
         else packed.Held(frames[at:], about["names"][at:])
     )
     return Sets(
-        batches, at // packed.samples_of(run.data, run.batch_size)[run.data.path], lambda: _from_source(held_out, run)
+        batches,
+        at // device_batches.samples_of(run.data, run.batch_size)[run.data.path],
+        lambda: _from_source(held_out, run),
     )
 
 

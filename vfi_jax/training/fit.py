@@ -15,12 +15,11 @@ import numpy as np
 from flax import traverse_util
 from jax.sharding import NamedSharding, PartitionSpec
 
-from vfi_jax import config, optim, training
+from vfi_jax import config
 from vfi_jax.data import sources
 from vfi_jax.data.windows import choices, times
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import MIDPOINT, Model
-from vfi_jax.loop import Loop
 from vfi_jax.models import registry
 from vfi_jax.models.registry import FROZEN
 from vfi_jax.models.spec import ModelSpec
@@ -28,9 +27,13 @@ from vfi_jax.nn import precision
 from vfi_jax.runs import checksums
 from vfi_jax.runs import folder as run_folder
 from vfi_jax.runs.checkpoints import Checkpoints
-from vfi_jax.sets import open_sets
-from vfi_jax.system import distributed
+from vfi_jax.system import distributed, sharding
 from vfi_jax.system.files import AnyPath, is_remote
+from vfi_jax.training import optimizer as optimizer_
+from vfi_jax.training import state as state_
+from vfi_jax.training import step as training_step
+from vfi_jax.training.data import open_sets
+from vfi_jax.training.loop import Loop
 from vfi_jax.weights import helpers, load
 
 MOST = 2**31 - 1
@@ -115,10 +118,10 @@ def _helpers(run: config.Train, model: Model, folder: AnyPath, given: Mapping[st
     return found or {FROZEN: {}}
 
 
-def _teacher(run: config.Train, model: Model) -> training.Teacher | None:
+def _teacher(run: config.Train, model: Model) -> state_.Teacher | None:
     if not run.teacher.model:
         return None
-    teacher = training.Teacher(*load.load(run.teacher.model, run.teacher.weights or None))
+    teacher = state_.Teacher(*load.load(run.teacher.model, run.teacher.weights or None))
     if teacher.model.channel_order != model.channel_order:
         raise UsageError(
             f"config.teacher sees {teacher.model.channel_order} frames, {run.model} {model.channel_order} ones"
@@ -159,14 +162,14 @@ def fit(run: config.Train, folder: AnyPath, say: Callable[[str], None] = print, 
     sets = open_sets(run, folder, labelled_validation=needs_labels, say=say)
     _alike(run, variables, sets.steps_per_epoch)
     steps = run.steps or run.epochs * sets.steps_per_epoch
-    transform = optim.optimiser(run.optimiser, steps, sets.steps_per_epoch)
-    mesh = training.data_mesh()
+    transform = optimizer_.optimiser(run.optimiser, steps, sets.steps_per_epoch)
+    mesh = sharding.data_mesh()
 
-    def begin() -> training.State:
-        state = training.start(variables, transform, ema=bool(run.ema))
+    def begin() -> state_.State:
+        state = state_.start(variables, transform, ema=bool(run.ema))
         return jax.device_put(state, NamedSharding(mesh, PartitionSpec()), may_alias=False)
 
-    step = training.make_step(
+    step = training_step.make_step(
         spec,
         model,
         transform,
@@ -181,8 +184,8 @@ def fit(run: config.Train, folder: AnyPath, say: Callable[[str], None] = print, 
     )
     checkpoints, say = Checkpoints(folder), distributed.by_first(say)
     try:
-        rate = optim.schedule(run.optimiser, steps, sets.steps_per_epoch)
-        flops = functools.partial(training.operations, spec, model, loss_config)
+        rate = optimizer_.schedule(run.optimiser, steps, sets.steps_per_epoch)
+        flops = functools.partial(training_step.operations, spec, model, loss_config)
         Loop(run, folder, steps, model, sets, step, begin, rate, checkpoints, say, flops, profile).run()
     finally:
         checkpoints.close()
@@ -225,7 +228,7 @@ def _check(run: config.Train) -> None:
     _check_division(run)
     if run.validate_every % run.checkpoint_every:
         raise UsageError("config.validate_every must be a multiple of config.checkpoint_every")
-    training.check_losses(run.extra_losses)
+    training_step.check_losses(run.extra_losses)
     registry.check_kind(run.model, "interpolation")
     if run.teacher.model:
         _check_teacher(run)

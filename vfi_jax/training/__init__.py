@@ -1,0 +1,1 @@
+"""Training: from a recipe to curves and weights."""
