@@ -16,9 +16,11 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
-from vfi_jax import benchmarks, evaluation, results, speed
+from vfi_jax import benchmarks
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.metrics import lpips
+from vfi_jax.evaluation import evaluate as evaluate_
+from vfi_jax.evaluation import perceptual, speed
+from vfi_jax.evaluation import results as results_
 from vfi_jax.nn import precision
 from vfi_jax.system import machine
 from vfi_jax.system.markdown import markdown
@@ -66,25 +68,25 @@ def evaluate() -> None:
     wanted = _wanted()
     options = {"weights": WEIGHTS.value, "frozen": FROZEN.value, "step": STEP.value, "policy": PRECISION.value}
     options["tta"] = ENSEMBLE.value
-    subjects = [evaluation.subject(given, **options) for given in MODELS.value]
-    evaluation.check_names([one.label for one in subjects], "models")
-    judges = lpips.judges(Path(LPIPS.value)) if LPIPS.value else {}
-    sets = [(benchmark, evaluation.found(benchmark, [Path(name) for name in DATA.value])) for benchmark in wanted]
+    subjects = [evaluate_.subject(given, **options) for given in MODELS.value]
+    evaluate_.check_names([one.label for one in subjects], "models")
+    judges = perceptual.judges(Path(LPIPS.value)) if LPIPS.value else {}
+    sets = [(benchmark, evaluate_.found(benchmark, [Path(name) for name in DATA.value])) for benchmark in wanted]
     several = len(subjects) > 1
     folder = Path(OUTPUT.value or ("runs/eval" if several else f"runs/eval/{subjects[0].label}"))
     folders = {folder / one.label if several else folder: one for one in subjects}
     found = []
-    for result in evaluation.run(folders, sets, evaluation.Plan(BATCH.value, WORST.value, judges)):
+    for result in evaluate_.run(folders, sets, evaluate_.Plan(BATCH.value, WORST.value, judges)):
         found.append(result)
         print(f"{result.label}, {result.benchmark}: {result.entry[result.headline]:.3f} dB", flush=True)
         if PER_IMAGE.value:
-            print("\n" + markdown(results.image_table(result)) + "\n", flush=True)
+            print("\n" + markdown(results_.image_table(result)) + "\n", flush=True)
     speeds = {}
     for one, given in zip(subjects, MODELS.value, strict=True) if SPEED.value else ():
         speeds[one.label] = speed.measured({"given": given, **options, "size": SIZE.value, "batch_size": BATCH.value})
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    results.write(folder, found, speeds, {**evaluation.provenance(subjects[0]), "command": command})
-    print("\n" + results.summary(found, speeds), end="")
+    results_.write(folder, found, speeds, {**evaluate_.provenance(subjects[0]), "command": command})
+    print("\n" + results_.summary(found, speeds), end="")
 
 
 def _wanted() -> list[benchmarks.Benchmark]:
@@ -93,7 +95,7 @@ def _wanted() -> list[benchmarks.Benchmark]:
     if WEIGHTS.value and len(MODELS.value) > 1:
         raise UsageError("--weights is of one model: of several, write --models NAME=WEIGHTS,NAME=WEIGHTS")
     wanted = [benchmarks.named(name) for name in NAMES.value]
-    evaluation.check_names([benchmark.name for benchmark in wanted], "benchmarks")
+    evaluate_.check_names([benchmark.name for benchmark in wanted], "benchmarks")
     return wanted
 
 
@@ -101,11 +103,11 @@ def compare() -> None:
     """Tells two models' results apart."""
     if len(COMPARE.value) != 2:
         raise UsageError(f"--compare takes two folders, not {len(COMPARE.value)}")
-    first, second = (results.load(Path(name)) for name in COMPARE.value)
-    found = results.differences(first, second)
+    first, second = (results_.load(Path(name)) for name in COMPARE.value)
+    found = results_.differences(first, second)
     if not found:
         raise UserError("these results have no benchmark in common, under one version of its protocol")
-    print(f"{second[0].label} less {first[0].label}:\n\n{markdown(results.difference_table(found))}")
+    print(f"{second[0].label} less {first[0].label}:\n\n{markdown(results_.difference_table(found))}")
 
 
 def _told(error: object, code: int) -> int:

@@ -16,11 +16,14 @@ import numpy as np
 import pytest
 
 import vfi_jax
-from vfi_jax import benchmarks, evaluation, results, speed
+from vfi_jax import benchmarks
 from vfi_jax.benchmarks import BENCHMARKS, Benchmark, Sample
 from vfi_jax.data.images import load_image
 from vfi_jax.data.synthetic.scenes import random_scene
 from vfi_jax.errors import UsageError, UserError
+from vfi_jax.evaluation import evaluate as evaluate_
+from vfi_jax.evaluation import results as results_
+from vfi_jax.evaluation import speed
 from vfi_jax.inference import FlipEnsemble, Interpolator, Recursive
 from vfi_jax.metrics import ssim_matlab
 from vfi_jax.models import registry
@@ -245,12 +248,12 @@ def test_command_line(data, tmp_path):
 def plain(data):
     """Two models without weights, in folders of their own, and a benchmark of three images."""
     wanted = [(BENCHMARKS["ucf101"], BENCHMARKS["ucf101"].find(data))]
-    return {name: evaluation.subject(name) for name in ("average", "dis")}, wanted
+    return {name: evaluate_.subject(name) for name in ("average", "dis")}, wanted
 
 
 def evaluated(plain, folder, **plan):
     subjects, wanted = plain
-    return list(evaluation.run({folder / name: s for name, s in subjects.items()}, wanted, evaluation.Plan(**plan)))
+    return list(evaluate_.run({folder / name: s for name, s in subjects.items()}, wanted, evaluate_.Plan(**plan)))
 
 
 def test_several_models_and_what_is_taken_up_again(plain, tmp_path, monkeypatch):
@@ -275,15 +278,15 @@ def test_several_models_and_what_is_taken_up_again(plain, tmp_path, monkeypatch)
 
 def test_what_a_protocol_makes_of_a_model(tmp_path):
     """Scale where the model has one, the turned pair, halving for other times, and the precision's dtype."""
-    one = evaluation.subject("rife_v4_25_lite=" + str(weights_of(tmp_path)), policy="bfloat16", tta=True)
+    one = evaluate_.subject("rife_v4_25_lite=" + str(weights_of(tmp_path)), policy="bfloat16", tta=True)
     assert one.label == "rife_v4_25_lite-w"
     assert one.model.dtype == jnp.bfloat16
     middle, other = (Sample("x", 0, 1, 2, t=t) for t in (0.5, 0.25))
     plain, scaled = BENCHMARKS["snu_film_easy"], BENCHMARKS["snu_film_easy_ifrnet"]
-    assert isinstance(evaluation.interpolator(one, plain, [middle]).model, FlipEnsemble)
+    assert isinstance(evaluate_.interpolator(one, plain, [middle]).model, FlipEnsemble)
 
     def made(name, benchmark, sample):
-        return evaluation.interpolator(
+        return evaluate_.interpolator(
             dataclasses.replace(one, model=registry.build(name), tta=False), benchmark, [sample]
         )
 
@@ -303,9 +306,9 @@ def test_what_else_is_told_of_a_batch(plain, tmp_path):
         return {"lpips_alex": np.abs(made.astype(int) - before).mean((1, 2, 3))}
 
     (found, _) = evaluated(plain, tmp_path, judges={"lpips_alex": judge})
-    values = [row.more["lpips_alex"] for row in results.load(tmp_path / "average")[0].rows]
+    values = [row.more["lpips_alex"] for row in results_.load(tmp_path / "average")[0].rows]
     assert found.entry["lpips_alex"] == pytest.approx(np.mean(values))
-    assert results.table([found])[0][-1] == "LPIPS (Alex)"
+    assert results_.table([found])[0][-1] == "LPIPS (Alex)"
     assert "lpips_alex" not in evaluated(plain, tmp_path)[0].entry  # asked otherwise, computed anew
 
 
@@ -314,12 +317,12 @@ def test_results_of_other_versions_are_dropped(plain, tmp_path):
     subjects, wanted = plain
     one, folder = subjects["average"], tmp_path / "average"
     older = dataclasses.replace(one, about={**one.about, "versions": {"jax": "0.1"}})
-    list(evaluation.run({folder: older}, wanted, evaluation.Plan()))
+    list(evaluate_.run({folder: older}, wanted, evaluate_.Plan()))
     other = [(dataclasses.replace(wanted[0][0], name="other"), wanted[0][1])]
-    list(evaluation.run({folder: one}, other, evaluation.Plan()))
+    list(evaluate_.run({folder: one}, other, evaluate_.Plan()))
     assert list(json.loads((folder / "results.json").read_text())["results"]) == ["other"]
     with pytest.raises(UsageError, match="two models have one name"):
-        evaluation.check_names(["average", "average"], "models")
+        evaluate_.check_names(["average", "average"], "models")
 
 
 def test_results_by_motion_and_by_group(tmp_path):
@@ -329,13 +332,13 @@ def test_results_by_motion_and_by_group(tmp_path):
     benchmark = Benchmark(
         "made", "made up", lambda _: samples, load=frames.get, motion=lambda s: 3.0 * s.truth, by_group=True
     )
-    (found,) = evaluated(({"average": evaluation.subject("average")}, [(benchmark, samples)]), tmp_path)
+    (found,) = evaluated(({"average": evaluate_.subject("average")}, [(benchmark, samples)]), tmp_path)
     own = found.entry["by_motion"]
     assert {name: part["images"] for name, part in own.items()} == {"2-4": 1, "4-8": 1, "8-16": 2}
     assert own["8-16"]["ie"] == 2.5
     assert {name: part["ie"] for name, part in found.entry["by_group"].items()} == {"a": 0.5, "b": 2.5}
     assert found.entry["ie"] == 1.5
-    shown = results.parts([found], "by_motion")
+    shown = results_.parts([found], "by_motion")
     assert shown[0] == ["benchmark", "model", "2-4", "4-8", "8-16"]
 
 
@@ -397,22 +400,22 @@ def test_fingerprint_follows_the_files(data, tmp_path):
 def scored(values):
     """A result with given PSNR."""
     rows = [benchmarks.Score(str(i), value, *[0.5] * 7) for i, value in enumerate(values)]
-    return results.Result("m", "b", {"images": len(rows)}, rows)
+    return results_.Result("m", "b", {"images": len(rows)}, rows)
 
 
 def test_differences_are_told_from_spread():
     rng = np.random.default_rng(0)
     hard = rng.normal(30, 6, 60)
-    steady = results.difference(scored(hard), scored(hard + 0.2 + rng.normal(0, 0.1, 60)), "psnr")
+    steady = results_.difference(scored(hard), scored(hard + 0.2 + rng.normal(0, 0.1, 60)), "psnr")
     assert steady.is_clear  # though 0.2 dB is far below the spread of the images
     assert steady.low < 0.2 < steady.high
     assert steady.high - steady.low == pytest.approx(2 * 1.96 * 0.1 / 60**0.5, rel=0.3)  # of a mean of 60
-    noisy = results.difference(scored(hard), scored(hard + 0.2 + rng.normal(0, 6, 60)), "psnr")
+    noisy = results_.difference(scored(hard), scored(hard + 0.2 + rng.normal(0, 6, 60)), "psnr")
     assert not noisy.is_clear
-    shorter = results.difference(scored(hard), scored(hard[:10]), "psnr")
+    shorter = results_.difference(scored(hard), scored(hard[:10]), "psnr")
     assert (shorter.images, shorter.mean, shorter.low, shorter.high) == (10, 0, 0, 0)
-    assert results.difference(scored([np.inf]), scored([np.inf]), "psnr") is None
-    assert not results.difference(scored([30.0]), scored([31.0]), "psnr").is_clear
+    assert results_.difference(scored([np.inf]), scored([np.inf]), "psnr") is None
+    assert not results_.difference(scored([30.0]), scored([31.0]), "psnr").is_clear
 
 
 def test_comparison_of_two_folders(plain, tmp_path):
@@ -437,8 +440,8 @@ def test_speed_in_a_process_of_its_own(tmp_path):
     assert found["gmac"] == pytest.approx(macs / 1e9)
     assert found["seconds"] > 0
     assert 0.05 < found["peak_gb"] < 20
-    result = results.Result("m", "b", {"images": 1, "psnr": 30.0}, [])
-    results.plot(tmp_path / "p.png", [result], {"m": found})
+    result = results_.Result("m", "b", {"images": 1, "psnr": 30.0}, [])
+    results_.plot(tmp_path / "p.png", [result], {"m": found})
     assert load_image(tmp_path / "p.png").std() > 5
     with pytest.raises(UserError, match="speed of nothing: no model is called"):
         speed.measured({"given": "nothing", "size": "96x64", "batch_size": 1})
@@ -475,7 +478,7 @@ def test_batches_split_over_devices(data, tmp_path):
 def run_of(name, data):
     benchmark = BENCHMARKS["ucf101"]
     samples = benchmark.find(data)
-    interpolate = evaluation.interpolator(evaluation.subject(name), benchmark, samples)
+    interpolate = evaluate_.interpolator(evaluate_.subject(name), benchmark, samples)
     return list(benchmarks.scores(interpolate, benchmark, samples, 2))
 
 

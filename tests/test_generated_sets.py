@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from clips import make_clip
 
-from vfi_jax import benchmarks, evaluation
+from vfi_jax import benchmarks
 from vfi_jax.benchmarks import BENCHMARKS, clips, generated
 from vfi_jax.data.synthetic.patterns import KINDS, pattern_scene
 from vfi_jax.errors import UserError
+from vfi_jax.evaluation import evaluate as evaluate_
 from vfi_jax.metrics import psnr
 from vfi_jax.ops import warp
 from vfi_jax.viz.picture import save_png
@@ -77,9 +78,7 @@ def test_clips_are_rebuilt(tmp_path):
     assert [sample.truth.index for sample in samples if sample.group == "short"] == [1, 3]
     assert [f.index for f in (long[1].before, long[1].first, long[1].second, long[1].after)] == [0, 2, 4, 6]
     assert [f.index for f in (long[0].before, long[-1].after)] == [0, 40]
-    (found,) = evaluation.run(
-        {tmp_path / "out": evaluation.subject("average")}, [(benchmark, samples)], evaluation.Plan()
-    )
+    (found,) = evaluate_.run({tmp_path / "out": evaluate_.subject("average")}, [(benchmark, samples)], evaluate_.Plan())
     parts = found.entry["by_group"]
     assert found.entry["psnr"] == pytest.approx(np.mean([part["psnr"] for part in parts.values()]))
     assert ("vmaf" in found.entry) == clips.has_vmaf()
@@ -117,7 +116,7 @@ def test_averaging_as_measured_by_others(tmp_path):
     pytest.importorskip("imageio_ffmpeg")
     wanted = [benchmarks.named(f"{kind}={DATA}/devset{rest}") for kind, rest in (("clips", "/clips"), ("triplets", ""))]
     sets = [(benchmark, benchmark.find(Path())) for benchmark in wanted]
-    found = list(evaluation.run({tmp_path: evaluation.subject("average")}, sets, evaluation.Plan(batch_size=1)))
+    found = list(evaluate_.run({tmp_path: evaluate_.subject("average")}, sets, evaluate_.Plan(batch_size=1)))
     parts = found[0].entry["by_group"]
     # They did not round the average.
     for name, (decibels, vmaf) in {"bee": (26.14, 18.4), "bug_video_640": (30.56, 74.8)}.items():

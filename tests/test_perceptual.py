@@ -6,6 +6,7 @@ from parity import make_state
 
 import vfi_jax
 from vfi_jax.errors import UserError
+from vfi_jax.evaluation import perceptual
 from vfi_jax.metrics import lpips, temporal
 from vfi_jax.torch_io.writer import write_torch
 
@@ -45,7 +46,7 @@ def pair():
 
 
 def test_distances(folder, pair):
-    params = lpips.read(folder, "alex")
+    params = perceptual.read(folder, "alex")
     frame, truth = pair
     assert lpips.lpips("alex", params, truth, truth) == pytest.approx([0, 0], abs=1e-7)
     near, far = (np.asarray(lpips.lpips("alex", params, image, truth)) for image in (frame, 255 - truth))
@@ -58,7 +59,7 @@ def test_distances(folder, pair):
 
 def test_flow_weighs_places(folder, pair):
     """The same flow everywhere, or none, is the plain distance; a flow where frames are equal gives nothing."""
-    params = lpips.read(folder, "alex")
+    params = perceptual.read(folder, "alex")
     frame, truth = pair
     frame = np.concatenate([frame[:, :, :40], truth[:, :, 40:]], 2)  # equal on the right
     plain = np.asarray(lpips.lpips("alex", params, frame, truth))
@@ -76,24 +77,24 @@ def test_flow_weighs_places(folder, pair):
 
 
 def test_judges_of_a_folder(folder, pair, tmp_path):
-    (judge,) = lpips.judges(folder).values()
+    (judge,) = perceptual.judges(folder).values()
     assert list(judge(*pair, pair[1])) == ["lpips_alex"]
     with pytest.raises(UserError, match="holds no weights of LPIPS: alexnet"):
-        lpips.judges(tmp_path)
+        perceptual.judges(tmp_path)
     with pytest.raises(UserError, match="no such folder"):
-        lpips.judges(tmp_path / "nowhere")
+        perceptual.judges(tmp_path / "nowhere")
     write_torch(tmp_path / "vgg16-397923af.pth", {"features.0.weight": np.zeros((64, 3, 3, 3), np.float32)})
     write_torch(tmp_path / "vgg.pth", states("alex")[1])
     with pytest.raises(UserError, match=r"features\.0\.bias is missing"):
-        lpips.judges(tmp_path)
+        perceptual.judges(tmp_path)
 
 
 @pytest.mark.slow
 def test_flolpips_with_raft(folder, pair):
     """A frame whose motion is right is 0 where it differs by nothing, and more than plain LPIPS can be told."""
     state = vfi_jax.to_torch("raft", vfi_jax.create("raft", seed=0)[1])
-    write_torch(folder / lpips.RAFT_FILE, state)
-    judge = lpips.judges(folder)["flolpips_raft"]
+    write_torch(folder / perceptual.RAFT_FILE, state)
+    judge = perceptual.judges(folder)["flolpips_raft"]
     large = [np.repeat(np.repeat(images, 2, 1), 2, 2) for images in pair]
     frame, truth = large
     assert judge(truth, truth, frame)["flolpips_raft"] == pytest.approx([0, 0], abs=1e-6)

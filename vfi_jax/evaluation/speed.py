@@ -1,4 +1,4 @@
-"""What a model costs, measured in a process of its own: `python -m vfi_jax.speed REQUEST` (JSON in, JSON out)."""
+"""What a model costs, measured in a process of its own: `python -m vfi_jax.evaluation.speed REQUEST` (JSON in, JSON out)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from vfi_jax import evaluation
 from vfi_jax.errors import UserError
+from vfi_jax.evaluation import evaluate as evaluate_
 from vfi_jax.inference import Interpolator, flip_ensemble
 from vfi_jax.ops import pad
 from vfi_jax.system import flops, machine
@@ -36,7 +36,7 @@ def measured(request: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       UserError: it failed; with the last line that it said.
     """
-    command = [sys.executable, "-m", "vfi_jax.speed", json.dumps(dict(request))]
+    command = [sys.executable, "-m", "vfi_jax.evaluation.speed", json.dumps(dict(request))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"speed of {request['given']}: {(done.stderr.strip().splitlines() or ['killed'])[-1]}")
@@ -49,7 +49,7 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
     batch = request["batch_size"]
     wanted = ("given", "weights", "frozen", "step", "policy", "tta")
     given = {name: request[name] for name in wanted if name in request}
-    one = evaluation.subject(given.pop("given"), **given)
+    one = evaluate_.subject(given.pop("given"), **given)
     model = flip_ensemble(one.model) if one.tta else one.model
     interpolate = Interpolator(model, one.variables)
     rng = np.random.default_rng(0)

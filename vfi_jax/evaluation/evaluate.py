@@ -26,12 +26,12 @@ from tqdm import tqdm
 from vfi_jax import benchmarks
 from vfi_jax.benchmarks import Benchmark, Sample, Score, clips, scoring
 from vfi_jax.errors import UsageError, UserError
+from vfi_jax.evaluation.results import RESULTS, Result, read_scores, write_scores
 from vfi_jax.inference import MIDPOINT, Interpolator, data_parallel, flip_ensemble, recursive
 from vfi_jax.metrics import temporal
 from vfi_jax.models import MODELS, registry
 from vfi_jax.models.classical import SMALLEST
 from vfi_jax.nn import precision
-from vfi_jax.results import RESULTS, Result, read_scores, write_scores
 from vfi_jax.system import machine
 from vfi_jax.system.files import written_whole
 from vfi_jax.system.sharding import data_mesh

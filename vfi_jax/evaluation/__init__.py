@@ -1,0 +1,1 @@
+"""Models on benchmarks: scores, tables, comparison, speed."""
