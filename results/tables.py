@@ -13,7 +13,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from vfi_jax.compare.outcome import OURS, PUBLISHED
+from vfi_jax.compare.report import OURS, PUBLISHED
 from vfi_jax.system.markdown import markdown
 
 ROOT = Path(__file__).parent.parent

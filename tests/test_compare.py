@@ -11,11 +11,12 @@ import pytest
 
 import vfi_jax
 from vfi_jax import cli, weights
-from vfi_jax.compare import adapters, material, measure, outcome
+from vfi_jax.compare import adapters, jobs, measure
+from vfi_jax.compare import report as compare_report
 from vfi_jax.compare.adapters import Adapter
-from vfi_jax.compare.material import Job
-from vfi_jax.compare.outcome import BACKWARD, FORWARD, OURS, PUBLISHED, Difference, Outcome, Timing
-from vfi_jax.compare.worker_channel import Worker, WorkerError
+from vfi_jax.compare.jobs import Job
+from vfi_jax.compare.report import BACKWARD, FORWARD, OURS, PUBLISHED, Difference, Outcome, Timing
+from vfi_jax.compare.workers import Worker, WorkerError
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.models import registry
 
@@ -47,19 +48,19 @@ def found():
 def test_ratios_are_those_of_rounds(found):
     """Ours over theirs is 1/2, 1/4, 1/2: not the ratio of the medians, 3/6."""
     ours, theirs, *_ = found.timings
-    assert outcome.spread(ours.seconds) == (2.5, 3, 3.5)
-    assert outcome.ratios(ours, theirs) == (0.375, 0.5, 0.5)
-    assert outcome.ratios(theirs, ours)[1] == 2
+    assert compare_report.spread(ours.seconds) == (2.5, 3, 3.5)
+    assert compare_report.ratios(ours, theirs) == (0.375, 0.5, 0.5)
+    assert compare_report.ratios(theirs, ours)[1] == 2
 
 
 def test_best_form_is_the_fastest_that_ran(found):
-    assert outcome.best_form(found.timings[:4]).side == "channels_last"
+    assert compare_report.best_form(found.timings[:4]).side == "channels_last"
     with pytest.raises(ValueError, match="empty"):
-        outcome.best_form(found.timings[:1])
+        compare_report.best_form(found.timings[:1])
 
 
 def test_table(found):
-    lines = outcome.text(found).splitlines()
+    lines = compare_report.text(found).splitlines()
     assert lines[0] == "# rife beside a/b"
     assert not any("note" in line for line in lines)
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
@@ -78,14 +79,14 @@ def test_relative_difference_is_over_all_arrays_together():
 
 
 def test_files(tmp_path, found):
-    outcome.write(found, tmp_path)
+    compare_report.write(found, tmp_path)
     kept = json.loads((tmp_path / "compare.json").read_text())
     assert kept["timings"][1]["seconds"] == [4, 16, 6]
     assert kept["differences"][0]["frame_max"] == 1e-5
-    assert (tmp_path / "compare.md").read_text() == outcome.text(found)
+    assert (tmp_path / "compare.md").read_text() == compare_report.text(found)
     assert cv2.imread(str(tmp_path / "compare.png")).std() > 10
     with pytest.raises(UserError, match="no such folder"):
-        outcome.write(found, tmp_path / "absent")
+        compare_report.write(found, tmp_path / "absent")
 
 
 # The public repositories
@@ -197,16 +198,16 @@ worker_channel.serve({"peak": peak})
 
 
 def test_made_up_weights_fit_and_are_lively():
-    state = material.made_up("raft_small", 0.55, 3)
+    state = jobs.made_up("raft_small", 0.55, 3)
     plain = vfi_jax.to_torch("raft_small", vfi_jax.create("raft_small")[1])
     assert {name: array.shape for name, array in state.items()} == {name: a.shape for name, a in plain.items()}
-    assert not np.array_equal(state["fnet.conv1.weight"], material.made_up("raft_small", 0.55, 4)["fnet.conv1.weight"])
+    assert not np.array_equal(state["fnet.conv1.weight"], jobs.made_up("raft_small", 0.55, 4)["fnet.conv1.weight"])
     kernel = state["fnet.layer1.0.conv2.weight"]
     assert kernel.std() == pytest.approx(0.55 * np.sqrt(2 / np.prod(kernel.shape[1:])), rel=0.1)
 
 
 def test_names_of_one_parameter_are_made_up_alike():
-    state = material.made_up("raft", 0.55, 0)
+    state = jobs.made_up("raft", 0.55, 0)
     twins = [name for name in state if "norm3" in name]
     assert len(twins) == 8
     for name in twins:
@@ -217,14 +218,14 @@ def test_names_of_one_parameter_are_made_up_alike():
 @pytest.mark.parametrize(("model", "count"), [("rife_m", 2), ("dbvi_8x", 4)])
 def test_frames_are_padded_and_in_the_order_of_the_weights(tmp_path, model, count):
     module, path = registry.build(model, channel_order="bgr"), tmp_path / "inputs.npz"
-    material.write_frames(Job(model, batch=2), module, 40, 24, path)
+    jobs.write_frames(Job(model, batch=2), module, 40, 24, path)
     with np.load(path) as arrays:
         frames, target, t = arrays["frames"], arrays["target"], float(arrays["t"])
     sides = (32, 64) if model == "rife_m" else (24, 40)
     assert frames.shape == (2, count, *sides, 3)
     assert target.shape == (2, *sides, 3)
-    assert t == material.OFF_MIDDLE
-    scene = material.random_scene(0, 24, 40)
+    assert t == jobs.OFF_MIDDLE
+    scene = jobs.random_scene(0, 24, 40)
     np.testing.assert_array_equal(target[1, :24, :40], scene.frame(t)[..., ::-1])
     before = count // 2 - 1
     np.testing.assert_array_equal(frames[0, before, :24, :40], scene.frame(0)[..., ::-1])

@@ -41,13 +41,18 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from vfi_jax.compare import adapters, material, measure, outcome  # matplotlib: the shell starts without it
+    from vfi_jax.compare import (
+        adapters,
+        jobs,  # matplotlib: the shell starts without it
+        measure,
+    )
+    from vfi_jax.compare import report as compare_report
 
     registry.spec_of(options.model)
     adapter, folder = adapters.choose(options.model, options.repo)
     if not options.output.is_dir():
         raise UserError(f"{options.output}: no such folder; create it first")
-    job = material.Job(
+    job = jobs.Job(
         options.model,
         weights=options.weights,
         frozen=helpers.helper_files(options.frozen),
@@ -57,15 +62,15 @@ def _compare(options: argparse.Namespace) -> None:
         device=options.device,
         precision=options.precision,
         threads=options.threads or machine.processors(),
-        forms=tuple(options.forms.split(",")) if options.forms else material.FORMS,
+        forms=tuple(options.forms.split(",")) if options.forms else jobs.FORMS,
         rounds=options.rounds,
         minutes=options.minutes,
         backward=options.backward,
         python=options.torch_python,
     )
     found = measure.compare(adapter, folder, job, lambda line: print(line, file=sys.stderr, flush=True))
-    outcome.write(found, options.output)
-    print(outcome.text(found))
+    compare_report.write(found, options.output)
+    print(compare_report.text(found))
 
 
 def _sizes(text: str) -> tuple[tuple[int, int], ...]:

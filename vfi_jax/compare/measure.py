@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from vfi_jax import benchmarks
-from vfi_jax.compare import material
+from vfi_jax.compare import jobs
 from vfi_jax.compare.adapters import Adapter
-from vfi_jax.compare.material import Job
-from vfi_jax.compare.outcome import BACKWARD, CHANNELS_LAST, FORWARD, OURS, PUBLISHED, Difference, Outcome, Timing
-from vfi_jax.compare.worker_channel import Worker, WorkerError
+from vfi_jax.compare.jobs import Job
+from vfi_jax.compare.report import BACKWARD, CHANNELS_LAST, FORWARD, OURS, PUBLISHED, Difference, Outcome, Timing
+from vfi_jax.compare.workers import Worker, WorkerError
 from vfi_jax.errors import UserError
 from vfi_jax.inference import MIDPOINT, order_of
 from vfi_jax.metrics import psnr
@@ -45,13 +45,13 @@ def compare(adapter: Adapter, folder: Path | None, job: Job, tell: Callable[[str
       UserError: no torch, weights that do not fit, a side that fails, an unreadable benchmark.
     """
     with tempfile.TemporaryDirectory() as temporary, _told(job):
-        scratch, judged = Path(temporary), material.triplets(job.benchmark) if job.benchmark else None
-        model, source = material.write_weights(job, adapter, scratch / "state.npz")
+        scratch, judged = Path(temporary), jobs.triplets(job.benchmark) if job.benchmark else None
+        model, source = jobs.write_weights(job, adapter, scratch / "state.npz")
         sides = _Sides(job, adapter, folder, model, scratch)
         scores = _scores(sides, *judged, tell) if judged else {}
         differences, timings = [], []
         for width, height in job.sizes:
-            material.write_frames(job, model, width, height, scratch / "inputs.npz")
+            jobs.write_frames(job, model, width, height, scratch / "inputs.npz")
             with contextlib.ExitStack() as stack:
                 run = _Run(sides, width, height, tell, *_started(sides, stack))
                 measured = run.timed(FORWARD)
@@ -95,7 +95,7 @@ class _Sides:
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # memory is measured
             "PYTHONPATH": os.pathsep.join(filter(None, (str(HERE.parent.parent), os.environ.get("PYTHONPATH")))),
         }
-        command = [sys.executable, "-m", "vfi_jax.compare.ours"]
+        command = [sys.executable, "-m", "vfi_jax.compare.jax_worker"]
         fields = {"channel_order": self.model.channel_order, "any_time": self.model.any_time}
         return self._loaded("JAX", command, environment, model=self.job.model, fields=fields)
 
@@ -244,7 +244,7 @@ def _scores(
     with sides.ours() as ours, sides.theirs(PUBLISHED) as theirs:
         for sample in samples:
             pictures, truth = benchmarks.pictures(benchmark, sample, registry.spec_of(sides.job.model).num_frames)
-            material.write_inputs(inputs, model, pictures / np.float32(255), truth / np.float32(255), MIDPOINT)
+            jobs.write_inputs(inputs, model, pictures / np.float32(255), truth / np.float32(255), MIDPOINT)
             for side, worker in ((OURS, ours), (PUBLISHED, theirs)):
                 worker.ask("inputs", path=str(inputs))
                 frame = sides.asked(worker, "outputs", *truth.shape[:2])["frame"][0][..., order_of(model)]

@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32
 
 from vfi_jax import benchmarks
 from vfi_jax.compare.adapters import Adapter, gain_of
-from vfi_jax.compare.outcome import CHANNELS_LAST, PUBLISHED
+from vfi_jax.compare.report import CHANNELS_LAST, PUBLISHED
 from vfi_jax.data.synthetic.scenes import random_scene
 from vfi_jax.errors import UsageError
 from vfi_jax.inference import MIDPOINT, order_of

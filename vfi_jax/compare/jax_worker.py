@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from vfi_jax.compare import worker_channel
+from vfi_jax.compare import workers
 from vfi_jax.models import registry
 from vfi_jax.nn.precision import named
 from vfi_jax.weights import load as load_
@@ -86,7 +86,7 @@ class Ours:
     def memory(self) -> int:
         """Peak bytes of this process, or on the GPU."""
         statistics = jax.devices()[0].memory_stats()
-        return statistics["peak_bytes_in_use"] if statistics else worker_channel.peak_memory()
+        return statistics["peak_bytes_in_use"] if statistics else workers.peak_memory()
 
     def outputs(self, path: str) -> None:
         """Writes `frame` `[b, h, w, c]` and, where there is one, `flow` to a `.npz`."""
@@ -114,10 +114,10 @@ def main() -> None:
     orders: Sequence[Callable[..., Any]] = (
         side.load, side.inputs, side.seconds, side.memory, side.outputs, side.gradients
     )  # fmt: skip
-    worker_channel.serve({handler.__name__: handler for handler in orders})
+    workers.serve({handler.__name__: handler for handler in orders})
 
 
 if __name__ == "__main__":
     # Before JAX starts its threads, one for each processor that it sees.
-    worker_channel.limit_threads(int(os.environ["OMP_NUM_THREADS"]))
+    workers.limit_threads(int(os.environ["OMP_NUM_THREADS"]))
     main()
