@@ -103,7 +103,7 @@ def _tools(options: argparse.Namespace, source: Path) -> Iterator[tuple[str, lis
     for name in (OURS, WARM):
         made = [str(source), "-o", str(_made(options.output, name)), "--model", "rife_v4_25", *weights]
         settings = {"JAX_COMPILATION_CACHE_DIR": str(programs)}
-        yield name, [sys.executable, "-m", "vfi_jax.cli", "interpolate", *made], settings
+        yield name, [sys.executable, "-m", "vfi_jax.cli.main", "interpolate", *made], settings
     if options.saibyo_python:
         folder = options.output / "saibyo"
         settings = {**SAIBYO_SETTINGS, "LOGS_FOLDER": str(folder / "logs")}

@@ -15,7 +15,7 @@ import pytest
 from parity import apart, make_state
 
 import vfi_jax
-from vfi_jax import convert
+from vfi_jax.weights import convert
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import vfi_jax
-from vfi_jax import cli
+from vfi_jax.cli import main as cli_main
 from vfi_jax.weights import files as weight_files
 
 README = Path(__file__).parent.parent / "README.md"
@@ -27,7 +27,7 @@ def made_up(tmp_path) -> Path:
 def shell(capsys, *arguments):
     """Exit code and the lines on stderr without progress bars."""
     try:
-        code = cli.main([str(argument) for argument in arguments])
+        code = cli_main.main([str(argument) for argument in arguments])
     except SystemExit as leaving:
         code = leaving.code
     return code, [
@@ -47,7 +47,7 @@ def test_interpolates_with_weights_of_a_file(tmp_path, capsys, made_up):
 
 def test_fast(tmp_path, capsys):
     clips.make_clip(tmp_path / "in.mp4", frames=2)
-    assert cli.main(["interpolate", str(tmp_path / "in.mp4"), "-o", str(tmp_path / "out.mp4"), "--fast"]) == 0
+    assert cli_main.main(["interpolate", str(tmp_path / "in.mp4"), "-o", str(tmp_path / "out.mp4"), "--fast"]) == 0
     assert capsys.readouterr().out.endswith("3 frames from 2, by rife_lap_s\n")
 
 
@@ -124,7 +124,7 @@ def test_input_is_checked_before_weights(tmp_path, capsys, weights_folder):
 
 
 def test_weights_are_listed(capsys, weights_folder):
-    assert cli.main(["weights"]) == 0
+    assert cli_main.main(["weights"]) == 0
     out = capsys.readouterr().out
     assert "vfi-jax weights get rife_v4_25" in out
     assert str(weights_folder) in out
@@ -132,12 +132,12 @@ def test_weights_are_listed(capsys, weights_folder):
 
 
 def test_readme_holds_the_table_of_models(capsys):
-    cli.main(["models"])
+    cli_main.main(["models"])
     assert capsys.readouterr().out.strip() in README.read_text()
 
 
 def test_readme_holds_the_table_of_weights(capsys):
-    cli.main(["weights"])
+    cli_main.main(["weights"])
     assert capsys.readouterr().out.partition("\n\n")[0] in README.read_text()
 
 
@@ -152,5 +152,5 @@ def test_multiply_adds_against_the_published_code():
 
 
 def test_version():
-    run = [sys.executable, "-m", "vfi_jax.cli", "--version"]
+    run = [sys.executable, "-m", "vfi_jax.cli.main", "--version"]
     assert subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip() == vfi_jax.__version__

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import vfi_jax
-from vfi_jax import cli, weights
+from vfi_jax import weights
+from vfi_jax.cli import main as cli_main
 from vfi_jax.compare import adapters, jobs, measure
 from vfi_jax.compare import report as compare_report
 from vfi_jax.compare.adapters import Adapter
@@ -245,7 +246,7 @@ def checkout(tmp_path):
 
 def shell(capsys, *arguments):
     try:
-        code = cli.main(["compare", *map(str, arguments)])
+        code = cli_main.main(["compare", *map(str, arguments)])
     except SystemExit as leaving:
         code = leaving.code
     return code, capsys.readouterr().err.splitlines()

@@ -14,7 +14,8 @@ from safetensors import safe_open
 from tiny_runs import RUN, TINY, quiet
 
 import vfi_jax
-from vfi_jax import cli, convert, weights
+from vfi_jax import weights
+from vfi_jax.cli import main as cli_main
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.models import registry
 from vfi_jax.runs import checkpoints, checksums
@@ -22,7 +23,7 @@ from vfi_jax.torch_io import state_dict
 from vfi_jax.torch_io.reader import read_torch
 from vfi_jax.torch_io.writer import write_torch
 from vfi_jax.training import fit
-from vfi_jax.weights import load
+from vfi_jax.weights import convert, load
 
 SMALL = "rife_v4_12_lite"
 
@@ -57,7 +58,7 @@ def told():
 
 def test_installs_where_load_finds_it(tmp_path, weights_folder, capsys):
     file = published(tmp_path, "rife_m")
-    assert cli.main(["convert", "--model", "rife_m", "--weights", str(file)]) == 0
+    assert cli_main.main(["convert", "--model", "rife_m", "--weights", str(file)]) == 0
     target = weights_folder / "rife_m.safetensors"
     checked, written = capsys.readouterr().out.splitlines()
     assert checked.startswith("check on a moving texture of 128x128: frame ")
@@ -300,12 +301,12 @@ def test_non_commercial_weights_want_their_licence_accepted(tmp_path, monkeypatc
     file = published(tmp_path, SMALL)
     command = ["convert", "--model", SMALL, "--weights", str(file)]
     for given in ([], ["--accept-licence", "MIT"]):
-        assert cli.main(command + given) == 2
+        assert cli_main.main(command + given) == 2
         assert "non-commercial use only (CC-BY-NC-4.0)" in capsys.readouterr().err
         assert not weights_folder.exists()
     wanted = weights.command(SMALL).removeprefix("vfi-jax ").replace("flownet.pkl", str(file)).split()
     assert wanted[-2:] == ["--accept-licence", "CC-BY-NC-4.0"]
-    assert cli.main(wanted) == 0
+    assert cli_main.main(wanted) == 0
     assert weights.path_of(SMALL).exists()
 
 

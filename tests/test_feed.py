@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from vfi_jax.cli import main
+from vfi_jax.cli.main import main
 from vfi_jax.config import Footage
 from vfi_jax.data import packed
 from vfi_jax.errors import UsageError

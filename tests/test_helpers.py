@@ -10,7 +10,7 @@ from clips import make_clip, pictures
 from parity import apart
 
 import vfi_jax
-from vfi_jax import cli
+from vfi_jax.cli import main as cli_main
 from vfi_jax.config import Augment, Data, Optimiser, Train, Window
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference.flow import dis_flow
@@ -218,5 +218,5 @@ def test_a_video_through_the_shell(tmp_path):
     make_clip(tmp_path / "in.mkv", frames=3, size=(72, 64))
     arguments = ["interpolate", tmp_path / "in.mkv", "-o", tmp_path / "out.mp4", "--model", "dbvi_8x"]
     arguments += ["--weights", tmp_path / "dbvi.safetensors", "--frozen", f"raft={tmp_path / 'raft.safetensors'}"]
-    assert cli.main(list(map(str, arguments))) == 0
+    assert cli_main.main(list(map(str, arguments))) == 0
     assert len(pictures(tmp_path / "out.mp4")) == 5

@@ -10,7 +10,7 @@ import pytest
 from parity import apart
 
 import vfi_jax
-from vfi_jax import cli
+from vfi_jax.cli import main as cli_main
 from vfi_jax.config import Footage, Window
 from vfi_jax.data import sources
 from vfi_jax.data.labels import folder_of, labelled
@@ -50,7 +50,7 @@ def write_set(root, count, length=3, size=(72, 96)):
 
 
 def run(*arguments):
-    return cli.main([str(argument) for argument in arguments])
+    return cli_main.main([str(argument) for argument in arguments])
 
 
 def inner(flow):
@@ -223,7 +223,7 @@ def test_two_processes_of_the_shell(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "vfi_jax.cli", "prepare", "flow", str(sets[0]), "--teacher", "dis"]
+    command = [sys.executable, "-m", "vfi_jax.cli.main", "prepare", "flow", str(sets[0]), "--teacher", "dis"]
     several = [f"--coordinator=127.0.0.1:{port}", "--processes=2"]
     each = [
         subprocess.Popen([*command, *several, f"--process={index}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vfi_jax.cli import main
+from vfi_jax.cli.main import main
 from vfi_jax.data import published
 from vfi_jax.data.sources import open_source
 from vfi_jax.prepare import records as record_files

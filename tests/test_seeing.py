@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from tiny_runs import RUN, TINY
 
-from vfi_jax import cli, doctor
+from vfi_jax.cli import doctor
+from vfi_jax.cli import main as cli_main
 from vfi_jax.errors import UserError
 from vfi_jax.models import registry
 from vfi_jax.runs import folder as run_folder
@@ -79,7 +80,7 @@ def test_a_trace_is_kept(run):
 
 def test_report(run, tmp_path, capsys):
     folder, target = run[0], tmp_path / "page"
-    assert cli.main(["report", str(folder), "-o", str(target)]) == 0
+    assert cli_main.main(["report", str(folder), "-o", str(target)]) == 0
     text = capsys.readouterr().out
     assert sorted(path.name for path in target.iterdir()) == [
         "config.json",
@@ -102,7 +103,7 @@ def test_report(run, tmp_path, capsys):
 
 
 def test_no_report(tmp_path, capsys):
-    assert cli.main(["report", str(tmp_path)]) == 1
+    assert cli_main.main(["report", str(tmp_path)]) == 1
     assert "not that of a run" in capsys.readouterr().err
 
 
@@ -146,17 +147,17 @@ def test_peaks(device, peak):
 
 def test_doctor(tmp_path, capsys, monkeypatch, weights_folder):
     (tmp_path / "middlebury").mkdir()
-    assert cli.main(["doctor", "--data", str(tmp_path)]) == 0
+    assert cli_main.main(["doctor", "--data", str(tmp_path)]) == 0
     found = dict([cell.strip() for cell in line.split("|")[1:3]] for line in capsys.readouterr().out.splitlines())
     assert (found["jax"], found["encoder libx264"], found["encoder libvpx-vp9"]) == (jax.__version__, "ok", "ok")
     assert found[str(jax.devices()[0])] == "ok"
     assert found["weights"].endswith("none installed")
     assert found["data ucf101"].startswith("not there: ")
-    assert cli.main(["doctor", "--data", str(tmp_path / "none")]) == 1
+    assert cli_main.main(["doctor", "--data", str(tmp_path / "none")]) == 1
     assert capsys.readouterr().err.endswith("none: no such folder\n")
     monkeypatch.setattr(doctor, "_computes", lambda _: False)
     monkeypatch.setattr(doctor.av, "codecs_available", set())
-    assert cli.main(["doctor"]) == 1
+    assert cli_main.main(["doctor"]) == 1
     told = capsys.readouterr().err
     assert "multiplies wrongly; FFmpeg has no libx264, which .mp4, .m4v, .mov, .mkv need" in told
 

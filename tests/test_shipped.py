@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 import vfi_jax
-from vfi_jax import benchmarks, cli, demo, weights
+from vfi_jax import benchmarks, weights
+from vfi_jax.cli import main as cli_main
 from vfi_jax.data.images import load_image
 from vfi_jax.metrics import psnr
+from vfi_jax.video import demo
 from vfi_jax.video.decode import Reader
 from vfi_jax.weights import files as weight_files
 
@@ -51,13 +53,13 @@ def test_file_is_small_and_has_a_card(name, megabytes):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_listed_as_shipped(capsys, weights_folder, name):
-    cli.main(["weights"])
+    cli_main.main(["weights"])
     assert re.search(rf"\| {name} .*\| part of this package", capsys.readouterr().out)
 
 
 @pytest.mark.slow
 def test_demo(weights_folder, tmp_path, capsys):
-    assert cli.main(["demo", "-o", str(tmp_path)]) == 0
+    assert cli_main.main(["demo", "-o", str(tmp_path)]) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"demo.mp4", "demo.png"}
     assert load_image(tmp_path / "demo.png").std() > 30
     out = capsys.readouterr().out

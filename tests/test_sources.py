@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from clips import make_clip
 
-from vfi_jax import cli
+from vfi_jax.cli import main as cli_main
 from vfi_jax.config import Footage, Scenes
 from vfi_jax.data import packed, sources
 from vfi_jax.data.records import ABOUT, INFO
@@ -158,7 +158,7 @@ def test_records_are_what_they_were_made_of(tmp_path, encoding):
 
 def test_records_of_videos(videos, tmp_path, capsys):
     command = ["prepare", "records", str(videos), "-o", str(tmp_path / "set"), "--frames", "3", "--step", "3"]
-    assert cli.main(command) == 0
+    assert cli_main.main(command) == 0
     assert capsys.readouterr().out.endswith("from 2 clips; rejected: none\n")
     source = sources.open_source(str(tmp_path / "set"), 3)
     assert [name for name in source.names if name.startswith("a.mkv")] == [f"a.mkv/{i:06d}" for i in range(0, 18, 3)]
@@ -183,7 +183,7 @@ def test_tfds_reads_records(tmp_path):
 def test_records_continue_after_a_kill(tmp_path):
     """Killed with full files behind it; the same command finishes, and the set is that of an unbroken run."""
     wanted = "synthetic:200"
-    command = [sys.executable, "-m", "vfi_jax.cli", "prepare", "records", wanted, "--frames", "3", "-o"]
+    command = [sys.executable, "-m", "vfi_jax.cli.main", "prepare", "records", wanted, "--frames", "3", "-o"]
     process = subprocess.Popen([*command, str(tmp_path / "killed")], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not (tmp_path / "killed" / "windows-train.array_record-00001").exists() and time.monotonic() < deadline:
@@ -219,7 +219,7 @@ def test_sets_without_a_usable_window(tmp_path, capsys):
     still = np.full((64, 64, 3), 90, np.uint8)
     make_clip(tmp_path / "still.mp4", frames=12, size=(64, 64), picture=lambda i, _: still)
     for kind, output in (("records", tmp_path / "set"), ("pack", tmp_path / "set.safetensors")):
-        assert cli.main(["prepare", kind, str(tmp_path), "-o", str(output), "--frames", "3", "--step", "1"]) == 1
+        assert cli_main.main(["prepare", kind, str(tmp_path), "-o", str(output), "--frames", "3", "--step", "1"]) == 1
         told = capsys.readouterr().err.strip().splitlines()[-1]
         assert "no usable window in 1 clips; rejected: 10 duplicate" in told
     assert not (tmp_path / "set.safetensors").exists()
@@ -230,10 +230,10 @@ def test_unreadable_clip(videos, tmp_path, capsys):
     (tmp_path / "in/a.mkv").write_bytes((videos / "a.mkv").read_bytes())
     (tmp_path / "in/b.mp4").write_bytes(b"junk" * 1000)
     command = ["prepare", "records", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--frames", "3", "--step", "3"]
-    assert cli.main(command) == 1
+    assert cli_main.main(command) == 1
     assert "b.mp4" in capsys.readouterr().err.strip().splitlines()[-1]
     (tmp_path / "in/b.mp4").unlink()
-    assert cli.main(command) == 0  # what was written before is part of it
+    assert cli_main.main(command) == 0  # what was written before is part of it
     assert len(sources.open_source(str(tmp_path / "out"), 3)) == 6
 
 
@@ -243,7 +243,7 @@ def test_mixed_sizes_in_raw_records(videos, tmp_path):
 
 
 def test_folders_that_cannot_be_written(videos, capsys):
-    assert cli.main(["prepare", "records", str(videos), "-o", "/proc/nowhere/set"]) == 1
+    assert cli_main.main(["prepare", "records", str(videos), "-o", "/proc/nowhere/set"]) == 1
     assert "cannot be written" in capsys.readouterr().err
 
 
@@ -289,9 +289,9 @@ def test_small_windows_are_left_out_one_by_one(tmp_path):
     (tmp_path / "in/a/069/im2.png").write_bytes(b"\x89PNG cut")
     command = ["prepare", "records", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--frames", "3"]
     command += ["--smallest", "16"]
-    assert cli.main(command) == 1
+    assert cli_main.main(command) == 1
     save_png(tmp_path / "in/a/069/im2.png", stored["a/069"][1])
-    assert cli.main(command) == 0
+    assert cli_main.main(command) == 0
     source = sources.open_source(str(tmp_path / "out"), 3)
     assert list(source.names) == [f"a/{i:03d}" for i in range(70) if i not in (3, 68)]
     assert np.array_equal(source[67]["frames"], stored["a/069"])
@@ -314,5 +314,5 @@ def test_small_windows_are_left_out_one_by_one(tmp_path):
 def test_wrong_use_of_prepare(videos, tmp_path, capsys, arguments, code, line):
     places = {"IN": str(videos), "OUT": str(tmp_path)}
     arguments = [places.get(word, word.replace("OUT/", f"{tmp_path}/")) for word in arguments]
-    assert cli.main(["prepare", *arguments]) == code
+    assert cli_main.main(["prepare", *arguments]) == code
     assert line in capsys.readouterr().err.strip().splitlines()[-1]

@@ -280,7 +280,7 @@ def test_damaged_checkpoint_is_told(whole, tmp_path, damage):
         r"warning: .*checkpoints/4 cannot be restored: .* in ema.*; trying step 2 in its place\n", done.stderr
     )
     assert len(done.stderr.splitlines()) == 1
-    command = ["vfi_jax.cli", "convert", "--model=rife_lap", f"--weights={tmp_path / 'run'}"]
+    command = ["vfi_jax.cli.main", "convert", "--model=rife_lap", f"--weights={tmp_path / 'run'}"]
     command.append(f"--output={tmp_path / 'o.safetensors'}")
     done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True)
     assert done.returncode == 1

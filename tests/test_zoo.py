@@ -171,7 +171,7 @@ def test_full_disk_keeps_what_was_there(tmp_path, monkeypatch):
 
 def test_heavy_packages_stay_out():
     """The tool starts without the training stack, and without torch."""
-    code = "import vfi_jax.cli, sys; print([m for m in sys.modules if re.fullmatch(pattern, m)])"
+    code = "import vfi_jax.cli.main, sys; print([m for m in sys.modules if re.fullmatch(pattern, m)])"
     pattern = "grain|tensorflow.*|array_record|orbax|torch|ml_collections"
     run = [sys.executable, "-c", f"import re; pattern = {pattern!r}\n{code}"]
     assert subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip() == "[]"

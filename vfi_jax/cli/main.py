@@ -12,7 +12,10 @@ from typing import NoReturn
 import numpy as np
 from tqdm import tqdm
 
-from vfi_jax import __version__, cli_compare, cli_prepare, convert, demo, doctor, weights
+from vfi_jax import __version__, weights
+from vfi_jax.cli import compare as cli_compare
+from vfi_jax.cli import doctor
+from vfi_jax.cli import prepare as cli_prepare
 from vfi_jax.data.images import load_image, to_uint8
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import Interpolator
@@ -23,8 +26,9 @@ from vfi_jax.prepare.flow_labels import DIS
 from vfi_jax.system import machine
 from vfi_jax.system.files import is_remote, path_of
 from vfi_jax.system.markdown import markdown
+from vfi_jax.video import demo
 from vfi_jax.video import interpolate as video_
-from vfi_jax.weights import helpers, load
+from vfi_jax.weights import convert, helpers, load
 
 
 class _Parser(argparse.ArgumentParser):

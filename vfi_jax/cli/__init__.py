@@ -1,0 +1,1 @@
+"""The commands of `vfi-jax`: argparse and a few lines each."""
