@@ -49,7 +49,7 @@ def get_config(variant: str = "default") -> ConfigDict:
                 },
                 "workers": 8,
             },
-            "optimiser": {
+            "optimizer": {
                 "rate": 2e-4,
                 "final_rate": 2e-4,
                 "warmup": 0,
@@ -79,8 +79,8 @@ def get_config(variant: str = "default") -> ConfigDict:
         config.data.workers = 0
         config.data.augment.update({name: 0.0 for name in config.data.augment if name != "crop"})
         config.data.augment.crop = 128
-        config.optimiser.update({"rate": 2e-3, "final_rate": 1e-4, "warmup": 20})
-        config.optimiser.plateau.factor = 1.0
+        config.optimizer.update({"rate": 2e-3, "final_rate": 1e-4, "warmup": 20})
+        config.optimizer.plateau.factor = 1.0
     elif variant != "default":
         raise ValueError(f"no variant {variant!r}: there are default, overfit, smoke")
     return config

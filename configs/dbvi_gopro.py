@@ -54,7 +54,7 @@ def get_config(variant: str = "default") -> ConfigDict:
                 },
                 "workers": 8,
             },
-            "optimiser": {
+            "optimizer": {
                 "rate": 5e-4,
                 "final_rate": 5e-4,
                 "warmup": 0,

@@ -54,7 +54,7 @@ def get_config(variant: str = "default") -> ConfigDict:
                 },
                 "workers": 8,
             },
-            "optimiser": {
+            "optimizer": {
                 "rate": 5e-4,
                 "final_rate": 5e-4,
                 "warmup": 0,
@@ -86,8 +86,8 @@ def get_config(variant: str = "default") -> ConfigDict:
         config.data.augment.update({name: 0.0 for name in config.data.augment if name != "crop"})
         config.data.augment.crop = 128
         config.fields.steps = 2
-        config.optimiser.milestones.update({"epochs": (), "factor": 1.0})
-        config.optimiser.update({"rate": 1e-3, "final_rate": 1e-4, "warmup": 10})
+        config.optimizer.milestones.update({"epochs": (), "factor": 1.0})
+        config.optimizer.update({"rate": 1e-3, "final_rate": 1e-4, "warmup": 10})
     elif variant != "default":
         raise ValueError(f"no variant {variant!r}: there are default, overfit, smoke")
     return config

@@ -50,7 +50,7 @@ def get_config(variant: str = "default") -> ConfigDict:
                 "footage": {"step": 8},
                 "workers": 8,
             },
-            "optimiser": {"rate": 1e-4, "final_rate": 1e-5, "warmup": 0, "weight_decay": 0.0, "clip_norm": 0.0},
+            "optimizer": {"rate": 1e-4, "final_rate": 1e-5, "warmup": 0, "weight_decay": 0.0, "clip_norm": 0.0},
             "extra_losses": {"census": 0.0, "charbonnier": 0.0, "l1": 0.0, "laplacian": 0.0},
             "init_from": {"model": "", "weights": ""},
             "teacher": {"model": "", "weights": ""},

@@ -52,7 +52,7 @@ def get_config(variant: str = "default") -> ConfigDict:
                 },
                 "workers": 8,
             },
-            "optimiser": {"rate": 1e-4, "final_rate": 1e-5, "warmup": 0, "weight_decay": 0.0, "clip_norm": 0.0},
+            "optimizer": {"rate": 1e-4, "final_rate": 1e-5, "warmup": 0, "weight_decay": 0.0, "clip_norm": 0.0},
             "extra_losses": {"census": 0.0, "charbonnier": 0.0, "l1": 0.0, "laplacian": 0.0},
             "init_from": {"model": "", "weights": ""},
             "teacher": {"model": "", "weights": ""},
@@ -74,7 +74,7 @@ def get_config(variant: str = "default") -> ConfigDict:
         config.data.workers = 0
         config.data.augment.update({name: 0.0 for name in config.data.augment if name != "crop"})
         config.data.augment.crop = 128
-        config.optimiser.update({"rate": 1e-3, "final_rate": 1e-4, "clip_norm": 0.1})
+        config.optimizer.update({"rate": 1e-3, "final_rate": 1e-4, "clip_norm": 0.1})
     elif variant != "default":
         raise ValueError(f"no variant {variant!r}: there are default, overfit, smoke")
     return config

@@ -42,7 +42,7 @@ def get_config(variant: str = "default") -> ConfigDict:
                 "footage": {"step": 2, "short_side": 360, "per_clip": 0},
                 "workers": 0,
             },
-            "optimiser": {
+            "optimizer": {
                 "rate": 1e-4,
                 "final_rate": 0.0,
                 "warmup": 50,
@@ -61,14 +61,14 @@ def get_config(variant: str = "default") -> ConfigDict:
         config.update(
             {"model": "rife_m", "init_from": {"model": "", "weights": ""}, "steps": 200_000, "batch_size": 16}
         )
-        config.optimiser.update({"rate": 3e-4, "final_rate": 3e-6, "warmup": 2000, "weight_decay": 1e-3})
-        config.optimiser.rate_factors, config.extra_losses.psnr = {}, 0.0
+        config.optimizer.update({"rate": 3e-4, "final_rate": 3e-6, "warmup": 2000, "weight_decay": 1e-3})
+        config.optimizer.rate_factors, config.extra_losses.psnr = {}, 0.0
     elif variant == "smoke":
         config.update({"init_from": {"model": "", "weights": ""}, "steps": 20, "batch_size": 4, "log_every": 1})
         config.update({"checkpoint_every": 5, "validate_every": 10, "validation_samples": 4})
         config.data.update({"path": "synthetic:48"})
         config.data.augment.crop = 64
-        config.optimiser.rate_factors = {}
+        config.optimizer.rate_factors = {}
     elif variant != "default":
         raise ValueError(f"no variant {variant!r}: there are default, scratch, smoke")
     return config

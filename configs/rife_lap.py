@@ -63,7 +63,7 @@ def get_config(variant: str = "default") -> ConfigDict:
                 "footage": {"step": 2, "short_side": 360, "per_clip": 0},
                 "workers": 0,
             },
-            "optimiser": {
+            "optimizer": {
                 "rate": 1.5e-4,
                 "final_rate": 0.0,
                 "warmup": 20,
@@ -87,21 +87,21 @@ def get_config(variant: str = "default") -> ConfigDict:
             {"path": "scenes.safetensors", "share": 0.25},
             {"path": "patterns.safetensors", "share": 0.125},
         )
-        config.optimiser.warmup = 50
+        config.optimizer.warmup = 50
     if variant == "first":
         config.update({"model": "rife_v4_25", "steps": 2400, "init_from": {"model": "rife_v4_25", "weights": ""}})
         config.fields = {}
         config.extra_losses.psnr = 0.0
         config.data.update({"mix": (), "holdout": 0.05})
-        config.optimiser.update({"rate": 1e-4})
-        config.optimiser.rate_factors = {}
+        config.optimizer.update({"rate": 1e-4})
+        config.optimizer.rate_factors = {}
     elif variant == "second":
         config.update({"steps": 1750, "init_from": {"model": "rife_v4_25", "weights": ""}})
         config.extra_losses.psnr = 0.02
-        config.optimiser.rate_factors = {"refine": 3.0}
+        config.optimizer.rate_factors = {"refine": 3.0}
     elif variant == "third":
         config.steps = 1500
-        config.optimiser.rate_factors = {"block0/": 0.0, "block1/": 0.0, "block2/": 0.0, "refine": 3.0}
+        config.optimizer.rate_factors = {"block0/": 0.0, "block1/": 0.0, "block2/": 0.0, "refine": 3.0}
     elif variant == "fourth":
         config.update({"steps": 13200, "batch_size": 16, "ema": 0.999, "precision": "default"})
         config.update({"checkpoint_every": 1000, "validate_every": 3000, "log_every": 50})
@@ -112,15 +112,15 @@ def get_config(variant: str = "default") -> ConfigDict:
             {"path": "scenes.safetensors", "share": 0.25},
             {"path": "patterns.safetensors", "share": 0.0625},
         )
-        config.optimiser.update({"rate": 2e-4, "warmup": 100})
-        config.optimiser.rate_factors = {"block0/": 0.05, "block1/": 0.05, "block2/": 0.2, "refine": 2.0}
+        config.optimizer.update({"rate": 2e-4, "warmup": 100})
+        config.optimizer.rate_factors = {"block0/": 0.05, "block1/": 0.05, "block2/": 0.2, "refine": 2.0}
     elif variant == "smoke":
         config.fields = {"widths": (24, 24, 16, 16, 16), "refinement": (4, 8, 1)}
         config.update({"init_from": {"model": "", "weights": ""}, "steps": 20, "batch_size": 4, "log_every": 1})
         config.update({"checkpoint_every": 5, "validate_every": 10, "validation_samples": 4})
         config.data.update({"path": "synthetic:48", "mix": (), "validation": ""})
         config.data.augment.crop = 64
-        config.optimiser.rate_factors = {"refine": 3.0}
+        config.optimizer.rate_factors = {"refine": 3.0}
     elif variant != "default":
         raise ValueError(f"no variant {variant!r}: there are default, first, second, third, fourth, smoke")
     return config

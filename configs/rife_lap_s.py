@@ -56,7 +56,7 @@ def get_config(variant: str = "default") -> ConfigDict:
                 "augment": {"crop": 192},
                 "workers": 0,
             },
-            "optimiser": {
+            "optimizer": {
                 "rate": 2e-4,
                 "final_rate": 0.0,
                 "warmup": 50,
@@ -74,18 +74,18 @@ def get_config(variant: str = "default") -> ConfigDict:
     if variant in ("first", "second", "third", "fourth"):
         config.extra_losses.contrast = 0.0
         config.data.augment.crop = 256
-        config.optimiser.update({"rate": 4e-4, "rate_factors": {"refine": 3.0}})
+        config.optimizer.update({"rate": 4e-4, "rate_factors": {"refine": 3.0}})
     if variant in ("first", "second", "third"):
         config.update({"checkpoint_every": 100, "validate_every": 200})
         config.data.path = "clips.safetensors"
     if variant == "first":
         config.update({"steps": 240, "ema": 0.98, "checkpoint_every": 120, "validate_every": 120})
         config.extra_losses.psnr = 0.02
-        config.optimiser.warmup = 20
+        config.optimizer.warmup = 20
     elif variant == "second":
         config.update({"steps": 1250, "ema": 0.995})
         config.extra_losses.psnr = 0.02
-        config.optimiser.rate = 5e-4
+        config.optimizer.rate = 5e-4
     elif variant == "third":
         config.update({"steps": 1150, "ema": 0.997})
     elif variant == "fourth":

@@ -37,7 +37,7 @@ def get_config(variant: str = "default") -> ConfigDict:
                 "augment": {"crop": 224},
                 "workers": 8,
             },
-            "optimiser": {"rate": 3e-4, "final_rate": 3e-6, "warmup": 2000, "weight_decay": 1e-3, "clip_norm": 0.0},
+            "optimizer": {"rate": 3e-4, "final_rate": 3e-6, "warmup": 2000, "weight_decay": 1e-3, "clip_norm": 0.0},
             "extra_losses": {"census": 0.0, "charbonnier": 0.0, "l1": 0.0, "laplacian": 0.0},
             "init_from": {"model": "", "weights": ""},
             "log_every": 100,
@@ -48,13 +48,13 @@ def get_config(variant: str = "default") -> ConfigDict:
         }
     )
     if variant == "paper":
-        config.optimiser.update({"rate": 1e-4, "final_rate": 1e-5, "weight_decay": 1e-4})
+        config.optimizer.update({"rate": 1e-4, "final_rate": 1e-5, "weight_decay": 1e-4})
     elif variant == "smoke":
         config.update({"epochs": 0, "steps": 20, "batch_size": 4, "log_every": 1, "checkpoint_every": 5})
         config.update({"validate_every": 10, "validation_samples": 4})
         config.data.update({"path": "synthetic:48", "workers": 0})
         config.data.augment.crop = 64
-        config.optimiser.warmup = 5
+        config.optimizer.warmup = 5
     elif variant != "default":
         raise ValueError(f"no variant {variant!r}: there are default, paper, smoke")
     return config

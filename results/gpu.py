@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vfi_jax import aot
-from vfi_jax.config import Optimiser
+from vfi_jax.config import Optimizer
 from vfi_jax.models import MODELS, registry
 from vfi_jax.nn.precision import POLICIES
 from vfi_jax.ops import warp
@@ -103,7 +103,7 @@ def batch_of(name: str, size: int, side: int) -> dict[str, Any]:
 
 def step_of(name: str, model: Any, variables: Any, policy: Any) -> tuple[Callable[..., Any], Callable[[], Any]]:
     """A training step, and what makes the state before the first."""
-    spec, transform = MODELS[name], optimizer_.optimiser(Optimiser(rate=1e-4), 1000, 100)
+    spec, transform = MODELS[name], optimizer_.optimizer(Optimizer(rate=1e-4), 1000, 100)
     chosen = {"loss_config": spec.loss_config, "extra_losses": {}, "ema": 0.998, "seed": 0}
     step = training_step.make_step(spec, model, transform, sharding.data_mesh(), policy=policy, **chosen)
     return step, lambda: sharding.on_all(state.start(variables, transform, ema=True))

@@ -118,10 +118,10 @@ def _folded(layer: Layer, state: np.ndarray, kept: np.ndarray, out: Any, phases:
     A transposed convolution gives each of its `phases` a part of the kernel; they share a bias.
     """
     mean = state.mean(0)
-    centred = state[:, kept] - mean[kept]
-    gram = centred.T @ centred
+    centered = state[:, kept] - mean[kept]
+    gram = centered.T @ centered
     gram += RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
-    share = np.linalg.solve(gram, centred.T @ (state - mean))  # [kept, all]
+    share = np.linalg.solve(gram, centered.T @ (state - mean))  # [kept, all]
     share[:, kept] = np.eye(len(kept))
     weight = np.einsum("hwio,ki->hwko", layer["weight"], share)
     shift = np.einsum("hwio,i->o", layer["weight"], mean - mean[kept] @ share) / phases

@@ -36,7 +36,7 @@ BETWEEN = 4  # steps, from a save to the next
 def prepared(run: config.Train):
     """What makes a step, a function that begins a state, and a batch."""
     spec, model, variables, loss_config = fit.build(run, Path())
-    transform, mesh = optimizer_.optimiser(run.optimiser, run.steps, 1), sharding.data_mesh()
+    transform, mesh = optimizer_.optimizer(run.optimizer, run.steps, 1), sharding.data_mesh()
     side, draw = run.data.augment.crop, np.random.default_rng(0).integers
     batch = {
         "frames": draw(0, 256, (run.batch_size, 2, side, side, 3), np.uint8),

@@ -169,7 +169,7 @@ def plot_beside(rows: Sequence[Row], path: Path) -> None:
     first = [group[OURS] for group in groups]
     axes.set_yticks(range(len(groups)), [_label(row) for row in first])
     axes.invert_yaxis()
-    axes.axvline(1, color="grey")
+    axes.axvline(1, color="gray")
     axes.set(xlabel="time of ours over PyTorch's (below 1: ours is faster)", xlim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend()

@@ -1,7 +1,7 @@
 """What the forms of the warp cost a TPU, by its compiler's cost model: `python results/warp_tpu.py` (`vfi_jax[tpu]`).
 
 Writes `warp_tpu.csv`: bytes accessed and temporaries of a warp of 8 images of 256x448 on one chip of v5e, and of its
-gradients. Estimates, not measurements. "taps": a gather for each of four neighbours; "packed": the one gather in use.
+gradients. Estimates, not measurements. "taps": a gather for each of four neighbors; "packed": the one gather in use.
 """
 
 import csv
@@ -22,7 +22,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from vfi_jax.ops import warp
 
 warping = import_module("vfi_jax.ops.warp")
-FORMS = {"taps": warping._neighbours, "packed": warping._packed_neighbours}
+FORMS = {"taps": warping._neighbors, "packed": warping._packed_neighbors}
 IMAGES, SIZE = 8, (256, 448)
 
 
@@ -40,12 +40,12 @@ def main() -> None:
         rows.writerow(("channels", "form", "program", "gb_accessed", "gb_temporary", "jax"))
         for channels in map(int, sys.argv[1:] or (3, 64)):
             image, flow = (jax.ShapeDtypeStruct((IMAGES, *SIZE, c), jnp.float32) for c in (channels, 2))
-            for form, neighbours in FORMS.items():
+            for form, neighbors in FORMS.items():
                 for program, function, arguments in (
                     ("forward", lambda *given: warp(*given), (image, flow)),
                     ("gradients", lambda *given: gradients(*given), (image, flow, image)),
                 ):
-                    with mock.patch.object(warping, "_packed_neighbours", neighbours):
+                    with mock.patch.object(warping, "_packed_neighbors", neighbors):
                         compiled = jax.jit(function, in_shardings=where).lower(*arguments).compile()
                     accessed = compiled.cost_analysis()["bytes accessed"] / 1e9
                     temporary = compiled.memory_analysis().temp_size_in_bytes / 1e9

@@ -24,7 +24,7 @@ def moving(index: int, size: tuple[int, int] = SIZE) -> np.ndarray:
 
 
 def patches(index: int, size: tuple[int, int] = SIZE) -> np.ndarray:
-    """Saturated colours in columns of equal width."""
+    """Saturated colors in columns of equal width."""
     width, height = size
     return np.repeat(np.repeat(np.uint8([SATURATED]), width // len(SATURATED), 1), height, 0)
 

@@ -10,7 +10,7 @@ from parity import ops
 
 from vfi_jax.config import Augment, Window
 from vfi_jax.data.augment import Decision, crop, draw, transform
-from vfi_jax.data.color_jitter import STEPS, Jitter, draw_jitter, enlarge, jitter, recolour
+from vfi_jax.data.color_jitter import STEPS, Jitter, draw_jitter, enlarge, jitter, recolor
 from vfi_jax.data.windows import choices, sample_of, validation_sample
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.ops import warp
@@ -152,7 +152,7 @@ def test_jitter_is_the_same_for_all_pictures(sample):
     assert (shifts.min(), shifts.max()) == pytest.approx((-0.05, 0.05), abs=1e-3)
     assert len({one.order for one in drawn}) == 24  # of four steps
     still = Jitter(1.0, 1.0, 1.0, 0.0, (2, 0, 1))
-    assert np.array_equal(recolour(sample["target"], still), sample["target"])
+    assert np.array_equal(recolor(sample["target"], still), sample["target"])
 
 
 def test_rife_m_takes_three_sorted_frames():

@@ -20,7 +20,7 @@ RNG = np.random.default_rng(0)
 
 
 def write(root, *names, size=(12, 16)):
-    """Grey pictures whose level is their number."""
+    """Gray pictures whose level is their number."""
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)

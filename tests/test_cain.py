@@ -66,5 +66,5 @@ def test_folding_and_reflection():
     assert apart(pixel_unshuffle(stored["x"], 8), stored["down8"]) == 0
     assert apart(pixel_shuffle(stored["down8"], 8), stored["up8_of_down8"]) == 0
     stored = ops("ops_cain", "reflect_pad")
-    padded = pad(stored["x"], Padding(128, "reflect", "centre"))
+    padded = pad(stored["x"], Padding(128, "reflect", "center"))
     assert apart(255 * padded, stored["padded_uint8"]) < 1e-4

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vfi_jax import config
-from vfi_jax.config import Augment, Milestones, Optimiser, Plateau, Train, Window
+from vfi_jax.config import Augment, Milestones, Optimizer, Plateau, Train, Window
 from vfi_jax.data.windows import choices
 from vfi_jax.errors import UsageError
 from vfi_jax.models import registry
@@ -49,7 +49,7 @@ def test_recipes_are_complete(path):
 def test_published_figures_of_rife():
     run = config.parse(Train, recipe(RECIPES[0].with_name("rife_vimeo90k.py")).get_config().to_dict())
     assert (run.epochs, run.batch_size, run.data.augment.crop) == (300, 64, 224)
-    assert (run.optimiser.rate, run.optimiser.final_rate, run.optimiser.weight_decay) == (3e-4, 3e-6, 1e-3)
+    assert (run.optimizer.rate, run.optimizer.final_rate, run.optimizer.weight_decay) == (3e-4, 3e-6, 1e-3)
 
 
 def test_published_figures_of_ifrnet_and_cain():
@@ -58,10 +58,10 @@ def test_published_figures_of_ifrnet_and_cain():
     chances = Augment(224, 0.5, 0.3, 0.5, 0.5, 0.0, enlarge=0.1, transpose=0.05)
     assert ifrnet.data.augment == gopro.data.augment == chances
     assert (ifrnet.epochs, ifrnet.batch_size, gopro.batch_size) == (300, 24, 2 * 4 * 7)
-    assert ifrnet.optimiser == gopro.optimiser == Optimiser(rate=1e-4, final_rate=1e-5, weight_decay=0.0)
+    assert ifrnet.optimizer == gopro.optimizer == Optimizer(rate=1e-4, final_rate=1e-5, weight_decay=0.0)
     assert cain.data.augment == Augment(256, 0.0, 0.5, 0.5, 0.5, 0.0, jitter=0.05)
     assert (cain.epochs, cain.batch_size) == (200, 16)
-    assert cain.optimiser == Optimiser(
+    assert cain.optimizer == Optimizer(
         2e-4, 2e-4, plateau=Plateau(0.5, 5), beta2=0.99, weight_decay=0.0, clip_norm=0.1, skip_above=10.0
     )
 
@@ -90,11 +90,11 @@ def test_typos_and_wrong_types(values, line):
 
 def test_whole_numbers_and_lists_are_taken_as_what_is_wanted():
     falls = {"milestones": {"epochs": [108, 133], "factor": 0.4}, "rate_factors": {"mapping": 1}}
-    run = config.parse(Train, {"model": "rife", "ema": 0, "data": {"window": {"inputs": [0, 2]}}, "optimiser": falls})
+    run = config.parse(Train, {"model": "rife", "ema": 0, "data": {"window": {"inputs": [0, 2]}}, "optimizer": falls})
     assert isinstance(run.ema, float)
     assert run.data.window.inputs == (0, 2)
-    assert run.optimiser.milestones.epochs == (108, 133)
-    assert isinstance(run.optimiser.rate_factors["mapping"], float)
+    assert run.optimizer.milestones.epochs == (108, 133)
+    assert isinstance(run.optimizer.rate_factors["mapping"], float)
 
 
 def test_published_figures_of_dbvi():
@@ -107,7 +107,7 @@ def test_published_figures_of_dbvi():
     assert sorted(set(choices(eight.data.window)[1].tolist())) == list(range(9, 16))
     assert sorted(set(choices(x4k.data.window)[1].tolist())) == list(range(18, 31, 2))
     for run, epochs in ((twice, (108, 133)), (eight, (78, 118, 158))):
-        assert run.optimiser == Optimiser(
+        assert run.optimizer == Optimizer(
             5e-4, 5e-4, milestones=Milestones(epochs, 0.4), rate_factors={"mapping": 0.01}, weight_decay=0.0
         )
         weights = registry.spec_of(run.model).loss_config.weights

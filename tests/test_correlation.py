@@ -23,21 +23,21 @@ def test_volume(stored):
 
 @pytest.mark.parametrize("radius", [3, 4])
 def test_look_up_in_both_forms(stored, radius):
-    first, second, centres = stored["fmap1"], stored["fmap2"], stored["coords"]
+    first, second, centers = stored["fmap1"], stored["fmap2"], stored["coords"]
     expected = stored[f"lookup_r{radius}_every4px"]
-    found = jax.jit(look_up, static_argnums=2)(correlation_volume(first, second), centres, radius)
+    found = jax.jit(look_up, static_argnums=2)(correlation_volume(first, second), centers, radius)
     assert apart(found[:, ::4, ::4], expected) < 1e-5
-    on_demand = jax.jit(correlate, static_argnums=3)(first, second, centres, radius)
+    on_demand = jax.jit(correlate, static_argnums=3)(first, second, centers, radius)
     assert apart(on_demand, found) < 1e-5
 
 
-def test_odd_sides_and_centres_far_outside():
+def test_odd_sides_and_centers_far_outside():
     """By hand: at a whole pixel the middle channel of level 0 is the product itself; far away all is zero."""
     rng = np.random.default_rng(0)
     first, second = rng.normal(size=(2, 1, 9, 11, 4)).astype(np.float32)
-    centres = np.zeros((1, 9, 11, 2), np.float32) + np.float32([7, 2])
-    centres[0, 0, 0] = 3e9, -3e9
-    for found in (look_up(correlation_volume(first, second), centres, 1), correlate(first, second, centres, 1)):
+    centers = np.zeros((1, 9, 11, 2), np.float32) + np.float32([7, 2])
+    centers[0, 0, 0] = 3e9, -3e9
+    for found in (look_up(correlation_volume(first, second), centers, 1), correlate(first, second, centers, 1)):
         level0 = np.asarray(found)[0, 4, 6, :9].reshape(3, 3)  # x, y
         wanted = (second[0, 1:4, 6:9] @ first[0, 4, 6]).T / 2
         assert apart(level0, wanted) < 1e-5
@@ -45,10 +45,10 @@ def test_odd_sides_and_centres_far_outside():
 
 
 def test_gradients_of_both_forms_agree(stored):
-    first, second, centres = (stored[name][:, :8, :8] for name in ("fmap1", "fmap2", "coords"))
+    first, second, centers = (stored[name][:, :8, :8] for name in ("fmap1", "fmap2", "coords"))
     weight = np.random.default_rng(1).normal(size=(1, 8, 8, 4 * 49)).astype(np.float32)
-    volume = lambda a, b: (look_up(correlation_volume(a, b), centres, 3) * weight).sum()  # noqa: E731
-    on_demand = lambda a, b: (correlate(a, b, centres, 3) * weight).sum()  # noqa: E731
+    volume = lambda a, b: (look_up(correlation_volume(a, b), centers, 3) * weight).sum()  # noqa: E731
+    on_demand = lambda a, b: (correlate(a, b, centers, 3) * weight).sum()  # noqa: E731
     for ours, theirs in zip(*(jax.jit(jax.grad(f, (0, 1)))(first, second) for f in (volume, on_demand)), strict=True):
         assert apart(ours, theirs) < 1e-4 * np.abs(theirs).max()
 

@@ -230,7 +230,7 @@ def test_a_map_of_one_time_equals_the_number(short):
 
 
 @pytest.mark.slow
-def test_rematerialised_steps_give_the_same_gradients(short):
+def test_rematerialized_steps_give_the_same_gradients(short):
     """And keep less for them: what the pull-back holds, counted from the trace."""
     _, _, frames, flows = short
     model, variables = vfi_jax.create("dbvi_2x", steps=2)

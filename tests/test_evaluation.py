@@ -379,7 +379,7 @@ def test_padding_of_a_protocol(data):
             seen.append(frames.shape[2:4])
             return super().apply(variables, frames, t)
 
-    padded = dataclasses.replace(BENCHMARKS["ucf101"], padding=Padding(100, "edge", "centre"))
+    padded = dataclasses.replace(BENCHMARKS["ucf101"], padding=Padding(100, "edge", "center"))
     plain, other = (
         list(benchmarks.scores(Interpolator(Watching(), {}), benchmark, benchmark.find(data), 1))
         for benchmark in (BENCHMARKS["ucf101"], padded)

@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 from tiny_runs import ROOT, RUN, Command, losses, newest, quiet
 
 import vfi_jax
-from vfi_jax.config import Guard, Optimiser, Plateau
+from vfi_jax.config import Guard, Optimizer, Plateau
 from vfi_jax.data import pipeline
 from vfi_jax.data.packed import KIND
 from vfi_jax.errors import UserError
@@ -67,7 +67,7 @@ def equal(first, second):
 def test_a_bad_step_changes_nothing():
     """But its number, its count, and the place in the schedule of the rate."""
     spec, model, variables, loss_config = fit.build(RUN, Path())
-    transform, mesh = optimizer_.optimiser(RUN.optimiser, RUN.steps, 1), sharding.data_mesh()
+    transform, mesh = optimizer_.optimizer(RUN.optimizer, RUN.steps, 1), sharding.data_mesh()
     state = state_.start(variables, transform, ema=True)
     policy = POLICIES[RUN.precision]
     step = training_step.make_step(
@@ -91,11 +91,11 @@ def test_a_bad_step_changes_nothing():
             if not np.array_equal(old, new)
         ]
         if each is bad:
-            assert {path.split(".")[1].split("[")[0] for path in moved} == {"step", "skips", "optimiser"}
-            assert all(path.endswith(".count") for path in moved if path.startswith(".optimiser"))
+            assert {path.split(".")[1].split("[")[0] for path in moved} == {"step", "skips", "optimizer"}
+            assert all(path.endswith(".count") for path in moved if path.startswith(".optimizer"))
         else:
             assert sum("mu" in path for path in moved) > 10
-        scheduled = optax.tree.get(state.optimiser, "count", filtering=lambda path, _: "Schedule" in str(path))
+        scheduled = optax.tree.get(state.optimizer, "count", filtering=lambda path, _: "Schedule" in str(path))
         assert scheduled == count
     assert counts == [(1, 0, 0), (2, 1, 1), (3, 2, 2), (4, 0, 2)]
 
@@ -154,7 +154,7 @@ def test_bad_data_without_end_stop_the_run(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"not finite in the last 2 steps, after 2 rollbacks: .*; step 2 is kept"):
         fit.fit(run, tmp_path, told.append)
     assert sum("back to step 2" in line for line in told) == 2
-    batches = run_data.open_sets(RUN, tmp_path, labelled_validation=False).batches
+    batches = run_data.open_sets(RUN, tmp_path, labeled_validation=False).batches
     names = [next(batches)["name"].tolist() for _ in range(8)]
     batches.close()
     wanted = [f"{3 + batch % 2} {name}" for batch in range(2, 8) for name in names[batch]]
@@ -164,9 +164,9 @@ def test_bad_data_without_end_stop_the_run(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_weights_that_are_lost_stop_the_run(tmp_path):
     """Not by the data's fault: also what was saved is finite, and a run without a checkpoint begins anew."""
-    wild = dataclasses.replace(RUN, optimiser=Optimiser(rate=1e12, warmup=2), steps=40, log_every=100)
+    wild = dataclasses.replace(RUN, optimizer=Optimizer(rate=1e12, warmup=2), steps=40, log_every=100)
     wild = dataclasses.replace(wild, checkpoint_every=1, validate_every=1, guard=Guard(bad_steps=2, rollbacks=1))
-    with pytest.raises(UserError, match=r"lower optimiser\.rate"):
+    with pytest.raises(UserError, match=r"lower optimizer\.rate"):
         fit.fit(wild, tmp_path, quiet)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(vfi_jax.load("rife_lap", tmp_path)[1]))
 
@@ -208,7 +208,7 @@ LONG = dataclasses.replace(
     steps=24,
     checkpoint_every=3,
     validate_every=6,
-    optimiser=dataclasses.replace(RUN.optimiser, rate=1e-2, plateau=Plateau(0.5, 0), skip_above=1.2),
+    optimizer=dataclasses.replace(RUN.optimizer, rate=1e-2, plateau=Plateau(0.5, 0), skip_above=1.2),
 )
 
 
@@ -223,7 +223,7 @@ def packed(folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["host", "workers", "packed"])
 def test_killed_at_random_steps(source, tmp_path):
-    """By SIGKILL, and once by SIGTERM, which is to be quick: weights, averages, optimiser, losses, all bits."""
+    """By SIGKILL, and once by SIGTERM, which is to be quick: weights, averages, optimizer, losses, all bits."""
     data = {
         "host": lambda: LONG.data,
         "workers": lambda: dataclasses.replace(LONG.data, workers=1),

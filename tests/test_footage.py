@@ -47,32 +47,32 @@ def eventful(seed):
 
 
 @pytest.fixture(scope="module")
-def analysed(tmp_path_factory):
+def analyzed(tmp_path_factory):
     """(kept windows, windows across an event, clean ones, counts) of three clips."""
     found = []
     for seed in range(3):
         frames, events = eventful(seed)
         path = tmp_path_factory.mktemp("clips") / f"{seed}.mp4"
         make_clip(path, frames=len(frames), size=SIZE, picture=lambda i, _, frames=frames: frames[i])
-        clip = footage.analyse(path, CUT)
+        clip = footage.analyze(path, CUT)
         starts = range(len(frames) - CUT.frames + 1)
         across = {start for start in starts if any(start < event < start + CUT.frames for event in events)}
         found.append((set(clip.starts), across, set(starts) - across, clip.rejected))
     return found
 
 
-def test_no_window_crosses_an_event(analysed):
-    for kept, across, _, _ in analysed:
+def test_no_window_crosses_an_event(analyzed):
+    for kept, across, _, _ in analyzed:
         assert not kept & across
 
 
-def test_clean_windows_are_kept(analysed):
-    kept = sum(len(kept & clean) for kept, _, clean, _ in analysed)
-    assert kept >= 0.95 * sum(len(clean) for _, _, clean, _ in analysed)
+def test_clean_windows_are_kept(analyzed):
+    kept = sum(len(kept & clean) for kept, _, clean, _ in analyzed)
+    assert kept >= 0.95 * sum(len(clean) for _, _, clean, _ in analyzed)
 
 
-def test_every_window_is_kept_or_counted(analysed):
-    for kept, across, clean, rejected in analysed:
+def test_every_window_is_kept_or_counted(analyzed):
+    for kept, across, clean, rejected in analyzed:
         assert len(kept) + rejected.total() == len(across) + len(clean)
         assert {"cut", "fade", "duplicate"} <= rejected.keys()
 
@@ -85,7 +85,7 @@ def test_still_and_interlaced_clips_give_nothing(tmp_path):
         return np.uint8(np.clip(still + noise[i], 0, 255))
 
     make_clip(tmp_path / "still.mkv", frames=LENGTH, size=SIZE, picture=noisy, codec="ffv1", pix_fmt="bgr0")
-    kept = footage.analyse(tmp_path / "still.mkv", CUT)
+    kept = footage.analyze(tmp_path / "still.mkv", CUT)
     assert not kept.starts
     assert kept.rejected.keys() <= {"static", "duplicate"}
 
@@ -97,7 +97,7 @@ def test_still_and_interlaced_clips_give_nothing(tmp_path):
         return frame
 
     make_clip(tmp_path / "woven.mkv", frames=LENGTH, size=SIZE, picture=woven, codec="ffv1", pix_fmt="bgr0")
-    clip = footage.analyse(tmp_path / "woven.mkv", CUT)
+    clip = footage.analyze(tmp_path / "woven.mkv", CUT)
     assert clip.rejected["interlaced"] >= 0.9 * (LENGTH - CUT.frames + 1)
 
 
@@ -112,7 +112,7 @@ def test_windows_are_the_frames_of_the_file(tmp_path, length):
         tmp_path / "a.mkv", frames=LENGTH, size=(WIDTH, HEIGHT + 40), picture=bordered, codec="ffv1", pix_fmt="bgr0"
     )
     config = Footage(frames=length, step=4, per_clip=3)
-    clip = footage.analyse(tmp_path / "a.mkv", config)
+    clip = footage.analyze(tmp_path / "a.mkv", config)
     assert (clip.rows, clip.columns) == ((20, 20 + HEIGHT), (0, WIDTH))
     found = dict(footage.windows(clip, config))
     assert tuple(found) == clip.starts
@@ -124,11 +124,11 @@ def test_windows_are_the_frames_of_the_file(tmp_path, length):
 def test_reduction_keeps_the_shape_of_pixels(tmp_path):
     make_clip(tmp_path / "a.mkv", frames=12, size=(162, 100), codec="ffv1", pix_fmt="bgr0")
     config = Footage(frames=3, step=3, short_side=50)
-    clip = footage.analyse(tmp_path / "a.mkv", config)
+    clip = footage.analyze(tmp_path / "a.mkv", config)
     assert {window.shape for _, window in footage.windows(clip, config)} <= {(3, 50, 80, 3)}
 
 
 def test_unreadable_clips(tmp_path):
     (tmp_path / "bad.mp4").write_bytes(b"nothing of the kind" * 100)
     with pytest.raises(UserError, match=r"bad\.mp4"):
-        footage.analyse(tmp_path / "bad.mp4", CUT)
+        footage.analyze(tmp_path / "bad.mp4", CUT)

@@ -68,7 +68,7 @@ def test_patterns_are_a_set():
 
 
 def test_clips_are_rebuilt(tmp_path):
-    """Odd frames, of the first 41, from their neighbours, and those beyond for models of four frames."""
+    """Odd frames, of the first 41, from their neighbors, and those beyond for models of four frames."""
     make_clip(tmp_path / "long.mp4", frames=50)
     make_clip(tmp_path / "short.mp4", frames=6)
     benchmark = benchmarks.named(f"clips={tmp_path}")

@@ -11,7 +11,7 @@ from parity import apart
 
 import vfi_jax
 from vfi_jax.cli import main as cli_main
-from vfi_jax.config import Augment, Data, Optimiser, Train, Window
+from vfi_jax.config import Augment, Data, Optimizer, Train, Window
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference.flow import dis_flow
 from vfi_jax.metrics import psnr
@@ -29,7 +29,7 @@ RUN = Train(
     steps=2,
     batch_size=2,
     data=Data("synthetic:8", window=Window(7, (0, 2, 4, 6), 3), augment=Augment(crop=64)),
-    optimiser=Optimiser(rate=1e-3),
+    optimizer=Optimizer(rate=1e-3),
     log_every=1,
     checkpoint_every=2,
     validate_every=2,
@@ -177,11 +177,11 @@ def test_labels_in_the_place_of_the_helper(tmp_path):
         for index, frame in enumerate(frames(7, (66, 74)), 1):  # no multiples of 8: validation pads
             save_png(tmp_path / f"set/{number}/im{index}.png", frame)
     path = str(tmp_path / "set")
-    shutil.copytree(path, tmp_path / "unlabelled")
+    shutil.copytree(path, tmp_path / "unlabeled")
     flow_labels.make(path, "dis", weights=None, inputs=(0, 2, 4, 6), target=3)
     run = dataclasses.replace(RUN, data=dataclasses.replace(RUN.data, path=path, validation=path, labels="dis"))
-    bare = dataclasses.replace(run.data, validation=str(tmp_path / "unlabelled"))
-    with pytest.raises(UserError, match="unlabelled/flow_dis: no labels"):
+    bare = dataclasses.replace(run.data, validation=str(tmp_path / "unlabeled"))
+    with pytest.raises(UserError, match="unlabeled/flow_dis: no labels"):
         fit.fit(dataclasses.replace(run, data=bare), tmp_path / "bare", lambda line: None)
     fit.fit(run, tmp_path / "run", lambda line: None)
     model, variables = vfi_jax.load("dbvi_2x", tmp_path / "run")

@@ -19,7 +19,7 @@ import optax
 import pytest
 from tiny_runs import ROOT, RUN, Command, losses, newest, quiet
 
-from vfi_jax.config import Optimiser
+from vfi_jax.config import Optimizer
 from vfi_jax.errors import UsageError
 from vfi_jax.nn.precision import POLICIES
 from vfi_jax.runs import folder as run_folder
@@ -37,7 +37,7 @@ LONG = dataclasses.replace(
     steps=STEPS,
     batch_size=8,
     data=dataclasses.replace(RUN.data, path="synthetic:24"),
-    optimiser=Optimiser(rate=1e-4, final_rate=1e-4, clip_norm=1.0),
+    optimizer=Optimizer(rate=1e-4, final_rate=1e-4, clip_norm=1.0),
     checkpoint_every=10,
     validate_every=20,
 )
@@ -110,7 +110,7 @@ def gradients(run, folder, topology):
     """Of a first step, by Adam's first moments, which are a tenth of them."""
     processes, count, parts = topology
     trained(dataclasses.replace(run, steps=1, accumulate=parts), folder, processes, count)
-    return optax.tree.get(newest(folder)["optimiser"], "mu")
+    return optax.tree.get(newest(folder)["optimizer"], "mu")
 
 
 def distances(found, wanted):
@@ -293,7 +293,7 @@ def test_a_process_that_is_lost_ends_the_run(tmp_path):
 def test_parts_of_a_batch_are_the_whole():
     """Loss, terms and the step of the whole batch, by a step that takes it in parts."""
     spec, model, variables, loss_config = fit.build(RUN, Path())
-    transform, mesh = optimizer_.optimiser(RUN.optimiser, RUN.steps, 1), sharding.data_mesh()
+    transform, mesh = optimizer_.optimizer(RUN.optimizer, RUN.steps, 1), sharding.data_mesh()
     rng = np.random.default_rng(0)
     batch = {
         "frames": rng.integers(0, 256, (4, 2, 64, 64, 3), np.uint8),
@@ -315,7 +315,7 @@ def test_parts_of_a_batch_are_the_whole():
             accumulate=accumulate,
         )
         state, metrics = step(state_.start(variables, transform, ema=True), sharding.on_devices(batch, mesh))
-        found.append((jax.tree.map(float, metrics), optax.tree.get(state.optimiser, "mu")))
+        found.append((jax.tree.map(float, metrics), optax.tree.get(state.optimizer, "mu")))
     (metrics, moments), (wanted, whole) = found[1], found[0]
     assert metrics == pytest.approx(wanted, rel=1e-5)
     assert max(distances(jax.device_get(moments), jax.device_get(whole))) < 1e-5

@@ -85,7 +85,7 @@ assert sums == {integrity.checksums(array)[""]}, sums
     assert done.returncode == 0, done.stderr
 
 
-ITEMS = {"params": {"a": jnp.arange(5000.0), "b": {"c": jnp.ones((30, 30))}}, "optimiser": {"m": jnp.ones(3)}}
+ITEMS = {"params": {"a": jnp.arange(5000.0), "b": {"c": jnp.ones((30, 30))}}, "optimizer": {"m": jnp.ones(3)}}
 
 
 def save(folder, steps):
@@ -136,9 +136,9 @@ DAMAGES = {
     "truncated manifest": (truncate("params/manifest.ocdbt"), "3 cannot be restored: .*params"),
     "truncated position": (truncate("position/metadata"), "3 cannot be restored: "),
     "changed position": (move_data, "3 cannot be restored: position has changed since it was saved"),
-    "no optimiser": (lambda place: shutil.rmtree(place / "optimiser"), "3 cannot be restored: it has no optimiser"),
+    "no optimizer": (lambda place: shutil.rmtree(place / "optimizer"), "3 cannot be restored: it has no optimizer"),
     "no position": (lambda place: shutil.rmtree(place / "position"), "3 cannot be restored: it has no position"),
-    "half-written": (half_write, "3 cannot be restored: it has no optimiser"),
+    "half-written": (half_write, "3 cannot be restored: it has no optimizer"),
 }
 
 
@@ -204,7 +204,7 @@ def test_parameters_of_a_damaged_step(saved, tmp_path):
     """Only what is read is looked at; a step that was asked for by its number is not replaced."""
     folder, told = tmp_path / "run", []
     shutil.copytree(saved, folder)
-    truncate("optimiser/**/d/*")(folder / "checkpoints/3")
+    truncate("optimizer/**/d/*")(folder / "checkpoints/3")
     params, _ = run_folder.read_params(folder, None, ITEMS["params"], pytest.fail)
     assert params["a"][0] == 3
     flip(folder / "checkpoints/3")

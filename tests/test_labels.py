@@ -13,7 +13,7 @@ import vfi_jax
 from vfi_jax.cli import main as cli_main
 from vfi_jax.config import Footage, Window
 from vfi_jax.data import sources
-from vfi_jax.data.labels import folder_of, labelled
+from vfi_jax.data.labels import folder_of, labeled
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference.flow import FlowEstimator, dis_flow, write_flow
 from vfi_jax.prepare import flow_labels
@@ -62,7 +62,7 @@ def inner(flow):
 def test_flows_lead_from_the_target_to_its_inputs(tmp_path, teacher):
     root = write_set(tmp_path / "set", 2)
     assert run("prepare", "flow", root, "--teacher", teacher) == 0
-    source = labelled(sources.open_source(str(root), 3), root, teacher, TRIPLET)
+    source = labeled(sources.open_source(str(root), 3), root, teacher, TRIPLET)
     window = source[1]
     assert window["flow"].dtype == np.float16
     assert np.median(np.abs(inner(window["flow"]) - [-SPEED, 0, SPEED, 0])) < 0.3
@@ -73,11 +73,11 @@ def test_four_inputs_give_the_flows_between_them(tmp_path):
     root = write_set(tmp_path / "set", 1, length=7)
     assert run("prepare", "flow", root, "--teacher", "dis", "--inputs", "0,2,4,6") == 0
     window = Window(7, (0, 2, 4, 6), 3)
-    flows = labelled(sources.open_source(str(root), 7), root, "dis", window)[0]["flows"]
+    flows = labeled(sources.open_source(str(root), 7), root, "dis", window)[0]["flows"]
     step = 2 * SPEED
     assert np.median(np.abs(inner(flows) - [-step, 0, step, 0, step, 0, -step, 0])) < 0.5
     with pytest.raises(UsageError, match=r"labels are for inputs \(0, 2, 4, 6\)"):
-        labelled(sources.open_source(str(root), 7), root, "dis", Window(7, (0, 6), 3))
+        labeled(sources.open_source(str(root), 7), root, "dis", Window(7, (0, 6), 3))
 
 
 def test_a_networks_labels_are_its_flows(tmp_path):
@@ -85,7 +85,7 @@ def test_a_networks_labels_are_its_flows(tmp_path):
     model, variables = vfi_jax.create("raft_small", seed=2)
     vfi_jax.zoo.save(path, model, variables)
     assert run("prepare", "flow", root, "--teacher", "raft_small", "--weights", path) == 0
-    window = labelled(sources.open_source(str(root), 3), root, "raft_small", TRIPLET)[2]
+    window = labeled(sources.open_source(str(root), 3), root, "raft_small", TRIPLET)[2]
     estimate = FlowEstimator(*vfi_jax.load("raft_small", path))
     first, middle, second = window["frames"]
     expected = np.concatenate([estimate(middle, first), estimate(middle, second)], -1)
@@ -95,7 +95,7 @@ def test_a_networks_labels_are_its_flows(tmp_path):
         flow_labels.make(str(root), "raft_small", weights=path, inputs=(), target=-1)
 
 
-def test_records_are_labelled_and_work_that_stopped_goes_on(tmp_path, four_per_file):
+def test_records_are_labeled_and_work_that_stopped_goes_on(tmp_path, four_per_file):
     records = tmp_path / "records"
     record_files.records("synthetic:6", records, Footage(frames=3), encoding="raw")
     assert run("prepare", "flow", records, "--teacher", "dis") == 0
@@ -105,19 +105,19 @@ def test_records_are_labelled_and_work_that_stopped_goes_on(tmp_path, four_per_f
     second.unlink()
     source = sources.open_source(str(records), 3)
     with pytest.raises(UserError, match="unfinished"):
-        labelled(source, records, "dis", TRIPLET)
+        labeled(source, records, "dis", TRIPLET)
     first_written = first.stat().st_mtime_ns
     assert run("prepare", "flow", records, "--teacher", "dis") == 0
     assert first.stat().st_mtime_ns == first_written
     assert second.read_bytes() == redone
-    labelled_set = labelled(source, records, "dis", TRIPLET)
-    assert labelled_set[5]["flow"].shape == (*source[5]["frames"].shape[1:3], 4)
+    labeled_set = labeled(source, records, "dis", TRIPLET)
+    assert labeled_set[5]["flow"].shape == (*source[5]["frames"].shape[1:3], 4)
     second.write_bytes(kept)  # those of other windows
     with pytest.raises(UserError, match="has no scene000005/0"):
-        _ = labelled_set[5]
+        _ = labeled_set[5]
     second.write_bytes(redone[:5000])
     with pytest.raises(UserError, match="cannot be read"):
-        _ = labelled_set[5]
+        _ = labeled_set[5]
 
 
 def test_labels_of_another_set_are_refused(tmp_path):
@@ -126,14 +126,14 @@ def test_labels_of_another_set_are_refused(tmp_path):
         assert run("prepare", "flow", folder, "--teacher", "dis") == 0
     source = sources.open_source(str(root), 3)
     with pytest.raises(UserError, match="96x80 there, and 96x72 in the set"):
-        _ = labelled(source, other, "dis", TRIPLET)[0]
+        _ = labeled(source, other, "dis", TRIPLET)[0]
     with pytest.raises(UserError, match="has 2 windows, and the set 1"):
-        labelled(sources.Part(source, [0]), root, "dis", TRIPLET)
+        labeled(sources.Part(source, [0]), root, "dis", TRIPLET)
     folder_of(root, "dis").rename(folder_of(root, "rife_lap"))
     with pytest.raises(UserError, match="its teacher is dis"):
-        labelled(source, root, "rife_lap", TRIPLET)
+        labeled(source, root, "rife_lap", TRIPLET)
     with pytest.raises(UserError, match="no labels: run `vfi-jax prepare flow"):
-        labelled(source, root, "dis", TRIPLET)
+        labeled(source, root, "dis", TRIPLET)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_damaged_description(tmp_path, text):
     assert run("prepare", "flow", root, "--teacher", "dis") == 0
     (folder_of(root, "dis") / "labels.json").write_text(text)
     with pytest.raises(UserError, match="prepare the labels again"):
-        labelled(sources.open_source(str(root), 3), root, "dis", TRIPLET)
+        labeled(sources.open_source(str(root), 3), root, "dis", TRIPLET)
 
 
 def test_both_lists_of_a_published_set(tmp_path):
@@ -199,9 +199,9 @@ def test_both_lists_of_a_published_set(tmp_path):
     for listed in ("train", "test"):
         source = sources.open_source(str(root), 3, listed=listed)
         with pytest.raises(UserError, match="no labels: run"):
-            labelled(source, root, "dis", TRIPLET, listed)
+            labeled(source, root, "dis", TRIPLET, listed)
         assert run("prepare", "flow", root, "--teacher", "dis", "--list", listed) == 0
-        assert len(labelled(source, root, "dis", TRIPLET, listed)) == len(source)
+        assert len(labeled(source, root, "dis", TRIPLET, listed)) == len(source)
 
 
 def test_each_process_makes_its_own_files(tmp_path, monkeypatch, four_per_file):

@@ -54,8 +54,8 @@ def test_census_of_ifrnet(patch, border):
     stored = ops("ops_ifrnet", f"census_{patch}")
 
     def loss(x):
-        grey = x.mean(-1, keepdims=True), stored["y"].mean(-1, keepdims=True)
-        return census_map(*grey, patch=patch, border=border).mean()
+        gray = x.mean(-1, keepdims=True), stored["y"].mean(-1, keepdims=True)
+        return census_map(*gray, patch=patch, border=border).mean()
 
     value, gradient = jax.value_and_grad(loss)(stored["x"])
     assert abs(value / stored["loss"] - 1) < 1e-5  # 49 terms a pixel, added in another order
@@ -84,8 +84,8 @@ def test_census_of_features():
 
 def test_ternary_of_rife():
     stored = ops("ops_rife", "ternary_sobel_epe")
-    grey = [(stored[name] @ LUMA)[..., None] for name in ("a", "b")]
-    assert apart(census_map(*grey, patch=7, border=1), stored["ternary"]) < 1e-5  # values reach 0.5
+    gray = [(stored[name] @ LUMA)[..., None] for name in ("a", "b")]
+    assert apart(census_map(*gray, patch=7, border=1), stored["ternary"]) < 1e-5  # values reach 0.5
 
 
 @pytest.mark.parametrize("name", RECONSTRUCTION)

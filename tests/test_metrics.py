@@ -108,7 +108,7 @@ def test_ssim_variants_differ(pair):
 
 
 def test_scores_of_cain():
-    """Quantised frames; theirs adds 1e-8 to the mean square."""
+    """Quantized frames; theirs adds 1e-8 to the mean square."""
     stored = ops("ops_cain", "metrics")
     frame, truth = (np.rint(np.clip(255 * stored[name], 0, 255)).astype(np.uint8) for name in ("pred", "gt"))
     assert np.array_equal(frame, stored["quantized_pred"])
@@ -150,8 +150,8 @@ def test_large_frames_do_not_overflow():
 
 def test_sharpness_of_opencv(pair):
     def gradient(image):
-        grey = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2GRAY)
-        return np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)).mean()
+        gray = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2GRAY)
+        return np.hypot(cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1)).mean()
 
     wanted = [gradient(frame) / gradient(truth) for frame, truth in zip(*pair, strict=True)]
     assert np.asarray(metrics.sharpness(*pair)) == pytest.approx(wanted, rel=1e-5)
@@ -159,22 +159,22 @@ def test_sharpness_of_opencv(pair):
     assert (np.asarray(metrics.sharpness(blurred, pair[1])) < 0.9).all()
 
 
-def test_ssim_of_the_grey_of_scikit_image(pair):
-    greys = [[cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2GRAY) for image in images] for images in pair]
+def test_ssim_of_the_gray_of_scikit_image(pair):
+    grays = [[cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2GRAY) for image in images] for images in pair]
     options = {"data_range": 255, "gaussian_weights": True, "use_sample_covariance": False, "sigma": 1.5}
-    wanted = [structural_similarity(t, f, **options) for f, t in zip(*greys, strict=True)]
-    assert SSIM["grey"](*pair) == pytest.approx(wanted, abs=1e-5)
+    wanted = [structural_similarity(t, f, **options) for f, t in zip(*grays, strict=True)]
+    assert SSIM["gray"](*pair) == pytest.approx(wanted, abs=1e-5)
 
 
-def test_normalised_error_by_the_formula(pair):
+def test_normalized_error_by_the_formula(pair):
     wanted = []
     for frame, truth in zip(*(np.float64(images) for images in pair), strict=True):
         down, across = np.gradient(truth, axis=(0, 1))
         squared = ((frame - truth) ** 2).sum(-1) / ((down**2 + across**2).sum(-1) + 1)
         wanted.append(np.sqrt(squared.mean()))
-    assert np.asarray(metrics.normalised_error(*pair)) == pytest.approx(wanted, rel=1e-5)
+    assert np.asarray(metrics.normalized_error(*pair)) == pytest.approx(wanted, rel=1e-5)
     flat = np.zeros((1, 16, 16, 3), np.uint8)
-    assert np.asarray(metrics.normalised_error(flat + 2, flat)) == pytest.approx([12**0.5])
+    assert np.asarray(metrics.normalized_error(flat + 2, flat)) == pytest.approx([12**0.5])
 
 
 def test_luma_of_scikit_image(pair):

@@ -69,7 +69,7 @@ def test_forms_of_the_warp_agree():
     seeds = tuple(rng.random((7, 11, 3), np.float32) for _ in range(4))
     (plain, pull), (packed, pull_packed) = (
         jax.vjp(lambda image, form=form: form(image, row, column), image)
-        for form in (warping._neighbours, warping._packed_neighbours)
+        for form in (warping._neighbors, warping._packed_neighbors)
     )
     assert all(np.array_equal(a, b) for a, b in zip(plain, packed, strict=True))
     assert apart(pull(seeds)[0], pull_packed(seeds)[0]) < 1e-5
@@ -116,7 +116,7 @@ def test_forms_of_join():
 
 def test_warp_zero_flow_is_identity():
     image = RNG.random((2, 17, 23, 3), np.float32)
-    # The way through the normalised grid rounds coordinates by some 1e-6 px.
+    # The way through the normalized grid rounds coordinates by some 1e-6 px.
     assert apart(vops.warp(image, np.zeros((2, 17, 23, 2), np.float32)), image) < 1e-5
 
 
@@ -282,7 +282,7 @@ def test_laplacian_loss_refuses_small_images():
 
 
 @pytest.mark.parametrize("mode", ["constant", "edge", "reflect"])
-@pytest.mark.parametrize("position", ["end", "centre"])
+@pytest.mark.parametrize("position", ["end", "center"])
 def test_pad_and_crop(mode, position):
     padding = Padding(32, mode, position)
     image = RNG.random((2, 45, 70, 3), np.float32)

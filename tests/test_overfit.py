@@ -24,7 +24,7 @@ from vfi_jax.viz.picture import save_png
 
 DATA = os.environ.get("VFI_JAX_DATA")
 WINDOWS, SIDE = 8, 128
-MOVES, CUTS = 12.0, 30.0  # change between the inputs around the target, and between neighbours, mean of levels
+MOVES, CUTS = 12.0, 30.0  # change between the inputs around the target, and between neighbors, mean of levels
 GAIN = 5.0  # dB above the mean of the two frames
 
 

@@ -18,7 +18,7 @@ def random_image(dtype=np.uint8, height=23, width=37):
 
 def test_color_wheel_has_its_corner_colors():
     wheel = flow_.color_wheel()
-    # first colour of each leg in the published colour code: red, yellow, green, cyan, blue, magenta
+    # first color of each leg in the published color code: red, yellow, green, cyan, blue, magenta
     corners = wheel[np.cumsum([0, 15, 6, 4, 11, 13])]
     expected = [[255, 0, 0], [255, 255, 0], [0, 255, 0], [0, 255, 255], [0, 0, 255], [255, 0, 255]]
     np.testing.assert_array_equal(corners, expected)
@@ -29,7 +29,7 @@ def test_color_wheel_has_its_corner_colors():
 def test_flow_colors():
     assert (flow_.flow_to_color(constant_flow(0, 0)) == 255).all()
     assert flow_.flow_to_color(constant_flow(3, 0))[0, 0].tolist() == [255, 0, 0]
-    # a quarter turn is a quarter of the 54 steps: between colours 13 (255, 221, 0) and 14 (255, 238, 0)
+    # a quarter turn is a quarter of the 54 steps: between colors 13 (255, 221, 0) and 14 (255, 238, 0)
     assert flow_.flow_to_color(constant_flow(0, 2))[0, 0].tolist() == [255, 229, 0]
     left = flow_.flow_to_color(constant_flow(-1, 0))[0, 0]
     assert left.tolist() == flow_.color_wheel()[27].tolist()  # half way round
@@ -58,14 +58,14 @@ def test_error_picture():
     still = picture.error_picture(image, image)
     assert still.shape == image.shape
     assert still.max() < 8  # the dark end of the map
-    grey = np.full((4, 4, 3), 60, np.uint8)
-    levels = [int(picture.error_picture(grey, grey + np.uint8(step)).sum()) for step in (0, 8, 16, 32, 63)]
+    gray = np.full((4, 4, 3), 60, np.uint8)
+    levels = [int(picture.error_picture(gray, gray + np.uint8(step)).sum()) for step in (0, 8, 16, 32, 63)]
     assert levels == sorted(levels)
     assert levels[-1] > levels[0]
-    full = picture.error_picture(grey, grey + np.uint8(64))
-    np.testing.assert_array_equal(full, picture.error_picture(grey, grey + np.uint8(190)))
-    as_float = grey.astype(np.float32) / 255
-    np.testing.assert_array_equal(picture.error_picture(as_float, grey + np.uint8(64)), full)
+    full = picture.error_picture(gray, gray + np.uint8(64))
+    np.testing.assert_array_equal(full, picture.error_picture(gray, gray + np.uint8(190)))
+    as_float = gray.astype(np.float32) / 255
+    np.testing.assert_array_equal(picture.error_picture(as_float, gray + np.uint8(64)), full)
 
 
 def test_sheet_geometry():
@@ -95,13 +95,13 @@ def test_png_round_trip(tmp_path, dtype):
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
-def test_load_jpeg_grey_and_alpha(tmp_path):
+def test_load_jpeg_gray_and_alpha(tmp_path):
     red = np.zeros((16, 16, 3), np.uint8)
     red[..., 2] = 255  # OpenCV writes BGR
     cv2.imwrite(str(tmp_path / "red.jpg"), red)
     assert np.abs(images.load_image(tmp_path / "red.jpg").astype(int) - [255, 0, 0]).max() < 8
-    cv2.imwrite(str(tmp_path / "grey.png"), np.full((5, 6), 77, np.uint8))
-    assert (images.load_image(tmp_path / "grey.png") == np.full((5, 6, 3), 77)).all()
+    cv2.imwrite(str(tmp_path / "gray.png"), np.full((5, 6), 77, np.uint8))
+    assert (images.load_image(tmp_path / "gray.png") == np.full((5, 6, 3), 77)).all()
     cv2.imwrite(str(tmp_path / "alpha.png"), np.concatenate([red, np.full((16, 16, 1), 9, np.uint8)], axis=-1))
     assert (images.load_image(tmp_path / "alpha.png") == [255, 0, 0]).all()
 

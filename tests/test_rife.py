@@ -84,8 +84,8 @@ def test_objective_gradients_and_step(case):
     assert float(optax.tree.norm(gradients)) == pytest.approx(float(stored["grad_global_norm"]), rel=1e-4)
     check_named(stored, "grad/", state_dict.to_torch(spec, {"params": gradients}), relative, 1e-3)
     if case.fields["lr"]:
-        optimiser = optax.adamw(case.fields["lr"], weight_decay=1e-3)
-        updates, _ = optimiser.update(gradients, optimiser.init(params), params)
+        optimizer = optax.adamw(case.fields["lr"], weight_decay=1e-3)
+        updates, _ = optimizer.update(gradients, optimizer.init(params), params)
         stepped = state_dict.to_torch(spec, {"params": optax.apply_updates(params, updates)})
         # Adam's first step is lr * g / |g|: where g is near 0 the sign of rounding decides.
         check_named(stored, "after_step/", stepped, apart, 1e-5)
@@ -138,10 +138,10 @@ def test_equal_flows_have_finite_gradients():
     from vfi_jax.models import rife
 
     zero = np.zeros((1, 4, 4, 4), np.float32)
-    grey, white = np.full((1, 4, 4, 3), 0.5, np.float32), np.ones((1, 4, 4, 3), np.float32)
+    gray, white = np.full((1, 4, 4, 3), 0.5, np.float32), np.ones((1, 4, 4, 3), np.float32)
 
     def distance(flow):
         student = rife.Level(flow, zero[..., :1], white, white)
-        return rife._distillation(student, rife.Level(zero, zero[..., :1], grey, grey), grey, 0.01)
+        return rife._distillation(student, rife.Level(zero, zero[..., :1], gray, gray), gray, 0.01)
 
     assert (np.asarray(jax.grad(distance)(zero)) == 0).all()

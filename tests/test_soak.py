@@ -12,7 +12,7 @@ from test_hosts import Processes
 from test_integrity import flip
 from tiny_runs import ROOT, RUN, losses, newest
 
-from vfi_jax.config import Optimiser
+from vfi_jax.config import Optimizer
 
 # `train.py`, into whose data one batch comes that no finite loss can come of.
 SCRIPT = """
@@ -57,7 +57,7 @@ def test_a_run_that_much_happens_to(tmp_path, steps, kills):
         RUN,
         steps=steps,
         data=dataclasses.replace(RUN.data, path=str(tmp_path / "data"), damaged=0.2),
-        optimiser=Optimiser(rate=1e-4, clip_norm=1.0),
+        optimizer=Optimizer(rate=1e-4, clip_norm=1.0),
         checkpoint_every=every,
         validate_every=5 * every,
     )

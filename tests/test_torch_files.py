@@ -80,7 +80,7 @@ def test_older_format():
     assert_equal(read_torch(FIXTURES / "older.pth"), expected_strides() | expected_dtypes())
 
 
-def test_checkpoint_with_optimiser_and_settings():
+def test_checkpoint_with_optimizer_and_settings():
     expected = {
         "0.weight": ramp(8).reshape(2, 1, 2, 2),
         "0.bias": ramp(2),

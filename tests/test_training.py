@@ -18,7 +18,7 @@ from clips import make_clip
 from tiny_runs import ROOT, RUN, losses, newest, quiet
 
 import vfi_jax
-from vfi_jax.config import Augment, Data, Footage, Milestones, Mix, Optimiser, Plateau, Start, Window
+from vfi_jax.config import Augment, Data, Footage, Milestones, Mix, Optimizer, Plateau, Start, Window
 from vfi_jax.data import sources
 from vfi_jax.data.synthetic.scenes import random_scene
 from vfi_jax.errors import UsageError, UserError
@@ -34,8 +34,8 @@ from vfi_jax.training import step as training_step
 @pytest.mark.slow
 def test_plateaus_and_skipping_resume_bit_for_bit(tmp_path):
     """The rate falls at the first validation that is no better; some steps are skipped."""
-    optimiser = Optimiser(1e-2, 1e-2, plateau=Plateau(0.5, 0), skip_above=1.05)
-    run = dataclasses.replace(RUN, optimiser=optimiser, steps=7, checkpoint_every=1, validate_every=1)
+    optimizer = Optimizer(1e-2, 1e-2, plateau=Plateau(0.5, 0), skip_above=1.05)
+    run = dataclasses.replace(RUN, optimizer=optimizer, steps=7, checkpoint_every=1, validate_every=1)
     fit.fit(run, tmp_path / "whole", quiet)
 
     def interrupt(line):
@@ -137,7 +137,7 @@ def test_extra_losses_ema_and_bfloat16(tmp_path):
 def test_averaged_parameters():
     """Each step makes 0.9 a + 0.1 b of the average a and the new parameters b."""
     spec, model, variables, loss_config = fit.build(RUN, Path())
-    transform, mesh = optimizer_.optimiser(RUN.optimiser, RUN.steps, 1), sharding.data_mesh()
+    transform, mesh = optimizer_.optimizer(RUN.optimizer, RUN.steps, 1), sharding.data_mesh()
     state = state_.start(variables, transform, ema=True)
     step = training_step.make_step(
         spec,
@@ -215,13 +215,13 @@ def test_a_teacher_that_is_the_pupil_has_nothing_to_teach(whole, tmp_path):
         ),
         ({"data": dataclasses.replace(RUN.data, validation="set.safetensors")}, "make records of it first"),
         ({"validate_every": 3}, "multiple of config.checkpoint_every"),
-        ({"optimiser": Optimiser(plateau=Plateau(2.0))}, "config.optimiser.plateau.factor is 2.0: it must lie between"),
+        ({"optimizer": Optimizer(plateau=Plateau(2.0))}, "config.optimizer.plateau.factor is 2.0: it must lie between"),
         (
-            {"optimiser": Optimiser(milestones=Milestones((3, 0), 0.4))},
+            {"optimizer": Optimizer(milestones=Milestones((3, 0), 0.4))},
             r"milestones.epochs is \(3, 0\): it must",
         ),
-        ({"optimiser": Optimiser(rate_factors={"stem": -1.0})}, "config.optimiser.rate_factors is"),
-        ({"optimiser": Optimiser(rate_factors={"steam": 1.0})}, "no parameter's path has 'steam' in it"),
+        ({"optimizer": Optimizer(rate_factors={"stem": -1.0})}, "config.optimizer.rate_factors is"),
+        ({"optimizer": Optimizer(rate_factors={"steam": 1.0})}, "no parameter's path has 'steam' in it"),
         ({"batch_size": 50}, "do not fill a batch of 50"),
         ({"data": Data(path="synthetic:12", augment=Augment(crop=100))}, "rife_lap needs a multiple of 64"),
         ({"loss": {"pyramid_levels": 6}}, "a pyramid of 6 levels needs sides divisible by 64 and of 96 or more"),
@@ -292,13 +292,13 @@ def test_damaged_checkpoint_is_told(whole, tmp_path, damage):
 def test_a_damaged_newest_step_is_made_again(whole, tmp_path):
     """The run continues from the one before, and ends like one that nothing happened to."""
     shutil.copytree(whole, tmp_path / "run")
-    file = max((tmp_path / "run/checkpoints/4/optimiser").rglob("d/*"), key=lambda path: path.stat().st_size)
+    file = max((tmp_path / "run/checkpoints/4/optimizer").rglob("d/*"), key=lambda path: path.stat().st_size)
     data = bytearray(file.read_bytes())
     data[len(data) // 3] ^= 1
     file.write_bytes(data)
     told = []
     fit.fit(RUN, tmp_path / "run", told.append)
-    assert "checkpoints/4 cannot be restored: optimiser/" in told[0]
+    assert "checkpoints/4 cannot be restored: optimizer/" in told[0]
     assert told[1].endswith("damaged/4")
     assert told[2] == "continuing from step 2"
     jax.tree.map(np.testing.assert_array_equal, newest(tmp_path / "run"), newest(whole))
@@ -344,7 +344,7 @@ def test_footage_is_looked_at_once(tmp_path):
 @pytest.mark.slow
 def test_a_run_that_skips_every_step_is_stopped(tmp_path):
     """Its first step leads to where the loss stays too high."""
-    wild = dataclasses.replace(RUN, optimiser=Optimiser(rate=1.0, skip_above=1.01), steps=20)
+    wild = dataclasses.replace(RUN, optimizer=Optimizer(rate=1.0, skip_above=1.01), steps=20)
     with pytest.raises(UserError, match=r"steps were skipped, their loss being above 1\.01 times the first: lower"):
         fit.fit(wild, tmp_path, quiet)
 

@@ -1,4 +1,4 @@
-"""Video in, video out: counts, timestamps, sound, colour, shapes, bad input, memory."""
+"""Video in, video out: counts, timestamps, sound, color, shapes, bad input, memory."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def test_attachments_are_copied_or_told(tmp_path):
     assert run(source, tmp_path / "out.mp4", 2).notes == ("left out: 1 attachment stream(s)",)
 
 
-# -------------------------------------------------------------------------------------------------------------- colour
+# -------------------------------------------------------------------------------------------------------------- color
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_attachments_are_copied_or_told(tmp_path):
     ],
 )
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_colours_come_back(tmp_path, pix_fmt, tags, suffix):
+def test_colors_come_back(tmp_path, pix_fmt, tags, suffix):
     source = tmp_path / "in.mp4"
     clips.make_clip(source, frames=3, size=(128, 48), pix_fmt=pix_fmt, tags=tags, picture=clips.patches)
     seen = []
@@ -235,11 +235,11 @@ def test_colours_come_back(tmp_path, pix_fmt, tags, suffix):
 
     target = tmp_path / f"out{suffix}"
     run(source, target, 2, between)
-    centres = slice(7, None, 16)  # away from the edges, where chroma is blurred
+    centers = slice(7, None, 16)  # away from the edges, where chroma is blurred
     depth = 257 if seen[0].dtype == np.uint16 else 1
-    assert np.abs(seen[0][20, centres] / depth - np.float32(clips.SATURATED)).max() < 4
+    assert np.abs(seen[0][20, centers] / depth - np.float32(clips.SATURATED)).max() < 4
     for frame in clips.pictures(target):
-        assert np.abs(np.int16(frame[20, centres]) - np.int16(clips.SATURATED)).max() <= 5
+        assert np.abs(np.int16(frame[20, centers]) - np.int16(clips.SATURATED)).max() <= 5
     with av.open(str(source)) as before, av.open(str(target)) as after:
         a, b = before.streams.video[0].codec_context, after.streams.video[0].codec_context
         for name in ("colorspace", "color_primaries", "color_trc", "color_range", "pix_fmt"):

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from vfi_jax import config
-from vfi_jax.config import Augment, Data, Optimiser, Train, Window
+from vfi_jax.config import Augment, Data, Optimizer, Train, Window
 from vfi_jax.runs import folder as run_folder
 from vfi_jax.training import fit
 from vfi_jax.training import optimizer as optimizer_
@@ -25,7 +25,7 @@ RUN = Train(
     batch_size=2,
     ema=0.9,
     data=Data(path="synthetic:12", holdout=0.2, window=Window(3, (0, 2), 1), augment=Augment(crop=64)),
-    optimiser=Optimiser(rate=1e-3, warmup=1, clip_norm=1.0),
+    optimizer=Optimizer(rate=1e-3, warmup=1, clip_norm=1.0),
     log_every=1,
     checkpoint_every=2,
     validate_every=4,
@@ -47,8 +47,8 @@ def newest(folder):
     step = checkpoints.steps()[-1]
     run = run_folder.read_config(folder)
     _, _, variables, _ = fit.build(run, folder)
-    state = state_.start(variables, optimizer_.optimiser(run.optimiser, run.steps, 1), ema=True)
-    wanted = {"params": state.params, "optimiser": state.optimiser, "ema": state.ema}
+    state = state_.start(variables, optimizer_.optimizer(run.optimizer, run.steps, 1), ema=True)
+    wanted = {"params": state.params, "optimizer": state.optimizer, "ema": state.ema}
     items, position = checkpoints.restore(step, wanted)
     checkpoints.close()
     return {"step": step, "position": position, **items}

@@ -39,7 +39,7 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from vfi_jax.config import Optimiser
+from vfi_jax.config import Optimizer
 from vfi_jax.errors import UserError
 from vfi_jax.models import MODELS, registry
 from vfi_jax.nn.precision import POLICIES
@@ -234,7 +234,7 @@ def batch_shapes(name: str, batch: int, crop: int) -> dict[str, Any]:
 
 
 def _transform() -> Any:
-    return optimizer_.optimiser(Optimiser(rate=RATE, clip_norm=1.0), 1000, 100)
+    return optimizer_.optimizer(Optimizer(rate=RATE, clip_norm=1.0), 1000, 100)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -77,12 +77,12 @@ class Footage:
       step: frames from the start of a window to that of the next, in a video or a folder of more images than a window.
       short_side: frames are reduced (area, never enlarged) to this short side, pixels; 0: kept.
       per_clip: windows taken of a clip at most, evenly spread; 0: all.
-      duplicate: mean absolute difference of neighbours, 0..255, below which the second is a duplicate.
+      duplicate: mean absolute difference of neighbors, 0..255, below which the second is a duplicate.
       static: the same of the window's ends, below which the window is static.
-      fade: share of the change between neighbours that one gain and offset for the whole frame explains, above which
+      fade: share of the change between neighbors that one gain and offset for the whole frame explains, above which
         it is a fade.
       flash: jump of the mean brightness, 0..255, that is taken back within two frames.
-      interlaced: how much more neighbouring rows differ than rows two apart (a ratio) for a frame to count as combed.
+      interlaced: how much more neighboring rows differ than rows two apart (a ratio) for a frame to count as combed.
     """
 
     frames: int = 5
@@ -198,7 +198,7 @@ class Plateau:
 
 
 @dataclasses.dataclass(frozen=True)
-class Optimiser:
+class Optimizer:
     """AdamW under a linear warm-up and a cosine to `final_rate`, times the factors of milestones and plateaus.
 
     Attributes:
@@ -269,11 +269,11 @@ class Train:
         "untrained": fresh ones, to try a recipe.
       seed: of weights, data and augmentation.
       epochs: passes over the training set; 0: `steps` decides.
-      steps: optimiser steps; 0: `epochs` decides.
+      steps: optimizer steps; 0: `epochs` decides.
       batch_size: of a step, over all devices and hosts; the rate does not follow it by itself.
       accumulate: parts of the batch that are computed one after another, for memory; their gradients are averaged.
       data: the sets.
-      optimiser: AdamW and its schedule.
+      optimizer: AdamW and its schedule.
       ema: decay of the averaged weights, which validation uses; 0: none are kept.
       guard: what is done about steps whose loss is not finite.
       precision: a policy of `vfi_jax.nn.precision`: "float32", "default" or "bfloat16".
@@ -297,7 +297,7 @@ class Train:
     batch_size: int = 16
     accumulate: int = 1
     data: Data = Data()
-    optimiser: Optimiser = Optimiser()
+    optimizer: Optimizer = Optimizer()
     ema: float = 0.0
     guard: Guard = Guard()
     precision: str = "float32"

@@ -59,7 +59,7 @@ def load(frame: ClipFrame) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def samples(folder: Path) -> list[Sample]:
-    """Every odd frame between its neighbours, of each video file in `folder`.
+    """Every odd frame between its neighbors, of each video file in `folder`.
 
     Raises:
       UserError: no video, or one of fewer than three frames.

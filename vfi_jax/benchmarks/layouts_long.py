@@ -126,7 +126,7 @@ def snu_film_all(data: Path, level: str) -> list[Sample]:
 
 
 def xiph(data: Path) -> list[Sample]:
-    """`xiph/CLIP-NNN.png`, eight clips of 4096x2160, frames 1 to 100: every even one from its neighbours, 2 to 98."""
+    """`xiph/CLIP-NNN.png`, eight clips of 4096x2160, frames 1 to 100: every even one from its neighbors, 2 to 98."""
     root = one_of(data, ("xiph", "Xiph", "netflix"))
     return [
         Sample(
@@ -180,7 +180,7 @@ def hd(data: Path, sizes: Sequence[str] = tuple(HD), gap: int = 2) -> list[Sampl
 
 
 def load_yuv(frame: YuvFrame, filter_: int = Image.Resampling.BICUBIC) -> UInt8[np.ndarray, "h w 3"]:
-    """RGB as RIFE's script makes it: colour planes enlarged by Pillow, full range, truncated.
+    """RGB as RIFE's script makes it: color planes enlarged by Pillow, full range, truncated.
 
     Raises:
       UserError: the file ends before that frame.
@@ -231,7 +231,7 @@ def davis(data: Path) -> list[Sample]:
 
 
 def frames_of(root: Path) -> list[Sample]:
-    """Any tree of folders of numbered pictures: every second picture from its neighbours."""
+    """Any tree of folders of numbered pictures: every second picture from its neighbors."""
     found = (s for clip, files in _clips(root) for s in _between(clip, files, 2, 1, starts=range(0, len(files), 2)))
     return _some(found, root, "folders of 3 pictures or more")
 

@@ -36,8 +36,8 @@ class Score:
       ie: mean absolute difference, levels of 255.
       average_psnr: dB of the two frames, mixed by time.
       ssim_gaussian: up to 1, as the next.
-      ssim_grey: of the grey.
-      nie: gradient-normalised error.
+      ssim_gray: of the gray.
+      nie: gradient-normalized error.
       sharpness: mean gradient over that of the truth.
       t: of the sample.
       group: of the sample.
@@ -50,7 +50,7 @@ class Score:
     ie: float
     average_psnr: float
     ssim_gaussian: float
-    ssim_grey: float
+    ssim_gray: float
     nie: float
     sharpness: float
     t: float = 0.5
@@ -185,7 +185,7 @@ def pictures(
         inputs = [before, *inputs, after]
     if len({image.shape for image in (*inputs, truth)}) > 1:
         shown = ", ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (inputs[0], truth, *inputs[1:]))
-        raise UserError(f"{sample.name} mixes sizes ({shown}): {sample.truth} must be as large as its neighbours")
+        raise UserError(f"{sample.name} mixes sizes ({shown}): {sample.truth} must be as large as its neighbors")
     return np.stack(inputs), truth
 
 

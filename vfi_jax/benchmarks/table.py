@@ -38,7 +38,7 @@ PLAIN = (
     Benchmark("middlebury", '"other", on a canvas of 640x480 zeros', layouts.middlebury, canvas=MIDDLEBURY_SIZE),
     Benchmark("middlebury_native", '"other", at its own sizes', layouts.middlebury),
     Benchmark(
-        "atd12k", "test_2k_540p, edges repeated to 544 rows", layouts.atd12k, padding=Padding(32, "edge", "centre")
+        "atd12k", "test_2k_540p, edges repeated to 544 rows", layouts.atd12k, padding=Padding(32, "edge", "center")
     ),
     # QVI's crop is what the papers of four frames use.
     Benchmark(
@@ -69,7 +69,7 @@ def _snu() -> Iterator[Benchmark]:
         )
         yield plain
         about = f"{plain.protocol}; scale 0.8, sides to multiples of 20, unrounded, as IFRNet and AMT have it"
-        padding = Padding(20, "edge", "centre")
+        padding = Padding(20, "edge", "center")
         yield variant(plain, f"{plain.name}_ifrnet", about, scale=0.8, padding=padding, rounded=False)
         about = f"{plain.protocol}; without tests that lack a frame as far beyond, unrounded, as DBVI has it"
         four = partial(long.snu_film, level=level, complete=True)
@@ -80,7 +80,7 @@ def _snu() -> Iterator[Benchmark]:
         plain = Benchmark(f"snu_film_{gap}x", f"test-{level}.txt, the {gap - 1} frames between, whole", find)
         yield plain
         about = f"{plain.protocol}; unrounded, sides to multiples of 32: SNU-FILM-arb as GIMM-VFI has it"
-        padding = Padding(32, "edge", "centre")
+        padding = Padding(32, "edge", "center")
         yield variant(plain, f"snu_film_arb_{level}", about, padding=padding, rounded=False)
 
 
@@ -103,7 +103,7 @@ def _large() -> Iterator[Benchmark]:
 
 def _hd() -> Iterator[Benchmark]:
     """By RIFE: Y of YUV, the mean of the files' means; the bicubic chroma of Pillow 7 and later."""
-    padding = Padding(64, "edge", "centre")
+    padding = Padding(64, "edge", "center")
     hd = Benchmark(
         "hd",
         "RIFE's HD set of 11 clips, every second frame, PSNR of Y",
@@ -116,7 +116,7 @@ def _hd() -> Iterator[Benchmark]:
     )
     yield hd
     nearest = partial(long.load_yuv, filter_=long.NEAREST)
-    yield variant(hd, "hd_nearest", f"{hd.protocol}; colour planes enlarged as Pillow before 7 did", load=nearest)
+    yield variant(hd, "hd_nearest", f"{hd.protocol}; color planes enlarged as Pillow before 7 did", load=nearest)
     for size in long.HD:
         about = f"RIFE's HD set, clips of {size}, 4 times, PSNR of Y"
         yield variant(hd, f"hd_4x_{size}", about, find=partial(long.hd, sizes=(size,), gap=4))

@@ -229,7 +229,7 @@ def _demo(options: argparse.Namespace) -> None:
     print(f"wrote {options.output / 'demo.mp4'} (49 frames from 25) and {options.output / 'demo.png'}")
     print(
         f"{interpolator.model.variant}: {scores.ours:.2f} dB against the true middle frames, "
-        f"averaging the neighbours: {scores.average:.2f} dB; {scores.seconds:.3f} s a frame at 448x256"
+        f"averaging the neighbors: {scores.average:.2f} dB; {scores.seconds:.3f} s a frame at 448x256"
     )
 
 

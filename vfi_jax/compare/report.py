@@ -180,8 +180,8 @@ def _plot(outcome: Outcome) -> Figure:
         there = [timing for timing in group if not timing.failed]
         spreads = np.array([spread(timing.seconds) for timing in there])
         below, above = spreads[:, 1] - spreads[:, 0], spreads[:, 2] - spreads[:, 1]
-        colours = ["tab:blue" if timing.side == OURS else "tab:orange" for timing in there]
-        axes.bar([timing.side for timing in there], spreads[:, 1], yerr=[below, above], capsize=4, color=colours)
+        colors = ["tab:blue" if timing.side == OURS else "tab:orange" for timing in there]
+        axes.bar([timing.side for timing in there], spreads[:, 1], yerr=[below, above], capsize=4, color=colors)
         axes.set(title=f"{group[0].size}, {group[0].direction}", ylabel="seconds a frame")
         axes.tick_params(axis="x", rotation=30)
     figure.suptitle(f"{outcome.about['model']} beside {outcome.about['implementation']}", fontsize="medium")

@@ -1,6 +1,6 @@
 """The process with torch: a published implementation that computes on order.
 
-Run as a file, by any Python that has torch; of this package it imports its neighbours only, by their bare names.
+Run as a file, by any Python that has torch; of this package it imports its neighbors only, by their bare names.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Augmentation that only the host does, with OpenCV: enlargement, and colour jitter of 8-bit pictures.
+"""Augmentation that only the host does, with OpenCV: enlargement, and color jitter of 8-bit pictures.
 
 The jitter is that of DBVI's published code; CAIN's (torchvision's) differs in rounding only.
 """
@@ -33,10 +33,10 @@ def _enlarged(image: np.ndarray) -> np.ndarray:
 
 
 def jitter(sample: Sample, strength: float, rng: np.random.Generator) -> Sample:
-    """The same random jitter of the colours of all pictures."""
+    """The same random jitter of the colors of all pictures."""
     drawn = draw_jitter(rng, strength)
-    frames = np.stack([recolour(frame, drawn) for frame in sample["frames"]])
-    return {**sample, "frames": frames, "target": recolour(sample["target"], drawn)}
+    frames = np.stack([recolor(frame, drawn) for frame in sample["frames"]])
+    return {**sample, "frames": frames, "target": recolor(sample["target"], drawn)}
 
 
 class Jitter(NamedTuple):
@@ -55,7 +55,7 @@ def draw_jitter(rng: np.random.Generator, strength: float) -> Jitter:
     return Jitter(*factors, rng.uniform(-strength, strength), tuple(rng.permutation(len(STEPS)).tolist()))
 
 
-def recolour(image: Picture, jitter: Jitter) -> Picture:
+def recolor(image: Picture, jitter: Jitter) -> Picture:
     """Applies a jitter to an RGB picture; each step clips to 0..255 and truncates."""
     for index in jitter.order:
         image = STEPS[index](image, jitter[index])
@@ -67,13 +67,13 @@ def _brightness(image: Picture, factor: float) -> Picture:
 
 
 def _contrast(image: Picture, factor: float) -> Picture:
-    """Away from the rounded mean of the grey picture."""
+    """Away from the rounded mean of the gray picture."""
     mean = round(float(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).mean()))
     return _blended(image, factor, np.float32(mean))
 
 
 def _saturation(image: Picture, factor: float) -> Picture:
-    """Away from the grey picture, which is not rounded."""
+    """Away from the gray picture, which is not rounded."""
     return _blended(image, factor, cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2GRAY)[..., None])
 
 

@@ -23,7 +23,7 @@ def _jpeg_is_whole(data: bytes) -> bool:
 
 
 def _is_whole(data: bytes) -> bool:
-    """False where a PNG or JPEG lacks its end; decoders would fill the rest with grey."""
+    """False where a PNG or JPEG lacks its end; decoders would fill the rest with gray."""
     if data.startswith(b"\x89PNG"):
         return b"IEND\xaeB`\x82" in data
     return _jpeg_is_whole(data) if data.startswith(b"\xff\xd8") else bool(data)
@@ -32,7 +32,7 @@ def _is_whole(data: bytes) -> bool:
 def load_image(path: str | os.PathLike[str]) -> Shaped[np.ndarray, "h w 3"]:
     """An image file (PNG, JPEG and what else OpenCV reads) as RGB uint8, or uint16 where the file has 16 bits.
 
-    Grey becomes three equal channels, alpha is dropped, the camera's orientation (Exif) is applied.
+    Gray becomes three equal channels, alpha is dropped, the camera's orientation (Exif) is applied.
 
     Raises:
       DamagedError: `path` is missing, a folder, not an image, cut short, or of another depth.

@@ -42,7 +42,7 @@ def file_of(folder: Path, index: int) -> Path:
 
 
 @dataclasses.dataclass(frozen=True)
-class Labelled:
+class Labeled:
     """A source whose windows carry `flow` or `flows`, float16; see the head of this file.
 
     Attributes:
@@ -102,7 +102,7 @@ class Labelled:
         return UserError(f"{self.folder} does not belong to this set: {what}; prepare the labels again")
 
 
-def labelled(source: Source, path: str | Path, teacher: str, window: Window, listed: str = "train") -> Labelled:
+def labeled(source: Source, path: str | Path, teacher: str, window: Window, listed: str = "train") -> Labeled:
     """A source with the labels that stand beside it.
 
     Args:
@@ -121,7 +121,7 @@ def labelled(source: Source, path: str | Path, teacher: str, window: Window, lis
     if about is None:
         test = " --list test" if folder != folder_of(path, teacher) else ""
         raise UserError(f"{folder}: no labels: run `vfi-jax prepare flow {path} --teacher {teacher}{test}` first")
-    labels = Labelled(source, folder, about)
+    labels = Labeled(source, folder, about)
     if about["teacher"] != teacher:
         raise labels._foreign(f"its teacher is {about['teacher']}")
     if about["windows"] != len(source):

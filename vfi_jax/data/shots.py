@@ -1,6 +1,6 @@
 """Windows of frames out of video files: cuts, fades, flashes, held, combed and static stretches are left out.
 
-A file is decoded twice: once to mark its frames, on small grey pictures, and once to cut windows out. Cuts are found by
+A file is decoded twice: once to mark its frames, on small gray pictures, and once to cut windows out. Cuts are found by
 PySceneDetect's detectors on the decoded frames; the other marks are simple measures of successive frames, each with its
 threshold in `config.Footage`.
 """
@@ -71,10 +71,10 @@ class _Analysis:
             found = detector.process_frame(FrameTimecode(index, RATE), np.ascontiguousarray(small[..., ::-1]))
             self._cuts |= {code.frame_num for code in found}
         self.small.append(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))
-        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        self._combed.append(0.0 if self._before is None else _combing(grey, self._before))
-        self._before = grey
-        rows, columns = (cv2.reduce(grey, axis, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel() for axis in (1, 0))
+        gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        self._combed.append(0.0 if self._before is None else _combing(gray, self._before))
+        self._before = gray
+        rows, columns = (cv2.reduce(gray, axis, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel() for axis in (1, 0))
         self._rows = rows if self._rows is None else np.maximum(self._rows, rows)
         self._columns = columns if self._columns is None else np.maximum(self._columns, columns)
 
@@ -149,10 +149,10 @@ def _flashes(brightness: Float[np.ndarray, "n"], jump: float) -> Bool[np.ndarray
     return found
 
 
-def _combing(grey: UInt8[np.ndarray, "h w"], before: UInt8[np.ndarray, "h w"]) -> float:
-    """How much more neighbouring rows differ than rows two apart, where the picture moves; below 1 in clean frames."""
-    moved = (cv2.absdiff(grey, before) > MOVED)[:-2]
+def _combing(gray: UInt8[np.ndarray, "h w"], before: UInt8[np.ndarray, "h w"]) -> float:
+    """How much more neighboring rows differ than rows two apart, where the picture moves; below 1 in clean frames."""
+    moved = (cv2.absdiff(gray, before) > MOVED)[:-2]
     if moved.mean() < 0.01:
         return 0.0
-    near, far = cv2.absdiff(grey[:-2], grey[1:-1])[moved], cv2.absdiff(grey[:-2], grey[2:])[moved]
+    near, far = cv2.absdiff(gray[:-2], gray[1:-1])[moved], cv2.absdiff(gray[:-2], gray[2:])[moved]
     return float(near.mean() / max(far.mean(), 1.0))

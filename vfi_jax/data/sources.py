@@ -185,7 +185,7 @@ def open_source(path: str, length: int, *, step: int = 1, listed: str = "train")
       listed: which of Vimeo90K's lists: "train" or "test"; the other where there is no such list.
 
     Raises:
-      UserError: nothing there, or nothing that is recognised.
+      UserError: nothing there, or nothing that is recognized.
       UsageError: an empty path, or a COUNT that is no number.
     """
     if not path:

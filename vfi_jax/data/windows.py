@@ -71,7 +71,7 @@ def sample_of(record: Mapping[str, Any], window: Window, rng: np.random.Generato
     """A training sample from a window, inputs and target drawn as its config says.
 
     Args:
-      record: `frames` uint8 `[n, h, w, 3]`, `name`, and, where it is labelled, `flow` or `flows`.
+      record: `frames` uint8 `[n, h, w, 3]`, `name`, and, where it is labeled, `flow` or `flows`.
       window: what to draw.
       rng: draws.
 
@@ -89,8 +89,8 @@ def validation_sample(record: Mapping[str, Any], window: Window) -> Sample:
     """The same without chance: the choice with the outermost inputs and, of these, the target nearest to the middle."""
     inputs, target, _ = choices(window)
     before, after = around(inputs)
-    off_centre = np.abs(2 * target - before - after)
-    return _pick(record, window, inputs, target, int(np.lexsort((before, off_centre, before - after))[0]))
+    off_center = np.abs(2 * target - before - after)
+    return _pick(record, window, inputs, target, int(np.lexsort((before, off_center, before - after))[0]))
 
 
 def _pick(record: Mapping[str, Any], window: Window, inputs: np.ndarray, target: np.ndarray, index: int) -> Sample:

@@ -28,7 +28,7 @@ COLUMNS = (
     ("average_psnr", "averaging, dB", ".3f"),
     ("sharpness", "sharpness", ".3f"),
     ("ssim_gaussian", "SSIM (Gaussian)", ".4f"),
-    ("ssim_grey", "SSIM (grey)", ".4f"),
+    ("ssim_gray", "SSIM (gray)", ".4f"),
     ("nie", "NIE", ".3f"),
 )
 # Shown where a result has them
@@ -45,7 +45,7 @@ COMPARED = (
     "psnr",
     "ssim_matlab",
     "ssim_gaussian",
-    "ssim_grey",
+    "ssim_gray",
     "sharpness",
     "ie",
     "lpips_alex",

@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import as_float, order_of, stacked
 from vfi_jax.models import MODELS, registry
-from vfi_jax.models.classical import SMALLEST, dis_of_grey
+from vfi_jax.models.classical import SMALLEST, dis_of_gray
 from vfi_jax.ops import crop, pad
 from vfi_jax.system.files import written_whole
 from vfi_jax.types import Array
@@ -72,7 +72,7 @@ def pair_flow(model: Any, variables: Mapping[str, Any], frames: Float[Array, "b 
 
 
 def dis_flow(first: UInt8[np.ndarray, "h w 3"], second: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 2"]:
-    """The same by OpenCV's DIS at its medium preset, on grey frames.
+    """The same by OpenCV's DIS at its medium preset, on gray frames.
 
     T. Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016.
 
@@ -82,8 +82,8 @@ def dis_flow(first: UInt8[np.ndarray, "h w 3"], second: UInt8[np.ndarray, "h w 3
     height, width = first.shape[:2]
     if min(height, width) < SMALLEST:
         raise UserError(f"frames of {width}x{height} are too small for DIS: {SMALLEST} pixels a side")
-    greys = [cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY) for frame in (first, second)]
-    return dis_of_grey(*greys)
+    grays = [cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY) for frame in (first, second)]
+    return dis_of_gray(*grays)
 
 
 def check_target(path: Path) -> None:
@@ -95,7 +95,7 @@ def check_target(path: Path) -> None:
 
 
 def write_flow(path: Path, flow: Float[np.ndarray, "h w 2"]) -> None:
-    """Writes `.png` (a picture of it, the standard colour wheel) or Middlebury's `.flo`.
+    """Writes `.png` (a picture of it, the standard color wheel) or Middlebury's `.flo`.
 
     Raises:
       UsageError: another ending.

@@ -1,4 +1,4 @@
-"""Soft census ("ternary") distance: compares each pixel's order among its neighbours, not its brightness."""
+"""Soft census ("ternary") distance: compares each pixel's order among its neighbors, not its brightness."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from vfi_jax.types import Array
 
-NORMALISER, SATURATION = 0.81, 0.1
+NORMALIZER, SATURATION = 0.81, 0.1
 
 
 def census_map(
@@ -18,9 +18,9 @@ def census_map(
     """Mean over offsets and channels of `e^2 / (0.1 + e^2)`, in 0..1.
 
     e is the difference between a and b of `d / sqrt(0.81 + d^2)`, d that between the pixel at an offset of a `patch`
-    x `patch` window (zeros outside) and its centre. The centre counts. Each channel is taken by itself.
+    x `patch` window (zeros outside) and its center. The center counts. Each channel is taken by itself.
 
-    With 7, 1 and grey by luma: `Ternary` of RIFE (ECCV 2022). With 7, 3 and the plain mean: the census loss of IFRNet
+    With 7, 1 and gray by luma: `Ternary` of RIFE (ECCV 2022). With 7, 3 and the plain mean: the census loss of IFRNet
     and AMT; with 3, 1 on features: their geometry loss.
 
     Args:
@@ -33,7 +33,7 @@ def census_map(
 
     @jax.checkpoint  # a gradient would keep several images for each offset
     def add(total: Array, offset: Array) -> tuple[Array, None]:
-        error = _normalised(_at(padded_a, offset, a) - a) - _normalised(_at(padded_b, offset, b) - b)
+        error = _normalized(_at(padded_a, offset, a) - a) - _normalized(_at(padded_b, offset, b) - b)
         return total + error**2 / (SATURATION + error**2), None
 
     # A loop of the device: 49 offsets written out take 10 s to compile.
@@ -44,12 +44,12 @@ def census_map(
 
 
 def census_loss(frame: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"]) -> Float[Array, ""]:
-    """The census loss of IFRNet and AMT: 7x7, grey as the mean of the channels, no gradient to the target.
+    """The census loss of IFRNet and AMT: 7x7, gray as the mean of the channels, no gradient to the target.
 
     The mean is over all pixels, the 3 at the border, which are zero, included.
     """
-    grey = jax.lax.stop_gradient(target.mean(-1, keepdims=True))
-    return census_map(frame.mean(-1, keepdims=True), grey, patch=7, border=3).mean()
+    gray = jax.lax.stop_gradient(target.mean(-1, keepdims=True))
+    return census_map(frame.mean(-1, keepdims=True), gray, patch=7, border=3).mean()
 
 
 def _padded(image: Array, reach: int) -> Array:
@@ -60,5 +60,5 @@ def _at(padded: Array, offset: Array, like: Array) -> Array:
     return jax.lax.dynamic_slice(padded, (0, offset[0], offset[1], 0), like.shape)
 
 
-def _normalised(difference: Array) -> Array:
-    return difference * jax.lax.rsqrt(NORMALISER + difference**2)
+def _normalized(difference: Array) -> Array:
+    return difference * jax.lax.rsqrt(NORMALIZER + difference**2)

@@ -14,10 +14,10 @@ TINY = 1e-3  # of brightness: keeps the gradient of the root finite
 
 
 def contrast_loss(frame: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"]) -> Float[Array, ""]:
-    """`mean |c(frame) - c(target)|`, c the mean Sobel gradient magnitude of the grey image in each cell of 8x8 pixels.
+    """`mean |c(frame) - c(target)|`, c the mean Sobel gradient magnitude of the gray image in each cell of 8x8 pixels.
 
     A frame that is right on average but blurred has less contrast than the target; distances from pixel to pixel reward
-    that where motion is uncertain. Gradients are Sobel's, an eighth of it, because differences of neighbours would
+    that where motion is uncertain. Gradients are Sobel's, an eighth of it, because differences of neighbors would
     reward a mesh of single pixels most. This project's own.
 
     Args:
@@ -36,9 +36,9 @@ def contrast_loss(frame: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"
 
 def _contrast(image: Array) -> Array:
     """`[b, (h - 2) // 8, (w - 2) // 8]`."""
-    grey = image.mean(-1)
-    rows = grey[:, :-2] + 2 * grey[:, 1:-1] + grey[:, 2:]
-    columns = grey[..., :-2] + 2 * grey[..., 1:-1] + grey[..., 2:]
+    gray = image.mean(-1)
+    rows = gray[:, :-2] + 2 * gray[:, 1:-1] + gray[:, 2:]
+    columns = gray[..., :-2] + 2 * gray[..., 1:-1] + gray[..., 2:]
     across, down = rows[..., 2:] - rows[..., :-2], columns[:, 2:] - columns[:, :-2]
     magnitude = jnp.sqrt((across / 8) ** 2 + (down / 8) ** 2 + TINY**2)
     cell = (1, CELL, CELL)

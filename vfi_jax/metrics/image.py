@@ -23,7 +23,7 @@ GAUSSIAN = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
 GAUSSIAN /= GAUSSIAN.sum()
 UNIFORM = np.full(7, 1 / 7)
 CHANNELS = 3
-GREY = np.float32([0.299, 0.587, 0.114])  # Rec. 601, as in OpenCV and in scikit-image's YUV
+GRAY = np.float32([0.299, 0.587, 0.114])  # Rec. 601, as in OpenCV and in scikit-image's YUV
 
 
 def psnr(
@@ -87,31 +87,31 @@ def ssim_matlab(
     return _ssim(frame, truth, data_range, "matlab")
 
 
-def ssim_grey(
+def ssim_gray(
     frame: Shaped[Array, "b h w 3"], truth: Shaped[Array, "b h w 3"], data_range: float = 255.0
 ) -> Float32[Array, "b"]:
-    """`ssim_gaussian` of the Rec. 601 grey of both frames.
+    """`ssim_gaussian` of the Rec. 601 gray of both frames.
 
     Raises:
       UserError: a side shorter than the window.
     """
-    return _ssim(frame, truth, data_range, "grey")
+    return _ssim(frame, truth, data_range, "gray")
 
 
 SSIM: Mapping[str, Callable[..., Float32[Array, "b"]]] = MappingProxyType(
-    {"gaussian": ssim_gaussian, "matlab": ssim_matlab, "uniform": ssim_uniform, "grey": ssim_grey}
+    {"gaussian": ssim_gaussian, "matlab": ssim_matlab, "uniform": ssim_uniform, "gray": ssim_gray}
 )
 
 
 def sharpness(frame: Shaped[Array, "b h w 3"], truth: Shaped[Array, "b h w 3"]) -> Float32[Array, "b"]:
-    """Mean gradient magnitude (Sobel 3x3 of the grey, edges reflected) over the truth's: below 1 is blurred.
+    """Mean gradient magnitude (Sobel 3x3 of the gray, edges reflected) over the truth's: below 1 is blurred.
 
     A truth without any gradient gives inf, or nan where the frame has none either.
     """
     return _gradient(frame).mean((1, 2)) / _gradient(truth).mean((1, 2))
 
 
-def normalised_error(
+def normalized_error(
     frame: Shaped[Array, "b h w 3"], truth: Shaped[Array, "b h w 3"], data_range: float = 255.0
 ) -> Float32[Array, "b"]:
     """NIE: `sqrt(mean(|a - b|^2 / (|grad b|^2 + 1)))`, lengths over RGB, on the scale 0..255, central differences.
@@ -124,7 +124,7 @@ def normalised_error(
 
 
 # Of every image; a protocol may ask for more.
-USUAL = ("psnr", "ssim_matlab", "ie", "ssim_gaussian", "ssim_grey", "nie", "sharpness")
+USUAL = ("psnr", "ssim_matlab", "ie", "ssim_gaussian", "ssim_gray", "nie", "sharpness")
 
 
 def figures(
@@ -162,22 +162,22 @@ def _figures(frame: Array, truth: Array, names: tuple[str, ...]) -> dict[str, Ar
     difference = frame.astype(jnp.int32) - truth.astype(jnp.int32) if whole else jnp.float32(frame) - truth
     table = {
         "psnr": lambda: (difference**2).sum((2, 3)),  # int32 holds rows of 11,000 pixels
-        "psnr_luma": lambda: (_grey(difference) ** 2).sum(2),
+        "psnr_luma": lambda: (_gray(difference) ** 2).sum(2),
         "ie": lambda: jnp.abs(difference).sum((2, 3)),
-        "nie": lambda: normalised_error(frame, truth),
+        "nie": lambda: normalized_error(frame, truth),
         "sharpness": lambda: sharpness(frame, truth),
     } | {f"ssim_{name}": functools.partial(_ssim_map, frame, truth, 255.0, name) for name in SSIM}
     return {name: table[name]() for name in names}
 
 
-def _grey(images: Array) -> Array:
-    return jnp.einsum("bhwc,c->bhw", images.astype(jnp.float32), GREY, precision="highest")
+def _gray(images: Array) -> Array:
+    return jnp.einsum("bhwc,c->bhw", images.astype(jnp.float32), GRAY, precision="highest")
 
 
 def _gradient(images: Array) -> Array:
-    """Length of the Sobel gradient of the grey, `[b, h, w]`."""
-    grey = jnp.pad(_grey(images), ((0, 0), (1, 1), (1, 1)), mode="reflect")
-    down, across = (grey[:, :-2] + 2 * grey[:, 1:-1] + grey[:, 2:], grey[:, 2:] - grey[:, :-2])
+    """Length of the Sobel gradient of the gray, `[b, h, w]`."""
+    gray = jnp.pad(_gray(images), ((0, 0), (1, 1), (1, 1)), mode="reflect")
+    down, across = (gray[:, :-2] + 2 * gray[:, 1:-1] + gray[:, 2:], gray[:, 2:] - gray[:, :-2])
     horizontal = down[:, :, 2:] - down[:, :, :-2]
     vertical = across[:, :, :-2] + 2 * across[:, :, 1:-1] + across[:, :, 2:]
     return jnp.hypot(horizontal, vertical)
@@ -204,11 +204,11 @@ def _ssim_on_device(frame: Array, truth: Array, data_range: float, variant: str)
 
 
 def _ssim_map(frame: Array, truth: Array, data_range: float, variant: str) -> Array:
-    smooth = {"gaussian": _gaussian, "grey": _gaussian, "matlab": _gaussian_volume, "uniform": _uniform}[variant]
+    smooth = {"gaussian": _gaussian, "gray": _gaussian, "matlab": _gaussian_volume, "uniform": _uniform}[variant]
     # Sample covariance divides by n - 1.
     unbiased = UNIFORM.size**2 / (UNIFORM.size**2 - 1) if variant == "uniform" else 1.0
-    if variant == "grey":
-        frame, truth = (_grey(image)[..., None] for image in (frame, truth))
+    if variant == "gray":
+        frame, truth = (_gray(image)[..., None] for image in (frame, truth))
     a, b = (image.astype(jnp.float32) / data_range for image in (frame, truth))
     mean_a, mean_b, square_a, square_b, product = jnp.split(smooth(jnp.concatenate([a, b, a * a, b * b, a * b])), 5)
     variances = unbiased * (square_a - mean_a**2 + square_b - mean_b**2)

@@ -121,7 +121,7 @@ class CAIN(nn.Module):
         """
         mean = frames.mean((2, 3), keepdims=True)
         height, width = frames.shape[2:4]
-        (top, bottom), (left, right) = pad_amounts(height, width, Padding(self.pad_multiple, "reflect", "centre"))
+        (top, bottom), (left, right) = pad_amounts(height, width, Padding(self.pad_multiple, "reflect", "center"))
         if max(top, bottom) >= height or max(left, right) >= width:
             raise UserError(
                 f"frames of {width}x{height} are too small for cain, which reflects them to multiples of 128"

@@ -22,7 +22,7 @@ from vfi_jax.ops.pad import Padding
 from vfi_jax.types import Array, LossAux, Output
 
 SMALLEST = 16  # pixels; DIS's patches of 8 do not fit into less at its coarsest level
-GREY = np.float32([0.299, 0.587, 0.114])
+GRAY = np.float32([0.299, 0.587, 0.114])
 
 
 class Average(nn.Module):
@@ -55,7 +55,7 @@ class DIS(nn.Module):
     Attributes:
       dtype: unused; all is float32.
       variant: name in MODELS.
-      channel_order: of the frames; the grey that DIS sees is made of them as of RGB.
+      channel_order: of the frames; the gray that DIS sees is made of them as of RGB.
       any_time: always.
     """
 
@@ -75,8 +75,8 @@ class DIS(nn.Module):
         t = time_map(t, frames)
         batch, _, height, width, _ = frames.shape
         found = jax.ShapeDtypeStruct((batch, height, width, 4), jnp.float32)
-        grey = jnp.rint(255 * jnp.clip(frames, 0, 1) @ GREY).astype(jnp.uint8)
-        flow = _at(t, *jnp.split(jax.pure_callback(_both_ways, found, grey), 2, -1))
+        gray = jnp.rint(255 * jnp.clip(frames, 0, 1) @ GRAY).astype(jnp.uint8)
+        flow = _at(t, *jnp.split(jax.pure_callback(_both_ways, found, gray), 2, -1))
         warped = warp(jnp.concatenate([frames[:, 0], frames[:, 1]]), jnp.concatenate(jnp.split(flow, 2, -1)))
         return Output(sum(jnp.split(warped, 2)) / 2, flows=[flow])
 
@@ -92,13 +92,13 @@ def _at(t: Array, forward: Array, backward: Array) -> Array:
     return jnp.where(weight == 0, jnp.concatenate([first, second], -1), fallen[..., :4] / jnp.where(weight, weight, 1))
 
 
-def _both_ways(grey: Array) -> np.ndarray:
-    """Flow 0->1 and 1->0 of grey frames `[b, 2, h, w]` uint8."""
-    pairs = np.asarray(grey)
-    return np.stack([np.concatenate([dis_of_grey(*pair), dis_of_grey(*pair[::-1])], -1) for pair in pairs])
+def _both_ways(gray: Array) -> np.ndarray:
+    """Flow 0->1 and 1->0 of gray frames `[b, 2, h, w]` uint8."""
+    pairs = np.asarray(gray)
+    return np.stack([np.concatenate([dis_of_gray(*pair), dis_of_gray(*pair[::-1])], -1) for pair in pairs])
 
 
-def dis_of_grey(first: UInt8[np.ndarray, "h w"], second: UInt8[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 2"]:
+def dis_of_gray(first: UInt8[np.ndarray, "h w"], second: UInt8[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 2"]:
     """OpenCV's DIS flow from `first` to `second`, sides of 16 pixels or more."""
     import cv2  # the package imports without it
 

@@ -150,7 +150,7 @@ class Residual(nn.Module):
 
 
 class Style(nn.Module):
-    """Twice: normalised features, scaled and shifted by what a code says."""
+    """Twice: normalized features, scaled and shifted by what a code says."""
 
     dtype: DTypeLike = jnp.float32
 
@@ -354,7 +354,7 @@ class DBVI(nn.Module):
         iterates = [(state.image[inside] + mean[:, 0] + 1) / 2 for state in states]
         return Output(iterates[-1], flows=[state.flows for state in states], iterates=iterates)
 
-    def initialise(self, frames: Float[Array, "b 4 h w 3"], t: ArrayLike) -> Output:
+    def initialize(self, frames: Float[Array, "b 4 h w 3"], t: ArrayLike) -> Output:
         """As `__call__`, of sides that need no padding, with motionless flows: no flow network is needed."""
         return self(frames, t, jnp.zeros((*frames[:, 0].shape[:3], 2 * len(FOUR_FRAME_FLOWS))))
 

@@ -33,7 +33,7 @@ CORRELATIONS = ("volume", "on_demand")
 
 
 def _norm(kind: str) -> Any:
-    """A layer that normalises, by its kind: "instance", "batch" or "none"."""
+    """A layer that normalizes, by its kind: "instance", "batch" or "none"."""
     if kind == "batch":
         return FrozenBatchNorm()
     return instance_norm if kind == "instance" else lambda x: x
@@ -310,12 +310,12 @@ class RAFT(nn.Module):
             raise UserError(f"correlation is {self.correlation!r}: one of {', '.join(CORRELATIONS)}")
 
     def _correlation(self, first: Array, second: Array) -> Any:
-        """Centres `[b, h, w, 2]` to correlations around them."""
+        """Centers `[b, h, w, 2]` to correlations around them."""
         radius = 3 if self.small else 4
         if self.correlation == "volume":
             volume = correlation_volume(first, second)
-            return lambda centres: look_up(volume, centres, radius)
-        return lambda centres: correlate(first, second, centres, radius)
+            return lambda centers: look_up(volume, centers, radius)
+        return lambda centers: correlate(first, second, centers, radius)
 
     def _upsampled(self, state: Array, flow: Array) -> Array:
         if not self.small:
@@ -331,7 +331,7 @@ def _grid(height: int, width: int) -> np.ndarray:
 def convex_upsample(flow: Float[Array, "b h w 2"], mask: Float[Array, "b h w 576"]) -> Float[Array, "b h8 w8 2"]:
     """`up[8i + a, 8j + b] = sum_k softmax_k(mask[i, j, 64 k + 8 a + b]) 8 flow[i + k // 3 - 1, j + k % 3 - 1]`.
 
-    Neighbours outside are zero, and keep their part of the softmax (section 3.3; follows the published code).
+    Neighbors outside are zero, and keep their part of the softmax (section 3.3; follows the published code).
     """
     batch, height, width, _ = flow.shape
     weights = nn.softmax(mask.reshape(batch, height, width, 9, FACTOR, FACTOR), 3)
@@ -414,7 +414,7 @@ SPECS = {
         config={"small": name == "raft_small"},
         num_frames=2,
         any_time=False,
-        padding=Padding(FACTOR, "edge", "centre"),
+        padding=Padding(FACTOR, "edge", "center"),
         params=params,
         params_inference=params,
         gmac=gmac,

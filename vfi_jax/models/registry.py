@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from vfi_jax.errors import UsageError
 from vfi_jax.models import cain, classical, dbvi, ifrnet, raft, rife, rife_v4
 from vfi_jax.models.spec import ModelSpec
-from vfi_jax.nn import initialise
+from vfi_jax.nn import initialize
 
 MODELS: MappingProxyType[str, ModelSpec] = MappingProxyType(
     {**rife.SPECS, **rife_v4.SPECS, **ifrnet.SPECS, **cain.SPECS, **dbvi.SPECS, **raft.SPECS, **classical.SPECS}
@@ -37,7 +37,7 @@ def _traced(model: nn.Module, num_frames: int, takes_time: bool) -> dict[str, An
     times = [jax.ShapeDtypeStruct((1, 1, 1, 1), jnp.float32)] if takes_time else []
     key = jax.eval_shape(lambda: jax.random.key(0))
     # A model with training-only parameters has a method that touches everything.
-    method = "initialise" if hasattr(model, "initialise") else None
+    method = "initialize" if hasattr(model, "initialize") else None
     return jax.eval_shape(lambda key, *inputs: model.init(key, *inputs, method=method), key, frames, *times)
 
 
@@ -95,7 +95,7 @@ def create(name: str, seed: int = 0, **fields: Any) -> tuple[nn.Module, dict[str
     """
     model, spec = build(name, **fields), spec_of(name)
     declared = module_shapes(spec, model)
-    variables = {collection: initialise(tree, spec.init_rules, seed) for collection, tree in declared.items()}
+    variables = {collection: initialize(tree, spec.init_rules, seed) for collection, tree in declared.items()}
     if helper := helper_of(model):
         variables[FROZEN] = {helper: create(helper, seed)[1]}
     return model, variables

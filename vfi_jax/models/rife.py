@@ -201,7 +201,7 @@ class RIFE(nn.Module):
         """
         return self._refine(frames, self.levels(frames, t))
 
-    def initialise(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> tuple[Output, Level]:
+    def initialize(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> tuple[Output, Level]:
         """Touches every parameter, the teacher's too."""
         return self.distil(frames, t, frames[:, 0])[1:]
 

@@ -56,7 +56,7 @@ class ModelSpec:
       gmac: 1e9 multiply-adds of one frame at 1280x720, padded by `padding`, those of a frozen helper among them.
       loss: `(model, variables, batch, loss_config, *, step, rng) -> (total, LossAux)`.
       loss_config: a frozen dataclass with the published weights and schedules.
-      init_rules: (pattern of the path, initialiser) pairs; the first that is found decides, else PyTorch's default.
+      init_rules: (pattern of the path, initializer) pairs; the first that is found decides, else PyTorch's default.
       torch_rules: names and layouts of the reference.
       other_torch_rules: those of other implementations whose files are read too.
       droppable: patterns of names that published files carry and nothing needs.

@@ -1,4 +1,4 @@
-"""Layers with PyTorch's padding, parameters and initialisation, in the forms that XLA runs fastest.
+"""Layers with PyTorch's padding, parameters and initialization, in the forms that XLA runs fastest.
 
 Parameters are `weight`, `bias` (and PReLU's slopes, `weight` too), as in PyTorch's modules. Layouts: convolutions
 `[k, k, in, out]`; transposed ones `[k, k, in, out]`, not flipped; linear layers `[in, out]`. `dtype` is the compute

@@ -15,12 +15,12 @@ from vfi_jax.types import Array
 
 
 def declared(key: Any, shape: tuple[int, ...]) -> Array:
-    """Zeros: Linen asks for an initialiser; the values come from `initialise`."""
+    """Zeros: Linen asks for an initializer; the values come from `initialize`."""
     return jnp.zeros(shape, jnp.float32)
 
 
 # (generator, shape of the parameter, shape of its layer's weight) -> values
-Initialiser = Callable[[np.random.Generator, tuple[int, ...], tuple[int, ...]], np.ndarray]
+Initializer = Callable[[np.random.Generator, tuple[int, ...], tuple[int, ...]], np.ndarray]
 
 
 def torch_default(rng: np.random.Generator, shape: tuple[int, ...], weight: tuple[int, ...]) -> np.ndarray:
@@ -38,7 +38,7 @@ def kaiming_fan_out(rng: np.random.Generator, shape: tuple[int, ...], weight: tu
     return rng.normal(0, np.sqrt(2 * weight[-2] / np.prod(weight)), shape)
 
 
-def kaiming_normal(slope: float) -> Initialiser:
+def kaiming_normal(slope: float) -> Initializer:
     """Normal with deviation `sqrt(2 / ((1 + slope^2) fan_in))`: keeps the size of signals through leaky ReLUs."""
 
     def fill(rng: np.random.Generator, shape: tuple[int, ...], weight: tuple[int, ...]) -> np.ndarray:
@@ -52,19 +52,19 @@ def orthogonal(rng: np.random.Generator, shape: tuple[int, ...], weight: tuple[i
     return np.linalg.qr(rng.normal(size=shape))[0]
 
 
-def constant(value: float) -> Initialiser:
+def constant(value: float) -> Initializer:
     """Every entry is `value`."""
     return lambda rng, shape, weight: np.full(shape, value)
 
 
-def initialise(shapes: dict[str, Any], rules: Sequence[tuple[str, Initialiser]], seed: int) -> dict[str, Any]:
+def initialize(shapes: dict[str, Any], rules: Sequence[tuple[str, Initializer]], seed: int) -> dict[str, Any]:
     """Fills a tree of shapes with float32 values made on the host, each from `seed` and the parameter's path alone.
 
     Independent of device count and of the order of layers, and far quicker to start than a compiled `init`.
 
     Args:
       shapes: nested dict of anything with a `shape`, as `jax.eval_shape` gives it.
-      rules: (pattern, initialiser): the first whose pattern is found in the path decides, else `torch_default`.
+      rules: (pattern, initializer): the first whose pattern is found in the path decides, else `torch_default`.
       seed: of the whole tree.
     """
     flat = traverse_util.flatten_dict(shapes, sep="/")

@@ -27,16 +27,16 @@ class GroupNorm(nn.Module):
         weight = self.param("weight", declared, (x.shape[-1],))
         bias = self.param("bias", declared, (x.shape[-1],))
         wide = x.astype(jnp.float32)
-        centred = wide - _group_mean(wide, self.groups)
-        variance = _group_mean(centred**2, self.groups)
-        return (centred * (weight * lax.rsqrt(variance + EPSILON)) + bias).astype(x.dtype)
+        centered = wide - _group_mean(wide, self.groups)
+        variance = _group_mean(centered**2, self.groups)
+        return (centered * (weight * lax.rsqrt(variance + EPSILON)) + bias).astype(x.dtype)
 
 
 def instance_norm(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
     """`(x - mean) / sqrt(var + 1e-5)`; mean and biased variance of each channel over its pixels, float32 inside."""
     wide = x.astype(jnp.float32)
-    centred = wide - wide.mean((1, 2), keepdims=True)
-    return (centred * lax.rsqrt((centred**2).mean((1, 2), keepdims=True) + EPSILON)).astype(x.dtype)
+    centered = wide - wide.mean((1, 2), keepdims=True)
+    return (centered * lax.rsqrt((centered**2).mean((1, 2), keepdims=True) + EPSILON)).astype(x.dtype)
 
 
 def _group_mean(x: Array, groups: int) -> Array:

@@ -1,4 +1,4 @@
-"""All-pairs correlation of two feature maps and its look-up around moving centres, as in RAFT.
+"""All-pairs correlation of two feature maps and its look-up around moving centers, as in RAFT.
 
 Z. Teed and J. Deng, "RAFT: Recurrent All-Pairs Field Transforms for Optical Flow", ECCV 2020. Two forms of one
 function, equal up to rounding; h, w are the sides of the feature maps (1/8 of the frame's):
@@ -8,7 +8,7 @@ function, equal up to rounding; h, w are the sides of the feature maps (1/8 of t
 - `correlate`: the products that a look-up needs, made when it needs them. Memory `4 w (2 r + 2)^2 c` bytes at a time,
   for one row of the frame: 25 MB for 1920x1080, 49 MB for 3840x2160, with r = 4, c = 256.
 
-Centres are (x, y) in pixels of the maps. Products are float32 at the highest precision: less drifts over iterations.
+Centers are (x, y) in pixels of the maps. Products are float32 at the highest precision: less drifts over iterations.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def correlation_volume(
 
 
 def look_up(
-    volume: list[Float[Array, "b h w _ _"]], centres: Float[Array, "b h w 2"], radius: int
+    volume: list[Float[Array, "b h w _ _"]], centers: Float[Array, "b h w 2"], radius: int
 ) -> Float[Array, "b h w n"]:
-    """Correlations around each pixel's centre: `volume[level]` sampled at `centre / 2^level + (a, b)`, a, b in -r..r.
+    """Correlations around each pixel's center: `volume[level]` sampled at `center / 2^level + (a, b)`, a, b in -r..r.
 
     Bilinear, zero outside. Channel `level (2r + 1)^2 + (a + r)(2r + 1) + (b + r)`: the slow index moves x.
     """
@@ -49,13 +49,13 @@ def look_up(
         taps = jnp.take_along_axis(flat, index.reshape(*index.shape[:-2], -1), -1, mode="clip").reshape(index.shape)
         return _between(jnp.where(inside, taps, 0), position)
 
-    return jnp.concatenate([level(maps, centres / 2**i) for i, maps in enumerate(volume)], -1)
+    return jnp.concatenate([level(maps, centers / 2**i) for i, maps in enumerate(volume)], -1)
 
 
 def correlate(
-    first: Float[Array, "b h w c"], second: Float[Array, "b h w c"], centres: Float[Array, "b h w 2"], radius: int
+    first: Float[Array, "b h w c"], second: Float[Array, "b h w c"], centers: Float[Array, "b h w 2"], radius: int
 ) -> Float[Array, "b h w n"]:
-    """`look_up(correlation_volume(first, second), centres, radius)` without the volume, a row at a time.
+    """`look_up(correlation_volume(first, second), centers, radius)` without the volume, a row at a time.
 
     Raises:
       ValueError: sides below 8.
@@ -68,7 +68,7 @@ def correlate(
         queries, positions, maps = inputs
         return lax.map(lambda both: row(*both, maps), (queries, positions))
 
-    return lax.map(image, (_scaled(first), centres, _pyramid(second)))
+    return lax.map(image, (_scaled(first), centers, _pyramid(second)))
 
 
 def _row_level(query: Array, position: Array, features: Array, radius: int) -> Array:

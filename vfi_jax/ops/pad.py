@@ -14,7 +14,7 @@ def pad_amounts(height: int, width: int, padding: Padding, scale: float = 1.0) -
     amounts = []
     for side in (height, width):
         missing = -side % multiple
-        before = missing // 2 if padding.position == "centre" else 0
+        before = missing // 2 if padding.position == "center" else 0
         amounts.append((before, missing - before))
     return tuple(amounts)
 
@@ -46,7 +46,7 @@ class Padding:
     Attributes:
       multiple: sides become multiples of `max(multiple, int(multiple / scale))`.
       mode: "constant" (zeros), "edge" or "reflect".
-      position: "end" (bottom and right only) or "centre".
+      position: "end" (bottom and right only) or "center".
     """
 
     multiple: int

@@ -17,7 +17,7 @@ from vfi_jax.types import Array
 def resize(image: Float[Array, "*b h w c"], scale: float) -> Float[Array, "*b h2 w2 c"]:
     """Resizes both sides by `scale`; output sides are `floor(side * scale)`.
 
-    `out[i] = lerp(image, (i + 0.5) / scale - 0.5)` along each axis, clamped to the edges: half-pixel centres, two taps
+    `out[i] = lerp(image, (i + 0.5) / scale - 0.5)` along each axis, clamped to the edges: half-pixel centers, two taps
     also when shrinking. Follows `F.interpolate(scale_factor=scale, mode="bilinear", align_corners=False)`. Values are
     not rescaled: a flow is multiplied by the caller.
 
@@ -132,8 +132,8 @@ def _enlarge_by_phase(image: Array, axis: int, factor: int) -> Array:
     phases = []
     for phase in range(factor):
         offset = (phase + 0.5) / factor - 0.5
-        neighbour = previous if offset < 0 else following
-        phases.append(here * (1 - abs(offset)) + neighbour * abs(offset) if offset else here)
+        neighbor = previous if offset < 0 else following
+        phases.append(here * (1 - abs(offset)) + neighbor * abs(offset) if offset else here)
     out = jnp.stack(phases, axis=axis + 1)
     return out.reshape(*image.shape[:axis], size * factor, *image.shape[axis + 1 :])
 

@@ -28,7 +28,7 @@ def warp(image: Float[Array, "*b h w c"], flow: Float[Array, "*b h w 2"]) -> Flo
     brings all four.
 
     Follows `grid_sample(padding_mode="border", align_corners=True)` as RIFE calls it, gradients included: coordinates
-    take the way through the normalised grid -1..1, whose float32 rounding decides which slope the flow's gradient
+    take the way through the normalized grid -1..1, whose float32 rounding decides which slope the flow's gradient
     has at whole pixels, and that gradient is 0 at and beyond the border.
 
     Args:
@@ -114,19 +114,19 @@ def _sampled(image: Array, x: Array, y: Array) -> Array:
     leading = image.shape[:-3]
     image, x, y = (a.reshape(-1, *a.shape[len(leading) :]) for a in (image, x, y))
     out = lax.platform_dependent(
-        jnp.asarray(image), x, y, cpu=_on_cpu, tpu=_weighed(_packed_neighbours), default=_weighed(_neighbours)
+        jnp.asarray(image), x, y, cpu=_on_cpu, tpu=_weighed(_packed_neighbors), default=_weighed(_neighbors)
     )
     return out.reshape(*leading, *out.shape[1:])
 
 
-def _weighed(neighbours: Callable[..., tuple[Array, Array, Array, Array]]) -> Callable[[Array, Array, Array], Array]:
+def _weighed(neighbors: Callable[..., tuple[Array, Array, Array, Array]]) -> Callable[[Array, Array, Array], Array]:
     """Bilinear samples of images `[b, h, w, c]` at positions `[b, h2, w2]`, from what brings the taps of one."""
 
     def sampled(image: Array, x: Array, y: Array) -> Array:
         x0, y0 = jnp.floor(x), jnp.floor(y)
         right, down = (x - x0)[..., None], (y - y0)[..., None]
         rows, columns = y0.astype(jnp.int32), x0.astype(jnp.int32)
-        top_left, top_right, bottom_left, bottom_right = jax.vmap(neighbours)(image, rows, columns)
+        top_left, top_right, bottom_left, bottom_right = jax.vmap(neighbors)(image, rows, columns)
         out = (
             top_left * ((1 - right) * (1 - down))
             + top_right * (right * (1 - down))
@@ -140,10 +140,10 @@ def _weighed(neighbours: Callable[..., tuple[Array, Array, Array, Array]]) -> Ca
 
 def _on_cpu(image: Array, x: Array, y: Array) -> Array:
     """With a barrier, without which the taps would be weighed again for each use of a sample (from jax 0.12 on)."""
-    return lax.optimization_barrier(_weighed(_neighbours)(image, x, y))
+    return lax.optimization_barrier(_weighed(_neighbors)(image, x, y))
 
 
-def _neighbours(image: Array, row: Array, column: Array) -> tuple[Array, Array, Array, Array]:
+def _neighbors(image: Array, row: Array, column: Array) -> tuple[Array, Array, Array, Array]:
     """The 2x2 pixels right of and below each position, edge pixels repeated: a gather for each of the four."""
     height, width, channels = image.shape
     pixels = image.reshape(height * width, channels)
@@ -155,8 +155,8 @@ def _neighbours(image: Array, row: Array, column: Array) -> tuple[Array, Array, 
     return tap(row, column), tap(row, right), tap(below, column), tap(below, right)
 
 
-def _packed_neighbours(image: Array, row: Array, column: Array) -> tuple[Array, Array, Array, Array]:
-    """The same from one gather, of an image whose pixels hold their neighbours too, in rows of whole lanes.
+def _packed_neighbors(image: Array, row: Array, column: Array) -> tuple[Array, Array, Array, Array]:
+    """The same from one gather, of an image whose pixels hold their neighbors too, in rows of whole lanes.
 
     TPUs are slow to gather and scatter-add narrower rows: by their compiler's cost model a warp of 8 images of
     256x448x3 and its gradients access 245 and 729 GB with four gathers, 7.6 and 10.7 GB like this
@@ -174,8 +174,8 @@ def _packed_neighbours(image: Array, row: Array, column: Array) -> tuple[Array, 
 def _positions(flow: Array) -> tuple[Array, Array]:
     """Columns and rows that `flow`, `[*b, h, w, 2]`, points to, inside the image."""
     height, width = flow.shape[-3:-1]
-    x = _clamp(_unnormalised(_linspace(width)[None, :], flow[..., 0], width), width)
-    y = _clamp(_unnormalised(_linspace(height)[:, None], flow[..., 1], height), height)
+    x = _clamp(_unnormalized(_linspace(width)[None, :], flow[..., 0], width), width)
+    y = _clamp(_unnormalized(_linspace(height)[:, None], flow[..., 1], height), height)
     return x, y
 
 
@@ -186,7 +186,7 @@ def _linspace(size: int) -> np.ndarray:
     return np.where(index < size / 2, -1 + step * index, 1 - step * (size - 1 - index)).astype(np.float32)
 
 
-def _unnormalised(grid: np.ndarray, flow: Array, size: int) -> Array:
+def _unnormalized(grid: np.ndarray, flow: Array, size: int) -> Array:
     half = np.float32(max(size - 1, 1) / 2)
     return (grid + flow / half + 1) / 2 * (size - 1)
 

@@ -20,7 +20,7 @@ from vfi_jax.video.decode import Reader
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """A video file, analysed.
+    """A video file, analyzed.
 
     Attributes:
       path: the file.
@@ -39,7 +39,7 @@ class Clip:
     columns: tuple[int, int]
 
 
-def analyse(path: Path, config: Footage) -> Clip:
+def analyze(path: Path, config: Footage) -> Clip:
     """Decodes a file once and says which windows are worth keeping.
 
     Raises:
@@ -73,7 +73,7 @@ def windows(clip: Clip, config: Footage) -> Iterator[tuple[int, UInt8[np.ndarray
     """(first frame, RGB frames) of every window that is kept, borders cut off, reduced to the short side; even sides.
 
     Raises:
-      UserError: as `analyse`.
+      UserError: as `analyze`.
     """
     starts = set(clip.starts)
     recent: collections.deque[np.ndarray] = collections.deque(maxlen=config.frames)

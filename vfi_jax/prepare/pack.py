@@ -52,7 +52,7 @@ def pack(source: Path, output: Path, config: Footage, *, size: int, megabytes: i
       UserError: no videos, no usable window (with what was rejected), a clip that cannot be read, no space.
     """
     _check_packed(output)
-    clips = _analysed(source, config)
+    clips = _analyzed(source, config)
     rejected = footage.rejections(clips)
     room = megabytes * 10**6 // (config.frames * size * size * 3)
     share = _shares([len(clip.starts) for clip in clips], room)
@@ -75,8 +75,8 @@ def pack(source: Path, output: Path, config: Footage, *, size: int, megabytes: i
     return counts
 
 
-def _analysed(source: Path, config: Footage) -> list[Clip]:
-    look = functools.partial(footage.analyse, config=config)
+def _analyzed(source: Path, config: Footage) -> list[Clip]:
+    look = functools.partial(footage.analyze, config=config)
     return list(_by_all_cores(look, videos_of(source), unit="clip", desc="look"))
 
 

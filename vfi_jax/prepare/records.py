@@ -114,7 +114,7 @@ class _Found:
 
 def _clips(folder: Path, config: Footage) -> list[_Group]:
     def look(path: Path) -> _Found:
-        clip = footage.analyse(path, config)
+        clip = footage.analyze(path, config)
 
         def windows(start: int) -> Iterator[tuple[str, np.ndarray]]:
             for first, frames in footage.windows(dataclasses.replace(clip, starts=clip.starts[start:]), config):

@@ -37,7 +37,7 @@ class SaveError(UserError):
 class Checkpoints:
     """The saved steps of a run: the two newest, and the one with the best validation score, whichever that is.
 
-    A step holds `params`, `ema` where it is kept, `optimiser`, and `position`: step, place in the data, score,
+    A step holds `params`, `ema` where it is kept, `optimizer`, and `position`: step, place in the data, score,
     counters, a checksum for every leaf of the others, and one of itself.
     """
 

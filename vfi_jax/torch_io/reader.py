@@ -46,7 +46,7 @@ def read_torch(path: str | Path) -> dict[str, np.ndarray]:
     """Tensors of a state dict by name, in the file's order.
 
     The state dict is, for a checkpoint, the first mapping with tensors under one of `WRAPPERS`, else the file's top
-    mapping. What else these mappings hold (epoch, optimiser, settings) is left out.
+    mapping. What else these mappings hold (epoch, optimizer, settings) is left out.
 
     Returns:
       Writable arrays in C order and native byte order, dtype as stored; bfloat16 becomes float32 (exact).

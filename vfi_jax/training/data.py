@@ -12,7 +12,7 @@ import numpy as np
 
 from vfi_jax import config
 from vfi_jax.data import packed, pipeline, sources
-from vfi_jax.data.labels import labelled as with_labels
+from vfi_jax.data.labels import labeled as with_labels
 from vfi_jax.data.records import is_records
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.prepare import records as record_files
@@ -116,7 +116,7 @@ def _share(count: int) -> int:
 
 
 def open_sets(
-    run: config.Train, folder: AnyPath, *, labelled_validation: bool, say: Callable[[str], None] = print
+    run: config.Train, folder: AnyPath, *, labeled_validation: bool, say: Callable[[str], None] = print
 ) -> Sets:
     """Opens the training and validation sets of a run; the latter with labels where the model cannot do without.
 
@@ -132,7 +132,7 @@ def open_sets(
     path = _with_records(run, folder)
     source, *mixed = [_training_source(run, each) for each in (path, *run.data.shares)]
     if run.data.validation:
-        train, held_out = source, _validation_source(run, labelled=labelled_validation)
+        train, held_out = source, _validation_source(run, labeled=labeled_validation)
     else:
         train, held_out = sources.split(source, run.data.holdout)
     if train.by_clip:
@@ -186,9 +186,7 @@ def _packed_sets(run: config.Train) -> Sets:
     names = {run.data.path: about["names"][:at], **{path: of["names"] for path, (_, of) in others.items()}}
     batches = device_batches.PackedBatches(sets, run.data, run.batch_size, run.seed, sharding.data_mesh(), names=names)
     held_out = (
-        _validation_source(run, labelled=False)
-        if run.data.validation
-        else packed.Held(frames[at:], about["names"][at:])
+        _validation_source(run, labeled=False) if run.data.validation else packed.Held(frames[at:], about["names"][at:])
     )
     return Sets(
         batches,
@@ -197,10 +195,10 @@ def _packed_sets(run: config.Train) -> Sets:
     )
 
 
-def _validation_source(run: config.Train, *, labelled: bool) -> sources.Source:
+def _validation_source(run: config.Train, *, labeled: bool) -> sources.Source:
     path, data = run.data.validation, run.data
     source = sources.open_source(path, data.window.frames, step=data.footage.step, listed="test")
-    return with_labels(source, path, data.labels, data.window, "test") if labelled else source
+    return with_labels(source, path, data.labels, data.window, "test") if labeled else source
 
 
 def _from_source(source: Any, run: config.Train) -> Iterator[dict[str, Any]]:

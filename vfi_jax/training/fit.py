@@ -48,11 +48,11 @@ LIMITS = (  # name, least, most
     ("data.damaged", 0, 1),
     ("data.window.sorted_share", 0, 1), ("data.window.target_step", 1, MOST),
     ("data.footage.step", 1, MOST), ("data.footage.short_side", 0, MOST), ("data.footage.per_clip", 0, MOST),
-    ("optimiser.rate", 0, math.inf), ("optimiser.final_rate", 0, math.inf), ("optimiser.warmup", 0, MOST),
-    ("optimiser.milestones.epochs", 1, MOST), ("optimiser.milestones.factor", 0, math.inf),
-    ("optimiser.plateau.factor", 0, 1), ("optimiser.plateau.patience", 0, MOST),
-    ("optimiser.rate_factors", 0, math.inf), ("optimiser.beta2", 0, 1), ("optimiser.skip_above", 0, math.inf),
-    ("optimiser.weight_decay", 0, math.inf), ("optimiser.clip_norm", 0, math.inf),
+    ("optimizer.rate", 0, math.inf), ("optimizer.final_rate", 0, math.inf), ("optimizer.warmup", 0, MOST),
+    ("optimizer.milestones.epochs", 1, MOST), ("optimizer.milestones.factor", 0, math.inf),
+    ("optimizer.plateau.factor", 0, 1), ("optimizer.plateau.patience", 0, MOST),
+    ("optimizer.rate_factors", 0, math.inf), ("optimizer.beta2", 0, 1), ("optimizer.skip_above", 0, math.inf),
+    ("optimizer.weight_decay", 0, math.inf), ("optimizer.clip_norm", 0, math.inf),
 )  # fmt: skip
 
 
@@ -159,10 +159,10 @@ def fit(run: config.Train, folder: AnyPath, say: Callable[[str], None] = print, 
     if variables.get(FROZEN) and distributed.is_first():
         helpers.save_helpers(run_folder.helpers_of(folder), variables)
     needs_labels = bool(registry.helper_of(model)) and not variables[FROZEN]
-    sets = open_sets(run, folder, labelled_validation=needs_labels, say=say)
+    sets = open_sets(run, folder, labeled_validation=needs_labels, say=say)
     _alike(run, variables, sets.steps_per_epoch)
     steps = run.steps or run.epochs * sets.steps_per_epoch
-    transform = optimizer_.optimiser(run.optimiser, steps, sets.steps_per_epoch)
+    transform = optimizer_.optimizer(run.optimizer, steps, sets.steps_per_epoch)
     mesh = sharding.data_mesh()
 
     def begin() -> state_.State:
@@ -184,7 +184,7 @@ def fit(run: config.Train, folder: AnyPath, say: Callable[[str], None] = print, 
     )
     checkpoints, say = Checkpoints(folder), distributed.by_first(say)
     try:
-        rate = optimizer_.schedule(run.optimiser, steps, sets.steps_per_epoch)
+        rate = optimizer_.schedule(run.optimizer, steps, sets.steps_per_epoch)
         flops = functools.partial(training_step.operations, spec, model, loss_config)
         Loop(run, folder, steps, model, sets, step, begin, rate, checkpoints, say, flops, profile).run()
     finally:

@@ -173,7 +173,7 @@ class Loop:
         if self._rollbacks >= self.config.guard.rollbacks:
             path = self._write_names()
             raise UserError(
-                f"{why}, after {self._rollbacks} rollbacks: lower optimiser.rate or set optimiser.clip_norm, and look "
+                f"{why}, after {self._rollbacks} rollbacks: lower optimizer.rate or set optimizer.clip_norm, and look "
                 f"at the samples listed in {path}; "
                 + (f"step {self._saved} is kept" if self._saved else "nothing is saved")
             )
@@ -206,16 +206,16 @@ class Loop:
 
     def _check_steps(self, state: state_.State) -> None:
         """Stops a run that does not learn any more: with parameters that stay, the loss stays too high for good."""
-        skipped = optimizer_.skipped_in_row(state.optimiser)
+        skipped = optimizer_.skipped_in_row(state.optimizer)
         if skipped >= max(STUCK, self.config.checkpoint_every):
             raise UserError(
-                f"the last {skipped} steps were skipped, their loss being above {self.config.optimiser.skip_above:g} "
-                "times the first: lower optimiser.rate or set optimiser.warmup; the last checkpoint is kept"
+                f"the last {skipped} steps were skipped, their loss being above {self.config.optimizer.skip_above:g} "
+                "times the first: lower optimizer.rate or set optimizer.warmup; the last checkpoint is kept"
             )
 
     def _rate(self, done: int, state: state_.State) -> float:
         """That of the step just made."""
-        return float(self.rate(done - 1)) * optimizer_.plateau_factor(state.optimiser)
+        return float(self.rate(done - 1)) * optimizer_.plateau_factor(state.optimizer)
 
     def _report(self, done: int, values: Mapping[str, float]) -> None:
         row = {"step": done, **values, **self._meter.lap()}
@@ -232,8 +232,8 @@ class Loop:
         score = None
         if self._due(done, self.config.validate_every):
             score, loss = self._validate(done, state)
-            fed = optimizer_.observe(state.optimiser, loss, self.config.optimiser.plateau)
-            state = state.replace(optimiser=fed)
+            fed = optimizer_.observe(state.optimizer, loss, self.config.optimizer.plateau)
+            state = state.replace(optimizer=fed)
         self._store(done, state, score, last=done == self.steps)
         self._try(lambda: curves_.curves(self.folder / run_folder.CURVES, run_folder.read_log(self.folder)))
         return state
@@ -296,7 +296,7 @@ class Loop:
 
 
 def _items(state: state_.State) -> dict[str, Any]:
-    items = {"params": state.params, "optimiser": state.optimiser}
+    items = {"params": state.params, "optimizer": state.optimizer}
     return items if state.ema is None else {**items, "ema": state.ema}
 
 

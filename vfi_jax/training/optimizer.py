@@ -1,4 +1,4 @@
-"""The optimiser of a recipe, put together from optax's parts, and what those lack."""
+"""The optimizer of a recipe, put together from optax's parts, and what those lack."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from vfi_jax.config import Optimiser, Plateau
+from vfi_jax.config import Optimizer, Plateau
 from vfi_jax.errors import UsageError
 from vfi_jax.types import Array
 
 LEAST_GAIN = 1e-4  # share by which a loss must fall below the best to count as better; PyTorch's default
 
 
-def schedule(config: Optimiser, steps: int, epoch: int) -> optax.Schedule:
+def schedule(config: Optimizer, steps: int, epoch: int) -> optax.Schedule:
     """Learning rate at step s (from 0) of `steps`, but for the plateau's factor; `epoch` is the steps of a pass.
 
     `rate * s / warmup` before `warmup`, then `final + (rate - final) * (0.5 + 0.5 cos(pi (s - warmup) / (steps -
@@ -35,7 +35,7 @@ def schedule(config: Optimiser, steps: int, epoch: int) -> optax.Schedule:
     return lambda step: smooth(step) * drops(step)
 
 
-def optimiser(config: Optimiser, steps: int, epoch: int) -> optax.GradientTransformationExtraArgs:
+def optimizer(config: Optimizer, steps: int, epoch: int) -> optax.GradientTransformationExtraArgs:
     """AdamW (0.9, beta2, 1e-8) with decay on every parameter, under `schedule`, after clipping where asked for.
 
     `update` takes the loss as `value`, which `skip_above` looks at. The plateau's factor and the first loss are part of
@@ -85,7 +85,7 @@ def _scaling(factors: Mapping[str, float]) -> optax.GradientTransformation:
         paths = [_path(keys) for keys, _ in jax.tree.leaves_with_path(params)]
         for name in factors:
             if not any(name in path for path in paths):
-                raise UsageError(f"config.optimiser.rate_factors: no parameter's path has {name!r} in it")
+                raise UsageError(f"config.optimizer.rate_factors: no parameter's path has {name!r} in it")
         return optax.EmptyState()
 
     def update(updates: Any, state: optax.EmptyState, _: Any) -> tuple[Any, optax.EmptyState]:
@@ -122,7 +122,7 @@ def _on_plateaus() -> optax.GradientTransformation:
 
 
 def observe(state: optax.OptState, loss: float, config: Plateau) -> optax.OptState:
-    """The optimiser's state after a validation, by the rule of PyTorch's `ReduceLROnPlateau` (mode "min").
+    """The optimizer's state after a validation, by the rule of PyTorch's `ReduceLROnPlateau` (mode "min").
 
     After more than `patience` validations without a better loss the rate falls and the count begins again. A state
     without a plateau is returned as it is.

@@ -28,7 +28,7 @@ class State:
     Attributes:
       step: int32, steps done.
       params: what is trained, float32.
-      optimiser: optax's state.
+      optimizer: optax's state.
       skips: counts of the steps that changed neither of these nor `ema`.
       ema: averaged parameters; None where none are kept.
       constants: the model's other collections, which training leaves as they are: frozen helpers, statistics.
@@ -36,7 +36,7 @@ class State:
 
     step: Array
     params: Any
-    optimiser: optax.OptState
+    optimizer: optax.OptState
     skips: Skips
     ema: Any = None
     constants: Any = flax.struct.field(default_factory=dict)

@@ -48,7 +48,7 @@ def make_step(
     Args:
       spec: of the model.
       model: the module.
-      transform: the optimiser; told the loss as `value`.
+      transform: the optimizer; told the loss as `value`.
       mesh: of `data_mesh`.
       loss_config: of the model's objective.
       extra_losses: name in `losses.RECONSTRUCTION` to weight; those of weight 0 are left out.
@@ -87,16 +87,16 @@ def make_step(
 
         with policy.scope():
             (loss, terms), gradients = _mean_over_parts(differentiated, batch, accumulate, mesh)
-        updates, optimiser = transform.update(gradients, state.optimiser, state.params, value=loss)
+        updates, optimizer = transform.update(gradients, state.optimizer, state.params, value=loss)
         params = optax.apply_updates(state.params, updates)
         averaged = state.ema if state.ema is None else optax.incremental_update(params, state.ema, 1 - ema)
         metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradients)}
         bad = ~_finite([loss, metrics["gradient_norm"], params])
         metrics |= {f"loss/{name}": value for name, value in terms.items()}
-        before, after = (state.params, state.optimiser, state.ema), (params, optimiser, averaged)
-        params, optimiser, averaged = optimizer_.unless(bad, before, after)
+        before, after = (state.params, state.optimizer, state.ema), (params, optimizer, averaged)
+        params, optimizer, averaged = optimizer_.unless(bad, before, after)
         skips = Skips(jnp.where(bad, state.skips.in_row + 1, 0), state.skips.total + bad)
-        return State(state.step + 1, params, optimiser, skips, averaged, state.constants), metrics
+        return State(state.step + 1, params, optimizer, skips, averaged, state.constants), metrics
 
     whole, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
     if not teacher:

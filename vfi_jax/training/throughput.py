@@ -90,7 +90,7 @@ def _windows(folder: Path, cut: Footage) -> Iterator[Any]:
     """Windows of the folder's videos, over and over."""
     clips = images.videos_in(folder)
     for count in itertools.count():
-        clip = footage.analyse(clips[count % len(clips)], cut)
+        clip = footage.analyze(clips[count % len(clips)], cut)
         yield from footage.windows(clip, cut)
         if count == len(clips) and not clip.starts:
             raise UserError(f"{folder}: no usable window")

@@ -35,7 +35,7 @@ _DECLARES_LENGTH = ("mov", "matroska", "avi")  # formats whose header says how l
 
 
 @dataclass(frozen=True)
-class Colour:
+class Color:
     """How YUV and RGB are converted, and the tags to write. Numbers are FFmpeg's (AVCOL_*).
 
     Attributes:
@@ -72,7 +72,7 @@ class VideoInfo:
       bits: per channel.
       turned: whether rotation swaps the sides.
       aspect: sample aspect ratio as shown, after rotation; None where unknown.
-      colour: of the first frame.
+      color: of the first frame.
       audio: codec of each sound track.
     """
 
@@ -88,7 +88,7 @@ class VideoInfo:
     bits: int
     turned: bool
     aspect: Fraction | None
-    colour: Colour
+    color: Color
     audio: tuple[str, ...]
 
 
@@ -230,8 +230,8 @@ class Reader:
         self._damaged += frame.is_corrupt
         options = {}
         if not frame.format.is_rgb:
-            colour = _colour(frame, self._stream)
-            options = {"src_colorspace": colour.matrix, "src_color_range": _FULL if colour.full else _LIMITED}
+            color = _color(frame, self._stream)
+            options = {"src_colorspace": color.matrix, "src_color_range": _FULL if color.full else _LIMITED}
         target = "rgb48le" if self.info.bits > 8 else "rgb24"
         image = self._scaler.reformat(frame, format=target, interpolation=SCALING, **options).to_ndarray()
         image = image.transpose(1, 0, 2) if transpose else image
@@ -294,7 +294,7 @@ class Reader:
             bits=max(component.bits for component in frame.format.components),
             turned=turned,
             aspect=1 / aspect if aspect and turned else aspect,
-            colour=_colour(frame, stream),
+            color=_color(frame, stream),
             audio=tuple(s.codec_context.name if s.codec_context else "unknown" for s in self._container.streams.audio),
         )
 
@@ -318,16 +318,16 @@ def _estimate(container: av.container.InputContainer, stream: av.VideoStream, ra
     return stream.frames or (max(1, round(length * rate)) if length else None)
 
 
-def _colour(frame: av.VideoFrame, stream: av.VideoStream) -> Colour:
+def _color(frame: av.VideoFrame, stream: av.VideoStream) -> Color:
     """The frame's own tags, which may differ from the file's."""
     context = stream.codec_context
     full = frame.color_range == _FULL or frame.format.name.startswith("yuvj")
     tags = {"primaries": context.color_primaries, "transfer": context.color_trc}
     if frame.format.is_rgb:  # no matrix to keep: the one of HD video, and say so
-        return Colour(matrix=_BT709, full=False, space=_BT709, range=_LIMITED, **tags)
+        return Color(matrix=_BT709, full=False, space=_BT709, range=_LIMITED, **tags)
     space = frame.colorspace or _UNSPECIFIED  # 0 means RGB, which it is not
     written = _FULL if full else frame.color_range
-    return Colour(matrix=_MATRICES.get(space, _BT601), full=full, space=space, range=written, **tags)
+    return Color(matrix=_MATRICES.get(space, _BT601), full=full, space=space, range=written, **tags)
 
 
 def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:

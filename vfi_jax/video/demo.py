@@ -31,7 +31,7 @@ class Scores:
 
     Attributes:
       ours: PSNR of the interpolated frames, dB.
-      average: PSNR of the average of the two neighbours, dB.
+      average: PSNR of the average of the two neighbors, dB.
       seconds: a frame, without the first, which compiles.
     """
 

@@ -2,7 +2,7 @@
 
 Generators all the way: memory does not grow with the length of the clip. Times are exact fractions of a second,
 computed from the source's own timestamps and rounded once, to the ticks of the target. Original and new frames take
-the same way through RGB, so that neither differs from the other in colour.
+the same way through RGB, so that neither differs from the other in color.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def _interpolated(frames: Iterator[TimedFrame], between: Between, factor: int, n
 
 
 def _windows(frames: Iterable[TimedFrame], size: int) -> Iterator[tuple[TimedFrame, ...]]:
-    """Runs of `size` consecutive frames, so that every pair of neighbours is once in the middle; ends are repeated."""
+    """Runs of `size` consecutive frames, so that every pair of neighbors is once in the middle; ends are repeated."""
     if size < 2 or size % 2:
         raise ValueError(f"num_frames must be even, got {size}")
     margin = size // 2 - 1
@@ -270,8 +270,8 @@ class _Writer:
         picture = self._scaler.reformat(
             image,
             format=self._stream.pix_fmt,
-            dst_colorspace=self._info.colour.matrix,
-            dst_color_range=_FULL if self._info.colour.full else _LIMITED,
+            dst_colorspace=self._info.color.matrix,
+            dst_color_range=_FULL if self._info.color.full else _LIMITED,
             interpolation=SCALING,
         )
         picture.pts, picture.time_base = round(frame.time / self._tick), self._tick
@@ -378,7 +378,7 @@ def _metadata(source: av.container.InputContainer | av.stream.Stream) -> dict[st
 def _video_out(
     container: av.container.OutputContainer, info: VideoInfo, encoding: Encoding, rate: Fraction, tick: Fraction
 ) -> av.VideoStream:
-    """The encoder, with the source's colour tags and shape."""
+    """The encoder, with the source's color tags and shape."""
     rate = rate.limit_denominator(10**6)
     stream = container.add_stream(encoding.codec, rate=rate, options=dict(encoding.options))
     context = stream.codec_context
@@ -386,8 +386,8 @@ def _video_out(
     stream.time_base = context.time_base = tick
     context.flags |= Flags.frame_duration  # otherwise the encoder gives the last frame the nominal rate's duration
     context.thread_type = "AUTO"  # PyAV's default cuts frames into slices, which costs quality
-    context.color_range, context.colorspace = info.colour.range, info.colour.space
-    context.color_primaries, context.color_trc = info.colour.primaries, info.colour.transfer
+    context.color_range, context.colorspace = info.color.range, info.color.space
+    context.color_primaries, context.color_trc = info.color.primaries, info.color.transfer
     if info.aspect:
         context.sample_aspect_ratio = info.aspect
     return stream

@@ -12,9 +12,9 @@ UNKNOWN_FLOW = 1e9  # Middlebury's .flo files mark unknown motion with values ab
 
 
 def color_wheel() -> UInt8[np.ndarray, "55 3"]:
-    """The 55 RGB colours of the Middlebury flow coding, from red over yellow, green, cyan, blue and magenta.
+    """The 55 RGB colors of the Middlebury flow coding, from red over yellow, green, cyan, blue and magenta.
 
-    Source: Baker et al., "A Database and Evaluation Methodology for Optical Flow", IJCV 2011, and its colour code.
+    Source: Baker et al., "A Database and Evaluation Methodology for Optical Flow", IJCV 2011, and its color code.
     """
     # each leg holds one channel at 255 while another rises or falls: (held, moving, rises)
     legs = zip(WHEEL_STEPS.values(), ((0, 1, 1), (1, 0, 0), (1, 2, 1), (2, 1, 0), (2, 0, 1), (0, 2, 0)), strict=True)
@@ -28,7 +28,7 @@ def color_wheel() -> UInt8[np.ndarray, "55 3"]:
 
 
 def flow_to_color(flow: Float[np.ndarray, "h w 2"], max_flow: float | None = None) -> UInt8[np.ndarray, "h w 3"]:
-    """Motion as colour: hue is the direction (right is red), saturation the length; zero is white.
+    """Motion as color: hue is the direction (right is red), saturation the length; zero is white.
 
     Source: as `color_wheel`. Vectors longer than `max_flow` are darkened; unknown ones (NaN, above 1e9) are black.
 

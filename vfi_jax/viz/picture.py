@@ -1,4 +1,4 @@
-"""Still pictures: files, flow as colour, error maps, contact sheets. RGB, HWC, uint8 unless said otherwise."""
+"""Still pictures: files, flow as color, error maps, contact sheets. RGB, HWC, uint8 unless said otherwise."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _unit(image: np.ndarray) -> np.ndarray:
 def error_picture(a: Shaped[np.ndarray, "h w 3"], b: Shaped[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
     """Absolute difference of two images, mean over channels, times 4 (`ERROR_GAIN`), black to yellow (inferno).
 
-    An error of a quarter of the range or more has the brightest colour. uint8, uint16 or float in 0..1, each.
+    An error of a quarter of the range or more has the brightest color. uint8, uint16 or float in 0..1, each.
     """
     error = np.abs(_unit(a) - _unit(b)).mean(axis=-1)
     level = np.rint(255 * np.clip(ERROR_GAIN * error, 0, 1)).astype(np.uint8)
@@ -44,7 +44,7 @@ def _cell(image: np.ndarray, label: str, height: int, width: int) -> np.ndarray:
 
 
 def sheet(rows: Sequence[Sequence[tuple[UInt8[np.ndarray, "_ _ 3"], str]]]) -> UInt8[np.ndarray, "h w 3"]:
-    """Labelled images in a grid of equal cells; smaller images stand in the middle, short rows end in empty cells.
+    """Labeled images in a grid of equal cells; smaller images stand in the middle, short rows end in empty cells.
 
     A cell is as large as the largest image, plus 16 rows (`LABEL_HEIGHT`) for the label; gaps are 2 pixels (`GAP`).
 

@@ -16,7 +16,7 @@ PERIODS = (8.0, 24.0)  # pixels, least and most
 
 
 def periodic(rng: Random, kind: str, height: int, width: int, period: float, angle: float) -> Image:
-    """A pattern of two colours that repeats every `period` texels along `angle` (radians), and across it."""
+    """A pattern of two colors that repeats every `period` texels along `angle` (radians), and across it."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     along = 2 * np.pi * (x * np.cos(angle) + y * np.sin(angle)) / period
     across = 2 * np.pi * (y * np.cos(angle) - x * np.sin(angle)) / period
@@ -34,7 +34,7 @@ def pattern_scene(seed: int, kind: str, periods: float, height: int, width: int)
     """A scene whose panel moves by `periods` of its pattern, along it, from time 0 to 1.
 
     Args:
-      seed: of a PCG64 generator: colours, period, angle, place.
+      seed: of a PCG64 generator: colors, period, angle, place.
       kind: in KINDS.
       periods: of the pattern.
       height: pixels.

@@ -36,14 +36,14 @@ class Motion:
     """Path of a layer, defined at every time. Lengths in pixels, angles in radians, clockwise on the screen.
 
     Attributes:
-      position: of the layer's centre at time 0, (x, y).
+      position: of the layer's center at time 0, (x, y).
       velocity: pixels per unit time.
       acceleration: pixels per unit time squared.
       angle: at time 0.
       spin: radians per unit time.
       scale: at time 0; 1 is the size that the layer was made for.
       growth: rate of the logarithm of the scale.
-      tilt: perspective, (x, y) per pixel from the centre: a point there is `1 + tilt @ point` times as far away.
+      tilt: perspective, (x, y) per pixel from the center: a point there is `1 + tilt @ point` times as far away.
       wobble: radians per unit time by which the tilt turns; its length stays, so no time tips the layer over.
     """
 
@@ -58,7 +58,7 @@ class Motion:
     wobble: float = 0.0
 
     def matrix(self, time: float) -> Float64[np.ndarray, "3 3"]:
-        """Homography from pixels on the layer, from its centre, to pixels of the frame at `time`."""
+        """Homography from pixels on the layer, from its center, to pixels of the frame at `time`."""
         place = np.add(self.position, np.multiply(self.velocity, time)) + np.multiply(self.acceleration, time**2 / 2)
         pose = np.eye(3)
         pose[:2, :2] = self.scale * np.exp(self.growth * time) * _rotation(self.angle + self.spin * time)
@@ -85,7 +85,7 @@ class Layer:
     Attributes:
       texture: float32 in 0..1, two texels a pixel. `[h, w, 4]`: RGB times alpha, and alpha, nothing beyond the edges;
         `[h, w, 3]`: opaque, mirrored beyond the edges without end.
-      motion: of the texture's centre.
+      motion: of the texture's center.
     """
 
     texture: Float32[np.ndarray, "h w c"]
@@ -255,7 +255,7 @@ def random_scene(
       height: pixels.
       width: pixels.
       layers: number of layers before the background.
-      speed: pixels that the centre of the fastest layer moves from time 0 to 1; the others draw 0.2 to 1 of it, the
+      speed: pixels that the center of the fastest layer moves from time 0 to 1; the others draw 0.2 to 1 of it, the
         background 0.1 to 0.6, and rotation, growth and perspective add less than that to the motion of the rims.
       photos: RGB, of which every surface takes a random part; without them patterns are generated.
       shutter: see `Scene`.
@@ -268,8 +268,8 @@ def random_scene(
             return textures.texture(rng, rows, columns)
         return textures.crop(rng, photos[rng.integers(len(photos))], rows, columns)
 
-    side, centre = min(height, width), ((width - 1) / 2, (height - 1) / 2)
-    motion = _random_motion(rng, centre, speed * rng.uniform(0.1, 0.6), max(height, width) / 2, 0.1)
+    side, center = min(height, width), ((width - 1) / 2, (height - 1) / 2)
+    motion = _random_motion(rng, center, speed * rng.uniform(0.1, 0.6), max(height, width) / 2, 0.1)
     margin = 0.2 * max(height, width) + 2 * np.hypot(*motion.velocity)
     background = ground(paint(int(DENSITY * (height + margin)), int(DENSITY * (width + margin))), motion)
     pace = speed * rng.uniform(0.2, 1, layers)

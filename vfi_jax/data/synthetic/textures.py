@@ -1,4 +1,4 @@
-"""What scenes are cut from: generated patterns, parts of photos, and outlines. Colours are float32 RGB in 0..1.
+"""What scenes are cut from: generated patterns, parts of photos, and outlines. Colors are float32 RGB in 0..1.
 
 Sizes are in texels. Everything random is drawn from the generator given.
 """
@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32, UInt8
 Random = np.random.Generator
 Image = Float32[np.ndarray, "h w 3"]
 Colors = Float32[np.ndarray, "n 3"]
-Outline = Float[np.ndarray, "720"]  # distance from the centre at `ANGLES`, in half sides, at most 1
+Outline = Float[np.ndarray, "720"]  # distance from the center at `ANGLES`, in half sides, at most 1
 ANGLES = np.linspace(0, 2 * np.pi, 720, endpoint=False)
 MARGIN = 5.0  # texels left free around an outline, so that its soft edge ends inside the texture
 
@@ -33,45 +33,45 @@ def noise(rng: Random, height: int, width: int, coarsest: float, finest: float =
 
 
 def rgb(*codes: int) -> Colors:
-    """Colours from codes as in the web's `#RRGGBB`."""
+    """Colors from codes as in the web's `#RRGGBB`."""
     return np.array([[code >> 16, code >> 8 & 255, code & 255] for code in codes], np.float32) / 255
 
 
 def ramp(value: Float[np.ndarray, "h w"], colors: Colors, stops: Sequence[float] | None = None) -> Image:
-    """The colour of each value in 0..1 on the way through `colors`, which lie at `stops` or evenly apart."""
+    """The color of each value in 0..1 on the way through `colors`, which lie at `stops` or evenly apart."""
     stops = np.linspace(0, 1, len(colors)) if stops is None else stops
     return np.stack([np.interp(value, stops, channel) for channel in colors.T], axis=-1).astype(np.float32)
 
 
 def palette(rng: Random, count: int) -> Colors:
-    """`count` colours of two families of hue, from dark to light in random order."""
+    """`count` colors of two families of hue, from dark to light in random order."""
     hue = (rng.uniform(0, 360) + rng.choice([0, 30, 180], count) + rng.normal(0, 15, count)) % 360
     hsv = np.stack([hue, rng.uniform(0.3, 0.95, count), rng.permutation(np.linspace(0.2, 1, count))], axis=-1)
     return cv2.cvtColor(hsv[None].astype(np.float32), cv2.COLOR_HSV2RGB)[0]
 
 
 def clouds(rng: Random, height: int, width: int) -> Image:
-    """Value noise in six colours."""
+    """Value noise in six colors."""
     return ramp(noise(rng, height, width, max(8.0, rng.uniform(0.1, 0.4) * height)), palette(rng, 6))
 
 
 def _grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Texels from the centre: x `[1, width]`, y `[height, 1]`."""
+    """Texels from the center: x `[1, width]`, y `[height, 1]`."""
     return np.arange(width)[None] - (width - 1) / 2, np.arange(height)[:, None] - (height - 1) / 2
 
 
 def tiles(rng: Random, height: int, width: int) -> Image:
-    """Checks, bricks or stripes at an angle, each tile in a colour of its own."""
+    """Checks, bricks or stripes at an angle, each tile in a color of its own."""
     (x, y), angle, cell = _grid(height, width), rng.uniform(0, np.pi), rng.uniform(12, 40)
     aspect = rng.choice([1, 2.5, 1e4])
     row = np.floor((y * np.cos(angle) - x * np.sin(angle)) / cell).astype(int)
-    # the quarter keeps the ends of stripes away from the centre
+    # the quarter keeps the ends of stripes away from the center
     column = np.floor((x * np.cos(angle) + y * np.sin(angle)) / (cell * aspect) + 0.25 + 0.5 * (row % 2)).astype(int)
     return palette(rng, 6)[rng.integers(6, size=(31, 37))[row % 31, column % 37]]
 
 
 def sectors(colors: Colors, height: int, width: int, spokes: int, rings: int) -> Image:
-    """A wheel: `spokes` sectors by `rings` rings, neighbours in different colours."""
+    """A wheel: `spokes` sectors by `rings` rings, neighbors in different colors."""
     x, y = _grid(height, width)
     ring = np.floor(rings * 2 * np.hypot(x / width, y / height)).astype(int)
     sector = np.floor((np.arctan2(y / height, x / width) / (2 * np.pi) + 0.5) * spokes).astype(int)

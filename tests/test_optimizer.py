@@ -1,4 +1,4 @@
-"""Rates over time, the optimiser, and which steps it takes."""
+"""Rates over time, the optimizer, and which steps it takes."""
 
 import dataclasses
 
@@ -9,14 +9,14 @@ import optax
 import pytest
 from parity import ops
 
-from vfi_jax.config import Milestones, Optimiser, Plateau
+from vfi_jax.config import Milestones, Optimizer, Plateau
 from vfi_jax.errors import UsageError
 from vfi_jax.training import optimizer as optimizer_
 
 
 def test_published_schedule():
     stored = ops("ops_rife", "lr_schedule")
-    schedule = optimizer_.schedule(Optimiser(rate=3e-4, final_rate=3e-6, warmup=2000), 300 * 761, 761)
+    schedule = optimizer_.schedule(Optimizer(rate=3e-4, final_rate=3e-6, warmup=2000), 300 * 761, 761)
     rates = [float(schedule(step)) for step in stored["steps"]]
     # optax computes in float32, and cos near pi loses digits of what is left.
     assert rates == pytest.approx(stored["lr"].tolist(), rel=1e-4, abs=1e-12)
@@ -24,7 +24,7 @@ def test_published_schedule():
 
 def test_published_schedule_of_ifrnet():
     stored = ops("ops_ifrnet", "lr")
-    schedule = optimizer_.schedule(Optimiser(rate=1e-4, final_rate=1e-5), int(stored["total"]), 2137)
+    schedule = optimizer_.schedule(Optimizer(rate=1e-4, final_rate=1e-5), int(stored["total"]), 2137)
     rates = [float(schedule(step)) for step in stored["iteration"] if step <= stored["total"]]
     assert rates == pytest.approx(stored["lr"][stored["iteration"] <= stored["total"]].tolist(), rel=1e-4)
 
@@ -32,7 +32,7 @@ def test_published_schedule_of_ifrnet():
 @pytest.mark.parametrize(("case", "epochs"), [("lr_core_2x", (108, 133)), ("lr_core_8x", (78, 118, 158))])
 def test_published_milestones_of_dbvi(case, epochs):
     stored, epoch = ops("ops_dbvi", "losses")[case], 7
-    config = Optimiser(rate=5e-4, final_rate=5e-4, milestones=Milestones(epochs, 0.4))
+    config = Optimizer(rate=5e-4, final_rate=5e-4, milestones=Milestones(epochs, 0.4))
     schedule = optimizer_.schedule(config, len(stored) * epoch, epoch)
     for first, wanted in enumerate(stored):
         ends = [float(schedule(step)) for step in (first * epoch, first * epoch + epoch - 1)]
@@ -40,8 +40,8 @@ def test_published_milestones_of_dbvi(case, epochs):
 
 
 def stepped(config, gradients, losses, params):
-    """Parameters after each step of the optimiser."""
-    transform = optimizer_.optimiser(config, len(losses), len(losses))
+    """Parameters after each step of the optimizer."""
+    transform = optimizer_.optimizer(config, len(losses), len(losses))
     state, found = transform.init(params), []
     for loss in losses:
         updates, state = transform.update(gradients, state, params, value=jnp.float32(loss))
@@ -52,7 +52,7 @@ def stepped(config, gradients, losses, params):
 
 def test_adam_is_the_textbook_one():
     """With a second moment of its own, rates by the parameter's path, and a gradient that is always zero."""
-    config = Optimiser(0.1, 0.1, beta2=0.99, weight_decay=0.0, rate_factors={"mapping": 0.01})
+    config = Optimizer(0.1, 0.1, beta2=0.99, weight_decay=0.0, rate_factors={"mapping": 0.01})
     gradients = {"mapping_0": {"kernel": jnp.float32(0.5)}, "head": jnp.float32(0.5), "idle": jnp.float32(0)}
     params = jax.tree.map(jnp.ones_like, gradients)
     head, first, second = 1.0, 0.0, 0.0
@@ -63,12 +63,12 @@ def test_adam_is_the_textbook_one():
         assert float(found["mapping_0"]["kernel"]) == pytest.approx(1 + 0.01 * (head - 1), rel=1e-5)
         assert float(found["idle"]) == 1
     with pytest.raises(UsageError, match="no parameter's path has 'maping' in it"):
-        optimizer_.optimiser(Optimiser(rate_factors={"maping": 0.01}), 1, 1).init(params)
+        optimizer_.optimizer(Optimizer(rate_factors={"maping": 0.01}), 1, 1).init(params)
 
 
 def test_a_loss_far_above_the_first_is_skipped():
     """As if the step had not been; CAIN's rule."""
-    config, params = Optimiser(0.1, 0.1, skip_above=10), {"a": jnp.float32(1), "b": jnp.ones(3)}
+    config, params = Optimizer(0.1, 0.1, skip_above=10), {"a": jnp.float32(1), "b": jnp.ones(3)}
     gradients = jax.tree.map(lambda leaf: 0.3 * leaf, params)
     found = stepped(config, gradients, [0.2, 0.1, 2.01, 1.99], params)
     plain = stepped(dataclasses.replace(config, skip_above=0), gradients, [0, 0, 0], params)
@@ -78,7 +78,7 @@ def test_a_loss_far_above_the_first_is_skipped():
 def test_options_that_are_off_leave_the_state_as_it_was():
     params = {"a": jnp.ones(3)}
     theirs = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(optax.constant_schedule(1e-3))).init(params)
-    ours = optimizer_.optimiser(Optimiser(clip_norm=1.0), 10, 10).init(params)
+    ours = optimizer_.optimizer(Optimizer(clip_norm=1.0), 10, 10).init(params)
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
 
 
@@ -86,7 +86,7 @@ def test_options_that_are_off_leave_the_state_as_it_was():
 def test_plateaus_are_those_of_pytorch(seed):
     """Its rule in plain words: after more than `patience` losses in a row that are not 1e-4 better, the rate falls."""
     config = Plateau(factor=0.5, patience=2)
-    transform = optimizer_.optimiser(Optimiser(1.0, 1.0, plateau=config, weight_decay=0.0), 100, 100)
+    transform = optimizer_.optimizer(Optimizer(1.0, 1.0, plateau=config, weight_decay=0.0), 100, 100)
     params = {"a": jnp.ones(2)}
     state = transform.init(params)
     rate, best, bad = 1.0, float("inf"), 0
@@ -108,7 +108,7 @@ def test_plateaus_are_those_of_pytorch(seed):
 
 
 def test_decay_is_on_every_parameter():
-    transform = optimizer_.optimiser(Optimiser(rate=0.1, weight_decay=0.5), 10, 10)
+    transform = optimizer_.optimizer(Optimizer(rate=0.1, weight_decay=0.5), 10, 10)
     params = {"bias": jnp.ones(3), "weight": jnp.ones((2, 2))}
     updates, _ = transform.update(jax.tree.map(jnp.zeros_like, params), transform.init(params), params, value=0.0)
     for update in jax.tree.leaves(updates):
