@@ -53,21 +53,21 @@ def main(arguments: Sequence[str]) -> None:
             raise UsageError(f"{arguments[1]!r} is no flag: see --help")
         if CONFIG.value is None or not WORKDIR.value:
             raise UsageError("--config FILE and --workdir FOLDER are needed")
-        distributed.join(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+        distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
         machine.keep_programs()
         run, folder = config.parse(config.Train, _recipe()), path_of(WORKDIR.value)
         fit.fit(run, folder, lambda line: print(line, flush=True), profile=PROFILE.value)
     except KeyboardInterrupt:
-        distributed.leave(_told("interrupted; the same command continues from the last checkpoint", 130))
+        distributed.exit(_told("interrupted; the same command continues from the last checkpoint", 130))
     except UsageError as error:
-        distributed.leave(_told(error, 2))
+        distributed.exit(_told(error, 2))
     except (UserError, OSError, MemoryError) as error:
-        distributed.leave(_told(error, 1))
+        distributed.exit(_told(error, 1))
     except jax.errors.JaxRuntimeError as error:
         if not jax.distributed.is_initialized():
             raise
         lost = f"a process of the run was lost ({str(error).splitlines()[0][:200]}); the same command continues"
-        distributed.leave(_told(lost, 1))
+        distributed.exit(_told(lost, 1))
 
 
 def _recipe() -> dict[str, Any]:

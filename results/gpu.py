@@ -106,13 +106,13 @@ def step_of(name: str, model: Any, variables: Any, policy: Any) -> tuple[Callabl
     spec, transform = MODELS[name], optimizer_.optimizer(Optimizer(rate=1e-4), 1000, 100)
     chosen = {"loss_config": spec.loss_config, "extra_losses": {}, "ema": 0.998, "seed": 0}
     step = training_step.make_step(spec, model, transform, sharding.data_mesh(), policy=policy, **chosen)
-    return step, lambda: sharding.on_all(state.start(variables, transform, ema=True))
+    return step, lambda: sharding.replicate(state.init_state(variables, transform, ema=True))
 
 
 def stepped(name: str, model: Any, variables: Any, policy: Any, batch: dict[str, Any]) -> Callable[[], Any]:
     """A training step that goes on from its last state."""
     step, begin = step_of(name, model, variables, policy)
-    batch, held = sharding.on_devices(batch, sharding.data_mesh()), [begin()]
+    batch, held = sharding.shard_batch(batch, sharding.data_mesh()), [begin()]
 
     def once() -> Any:
         held[0], metrics = step(held[0], batch)

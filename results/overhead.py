@@ -51,9 +51,9 @@ def prepared(run: config.Train):
         )  # fmt: skip
 
     def begin():
-        return jax.tree.map(jnp.array, sharding.on_all(state_.start(variables, transform, ema=bool(run.ema))))
+        return jax.tree.map(jnp.array, sharding.replicate(state_.init_state(variables, transform, ema=bool(run.ema))))
 
-    return step, begin, sharding.on_devices(batch, mesh)
+    return step, begin, sharding.shard_batch(batch, mesh)
 
 
 def seconds(step, state, batch):
@@ -68,7 +68,7 @@ def main() -> None:
     pairs = int((sys.argv[1:] or ["20"])[0])
     recipe = runpy.run_path(str(ROOT / "configs/rife_lap.py"))["get_config"]()
     run = config.parse(config.Train, recipe.to_dict())
-    step, begin, batch = prepared(dataclasses.replace(run, init_from=config.Start()))
+    step, begin, batch = prepared(dataclasses.replace(run, init_from=config.Pretrained()))
     each = {}
     for name in ("guarded", "bare"):
         bare = mock.patch.object(training_step, "_finite", return_value=jnp.bool_(True))

@@ -152,5 +152,5 @@ def test_multiply_adds_against_the_published_code():
 
 
 def test_version():
-    run = [sys.executable, "-m", "vfi_jax.cli.main", "--version"]
+    run = [sys.executable, "-m", "vfi_jax.cli", "--version"]
     assert subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip() == vfi_jax.__version__

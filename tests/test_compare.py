@@ -15,7 +15,7 @@ from vfi_jax.cli import main as cli_main
 from vfi_jax.compare import adapters, jobs, measure
 from vfi_jax.compare import report as compare_report
 from vfi_jax.compare.adapters import Adapter
-from vfi_jax.compare.jobs import Job
+from vfi_jax.compare.jobs import ComparisonJob
 from vfi_jax.compare.report import BACKWARD, FORWARD, OURS, PUBLISHED, Difference, Outcome, Timing
 from vfi_jax.compare.workers import Worker, WorkerError
 from vfi_jax.errors import UsageError, UserError
@@ -219,7 +219,7 @@ def test_names_of_one_parameter_are_made_up_alike():
 @pytest.mark.parametrize(("model", "count"), [("rife_m", 2), ("dbvi_8x", 4)])
 def test_frames_are_padded_and_in_the_order_of_the_weights(tmp_path, model, count):
     module, path = registry.build(model, channel_order="bgr"), tmp_path / "inputs.npz"
-    jobs.write_frames(Job(model, batch=2), module, 40, 24, path)
+    jobs.write_frames(ComparisonJob(model, batch=2), module, 40, 24, path)
     with np.load(path) as arrays:
         frames, target, t = arrays["frames"], arrays["target"], float(arrays["t"])
     sides = (32, 64) if model == "rife_m" else (24, 40)
@@ -343,7 +343,7 @@ def adapter_of(repository, more=""):
 @pytest.mark.torch
 @pytest.mark.slow
 def test_both_sides(repository):
-    job = Job("average", sizes=((40, 24), (24, 40)), forms=(PUBLISHED, "channels_last"), rounds=3)
+    job = ComparisonJob("average", sizes=((40, 24), (24, 40)), forms=(PUBLISHED, "channels_last"), rounds=3)
     told = []
     found = measure.compare(adapter_of(repository), repository, job, told.append)
     assert [difference.size for difference in found.differences] == ["40x24", "24x40"]
@@ -370,7 +370,7 @@ def test_differences_and_scores_are_those_of_the_frames(repository, tmp_path):
     folder.mkdir(parents=True)
     for index, level in enumerate((40, 50, 80), 1):
         cv2.imwrite(str(folder / f"im{index}.png"), np.full((24, 40, 3), level, np.uint8))
-    job = Job("average", sizes=((40, 24),), forms=(PUBLISHED,), rounds=1, benchmark=tmp_path / "triplets")
+    job = ComparisonJob("average", sizes=((40, 24),), forms=(PUBLISHED,), rounds=1, benchmark=tmp_path / "triplets")
     found = measure.compare(adapter_of(repository, "difference"), repository, job, lambda _: None)
     (difference,) = found.differences
     assert difference.frame_max == pytest.approx(0.25, abs=1e-6)
@@ -382,7 +382,7 @@ def test_differences_and_scores_are_those_of_the_frames(repository, tmp_path):
 @pytest.mark.torch
 @pytest.mark.slow
 def test_weights_that_do_not_fit(repository):
-    job = Job("average", sizes=((40, 24),), forms=(PUBLISHED,), rounds=1)
+    job = ComparisonJob("average", sizes=((40, 24),), forms=(PUBLISHED,), rounds=1)
     with pytest.raises(UserError, match=r"^PyTorch \(published\): ValueError: the weights do not fit .*: -weight$"):
         measure.compare(adapter_of(repository, "parameter"), repository, job)
 
@@ -393,7 +393,7 @@ def test_forms_that_fail_are_told_and_left_out(repository):
     (repository / "published/average.py").write_text(
         PUBLISHED_AVERAGE.replace("return", "assert first.is_contiguous(); return")
     )
-    job = Job("average", sizes=((40, 24),), forms=(PUBLISHED, "channels_last"), rounds=2)
+    job = ComparisonJob("average", sizes=((40, 24),), forms=(PUBLISHED, "channels_last"), rounds=2)
     found = measure.compare(adapter_of(repository), repository, job, lambda _: None)
     assert [(timing.side, bool(timing.failed)) for timing in found.timings] == [
         (OURS, False), (PUBLISHED, False), ("channels_last", True)

@@ -68,7 +68,7 @@ def test_a_bad_step_changes_nothing():
     """But its number, its count, and the place in the schedule of the rate."""
     spec, model, variables, loss_config = fit.build(RUN, Path())
     transform, mesh = optimizer_.optimizer(RUN.optimizer, RUN.steps, 1), sharding.data_mesh()
-    state = state_.start(variables, transform, ema=True)
+    state = state_.init_state(variables, transform, ema=True)
     policy = POLICIES[RUN.precision]
     step = training_step.make_step(
         spec, model, transform, mesh, loss_config=loss_config, extra_losses={}, ema=0.9, seed=0, policy=policy
@@ -83,7 +83,7 @@ def test_a_bad_step_changes_nothing():
     counts = []
     for count, each in enumerate((batch, bad, bad, batch), 1):
         before = jax.tree.map(np.array, state)
-        state, _ = step(state, sharding.on_devices(each, mesh))
+        state, _ = step(state, sharding.shard_batch(each, mesh))
         counts.append((int(state.step), int(state.skips.in_row), int(state.skips.total)))
         moved = [
             jax.tree_util.keystr(path)
@@ -154,7 +154,7 @@ def test_bad_data_without_end_stop_the_run(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"not finite in the last 2 steps, after 2 rollbacks: .*; step 2 is kept"):
         fit.fit(run, tmp_path, told.append)
     assert sum("back to step 2" in line for line in told) == 2
-    batches = run_data.open_sets(RUN, tmp_path, labeled_validation=False).batches
+    batches = run_data.open_data(RUN, tmp_path, labeled_validation=False).batches
     names = [next(batches)["name"].tolist() for _ in range(8)]
     batches.close()
     wanted = [f"{3 + batch % 2} {name}" for batch in range(2, 8) for name in names[batch]]

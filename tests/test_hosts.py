@@ -314,7 +314,7 @@ def test_parts_of_a_batch_are_the_whole():
             policy=POLICIES[RUN.precision],
             accumulate=accumulate,
         )
-        state, metrics = step(state_.start(variables, transform, ema=True), sharding.on_devices(batch, mesh))
+        state, metrics = step(state_.init_state(variables, transform, ema=True), sharding.shard_batch(batch, mesh))
         found.append((jax.tree.map(float, metrics), optax.tree.get(state.optimizer, "mu")))
     (metrics, moments), (wanted, whole) = found[1], found[0]
     assert metrics == pytest.approx(wanted, rel=1e-5)
@@ -331,14 +331,14 @@ def test_a_batch_that_does_not_divide(tmp_path):
 @pytest.mark.parametrize("given", [("host:1", None, None), ("host:1", 2, None), (None, 2, 0), ("host:1", 2, 2)])
 def test_processes_are_told_as_a_whole(given):
     with pytest.raises(UsageError, match="--process"):
-        distributed.join(*given)
+        distributed.initialize(*given)
 
 
 def test_one_process_agrees_with_itself():
-    distributed.join()
-    distributed.join(None, 1, None)
-    distributed.wait("here")
-    assert distributed.agreed(True)
-    assert not distributed.agreed(False)
-    assert distributed.every(np.array([1 / 3])).tolist() == [[1 / 3]]
+    distributed.initialize()
+    distributed.initialize(None, 1, None)
+    distributed.barrier("here")
+    assert distributed.all_agree(True)
+    assert not distributed.all_agree(False)
+    assert distributed.allgather(np.array([1 / 3])).tolist() == [[1 / 3]]
     assert distributed.local({"a": jax.numpy.ones(2)})["a"].tolist() == [1, 1]

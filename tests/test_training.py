@@ -18,7 +18,7 @@ from clips import make_clip
 from tiny_runs import ROOT, RUN, losses, newest, quiet
 
 import vfi_jax
-from vfi_jax.config import Augment, Data, Footage, Milestones, Mix, Optimizer, Plateau, Start, Window
+from vfi_jax.config import Augment, Data, Footage, Milestones, Mix, Optimizer, Plateau, Pretrained, Window
 from vfi_jax.data import sources
 from vfi_jax.data.synthetic.scenes import random_scene
 from vfi_jax.errors import UsageError, UserError
@@ -114,7 +114,7 @@ def test_load_takes_a_run(whole):
 
 
 def test_fine_tuning_starts_from_a_run(whole):
-    start = dataclasses.replace(RUN, init_from=Start("rife_lap", str(whole)))
+    start = dataclasses.replace(RUN, init_from=Pretrained("rife_lap", str(whole)))
     _, _, variables, _ = fit.build(start, Path())
     jax.tree.map(np.testing.assert_array_equal, variables, vfi_jax.load("rife_lap", whole)[1])
     with pytest.raises(UsageError, match="do not fit rife_v4_25"):
@@ -138,7 +138,7 @@ def test_averaged_parameters():
     """Each step makes 0.9 a + 0.1 b of the average a and the new parameters b."""
     spec, model, variables, loss_config = fit.build(RUN, Path())
     transform, mesh = optimizer_.optimizer(RUN.optimizer, RUN.steps, 1), sharding.data_mesh()
-    state = state_.start(variables, transform, ema=True)
+    state = state_.init_state(variables, transform, ema=True)
     step = training_step.make_step(
         spec,
         model,
@@ -159,7 +159,7 @@ def test_averaged_parameters():
     before = jax.tree.map(np.array, state.params)
     for _ in range(2):  # the first has rate 0
         averaged = jax.tree.map(np.array, state.ema)
-        state, _ = step(state, sharding.on_devices(batch, mesh))
+        state, _ = step(state, sharding.shard_batch(batch, mesh))
     for name, ema, new in zip(*map(jax.tree.leaves, (averaged, state.ema, state.params)), strict=True):
         np.testing.assert_allclose(ema, 0.9 * name + 0.1 * np.asarray(new), rtol=1e-5, atol=1e-7)
     assert any((old != new).any() for old, new in zip(*map(jax.tree.leaves, (before, state.params)), strict=True))
@@ -186,7 +186,7 @@ print(*losses(Path({str(tmp_path)!r})))
 
 def test_a_teacher_that_is_the_pupil_has_nothing_to_teach(whole, tmp_path):
     """At the first step its frame is the pupil's, and so is its last flow, of which the objective sees two levels."""
-    start = Start("rife_lap", str(whole))
+    start = Pretrained("rife_lap", str(whole))
     fit.fit(dataclasses.replace(RUN, init_from=start, teacher=start), tmp_path, quiet)
     rows = [row for row in run_folder.read_log(tmp_path) if "loss" in row]
     assert rows[0]["loss/teacher"] < 1e-5 * rows[0]["loss/reconstruction"] < rows[-1]["loss/teacher"]
@@ -227,14 +227,14 @@ def test_a_teacher_that_is_the_pupil_has_nothing_to_teach(whole, tmp_path):
         ({"loss": {"pyramid_levels": 6}}, "a pyramid of 6 levels needs sides divisible by 64 and of 96 or more"),
         ({"data": Data(path="nowhere", augment=Augment(crop=64))}, "nowhere: no such folder"),
         ({"data": Data(path="nowhere.safetensors", augment=Augment(crop=64))}, "not a whole packed set"),
-        ({"init_from": Start("rife", "nowhere.pkl")}, "nowhere.pkl: no such weights file"),
-        ({"teacher": Start("rife_lap", "nowhere.pkl")}, "nowhere.pkl: no such weights file"),
-        ({"teacher": Start("raft")}, "raft"),
+        ({"init_from": Pretrained("rife", "nowhere.pkl")}, "nowhere.pkl: no such weights file"),
+        ({"teacher": Pretrained("rife_lap", "nowhere.pkl")}, "nowhere.pkl: no such weights file"),
+        ({"teacher": Pretrained("raft")}, "raft"),
         ({"data": dataclasses.replace(RUN.data, mix=(Mix("a", 0.5), Mix("b", 0.5)))}, r"shares \[0.5, 0.5\]: each is"),
-        ({"teacher": Start("dbvi_2x")}, "it sees other inputs than rife_lap"),
-        ({"model": "cain", "fields": {}, "teacher": Start("rife_lap")}, "the objective of cain takes no teacher"),
+        ({"teacher": Pretrained("dbvi_2x")}, "it sees other inputs than rife_lap"),
+        ({"model": "cain", "fields": {}, "teacher": Pretrained("rife_lap")}, "the objective of cain takes no teacher"),
         (
-            {"teacher": Start("rife_lap"), "data": dataclasses.replace(RUN.data, labels="dis")},
+            {"teacher": Pretrained("rife_lap"), "data": dataclasses.replace(RUN.data, labels="dis")},
             "teacher and config.data.labels both give flows",
         ),
     ],

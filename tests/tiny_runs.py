@@ -47,7 +47,7 @@ def newest(folder):
     step = checkpoints.steps()[-1]
     run = run_folder.read_config(folder)
     _, _, variables, _ = fit.build(run, folder)
-    state = state_.start(variables, optimizer_.optimizer(run.optimizer, run.steps, 1), ema=True)
+    state = state_.init_state(variables, optimizer_.optimizer(run.optimizer, run.steps, 1), ema=True)
     wanted = {"params": state.params, "optimizer": state.optimizer, "ema": state.ema}
     items, position = checkpoints.restore(step, wanted)
     checkpoints.close()

@@ -217,7 +217,7 @@ def _shapes(row: Row) -> tuple[Any, Any]:
     frames = jax.ShapeDtypeStruct((row.batch, spec.num_frames, row.crop, row.crop, 3), jnp.uint8)
     if row.program == FORWARD:
         return variables, frames
-    state = jax.eval_shape(lambda given: state_.start(given, _transform(), ema=True), variables)
+    state = jax.eval_shape(lambda given: state_.init_state(given, _transform(), ema=True), variables)
     return state, batch_shapes(row.model, row.batch, row.crop)
 
 

@@ -242,7 +242,7 @@ class Guard:
 
 
 @dataclasses.dataclass(frozen=True)
-class Start:
+class Pretrained:
     """A model with weights, to start from or to learn from.
 
     Attributes:
@@ -288,8 +288,8 @@ class Train:
     fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     loss: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     extra_losses: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    init_from: Start = Start()
-    teacher: Start = Start()
+    init_from: Pretrained = Pretrained()
+    teacher: Pretrained = Pretrained()
     frozen: Mapping[str, str] = dataclasses.field(default_factory=dict)
     seed: int = 0
     epochs: int = 0

@@ -52,7 +52,7 @@ def _compare(options: argparse.Namespace) -> None:
     adapter, folder = adapters.choose(options.model, options.repo)
     if not options.output.is_dir():
         raise UserError(f"{options.output}: no such folder; create it first")
-    job = jobs.Job(
+    job = jobs.ComparisonJob(
         options.model,
         weights=options.weights,
         frozen=helpers.helper_files(options.frozen),

@@ -158,7 +158,7 @@ def _labels(options: argparse.Namespace) -> None:
     given = options.inputs.split(",") if options.inputs else []
     if not all(index.isdigit() for index in given):
         raise UsageError(f"--inputs {options.inputs}: indices of frames are needed, such as 0,2,4,6")
-    distributed.join(options.coordinator, options.processes, options.process)
+    distributed.initialize(options.coordinator, options.processes, options.process)
     about = flow_labels.make(
         options.path,
         options.teacher,
@@ -170,8 +170,8 @@ def _labels(options: argparse.Namespace) -> None:
         listed=options.list,
     )
     folder = folder_of(options.path, options.teacher, options.list)
-    distributed.wait("labels")
-    distributed.by_first(print)(
+    distributed.barrier("labels")
+    distributed.by_main(print)(
         f"{folder}: {about['windows']} windows, inputs {about['inputs']}, target {about['target']}"
     )
 

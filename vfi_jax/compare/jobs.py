@@ -29,7 +29,7 @@ OFF_MIDDLE = 0.375  # where a model knows any time: a side that takes t for 1 - 
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
+class ComparisonJob:
     """What to compare.
 
     Attributes:
@@ -80,7 +80,7 @@ class Job:
             raise UsageError(f"{self.model} makes no frames: leave the benchmark out")
 
 
-def write_weights(job: Job, adapter: Adapter, path: Path) -> tuple[Any, str]:
+def write_weights(job: ComparisonJob, adapter: Adapter, path: Path) -> tuple[Any, str]:
     """Writes the weights as `.npz`; returns the module that they belong to, and where they come from.
 
     Raises:
@@ -126,7 +126,7 @@ def _drawn(rng: np.random.Generator, name: str, shape: tuple[int, ...], gain: fl
     return noise / 50 if name.endswith("bias") else np.float32(0.25) + noise / 20
 
 
-def write_frames(job: Job, model: Any, width: int, height: int, path: Path) -> None:
+def write_frames(job: ComparisonJob, model: Any, width: int, height: int, path: Path) -> None:
     """Writes frames of a size as `.npz`, padded and in the weights' channel order, with a time and a target.
 
     Raises:

@@ -17,7 +17,7 @@ import numpy as np
 from vfi_jax import benchmarks
 from vfi_jax.compare import jobs
 from vfi_jax.compare.adapters import Adapter
-from vfi_jax.compare.jobs import Job
+from vfi_jax.compare.jobs import ComparisonJob
 from vfi_jax.compare.report import BACKWARD, CHANNELS_LAST, FORWARD, OURS, PUBLISHED, Difference, Outcome, Timing
 from vfi_jax.compare.workers import Worker, WorkerError
 from vfi_jax.errors import UserError
@@ -31,7 +31,7 @@ HERE = Path(__file__).parent
 Arrays = Mapping[str, np.ndarray]
 
 
-def compare(adapter: Adapter, folder: Path | None, job: Job, tell: Callable[[str], None] = print) -> Outcome:
+def compare(adapter: Adapter, folder: Path | None, job: ComparisonJob, tell: Callable[[str], None] = print) -> Outcome:
     """Compares a model of ours with a published implementation of it.
 
     Args:
@@ -66,7 +66,7 @@ def compare(adapter: Adapter, folder: Path | None, job: Job, tell: Callable[[str
 
 
 @contextlib.contextmanager
-def _told(job: Job) -> Iterator[None]:
+def _told(job: ComparisonJob) -> Iterator[None]:
     """Failures of a side as what a user can mend."""
     try:
         yield
@@ -82,7 +82,7 @@ def _told(job: Job) -> Iterator[None]:
 class _Sides:
     """How to start either side."""
 
-    job: Job
+    job: ComparisonJob
     adapter: Adapter
     folder: Path | None
     model: Any

@@ -34,7 +34,7 @@ def read(path: Path) -> tuple[UInt8[np.ndarray, "m n h w 3"], dict[str, Any]]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Held:
+class PackedWindows:
     """Windows of a packed set as a source: what validation reads."""
 
     frames: UInt8[np.ndarray, "m n h w 3"]

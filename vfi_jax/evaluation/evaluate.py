@@ -45,7 +45,7 @@ MOTIONS = (0, 2, 4, 8, 16, 32, 64)  # bins of the mean flow, pixels; the last on
 
 
 @dataclasses.dataclass(frozen=True)
-class Subject:
+class EvaluatedModel:
     """A model that is evaluated.
 
     Attributes:
@@ -77,7 +77,7 @@ def subject(
     step: str | None = None,
     policy: str = "float32",
     tta: bool = False,
-) -> Subject:
+) -> EvaluatedModel:
     """A model from the shell's words.
 
     Args:
@@ -108,10 +108,10 @@ def subject(
         "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
         "machine": ", ".join((processor, jax.devices()[0].device_kind, f"Python {platform.python_version()}")),
     }
-    return Subject(f"{name}-{Path(file).stem}" if file else name, model, variables, policy, tta, about)
+    return EvaluatedModel(f"{name}-{Path(file).stem}" if file else name, model, variables, policy, tta, about)
 
 
-def provenance(one: Subject) -> dict[str, str]:
+def provenance(one: EvaluatedModel) -> dict[str, str]:
     """When, how and with what a subject is evaluated; for tables."""
     return {
         "precision": one.precision,
@@ -152,7 +152,7 @@ def found(benchmark: Benchmark, data: Sequence[Path]) -> list[Sample]:
 
 
 def run(
-    subjects: Mapping[Path, Subject], wanted: Sequence[tuple[Benchmark, Sequence[Sample]]], plan: Plan
+    subjects: Mapping[Path, EvaluatedModel], wanted: Sequence[tuple[Benchmark, Sequence[Sample]]], plan: Plan
 ) -> Iterator[Result]:
     """Evaluates every subject on every benchmark, benchmark by benchmark, and keeps each result when it is there.
 
@@ -209,7 +209,7 @@ def _read(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def _same(before: Mapping[str, Any], one: Subject) -> bool:
+def _same(before: Mapping[str, Any], one: EvaluatedModel) -> bool:
     """Whether results are of the same weights, precision, versions and machine."""
     own = _plain(one.about)
     return before.get("weights", {}).get("sha256") == own["weights"]["sha256"] and all(
@@ -217,7 +217,7 @@ def _same(before: Mapping[str, Any], one: Subject) -> bool:
     )
 
 
-def _kept(folder: Path, one: Subject, benchmark: Benchmark, identity: Mapping[str, Any]) -> Result | None:
+def _kept(folder: Path, one: EvaluatedModel, benchmark: Benchmark, identity: Mapping[str, Any]) -> Result | None:
     """What an earlier run left, if it is of the same weights, protocol, data and code."""
     before = _read(folder)
     entry = before.get("results", {}).get(benchmark.name)
@@ -234,7 +234,7 @@ def _kept(folder: Path, one: Subject, benchmark: Benchmark, identity: Mapping[st
 
 def _evaluated(
     folder: Path,
-    one: Subject,
+    one: EvaluatedModel,
     benchmark: Benchmark,
     samples: Sequence[Sample],
     plan: Plan,
@@ -276,7 +276,7 @@ def _evaluated(
     return Result(one.label, benchmark.name, entry, rows)
 
 
-def interpolator(one: Subject, benchmark: Benchmark, samples: Sequence[Sample]) -> Interpolator:
+def interpolator(one: EvaluatedModel, benchmark: Benchmark, samples: Sequence[Sample]) -> Interpolator:
     """The subject as a protocol wants it: its scale, the turned pair, times that the model does not know."""
     model = one.model
     if benchmark.scale is not None and "scale" in getattr(model, "__dataclass_fields__", {}):
@@ -370,7 +370,7 @@ def _by_group(rows: Sequence[Score]) -> dict[str, dict[str, float]]:
     return {name: {"images": len(own), **scoring.means(own)} for name, own in groups.items()}
 
 
-def _write(folder: Path, one: Subject, name: str, entry: Mapping[str, Any]) -> None:
+def _write(folder: Path, one: EvaluatedModel, name: str, entry: Mapping[str, Any]) -> None:
     """Adds a benchmark to the folder's results; those of other weights or versions are dropped."""
     before = _read(folder)
     results = {**(before.get("results", {}) if _same(before, one) else {}), name: entry}

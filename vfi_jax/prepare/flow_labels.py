@@ -124,7 +124,7 @@ def _begin(folder: Path, about: dict[str, Any]) -> None:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder} cannot be made: {error.strerror}") from None
-    if distributed.is_first():
+    if distributed.is_main():
         with written_whole(folder / ABOUT) as partial:
             partial.write_text(json.dumps(about))
 

@@ -101,7 +101,7 @@ class Checkpoints:
             act()
         except SaveError as error:
             problem = str(error)
-        if distributed.agreed(not problem):
+        if distributed.all_agree(not problem):
             return True
         problem = problem or f"{self._folder} cannot be written by another process"
         self._failures += 1
@@ -128,7 +128,7 @@ class Checkpoints:
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(items))
         free = math.inf if is_remote(self._folder) else shutil.disk_usage(self._folder.parent).free
         # Orbax fails in the background, after a while: better not to begin.
-        if not distributed.agreed(free >= needed):
+        if not distributed.all_agree(free >= needed):
             raise SaveError(
                 f"{self._folder} cannot be written: the disk is full ({free / 1e6:.0f} MB free, {needed / 1e6:.0f} MB "
                 "needed)"
@@ -158,7 +158,7 @@ class Checkpoints:
         """Makes room of what was half written, and a manager that knows of no failure."""
         with contextlib.suppress(Exception):  # told already
             self._manager.close()
-        if self._pending is not None and distributed.is_first():
+        if self._pending is not None and distributed.is_main():
             for part in self._folder.glob(f"{self._pending}.orbax-checkpoint-tmp*"):
                 _remove(part)
         self._scores.pop(self._pending, None)
@@ -218,7 +218,7 @@ class Checkpoints:
                 problem = ""
             except UserError as error:
                 found, problem = ({}, {}), str(error)
-            if distributed.agreed(not problem):
+            if distributed.all_agree(not problem):
                 self._set_aside(failed, say)
                 return step, *found
             say(f"warning: {problem or f'step {step} cannot be restored by another process'}")
@@ -230,7 +230,7 @@ class Checkpoints:
     def _set_aside(self, steps: Sequence[int], say: Callable[[str], None]) -> None:
         for step in steps:
             self._scores.pop(step, None)
-            if distributed.is_first():
+            if distributed.is_main():
                 aside = self._folder.parent / DAMAGED / str(step)
                 names = itertools.chain([aside], (aside.with_name(f"{step}.{count}") for count in itertools.count(1)))
                 aside = next(name for name in names if not name.exists())
@@ -238,7 +238,7 @@ class Checkpoints:
                 (self._folder / str(step)).rename(aside)
                 say(f"warning: step {step} is now {aside}")
         if steps:
-            distributed.wait("damaged steps are set aside")
+            distributed.barrier("damaged steps are set aside")
             self._manager.reload()
 
     def close(self) -> None:

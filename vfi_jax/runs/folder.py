@@ -97,12 +97,12 @@ def open_run(folder: AnyPath, wanted: config.Train) -> None:
                 f"{folder} holds a run with another config ({name}: {_brief(before[name])}, now {_brief(now[name])}): "
                 "choose another --workdir"
             )
-    distributed.wait("configs are compared")
-    if distributed.is_first():
+    distributed.barrier("configs are compared")
+    if distributed.is_main():
         for name, content in ((CONFIG, text), (ENVIRONMENT, machine.as_text(machine.environment()))):
             with written_whole(folder / name) as partial:
                 partial.write_text(content)
-    distributed.wait("the config is written")
+    distributed.barrier("the config is written")
 
 
 def _brief(value: Any) -> str:

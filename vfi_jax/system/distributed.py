@@ -23,7 +23,7 @@ SHUTDOWN = 60  # seconds that a process waits for the others at its end; JAX's o
 GRACE = 2  # seconds
 
 
-def join(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
+def initialize(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
     """Joins the processes of a run; to be called before a device is touched.
 
     Without arguments the environment says who they are, as JAX reads it: a TPU pod, SLURM, Open MPI, Kubernetes. Where
@@ -54,39 +54,39 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
             raise UserError(f"the processes do not come together: {str(error).splitlines()[0]}") from None
 
 
-def leave(code: int) -> NoReturn:
+def exit(code: int) -> NoReturn:
     """Ends this process after a failure; the others are lost with it, and those that wait for it notice."""
     if not jax.distributed.is_initialized():
         sys.exit(code)
     sys.stdout.flush()
     sys.stderr.flush()
-    if is_first():  # it keeps the others alive: where all fail alike they may say so themselves
+    if is_main():  # it keeps the others alive: where all fail alike they may say so themselves
         time.sleep(GRACE)
     os._exit(code)  # Python's own way out waits for processes that wait for this one
 
 
-def is_first() -> bool:
+def is_main() -> bool:
     """Whether this process is the one that writes what all share."""
     return jax.process_index() == 0
 
 
-def by_first(say: Callable[[str], None]) -> Callable[[str], None]:
+def by_main(say: Callable[[str], None]) -> Callable[[str], None]:
     """`say` in the first process, silence in the others."""
-    return say if is_first() else _unheard
+    return say if is_main() else _unheard
 
 
-def wait(place: str) -> None:
+def barrier(place: str) -> None:
     """Until every process has come to `place`."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(place)
 
 
-def agreed(fine: bool) -> bool:
+def all_agree(fine: bool) -> bool:
     """Whether all processes say so."""
-    return bool(every(np.array([fine], np.float64)).all())
+    return bool(allgather(np.array([fine], np.float64)).all())
 
 
-def every(values: Float[np.ndarray, " k"]) -> Float[np.ndarray, "processes k"]:
+def allgather(values: Float[np.ndarray, " k"]) -> Float[np.ndarray, "processes k"]:
     """What each process has, in float64."""
     values = np.ascontiguousarray(values, np.float64)
     if jax.process_count() == 1:

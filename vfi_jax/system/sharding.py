@@ -15,12 +15,12 @@ def data_mesh() -> Mesh:
     return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
 
 
-def on_all(state: State) -> State:
+def replicate(state: State) -> State:
     """The same state on every device, as a step gives it: numbers that lie elsewhere would make it another program."""
     return jax.device_put(state, NamedSharding(data_mesh(), PartitionSpec()))
 
 
-def on_devices(batch: Batch, mesh: Mesh) -> dict[str, Array]:
+def shard_batch(batch: Batch, mesh: Mesh) -> dict[str, Array]:
     """A batch of this host, `[b / hosts, ...]`, as global arrays split over `data`; what is on devices stays there."""
     split = NamedSharding(mesh, PartitionSpec("data"))
     return {

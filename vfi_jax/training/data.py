@@ -45,7 +45,7 @@ class Batches(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Sets:
+class RunData:
     """The data of a run: training batches, their number an epoch, and what gives the validation batches anew.
 
     Both are this process's share.
@@ -56,7 +56,7 @@ class Sets:
     validation: Callable[[], Iterator[dict[str, Any]]]
 
 
-class Watched:
+class DamageGuard:
     """Batches whose replaced samples are told, counted, and too many of which end the run."""
 
     def __init__(self, batches: Batches, share: float, say: Callable[[str], None]) -> None:
@@ -106,7 +106,7 @@ class Watched:
 def summed(place: Mapping[str, Any]) -> dict[str, Any]:
     """A place in the data with what all processes counted."""
     names = [name for name in (SEEN, LOST) if name in place]
-    counts = distributed.every(np.array([place[name] for name in names], np.float64)).sum(0)
+    counts = distributed.allgather(np.array([place[name] for name in names], np.float64)).sum(0)
     return {**place, **{name: int(count) for name, count in zip(names, counts, strict=True)}}
 
 
@@ -115,9 +115,9 @@ def _share(count: int) -> int:
     return len(range(jax.process_index(), count, jax.process_count()))
 
 
-def open_sets(
+def open_data(
     run: config.Train, folder: AnyPath, *, labeled_validation: bool, say: Callable[[str], None] = print
-) -> Sets:
+) -> RunData:
     """Opens the training and validation sets of a run; the latter with labels where the model cannot do without.
 
     A training sample that cannot be read is replaced, and told to `say`.
@@ -146,8 +146,8 @@ def open_sets(
         process_count=jax.process_count(),
     )
     own = round(run.batch_size * (1 - sum(run.data.shares.values())))
-    watched = Watched(batches, run.data.damaged, say)
-    return Sets(watched, len(train) // max(own, 1), lambda: _from_source(held_out, run))
+    watched = DamageGuard(batches, run.data.damaged, say)
+    return RunData(watched, len(train) // max(own, 1), lambda: _from_source(held_out, run))
 
 
 def _training_source(run: config.Train, path: str) -> sources.Source:
@@ -169,14 +169,14 @@ def _with_records(run: config.Train, folder: AnyPath) -> str:
 
 def _recorded(run: config.Train, folder: Path) -> Path:
     """The records of the run's videos, made by the first process while the others wait."""
-    if distributed.is_first():
+    if distributed.is_main():
         cut = dataclasses.replace(run.data.footage, frames=run.data.window.frames)
         record_files.records(run.data.path, folder, cut, smallest=run.data.augment.crop)
-    distributed.wait("records")
+    distributed.barrier("records")
     return folder
 
 
-def _packed_sets(run: config.Train) -> Sets:
+def _packed_sets(run: config.Train) -> RunData:
     if run.data.labels:
         raise UsageError("config.data.labels: a packed set has none; make records to use them")
     frames, about = packed.read(Path(run.data.path))
@@ -186,9 +186,9 @@ def _packed_sets(run: config.Train) -> Sets:
     names = {run.data.path: about["names"][:at], **{path: of["names"] for path, (_, of) in others.items()}}
     batches = device_batches.PackedBatches(sets, run.data, run.batch_size, run.seed, sharding.data_mesh(), names=names)
     held_out = (
-        _validation_source(run, labeled=False) if run.data.validation else packed.Held(frames[at:], about["names"][at:])
+        _validation_source(run, labeled=False) if run.data.validation else packed.PackedWindows(frames[at:], about["names"][at:])
     )
-    return Sets(
+    return RunData(
         batches,
         at // device_batches.samples_of(run.data, run.batch_size)[run.data.path],
         lambda: _from_source(held_out, run),

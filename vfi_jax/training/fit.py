@@ -32,7 +32,7 @@ from vfi_jax.system.files import AnyPath, is_remote
 from vfi_jax.training import optimizer as optimizer_
 from vfi_jax.training import state as state_
 from vfi_jax.training import step as training_step
-from vfi_jax.training.data import open_sets
+from vfi_jax.training.data import open_data
 from vfi_jax.training.loop import Loop
 from vfi_jax.weights import helpers, load
 
@@ -156,17 +156,17 @@ def fit(run: config.Train, folder: AnyPath, say: Callable[[str], None] = print, 
     if profile and is_remote(folder):
         raise UsageError("--profile needs a local --workdir")
     run_folder.open_run(folder, run)
-    if variables.get(FROZEN) and distributed.is_first():
+    if variables.get(FROZEN) and distributed.is_main():
         helpers.save_helpers(run_folder.helpers_of(folder), variables)
     needs_labels = bool(registry.helper_of(model)) and not variables[FROZEN]
-    sets = open_sets(run, folder, labeled_validation=needs_labels, say=say)
+    sets = open_data(run, folder, labeled_validation=needs_labels, say=say)
     _alike(run, variables, sets.steps_per_epoch)
     steps = run.steps or run.epochs * sets.steps_per_epoch
     transform = optimizer_.optimizer(run.optimizer, steps, sets.steps_per_epoch)
     mesh = sharding.data_mesh()
 
     def begin() -> state_.State:
-        state = state_.start(variables, transform, ema=bool(run.ema))
+        state = state_.init_state(variables, transform, ema=bool(run.ema))
         return jax.device_put(state, NamedSharding(mesh, PartitionSpec()), may_alias=False)
 
     step = training_step.make_step(
@@ -182,10 +182,10 @@ def fit(run: config.Train, folder: AnyPath, say: Callable[[str], None] = print, 
         teacher=_teacher(run, model),
         accumulate=run.accumulate,
     )
-    checkpoints, say = Checkpoints(folder), distributed.by_first(say)
+    checkpoints, say = Checkpoints(folder), distributed.by_main(say)
     try:
         rate = optimizer_.schedule(run.optimizer, steps, sets.steps_per_epoch)
-        flops = functools.partial(training_step.operations, spec, model, loss_config)
+        flops = functools.partial(training_step.step_flops, spec, model, loss_config)
         Loop(run, folder, steps, model, sets, step, begin, rate, checkpoints, say, flops, profile).run()
     finally:
         checkpoints.close()
@@ -208,7 +208,7 @@ def _alike(run: config.Train, variables: Any, epoch: int) -> None:
         return
     weights = checksums.seal(checksums.checksums(jax.tree.map(np.asarray, variables)))
     given = {"config": checksums.seal(config.as_dict(run)), "weights": weights, "data": epoch}
-    found = distributed.every(np.array(list(given.values()), np.float64))
+    found = distributed.allgather(np.array(list(given.values()), np.float64))
     for name, values in zip(given, found.T, strict=True):
         if len(set(values)) > 1:
             raise UserError(

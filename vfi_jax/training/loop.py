@@ -26,7 +26,7 @@ from vfi_jax.system.files import AnyPath, written_whole
 from vfi_jax.training import optimizer as optimizer_
 from vfi_jax.training import state as state_
 from vfi_jax.training import step as training_step
-from vfi_jax.training.data import Sets, summed
+from vfi_jax.training.data import RunData, summed
 from vfi_jax.training.meter import Meter
 from vfi_jax.viz import curves as curves_
 from vfi_jax.viz import strips as strips_
@@ -49,7 +49,7 @@ class Loop:
     folder: AnyPath
     steps: int
     model: Model
-    sets: Sets
+    sets: RunData
     step: Callable
     begin: Callable[[], state_.State]
     rate: Callable
@@ -88,7 +88,7 @@ class Loop:
 
     def _stepped(self, state: state_.State, batch: training_step.Batch, done: int) -> tuple[state_.State, Any]:
         """A step; told where it compiles, which only the first should."""
-        before, batch = self._meter.compiles, sharding.on_devices(batch, sharding.data_mesh())
+        before, batch = self._meter.compiles, sharding.shard_batch(batch, sharding.data_mesh())
         if not before and machine.peak_of(jax.devices()[0].device_kind):
             self._meter.flops = self.flops(state, batch)
         with self._meter.stepping():
@@ -125,7 +125,7 @@ class Loop:
             self.sets.batches.set_state(position["data"])
             self._rollbacks = position.get("rollbacks", 0)
         skips = state_.Skips(*(jnp.int32(skipped[name]) for name in ("in_row", "total")))
-        return sharding.on_all(state.replace(step=jnp.int32(step), skips=skips, **items)), step
+        return sharding.replicate(state.replace(step=jnp.int32(step), skips=skips, **items)), step
 
     def _batch(self, done: int, stop: _Stop) -> dict[str, Any]:
         """The next batch; none where the signal to stop has ended the workers that make it."""
@@ -184,7 +184,7 @@ class Loop:
         self._write({"step": step, "rollback": self._rollbacks, "from_step": done})
         self.say(f"warning: {why} up to {done}: back to step {step}, and on with the data that follow")
         self._meter.start()
-        return sharding.on_all(state.replace(skips=state_.Skips(jnp.int32(0), jnp.int32(total)))), step
+        return sharding.replicate(state.replace(skips=state_.Skips(jnp.int32(0), jnp.int32(total)))), step
 
     def _write_names(self) -> AnyPath:
         """Lists the samples of this process in the bad steps before each rollback, `STEP NAME` a line."""
@@ -251,14 +251,14 @@ class Loop:
             self._saved = done
 
     def _open_log(self, step: int) -> None:
-        if distributed.is_first():
+        if distributed.is_main():
             self._log = run_folder.Log(self.folder, step, tensorboard=self.config.tensorboard)
 
     def _flush_log(self) -> None:
         self._log.flush()
 
     def _close_log(self) -> None:
-        if distributed.is_first():
+        if distributed.is_main():
             self._log.close()
 
     def _write(self, row: Mapping[str, Any]) -> None:
@@ -266,7 +266,7 @@ class Loop:
 
     def _try(self, act: Callable[[], None]) -> None:
         """Lets the first process do what a run can go on without, such as a picture, and tells where it fails."""
-        if not distributed.is_first():
+        if not distributed.is_main():
             return
         try:
             act()
@@ -285,7 +285,7 @@ class Loop:
             errors += list(interpolation_error(made, batch["target"]) / 255)
             shown = zip(*frames, made, batch["target"], strict=True)
             strips += list(shown)[: STRIPS - len(strips)]
-        count, total, missed = distributed.every(np.array([len(scores), np.sum(scores), np.sum(errors)])).sum(0)
+        count, total, missed = distributed.allgather(np.array([len(scores), np.sum(scores), np.sum(errors)])).sum(0)
         if not count:
             raise UserError("no validation samples: raise data.holdout, or name a set with data.validation")
         mean, error = float(total / count), float(missed / count)

@@ -54,7 +54,7 @@ class Teacher(NamedTuple):
     variables: Mapping[str, Any]
 
 
-def start(variables: Mapping[str, Any], transform: optax.GradientTransformation, *, ema: bool) -> State:
+def init_state(variables: Mapping[str, Any], transform: optax.GradientTransformation, *, ema: bool) -> State:
     """The state before the first step."""
     params = variables["params"]
     constants = {name: tree for name, tree in variables.items() if name != "params"}

@@ -82,7 +82,7 @@ def make_step(
 
         def differentiated(part: Batch, number: Array) -> Any:
             if teacher:
-                part = {**part, **_lesson(teacher.model.apply(taught_by, part["frames"], part["t"]))}
+                part = {**part, **_teacher_targets(teacher.model.apply(taught_by, part["frames"], part["t"]))}
             return jax.value_and_grad(objective, has_aux=True)(state.params, state, part, number)
 
         with policy.scope():
@@ -106,7 +106,7 @@ def make_step(
     return lambda state, batch: taught(state, batch, taught_by)
 
 
-def _lesson(out: Output) -> dict[str, Array]:
+def _teacher_targets(out: Output) -> dict[str, Array]:
     return {"taught": out.frame, **({"flow": out.flows[-1]} if out.flows else {})}
 
 
@@ -131,7 +131,7 @@ def _mean_over_parts(function: Callable[[Batch, Array], Any], batch: Batch, part
     return jax.tree.map(lambda value: value / parts, total)
 
 
-def operations(spec: ModelSpec, model: Model, loss_config: Any, state: State, batch: Batch) -> float:
+def step_flops(spec: ModelSpec, model: Model, loss_config: Any, state: State, batch: Batch) -> float:
     """Floating-point operations of a step: two for each multiply-add, three times those of the forward pass."""
 
     def forward(params: Any, batch: Batch) -> Array:
