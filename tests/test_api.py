@@ -9,36 +9,21 @@ import pytest
 import vfi_jax
 
 ROOT = Path(vfi_jax.__file__).parent
-# Each line may import from the lines before it, and from itself.
-LAYERS = [
-    {"types", "config"},
-    {"files", "tables", "torch_pickle", "hosts", "machine"},
-    {"picture", "meter"},
-    {"integrity"},
-    {"steps"},
-    {"runs"},
-    {"ops", "nn", "precision"},
-    {"losses", "metrics"},
-    {"models"},
-    {"torch_files", "torch_writer", "cost"},
-    {"checkpoint", "torch_import"},
-    {"weights"},
-    {"zoo"},
-    {"inference"},
-    {"flow"},
-    {"perceptual", "temporal"},
-    {"data"},
-    {"optim", "packed", "training"},
-    {"video", "benchmarks", "prepare", "packing", "labels", "report", "convert"},
-    {"results"},
-    {"evaluation"},
-    {"speed"},
-    {"sets", "feed", "compare", "overview", "doctor"},
-    {"loop"},
-    {"demo", "fit"},
-    {"cli_prepare", "cli_compare", "aot"},
-    {"cli"},
-]
+# Each line may import from the lines before it, and from itself, without a circle.
+DIRECTION = """
+errors types config
+system ops losses metrics
+nn viz data
+models runs
+torch_io
+weights
+zoo
+inference
+video prepare benchmarks
+training evaluation compare
+cli
+"""
+RANK = {name: rank for rank, line in enumerate(DIRECTION.split("\n")) for name in line.split()}
 FILES = sorted(ROOT.rglob("*.py"))
 
 
@@ -46,42 +31,68 @@ def unit(path):
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
-def imported(path):
-    """Units of the package that a file imports."""
+def imports(path):
+    """Modules that a file imports, in either form, at any depth: `a.b` of `import a.b` and of `from a import b`."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "vfi_jax":
-            rest = node.module.split(".")[1:]
-            yield from rest[:1] or (alias.name for alias in node.names)
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def units(path):
+    """Files and folders of the package that a file imports."""
+    for module in imports(path):
+        root, _, rest = module.partition(".")
+        if root == "vfi_jax" and rest != "__version__":
+            assert rest, f"{path} imports the whole package"
+            yield rest.partition(".")[0]
+
+
+def test_both_forms_of_import_are_seen(tmp_path):
+    file = tmp_path / "file.py"
+    file.write_text(
+        "import vfi_jax.ops.pad\ndef late():\n    from vfi_jax import zoo\n    from vfi_jax.nn.conv import Conv"
+    )
+    assert list(units(file)) == ["ops", "zoo", "nn"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_point_one_way(path):
     if path == ROOT / "__init__.py":
         return
-    rank = {name: i for i, layer in enumerate(LAYERS) for name in layer}
     own = unit(path)
-    for name in imported(path):
-        assert name in rank or name == "__version__", f"{path} imports {name}, which has no layer"
-        if name != "__version__":
-            assert rank[name] <= rank[own], f"{own} imports {name}, which comes later"
+    for name in units(path):
+        assert name in RANK, f"{path} imports {name}, which has no place"
+        assert RANK[name] <= RANK[own], f"{own} imports {name}, which comes later"
+
+
+def test_no_circles():
+    """Where two of one line import from each other, neither can be read alone."""
+    edges = {
+        (unit(path), name) for path in FILES for name in units(path) if path.parent != ROOT or path.stem != "__init__"
+    }
+    circles = [edge for edge in edges if edge[0] != edge[1] and edge[::-1] in edges]
+    assert not circles
+
+
+def test_walls():
+    """Sets and scores are made without anything of training."""
+    for folder in ("prepare", "evaluation"):
+        assert not [path for path in (ROOT / folder).rglob("*.py") if "training" in units(path)]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "data").rglob("*.py")), ids=lambda path: path.name)
 def test_data_never_imports_jax_or_models(path):
-    modules = {
-        alias.name
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Import)
-        for alias in node.names
-    }
-    assert not {"jax", "flax"} & modules
-    assert set(imported(path)) <= {"types", "config", "data"}
+    assert not {"jax", "flax"} & {module.partition(".")[0] for module in imports(path)}
+    assert set(units(path)) <= {"errors", "types", "config", "data"}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "models").rglob("*.py")), ids=lambda path: path.name)
 def test_models_import_neither_data_nor_training(path):
-    text = path.read_text()
-    assert not any(f"import {name}" in text for name in ("optax", "orbax", "vfi_jax.data"))
+    assert not {"optax", "orbax"} & {module.partition(".")[0] for module in imports(path)}
+    assert not {"data", "config"} & set(units(path))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

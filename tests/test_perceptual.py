@@ -7,6 +7,7 @@ from parity import make_state
 import vfi_jax
 from vfi_jax.errors import UserError
 from vfi_jax.evaluation import perceptual
+from vfi_jax.inference.flow import dis_flow
 from vfi_jax.metrics import lpips, temporal
 from vfi_jax.torch_io.writer import write_torch
 
@@ -106,9 +107,9 @@ def test_flow_distance_of_clips():
     rng = np.random.default_rng(0)
     wide = np.uint8(255 * rng.random((16, 40))).repeat(8, 0).repeat(8, 1)[..., None].repeat(3, 2)
     slow, fast = ([wide[:, 40 + step * i : 200 + step * i] for i in range(4)] for step in (2, 3))
-    assert temporal.flow_distance(slow, slow) == 0
-    assert temporal.flow_distance(fast, slow) == pytest.approx(1, abs=0.3)
-    assert np.isnan(temporal.flow_distance(slow[:1], slow[:1]))
+    assert temporal.flow_distance(slow, slow, dis_flow) == 0
+    assert temporal.flow_distance(fast, slow, dis_flow) == pytest.approx(1, abs=0.3)
+    assert np.isnan(temporal.flow_distance(slow[:1], slow[:1], dis_flow))
 
 
 def reference(torch, name, backbone, lines, frame, truth):

@@ -12,11 +12,18 @@ Coordinates, flows, grids and losses are float32 whatever the compute dtype.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
 import flax.struct
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
 Array = jax.Array | np.ndarray
+Params = Any  # nested dict of arrays
+Variables = Mapping[str, Any]  # collection ("params", "frozen", "batch_stats") to a nested dict of arrays
+Batch = Mapping[str, Array]
 
 # Between which of four frames, at times -1, 0, 1, 2, the eight channels of `flows` lead: from, to.
 FOUR_FRAME_FLOWS = ((1, 0), (1, 2), (2, 3), (2, 1))
@@ -70,3 +77,18 @@ class LossAux:
 
     terms: dict[str, Array]
     frame: Array | None
+
+
+MIDPOINT = 0.5
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What `Interpolator` and the wrappers need: any Linen module of MODELS, or a wrapper around one."""
+
+    variant: str
+    channel_order: str
+    any_time: bool
+
+    def apply(self, variables: Mapping[str, Any], frames: Array, t: ArrayLike) -> Output:
+        """The frame at t, with what else the model knows."""

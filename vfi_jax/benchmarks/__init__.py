@@ -8,7 +8,7 @@ over images (RIFE's benchmark scripts).
 from __future__ import annotations
 
 from vfi_jax.benchmarks.protocol import Benchmark, Sample, fingerprint
-from vfi_jax.benchmarks.scoring import Score, average, means, motion_of, pictures, predict, scores, strip
+from vfi_jax.benchmarks.scoring import Score, means, motion_of, pictures, predict, scores, strip
 from vfi_jax.benchmarks.table import BENCHMARKS, KINDS, named
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "Benchmark",
     "Sample",
     "Score",
-    "average",
     "fingerprint",
     "means",
     "motion_of",

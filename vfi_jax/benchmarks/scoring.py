@@ -15,6 +15,7 @@ from jaxtyping import Shaped, UInt8
 
 from vfi_jax import metrics
 from vfi_jax.benchmarks.protocol import Benchmark, Sample
+from vfi_jax.data.images import average
 from vfi_jax.errors import UserError
 from vfi_jax.inference import Interpolator
 from vfi_jax.inference.flow import dis_flow
@@ -223,13 +224,6 @@ def _average_psnr(inputs: np.ndarray, truth: np.ndarray, times: Sequence[float])
 def _levels(images: np.ndarray) -> np.ndarray:
     """On the scale 0..255."""
     return images if images.dtype == np.uint8 else images * np.float32(255)
-
-
-def average(
-    first: Shaped[np.ndarray, "*b h w 3"], second: Shaped[np.ndarray, "*b h w 3"], t: np.ndarray | float = 0.5
-) -> UInt8[np.ndarray, "*b h w 3"]:
-    """`(1 - t) first + t second` on the scale 0..255, rounded half to even: what any interpolation has to beat."""
-    return np.rint((1 - t) * first.astype(np.float32) + t * second.astype(np.float32)).astype(np.uint8)
 
 
 def motion_of(benchmark: Benchmark, sample: Sample) -> float:

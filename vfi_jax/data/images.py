@@ -68,3 +68,10 @@ def videos_in(folder: Path) -> list[Path]:
 def to_uint8(image: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
     """uint16 (0..65535) rounded to uint8; uint8 as it is."""
     return image if image.dtype == np.uint8 else ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def average(
+    first: Shaped[np.ndarray, "*b h w 3"], second: Shaped[np.ndarray, "*b h w 3"], t: np.ndarray | float = 0.5
+) -> UInt8[np.ndarray, "*b h w 3"]:
+    """`(1 - t) first + t second` on the scale 0..255, rounded half to even: what any interpolation has to beat."""
+    return np.rint((1 - t) * first.astype(np.float32) + t * second.astype(np.float32)).astype(np.uint8)

@@ -28,6 +28,7 @@ from vfi_jax.benchmarks import Benchmark, Sample, Score, clips, scoring
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.evaluation.results import RESULTS, Result, read_scores, write_scores
 from vfi_jax.inference import MIDPOINT, Interpolator, data_parallel, flip_ensemble, recursive
+from vfi_jax.inference.flow import dis_flow
 from vfi_jax.metrics import temporal
 from vfi_jax.models import MODELS, registry
 from vfi_jax.models.classical import SMALLEST
@@ -346,7 +347,7 @@ class ClipFigures:
             return
         figures = {}
         if len(self._made) > 1 and min(self._made[0].shape[:2]) >= SMALLEST:
-            figures["tof"] = temporal.flow_distance(self._made, self._truth)
+            figures["tof"] = temporal.flow_distance(self._made, self._truth, dis_flow)
         if clips.has_vmaf():
             figures["vmaf"] = clips.vmaf(self._made, self._truth)
         self.done[self._group] = figures

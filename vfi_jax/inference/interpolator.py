@@ -14,11 +14,12 @@ from jaxtyping import Float
 
 from vfi_jax import weights
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.inference.wrappers import FINEST, MIDPOINT, Model, Recursive, order_of, with_dtype
+from vfi_jax.inference.wrappers import FINEST, Recursive, with_dtype
 from vfi_jax.models import MODELS, registry
 from vfi_jax.nn.precision import Policy, named
 from vfi_jax.ops import crop, pad
-from vfi_jax.types import Array
+from vfi_jax.ops.channels import order_of
+from vfi_jax.types import MIDPOINT, Array, Model
 from vfi_jax.weights import load
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,23 +12,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Float
 
-from vfi_jax.types import Array, Output
-
-MIDPOINT = 0.5
+from vfi_jax.types import MIDPOINT, Array, Model, Output
 
 FINEST = 2.0**-16  # the smallest step of time that `recursive` divides down to
-
-
-@runtime_checkable
-class Model(Protocol):
-    """What `Interpolator` and the wrappers need: any Linen module of MODELS, or a wrapper around one."""
-
-    variant: str
-    channel_order: str
-    any_time: bool
-
-    def apply(self, variables: Mapping[str, Any], frames: Array, t: ArrayLike) -> Output:
-        """The frame at t, with what else the model knows."""
 
 
 class _Wrapper:
@@ -132,8 +118,3 @@ class DataParallel(_Wrapper):
 def data_parallel(model: Model, mesh: Mesh) -> DataParallel:
     """Splits every batch over the mesh's axis `data`; batches are multiples of its size, t is one a frame."""
     return DataParallel(model, NamedSharding(mesh, PartitionSpec("data")))
-
-
-def order_of(model: Any) -> slice:
-    """What puts RGB channels into the order of a model's weights, and back."""
-    return slice(None, None, -1) if model.channel_order == "bgr" else slice(None)

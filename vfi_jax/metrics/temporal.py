@@ -1,26 +1,32 @@
-"""How alike two clips move."""
+"""How similarly two clips move."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
-from vfi_jax.inference.flow import dis_flow
+Flow = Callable[[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w 3"]], Float[np.ndarray, "h w 2"]]
 
 
-def flow_distance(made: Sequence[UInt8[np.ndarray, "h w 3"]], truth: Sequence[UInt8[np.ndarray, "h w 3"]]) -> float:
-    """tOF: mean distance, in pixels, of the flow from frame to frame of one clip from that of the other, by DIS.
+def flow_distance(
+    prediction: Sequence[UInt8[np.ndarray, "h w 3"]], truth: Sequence[UInt8[np.ndarray, "h w 3"]], flow: Flow
+) -> float:
+    """tOF: `mean ||flow(p_i, p_i+1) - flow(g_i, g_i+1)||` over pixels and steps of two clips, in pixels.
 
-    M. Chu et al., "Learning Temporal Coherence via Self-Supervision for GAN-based Video Generation", ACM TOG 2020, with
-    their flow method replaced; nan of a single frame.
+    M. Chu et al., "Learning Temporal Coherence via Self-Supervision for GAN-based Video Generation", ACM TOG 2020.
 
-    Raises:
-      UserError: sides below 16 pixels.
+    Args:
+      prediction: the frames of one clip.
+      truth: those of the other, as many and as large.
+      flow: the flow method, from one frame to the next (the paper uses another than DIS).
+
+    Returns:
+      The distance; nan for a single frame.
     """
     steps = [
-        np.linalg.norm(dis_flow(*made[i : i + 2]) - dis_flow(*truth[i : i + 2]), axis=-1).mean()
+        np.linalg.norm(flow(*prediction[i : i + 2]) - flow(*truth[i : i + 2]), axis=-1).mean()
         for i in range(len(truth) - 1)
     ]
     return float(np.mean(steps)) if steps else float("nan")

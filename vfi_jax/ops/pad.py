@@ -8,6 +8,21 @@ import numpy as np
 from vfi_jax.errors import UserError
 
 
+@flax.struct.dataclass
+class Padding:
+    """How the published scripts enlarge a frame to a legal size.
+
+    Attributes:
+      multiple: sides become multiples of `max(multiple, int(multiple / scale))`.
+      mode: "constant" (zeros), "edge" or "reflect".
+      position: "end" (bottom and right only) or "center".
+    """
+
+    multiple: int
+    mode: str = "constant"
+    position: str = "end"
+
+
 def pad_amounts(height: int, width: int, padding: Padding, scale: float = 1.0) -> tuple[tuple[int, int], ...]:
     """Returns ((top, bottom), (left, right)) that make both sides multiples of `max(m, int(m / scale))`."""
     multiple = max(padding.multiple, int(padding.multiple / scale))
@@ -37,18 +52,3 @@ def crop(frames: np.ndarray, height: int, width: int, padding: Padding, scale: f
     """Undoes `pad` for frames that were `height` x `width`."""
     (top, _), (left, _) = pad_amounts(height, width, padding, scale)
     return frames[..., top : top + height, left : left + width, :]
-
-
-@flax.struct.dataclass
-class Padding:
-    """How the published scripts enlarge a frame to a legal size.
-
-    Attributes:
-      multiple: sides become multiples of `max(multiple, int(multiple / scale))`.
-      mode: "constant" (zeros), "edge" or "reflect".
-      position: "end" (bottom and right only) or "center".
-    """
-
-    multiple: int
-    mode: str = "constant"
-    position: str = "end"

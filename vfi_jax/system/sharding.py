@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from vfi_jax.training.state import State
-from vfi_jax.training.step import Batch
-from vfi_jax.types import Array
+from vfi_jax.types import Array, Batch
 
 
 def data_mesh() -> Mesh:
@@ -15,13 +15,13 @@ def data_mesh() -> Mesh:
     return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
 
 
-def replicate(state: State) -> State:
-    """The same state on every device, as a step gives it: numbers that lie elsewhere would make it another program."""
-    return jax.device_put(state, NamedSharding(data_mesh(), PartitionSpec()))
+def replicate(tree: Any) -> Any:
+    """Places a tree of arrays on every device, as a jitted step returns it, so that the step is not compiled again."""
+    return jax.device_put(tree, NamedSharding(data_mesh(), PartitionSpec()))
 
 
 def shard_batch(batch: Batch, mesh: Mesh) -> dict[str, Array]:
-    """A batch of this host, `[b / hosts, ...]`, as global arrays split over `data`; what is on devices stays there."""
+    """Makes global arrays split over `data` of this host's `[b / hosts, ...]`; arrays on devices stay where they are."""
     split = NamedSharding(mesh, PartitionSpec("data"))
     return {
         name: a if isinstance(a, jax.Array) else jax.make_array_from_process_local_data(split, a)

@@ -186,7 +186,9 @@ def _packed_sets(run: config.Train) -> RunData:
     names = {run.data.path: about["names"][:at], **{path: of["names"] for path, (_, of) in others.items()}}
     batches = device_batches.PackedBatches(sets, run.data, run.batch_size, run.seed, sharding.data_mesh(), names=names)
     held_out = (
-        _validation_source(run, labeled=False) if run.data.validation else packed.PackedWindows(frames[at:], about["names"][at:])
+        _validation_source(run, labeled=False)
+        if run.data.validation
+        else packed.PackedWindows(frames[at:], about["names"][at:])
     )
     return RunData(
         batches,

@@ -25,9 +25,9 @@ from vfi_jax.system import distributed, machine, sharding
 from vfi_jax.system.files import AnyPath, written_whole
 from vfi_jax.training import optimizer as optimizer_
 from vfi_jax.training import state as state_
-from vfi_jax.training import step as training_step
 from vfi_jax.training.data import RunData, summed
 from vfi_jax.training.meter import Meter
+from vfi_jax.types import Batch
 from vfi_jax.viz import curves as curves_
 from vfi_jax.viz import strips as strips_
 
@@ -55,7 +55,7 @@ class Loop:
     rate: Callable
     checkpoints: Checkpoints
     say: Callable[[str], None]
-    flops: Callable[[state_.State, training_step.Batch], float]
+    flops: Callable[[state_.State, Batch], float]
     profile: int = 0
 
     def __post_init__(self) -> None:
@@ -86,7 +86,7 @@ class Loop:
         finally:
             self._close_log()
 
-    def _stepped(self, state: state_.State, batch: training_step.Batch, done: int) -> tuple[state_.State, Any]:
+    def _stepped(self, state: state_.State, batch: Batch, done: int) -> tuple[state_.State, Any]:
         """A step; told where it compiles, which only the first should."""
         before, batch = self._meter.compiles, sharding.shard_batch(batch, sharding.data_mesh())
         if not before and machine.peak_of(jax.devices()[0].device_kind):

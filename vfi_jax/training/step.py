@@ -20,9 +20,7 @@ from vfi_jax.nn.precision import Policy
 from vfi_jax.system import flops
 from vfi_jax.training import optimizer as optimizer_
 from vfi_jax.training.state import Skips, State, Teacher
-from vfi_jax.types import Array, Output
-
-Batch = Mapping[str, Array]
+from vfi_jax.types import Array, Batch, Output
 
 
 def make_step(

@@ -13,7 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from vfi_jax.benchmarks import average
+from vfi_jax.data.images import average
 from vfi_jax.data.synthetic.scenes import DEMO_FRAMES, clip, demo_scene
 from vfi_jax.inference import Interpolator
 from vfi_jax.metrics import psnr

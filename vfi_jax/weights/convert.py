@@ -16,11 +16,10 @@ from jaxtyping import Float
 
 from vfi_jax import metrics, weights
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.inference import order_of
-from vfi_jax.inference.flow import pair_flow
 from vfi_jax.models import MODELS, registry
 from vfi_jax.models.registry import FROZEN
 from vfi_jax.ops import crop, pad
+from vfi_jax.ops.channels import order_of
 from vfi_jax.system.files import sha256_of
 from vfi_jax.torch_io import state_dict
 from vfi_jax.torch_io.writer import write_torch
@@ -256,7 +255,7 @@ def check(model: nn.Module, variables: Mapping[str, Any]) -> str:
     padded = pad(frames[None], spec.padding, scale)
     what = f"check on a moving texture of {SIDE}x{SIDE}:"
     if spec.kind == "flow":
-        flow = crop(np.asarray(pair_flow(model, variables, padded)), SIDE, SIDE, spec.padding)[0]
+        flow = crop(np.asarray(jax.jit(model.apply)(variables, padded[..., order]).flow), SIDE, SIDE, spec.padding)[0]
         longest = float(np.linalg.norm(flow, axis=-1).max())
         _check_sane(model.variant, "flows", flow, SANE_FLOW)
         error = np.linalg.norm(flow - MOTION, axis=-1).mean()

@@ -1,7 +1,7 @@
 """Programs for machines that are not here: compiled for TPU pods by their own compiler, lowered for GPUs.
 
     pip install 'vfi_jax[tpu]'
-    python -m vfi_jax.aot -o results
+    python results/tpu_compile.py -o results
 
 writes `tpu_compile.csv` and `tpu_compile.md`; rows that are there are kept, so that it continues where it was ended.
 Models that are the same network with other weights share what was made for one of them.
@@ -239,7 +239,7 @@ def _transform() -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compiles what is missing, each in a process of its own, and writes the tables."""
-    parser = argparse.ArgumentParser(prog="python -m vfi_jax.aot", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python results/tpu_compile.py", description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, default=Path("results"), metavar="DIR")
     parser.add_argument("--models", default=",".join(MODELS), help="names, by commas (all)")
     parser.add_argument("--topologies", default=",".join((CUDA, *TOPOLOGIES)), help="names, by commas (%(default)s)")
@@ -278,7 +278,7 @@ def _same(row: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 
 
 def _in_a_process(row: dict[str, Any], seconds: float) -> dict[str, Any]:
-    command = [sys.executable, "-m", "vfi_jax.aot", "--one", row["model"], row["program"], row["target"]]
+    command = [sys.executable, __file__, "--one", row["model"], row["program"], row["target"]]
     command += ["--precision", row["precision"], "--effort", str(row["effort"])]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
@@ -306,7 +306,7 @@ def _write(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
         writer.writerows(rows)
     cells = [["" if row[name] is None else str(row[name]) for name in names] for row in rows]
     with written_whole(folder / "tpu_compile.md") as partial:
-        partial.write_text(f"{markdown([names, *cells])}\n\nMade by `python -m vfi_jax.aot -o results`.\n")
+        partial.write_text(f"{markdown([names, *cells])}\n\nMade by `python results/tpu_compile.py -o results`.\n")
 
 
 if __name__ == "__main__":

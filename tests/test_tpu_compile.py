@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import tpu_compile
 
-from vfi_jax import aot
 from vfi_jax.models import MODELS
 
 ROOT = Path(__file__).parent.parent
@@ -20,7 +20,7 @@ TABLE = ROOT / "results/tpu_compile.csv"
 def made(name, program, target):
     """In a process of its own, for libtpu stays in one for good."""
     done = subprocess.run(
-        [sys.executable, "-m", "vfi_jax.aot", "--one", name, program, target],
+        [sys.executable, str(ROOT / "results/tpu_compile.py"), "--one", name, program, target],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -52,11 +52,11 @@ def test_the_table(name):
     """What was compiled of a model is as it should be."""
     with TABLE.open() as file:
         rows = [row for row in csv.DictReader(file) if row["model"] == name]
-    assert {row["program"] for row in rows} <= set(aot.programs(name))
+    assert {row["program"] for row in rows} <= set(tpu_compile.programs(name))
     for row in rows:
         if row["note"]:
             assert "left out" in row["note"]
-        elif row["target"] != aot.CUDA:
+        elif row["target"] != tpu_compile.CUDA:
             check(row)
         else:
             assert (row["float64"], row["callbacks"]) == ("0", "0")
@@ -64,17 +64,19 @@ def test_the_table(name):
 
 @pytest.mark.slow
 def test_lowers_for_a_gpu():
-    row = made(SMALLEST, "train", aot.CUDA)
+    row = made(SMALLEST, "train", tpu_compile.CUDA)
     assert (row["float64"], row["callbacks"]) == (0, 0)
     assert (row["batch"], row["crop"]) == (1, 192)
 
 
 def test_networks_that_differ_in_weights_alone_share_a_program(tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr(aot, "_in_a_process", lambda row, seconds: made.append(row["model"]) or {**row, "gflop": 1.0})
+    monkeypatch.setattr(
+        tpu_compile, "_in_a_process", lambda row, seconds: made.append(row["model"]) or {**row, "gflop": 1.0}
+    )
     for _ in range(2):
         arguments = ["-o", str(tmp_path), "--topologies", "cuda", "--models", "rife_v4_25,rife_v4_26,rife_v4_22"]
-        assert aot.main(arguments) == 0
+        assert tpu_compile.main(arguments) == 0
     assert sorted(made) == ["rife_v4_22", "rife_v4_22", "rife_v4_25", "rife_v4_25"]
     with (tmp_path / "tpu_compile.csv").open() as file:
         rows = {(row["model"], row["program"]): row for row in csv.DictReader(file)}
@@ -90,4 +92,4 @@ def test_what_is_counted():
   %c = f64[2]{0} convert(f32[2]{0} %d)
   %e = (f32[]) custom-call(), custom_call_target="xla_ffi_python_cpu_callback"
 """
-    assert aot._counted(text) == {"all_reduces": 1, "all_gathers": 1, "float64": 1, "callbacks": 1}
+    assert tpu_compile._counted(text) == {"all_reduces": 1, "all_gathers": 1, "float64": 1, "callbacks": 1}
