@@ -28,7 +28,7 @@ from vfi_jax.system.markdown import markdown
 MODELS = flags.DEFINE_list("models", ["rife_lap"], "models in `vfi-jax models`, each NAME or NAME=WEIGHTS")
 flags.DEFINE_alias("model", "models")
 WEIGHTS = flags.DEFINE_string("weights", None, "of one model: a weights file or a run's folder")
-FROZEN = flags.DEFINE_list("frozen", [], "weights of frozen helpers, such as raft=raft-things.pth")
+FROZEN = flags.DEFINE_list("frozen", [], "weights of frozen flow networks, such as raft=raft-things.pth")
 STEP = flags.DEFINE_string("step", None, "of a run: a number, or `best`; by default the newest")
 NAMES = flags.DEFINE_list("benchmarks", None, f"of {', '.join(benchmarks.BENCHMARKS)}, {benchmarks.KINDS}")
 DATA = flags.DEFINE_list("data", ["."], "folders that hold the sets")

@@ -1,4 +1,4 @@
-"""How the shipped weights of the fast network were made: `rife_lap`'s blocks narrowed, and taught by it.
+"""How the shipped weights of the fast network were made: `rife_lap`'s blocks narrowed, and teacher_frame by it.
 
 Source: this project. The blocks see frames of half the sides; flow and mask are enlarged, and a small refinement
 follows. It begins with the channels of `rife_lap` that explain the others, and learns from the true frames, and from

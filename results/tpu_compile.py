@@ -224,7 +224,7 @@ def _shapes(row: Row) -> tuple[Any, Any]:
 def batch_shapes(name: str, batch: int, crop: int) -> dict[str, Any]:
     """What a training step of a model takes, labels included where its recipe has any, as `jax.ShapeDtypeStruct`s."""
     spec = MODELS[name]
-    labels = () if "taught" in spec.needs else spec.needs  # the recipes of those have no teacher
+    labels = () if "teacher_frame" in spec.needs else spec.needs  # the recipes of those have no teacher
     return {
         "frames": jax.ShapeDtypeStruct((batch, spec.num_frames, crop, crop, 3), jnp.uint8),
         "target": jax.ShapeDtypeStruct((batch, crop, crop, 3), jnp.uint8),

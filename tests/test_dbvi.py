@@ -365,8 +365,8 @@ def test_convolution_of_the_doubled_image():
 @pytest.mark.parametrize("case", cases("dbvi", lambda f: f["kind"] == "forward_full"))
 def test_whole_with_its_flow_network(case):
     meta, stored = case.meta, case.arrays
-    helper = make_state(meta["raft_params"], meta["raft_seed"], meta["raft_gain"])
-    variables = vfi_jax.from_torch(case.model, case.state, frozen={"raft": helper})
+    flow_network = make_state(meta["raft_params"], meta["raft_seed"], meta["raft_gain"])
+    variables = vfi_jax.from_torch(case.model, case.state, frozen={"raft": flow_network})
     model = vfi_jax.zoo.build(case.model)
     frames = np.stack([stored[name] for name in ("In", "I0", "I1", "I2")], 1)
     out = jax.jit(model.apply)(variables, frames, stored["t"].reshape(-1, 1, 1, 1))

@@ -1,4 +1,4 @@
-"""Frozen helpers: the flow network of a model, in files, in runs, and where it is missing."""
+"""Frozen flow_networks: the flow network of a model, in files, in runs, and where it is missing."""
 
 import dataclasses
 import shutil
@@ -19,7 +19,7 @@ from vfi_jax.prepare import flow_labels
 from vfi_jax.runs import folder as run_folder
 from vfi_jax.training import fit
 from vfi_jax.viz.picture import save_png
-from vfi_jax.weights import helpers, load
+from vfi_jax.weights import flow_network, load
 from vfi_jax.weights.files import read_weights
 
 FIELDS = {"steps": 1, "flow_network": "raft_small"}  # small and quick
@@ -81,26 +81,26 @@ def test_one_file_holds_both(made, tmp_path):
     load.save(tmp_path / "both.safetensors", model, variables)
     names = read_weights(tmp_path / "both.safetensors")[0]
     own = vfi_jax.to_torch("dbvi_2x", variables)
-    helper = vfi_jax.to_torch("raft_small", variables["frozen"]["raft_small"])
-    assert set(names) == set(own) | {f"frozen.raft_small.{name}" for name in helper}
+    flow_network = vfi_jax.to_torch("raft_small", variables["frozen"]["raft_small"])
+    assert set(names) == set(own) | {f"frozen.raft_small.{name}" for name in flow_network}
 
 
 def test_helper_from_a_file_of_its_own_from_the_folder_and_missing(made, tmp_path, monkeypatch):
     monkeypatch.setenv("VFI_JAX_WEIGHTS", str(tmp_path))
     model, variables = made
-    without, helper = tmp_path / "without.safetensors", tmp_path / "helper.safetensors"
+    without, flow_network = tmp_path / "without.safetensors", tmp_path / "flow_network.safetensors"
     load.save(without, model, {"params": variables["params"]})
-    load.save(helper, *vfi_jax.create("raft_small", seed=5))
+    load.save(flow_network, *vfi_jax.create("raft_small", seed=5))
     loaded, bare = vfi_jax.load("dbvi_2x", without)
     assert set(bare) == {"params"}
     with pytest.raises(UserError, match=r"dbvi_2x needs the weights of its flow network, raft_small: .*--frozen"):
         vfi_jax.Interpolator(loaded, bare)(*frames())
     with pytest.raises(UserError, match=r"dbvi_2x needs the weights of raft_small: --frozen raft_small=FILE"):
-        helpers.require_helper(loaded, bare)
-    _, given = vfi_jax.load("dbvi_2x", without, frozen={"raft_small": helper})
+        flow_network.require_flow_network(loaded, bare)
+    _, given = vfi_jax.load("dbvi_2x", without, frozen={"raft_small": flow_network})
     expected = vfi_jax.create("raft_small", seed=5)[1]
     assert jax.tree.all(jax.tree.map(np.array_equal, given["frozen"]["raft_small"], expected))
-    helper.rename(tmp_path / "raft_small.safetensors")
+    flow_network.rename(tmp_path / "raft_small.safetensors")
     _, installed = vfi_jax.load("dbvi_2x", without)
     assert jax.tree.all(jax.tree.map(np.array_equal, installed, given))
 
@@ -122,9 +122,9 @@ def test_mean_of_weights_with_helpers(made):
     mean = load.average([variables, other])
     assert jax.tree.all(jax.tree.map(lambda a, b: np.allclose(a, b + 1), mean["params"], variables["params"]))
     assert jax.tree.all(jax.tree.map(np.array_equal, mean["frozen"], variables["frozen"]))
-    for helper in ({}, {"frozen": {"raft_small": vfi_jax.create("raft_small", seed=9)[1]}}):
+    for flow_network in ({}, {"frozen": {"raft_small": vfi_jax.create("raft_small", seed=9)[1]}}):
         with pytest.raises(UsageError, match="no mean"):
-            load.average([variables, {"params": variables["params"], **helper}])
+            load.average([variables, {"params": variables["params"], **flow_network}])
 
 
 def test_helpers_that_a_model_does_not_have(tmp_path):
@@ -135,7 +135,7 @@ def test_helpers_that_a_model_does_not_have(tmp_path):
     with pytest.raises(UsageError, match="flow_network is 'rife', which is no flow network"):
         vfi_jax.create("dbvi_2x", flow_network="rife")
     with pytest.raises(UsageError, match="--frozen raft: HELPER=FILE is needed"):
-        helpers.helper_files(["raft"])
+        flow_network.frozen_files(["raft"])
 
 
 @pytest.mark.slow
@@ -157,7 +157,7 @@ def test_four_frames_of_any_size(made):
 
 @pytest.mark.slow
 def test_a_run_keeps_its_helper(tmp_path):
-    """Trained with an untrained helper for the purpose; the helper stays as it is, and `load` finds it in the run."""
+    """Trained with an untrained flow_network for the purpose; the flow_network stays as it is, and `load` finds it in the run."""
     run = dataclasses.replace(RUN, frozen={"raft_small": "untrained"})
     fit.fit(run, tmp_path / "run", lambda line: None)
     model, variables = vfi_jax.load("dbvi_2x", tmp_path / "run")

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from vfi_jax import config
-from vfi_jax.data.images import average
 from vfi_jax.data import images as images_
 from vfi_jax.data import sources
+from vfi_jax.data.images import average
 from vfi_jax.data.windows import around, choices, validation_sample
 from vfi_jax.metrics import psnr
 from vfi_jax.prepare import flow_labels

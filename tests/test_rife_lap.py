@@ -72,9 +72,9 @@ def test_taught_terms():
     variables = still(model)
     frame = jax.jit(model.apply)(variables, FRAMES, 0.5).frame
     batch = {"frames": FRAMES, "target": FRAMES[:, 0], "t": jnp.float32(0.5)}
-    taught = batch | {"taught": frame, "flow": jnp.ones((1, 64, 64, 4))}
+    teacher_frame = batch | {"teacher_frame": frame, "flow": jnp.ones((1, 64, 64, 4))}
     config = LossConfig(flow_weight=0.3)
-    terms = loss(model, variables, taught, config, step=0, rng=None)[1].terms
+    terms = loss(model, variables, teacher_frame, config, step=0, rng=None)[1].terms
     assert terms.pop("distillation") == pytest.approx(0.3)
     assert terms.pop("teacher") == pytest.approx(0, abs=1e-6)
     assert terms == loss(model, variables, batch, config, step=0, rng=None)[1].terms

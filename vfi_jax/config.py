@@ -265,7 +265,7 @@ class Train:
       extra_losses: name in `vfi_jax.losses.RECONSTRUCTION` to weight, added to the model's objective.
       init_from: weights to start from.
       teacher: what makes the frame and the flows that the model learns beside the truth, at every step.
-      frozen: weights files of the model's frozen helpers by their names, such as "raft"; "": those installed;
+      frozen: weights files of the model's frozen flow networks by their names, such as "raft"; "": those installed;
         "untrained": fresh ones, to try a recipe.
       seed: of weights, data and augmentation.
       epochs: passes over the training set; 0: `steps` decides.

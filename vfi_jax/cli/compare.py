@@ -9,7 +9,7 @@ from pathlib import Path
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.models import registry
 from vfi_jax.system import machine
-from vfi_jax.weights import helpers
+from vfi_jax.weights import flow_network
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -55,7 +55,7 @@ def _compare(options: argparse.Namespace) -> None:
     job = jobs.ComparisonJob(
         options.model,
         weights=options.weights,
-        frozen=helpers.helper_files(options.frozen),
+        frozen=flow_network.frozen_files(options.frozen),
         sizes=_sizes(options.sizes),
         batch=options.batch,
         benchmark=options.benchmark,

@@ -28,7 +28,7 @@ from vfi_jax.system.files import is_remote, path_of
 from vfi_jax.system.markdown import markdown
 from vfi_jax.video import demo
 from vfi_jax.video import interpolate as video_
-from vfi_jax.weights import convert, helpers, load
+from vfi_jax.weights import convert, flow_network, load
 
 
 class _Parser(argparse.ArgumentParser):
@@ -125,7 +125,7 @@ def _convert(options: argparse.Namespace) -> None:
         options.model,
         options.weights,
         options.output,
-        frozen=helpers.helper_files(options.frozen),
+        frozen=flow_network.frozen_files(options.frozen),
         step=int(options.step) if options.step and options.step.isdigit() else options.step,
         half=options.half,
         to_torch=options.to_torch,
@@ -154,7 +154,7 @@ def _add_frozen(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="HELPER=FILE",
-        help="weights of a frozen helper, such as raft=raft-things.pth (those in the model's file, or installed)",
+        help="weights of a frozen flow network, such as raft=raft-things.pth (those in the model's file, or installed)",
     )
 
 
@@ -186,11 +186,11 @@ def _flow(options: argparse.Namespace) -> None:
 
 def _interpolate(options: argparse.Namespace) -> None:
     registry.check_kind(options.model or weights.DEFAULT, "interpolation")
-    frozen = helpers.helper_files(options.frozen)
+    frozen = flow_network.frozen_files(options.frozen)
     # The input comes first: nobody should fetch weights to learn of a typo in a file name.
     info = video_.check(options.input, options.output, options.factor)
     model, variables = load.load(options.model or weights.DEFAULT, options.weights, frozen)
-    helpers.require_helper(model, variables)
+    flow_network.require_flow_network(model, variables)
     interpolator = Interpolator(model, variables)
     interpolator.times(options.factor)
     with _progress(None if info.frames is None else (info.frames - 1) * options.factor + 1) as progress:

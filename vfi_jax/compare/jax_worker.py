@@ -28,7 +28,7 @@ class Ours:
         Args:
           model: in MODELS.
           fields: of the module, in the place of the variant's.
-          state: a `.npz` of the reference's names and arrays; those of a frozen helper begin with `frozen.HELPER.`.
+          state: a `.npz` of the reference's names and arrays; those of a frozen flow network begin with `frozen.HELPER.`.
           device: "cpu" or "cuda".
           precision: a policy's name.
           threads: for the answer; the process is limited from its start.
@@ -101,11 +101,11 @@ class Ours:
 
 
 def _variables(model: str, state: dict[str, np.ndarray]) -> dict[str, Any]:
-    helpers: dict[str, dict[str, np.ndarray]] = {}
+    flow_networks: dict[str, dict[str, np.ndarray]] = {}
     for name in [name for name in state if name.startswith("frozen.")]:
-        _, helper, inner = name.split(".", 2)
-        helpers.setdefault(helper, {})[inner] = state.pop(name)
-    return load_.from_torch(model, state, helpers)
+        _, flow_network, inner = name.split(".", 2)
+        flow_networks.setdefault(flow_network, {})[inner] = state.pop(name)
+    return load_.from_torch(model, state, flow_networks)
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from vfi_jax.inference import MIDPOINT, order_of
 from vfi_jax.models import registry
 from vfi_jax.models.registry import FROZEN
 from vfi_jax.ops import pad
-from vfi_jax.weights import helpers as helpers_
+from vfi_jax.weights import flow_network as helpers_
 from vfi_jax.weights import load
 
 FORMS = (PUBLISHED, CHANNELS_LAST, "compiled")
@@ -35,7 +35,7 @@ class ComparisonJob:
     Attributes:
       model: in MODELS.
       weights: a file that `zoo.load` reads; None: made up.
-      frozen: files of frozen helpers, by name.
+      frozen: files of frozen flow networks, by name.
       sizes: (width, height) of the frames, each padded as the published scripts do.
       batch: samples at once.
       benchmark: a folder of triplets in Vimeo90K's layout, whose first sample gives the frames; None: a made-up scene.
@@ -85,22 +85,26 @@ def write_weights(job: ComparisonJob, adapter: Adapter, path: Path) -> tuple[Any
 
     Raises:
       UsageError: no published implementation can hold them.
-      UserError: they cannot be read, or lack a helper.
+      UserError: they cannot be read, or lack a flow_network.
     """
     if job.weights:
         model, variables = load.load(job.model, job.weights, job.frozen)
-        helpers_.require_helper(model, variables)
+        helpers_.require_flow_network(model, variables)
         if own := load.own_fields(model):
             raise UsageError(f"no published implementation has these weights' fields: {', '.join(own)}")
-        helpers = variables.get(FROZEN, {})
-        states = {helper: load.to_torch(helper, tree) for helper, tree in helpers.items()}
+        flow_networks = variables.get(FROZEN, {})
+        states = {flow_network: load.to_torch(flow_network, tree) for flow_network, tree in flow_networks.items()}
         state, source = load.to_torch(job.model, variables), str(job.weights)
     else:
         model = registry.build(job.model, channel_order=registry.spec_of(job.model).published_channel_order)
-        helper = registry.helper_of(model)
-        states = {helper: made_up(helper, gain_of(helper), job.seed)} if helper else {}
+        flow_network = registry.flow_network_of(model)
+        states = {flow_network: made_up(flow_network, gain_of(flow_network), job.seed)} if flow_network else {}
         state, source = made_up(job.model, adapter.gain, job.seed), f"made up, seed {job.seed}"
-    frozen = {f"{FROZEN}.{helper}.{name}": value for helper, tree in states.items() for name, value in tree.items()}
+    frozen = {
+        f"{FROZEN}.{flow_network}.{name}": value
+        for flow_network, tree in states.items()
+        for name, value in tree.items()
+    }
     np.savez(path, **state, **frozen)
     return model, source
 

@@ -19,10 +19,10 @@ from torch import Tensor
 
 
 class Network:
-    """The base of all: no flow, no helper."""
+    """The base of all: no flow, no flow_network."""
 
     module: torch.nn.Module
-    helper: torch.nn.Module | None = None
+    flow_network: torch.nn.Module | None = None
 
     def frame(self, frames: Sequence[Tensor], t: float) -> Tensor:
         """The frame at t, `[b, 3, h, w]`; of a flow network its flow, `[b, 2, h, w]`."""
@@ -144,7 +144,7 @@ class Dbvi(Network):
         self.module = importlib.import_module("model.RRDBNet").IMRRDBNet(
             types.SimpleNamespace(model=model, resume=False)
         )
-        self.helper = self._raft()
+        self.flow_network = self._raft()
         self._last = getattr(self.module, f"subNet_{steps - 1}")
 
     @staticmethod
@@ -162,7 +162,7 @@ class Dbvi(Network):
         """The last iterate, of frames in -1..1."""
         batch = dict(zip(("In", "I0", "I1", "I2"), (2 * frame - 1 for frame in frames), strict=True))
         batch["t"] = frames[0].new_full((frames[0].shape[0],), t)
-        return (self.module(batch, self.helper)[-1] + 1) / 2
+        return (self.module(batch, self.flow_network)[-1] + 1) / 2
 
     def flow(self, frames: Sequence[Tensor], t: float) -> Tensor:
         """Those of the last step, increment included, on the padded size."""

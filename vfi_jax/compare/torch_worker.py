@@ -53,7 +53,7 @@ class Theirs:
           arguments: of its constructor.
           repository: the checkout's folder, "" for an installed package.
           package: that package's name, else "".
-          state: a `.npz` of names and arrays; those of a frozen helper begin with `frozen.HELPER.`.
+          state: a `.npz` of names and arrays; those of a frozen flow network begin with `frozen.HELPER.`.
           optional: patterns of names that `state` may lack.
           form: "published", "channels_last", or "compiled" (that too, through `torch.compile`).
           device: "cpu" or "cuda".
@@ -70,7 +70,7 @@ class Theirs:
         self.layout = torch.contiguous_format if form == "published" else torch.channels_last
         self.network = _class_of(network)(**arguments)
         _load(self.network, state, optional)
-        for module in (self.network.module, self.network.helper):
+        for module in (self.network.module, self.network.flow_network):
             if module is not None:
                 module.to(self.device, memory_format=self.layout).eval()
         self.run = torch.compile(self.network.frame) if form == "compiled" else self.network.frame
@@ -156,8 +156,8 @@ def _load(network: torch_networks.Network, path: str, optional: Sequence[str]) -
     with np.load(path) as arrays:
         state = {name: torch.from_numpy(array) for name, array in arrays.items()}
     frozen = [name for name in state if name.startswith("frozen.")]
-    helper = {name.split(".", 2)[2]: state.pop(name) for name in frozen}
-    for module, weights in ((network.module, state), (network.helper, helper)):
+    flow_network = {name.split(".", 2)[2]: state.pop(name) for name in frozen}
+    for module, weights in ((network.module, state), (network.flow_network, flow_network)):
         if module is not None:
             missing, unknown = module.load_state_dict(weights, strict=False)
             counters = (*optional, r"num_batches_tracked$")

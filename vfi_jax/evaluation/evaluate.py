@@ -39,7 +39,7 @@ from vfi_jax.system.sharding import data_mesh
 from vfi_jax.viz import strips as strips_
 from vfi_jax.viz.picture import save_png
 from vfi_jax.weights import files as weight_files
-from vfi_jax.weights import helpers, load
+from vfi_jax.weights import flow_network, load
 
 PACKAGES = ("vfi_jax", "jax", "jaxlib", "flax", "numpy", "opencv-python-headless")
 MOTIONS = (0, 2, 4, 8, 16, 32, 64)  # bins of the mean flow, pixels; the last one has no end
@@ -91,15 +91,15 @@ def subject(
 
     Raises:
       UserError: no weights.
-      UsageError: no such model, helper or step.
+      UsageError: no such model, flow_network or step.
     """
     name, _, file = given.partition("=")
     source = file or weights
     chosen = int(step) if step and step.isdigit() else step
     dtype = precision.named(policy).dtype
     registry.check_kind(name, "interpolation")
-    model, variables = load.load(name, source, helpers.helper_files(frozen), step=chosen, dtype=dtype)
-    helpers.require_helper(model, variables)
+    model, variables = load.load(name, source, flow_network.frozen_files(frozen), step=chosen, dtype=dtype)
+    flow_network.require_flow_network(model, variables)
     processor = f"{machine.processor()} ({machine.processors()} cores)"
     about = {
         "model": name,

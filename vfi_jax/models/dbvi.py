@@ -479,7 +479,7 @@ def _spec(weights: tuple[float, ...], params: int, gmac: float, score: str) -> M
         torch_rules=TorchRules(NAMES, LAYOUTS),
         needs=("flows",),
         inputs=("flows",),
-        helper="flow_network",
+        flow_network="flow_network",
         published=Published(score, "MIT (code; none stated for weights)", "rgb"),
     )
 

@@ -21,7 +21,7 @@ MODELS: MappingProxyType[str, ModelSpec] = MappingProxyType(
 
 TRACED_SIDE = 256  # legal for every model
 
-FROZEN = "frozen"  # the collection of helpers' variables
+FROZEN = "frozen"  # the collection of flow_networks' variables
 
 
 def module_shapes(spec: ModelSpec, model: nn.Module) -> dict[str, Any]:
@@ -75,8 +75,8 @@ def build(name: str, **fields: Any) -> nn.Module:
 def shapes(name: str, **fields: Any) -> dict[str, Any]:
     """Variables of a variant, training-only and frozen ones too, as `jax.ShapeDtypeStruct`s; nothing is computed."""
     model = build(name, **fields)
-    own, helper = module_shapes(spec_of(name), model), helper_of(model)
-    return {**own, FROZEN: {helper: shapes(helper)}} if helper else own
+    own, flow_network = module_shapes(spec_of(name), model), flow_network_of(model)
+    return {**own, FROZEN: {flow_network: shapes(flow_network)}} if flow_network else own
 
 
 def create(name: str, seed: int = 0, **fields: Any) -> tuple[nn.Module, dict[str, Any]]:
@@ -96,20 +96,20 @@ def create(name: str, seed: int = 0, **fields: Any) -> tuple[nn.Module, dict[str
     model, spec = build(name, **fields), spec_of(name)
     declared = module_shapes(spec, model)
     variables = {collection: initialize(tree, spec.init_rules, seed) for collection, tree in declared.items()}
-    if helper := helper_of(model):
-        variables[FROZEN] = {helper: create(helper, seed)[1]}
+    if flow_network := flow_network_of(model):
+        variables[FROZEN] = {flow_network: create(flow_network, seed)[1]}
     return model, variables
 
 
-def helper_of(model: nn.Module) -> str:
+def flow_network_of(model: nn.Module) -> str:
     """The name in MODELS of a model's frozen flow network; "" where it has none.
 
     Raises:
       UsageError: the model's field names no flow network.
     """
-    field = spec_of(model.variant).helper
-    helper = getattr(model, field) if field else ""
-    if helper and (helper not in MODELS or MODELS[helper].kind != "flow"):
+    field = spec_of(model.variant).flow_network
+    flow_network = getattr(model, field) if field else ""
+    if flow_network and (flow_network not in MODELS or MODELS[flow_network].kind != "flow"):
         known = ", ".join(name for name, spec in MODELS.items() if spec.kind == "flow")
-        raise UsageError(f"{model.variant}: {field} is {helper!r}, which is no flow network; there are: {known}")
-    return helper
+        raise UsageError(f"{model.variant}: {field} is {flow_network!r}, which is no flow network; there are: {known}")
+    return flow_network

@@ -386,14 +386,14 @@ def loss(
     Args:
       model: any RIFEv4.
       variables: its variables.
-      batch: `frames`, `target`, `t`; where there are any, `taught` `[b, h, w, 3]`, a teacher's frame, and `flow`
+      batch: `frames`, `target`, `t`; where there are any, `teacher_frame` `[b, h, w, 3]`, a teacher's frame, and `flow`
         `[b, h, w, 4]` (t->0, t->1, pixels).
       config: the weights.
       step: unused; the objective has no schedule.
       rng: unused; the objective draws nothing.
 
     Returns:
-      The total, and its terms `reconstruction` and `levels`, taught also `teacher` and `distillation`.
+      The total, and its terms `reconstruction` and `levels`, teacher_frame also `teacher` and `distillation`.
     """
     out, levels = model.apply(variables, batch["frames"], batch["t"], method="stages")
     whole = bool(model.refinement) or model.reduction > 1  # the last block's own frame is not the output
@@ -405,8 +405,10 @@ def loss(
         "reconstruction": laplacian_loss(out.frame, batch["target"], config.pyramid_levels),
         "levels": sum(w * d for w, d in zip(weights, distances, strict=True)),
     }
-    if "taught" in batch:
-        terms["teacher"] = config.taught_weight * laplacian_loss(out.frame, batch["taught"], config.pyramid_levels)
+    if "teacher_frame" in batch:
+        terms["teacher"] = config.taught_weight * laplacian_loss(
+            out.frame, batch["teacher_frame"], config.pyramid_levels
+        )
     if "flow" in batch:
         errors = [jnp.abs(flow - batch["flow"]).mean() for flow in out.flows]
         terms["distillation"] = config.flow_weight * sum(errors) / len(errors)
@@ -473,7 +475,7 @@ def _spec(
             ("refine/last/", constant(0.0)),
             ("(lastconv|cnn3|up)/", torch_default_transposed),
         ),
-        needs=("taught", "flow"),
+        needs=("teacher_frame", "flow"),
         additions=("^refine/",),
         torch_rules=TorchRules(names, LAYOUTS),
         droppable=(r"^(teacher|caltime|contextnet|unet|block_tea)\.",),

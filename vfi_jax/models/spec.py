@@ -53,7 +53,7 @@ class ModelSpec:
       padding: the published scripts' rule; a benchmark's protocol may override it.
       params: number of parameters after `create`.
       params_inference: the same without `training_only`.
-      gmac: 1e9 multiply-adds of one frame at 1280x720, padded by `padding`, those of a frozen helper among them.
+      gmac: 1e9 multiply-adds of one frame at 1280x720, padded by `padding`, those of a frozen flow network among them.
       loss: `(model, variables, batch, loss_config, *, step, rng) -> (total, LossAux)`.
       loss_config: a frozen dataclass with the published weights and schedules.
       init_rules: (pattern of the path, initializer) pairs; the first that is found decides, else PyTorch's default.
@@ -66,7 +66,7 @@ class ModelSpec:
       status: what was verified here, in a few words.
       needs: batch fields beside `frames`, `target` and `t` that the loss reads, where a batch has them.
       inputs: those of them that are inputs of the module, by these names.
-      helper: the module's field that names its frozen flow network; "" where it has none.
+      flow_network: the module's field that names its frozen flow network; "" where it has none.
       additions: patterns of paths of parameters that a run may begin afresh where the weights it starts from lack them.
       time_kernel: the reference's name of the convolution whose last channel in is t; weights in which that channel is
         zero know t = 0.5 only.
@@ -95,7 +95,7 @@ class ModelSpec:
     status: str = "parity"
     needs: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
-    helper: str = ""
+    flow_network: str = ""
     additions: tuple[str, ...] = ()
     time_kernel: str = ""
     frame_channels: tuple[tuple[str, int, tuple[int, ...]], ...] = ()

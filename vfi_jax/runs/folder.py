@@ -26,7 +26,7 @@ from vfi_jax.viz.picture import save_png
 
 CONFIG, ENVIRONMENT, METRICS, SAMPLES = "config.json", "environment.txt", "metrics.jsonl", "samples"
 CURVES = "curves.png"
-HELPERS = "frozen.safetensors"
+FROZEN_FILE = "frozen.safetensors"
 SENT_EVERY = 30  # seconds, to an object store, which takes no more than a write of one object a second
 RESUMABLE = (
     "steps",
@@ -51,9 +51,9 @@ def has_checkpoint(folder: AnyPath) -> bool:
     return any((folder / CHECKPOINTS).glob("[0-9]*"))
 
 
-def helpers_of(folder: AnyPath) -> AnyPath:
-    """Where a run keeps the weights of its model's frozen helpers, if it has any."""
-    return folder / HELPERS
+def frozen_path(folder: AnyPath) -> AnyPath:
+    """Where a run keeps the weights of its model's frozen flow networks, if it has any."""
+    return folder / FROZEN_FILE
 
 
 def read_config(folder: AnyPath) -> config.Train:

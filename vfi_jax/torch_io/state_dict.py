@@ -106,7 +106,7 @@ def from_torch(model: nn.Module, state: Mapping[str, Any], spec: ModelSpec) -> d
 
 
 def to_torch(spec: ModelSpec, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The inverse of `from_torch`: the reference's names, duplicates too, and layouts, float32; no frozen helpers."""
+    """The inverse of `from_torch`: the reference's names, duplicates too, and layouts, float32; no frozen flow networks."""
     flat = traverse_util.flatten_dict({name: tree for name, tree in variables.items() if name != FROZEN})
     rules = spec.torch_rules
     names = {torch_name("/".join(path[1:]), rules): value for path, value in flat.items()}

@@ -34,10 +34,10 @@ from vfi_jax.training import state as state_
 from vfi_jax.training import step as training_step
 from vfi_jax.training.data import open_data
 from vfi_jax.training.loop import Loop
-from vfi_jax.weights import helpers, load
+from vfi_jax.weights import flow_network, load
 
 MOST = 2**31 - 1
-UNTRAINED = "untrained"  # in the place of a helper's weights: to try a recipe
+UNTRAINED = "untrained"  # in the place of a flow_network's weights: to try a recipe
 LIMITS = (  # name, least, most
     ("accumulate", 1, MOST),
     ("batch_size", 1, MOST), ("steps", 0, MOST), ("epochs", 0, MOST), ("seed", 0, MOST - 2), ("ema", 0, 1),
@@ -57,10 +57,10 @@ LIMITS = (  # name, least, most
 
 
 def build(run: config.Train, folder: AnyPath) -> tuple[ModelSpec, Model, dict[str, Any], Any]:
-    """Spec, module, initial variables and loss config of a run; its frozen helpers are those that the folder keeps.
+    """Spec, module, initial variables and loss config of a run; its frozen flow networks are those that the folder keeps.
 
     Raises:
-      UsageError: no such model, field, precision or loss field; weights of another network; no weights of a helper.
+      UsageError: no such model, field, precision or loss field; weights of another network; no weights of a flow_network.
       UserError: weights to start from that cannot be read.
     """
     spec = registry.spec_of(run.model)
@@ -95,24 +95,24 @@ def _begun_with(params: Any, run: config.Train) -> Any:
 
 
 def _helpers(run: config.Train, model: Model, folder: AnyPath, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The frozen helpers' collection: of the run's folder, else of the config, else given, else as installed."""
-    helper = registry.helper_of(model)
+    """The frozen flow networks' collection: of the run's folder, else of the config, else given, else as installed."""
+    flow_network = registry.flow_network_of(model)
     for name, file in run.frozen.items():
-        if file and name != helper:
-            raise UsageError(f"config.frozen has {name!r}: {run.model} takes {helper or 'none'}")
-    if not helper:
+        if file and name != flow_network:
+            raise UsageError(f"config.frozen has {name!r}: {run.model} takes {flow_network or 'none'}")
+    if not flow_network:
         return {}
-    if run_folder.helpers_of(folder).exists() and run_folder.has_checkpoint(folder):
-        return load.load_helpers(run_folder.helpers_of(folder))
-    path = run.frozen.get(helper) or None
+    if run_folder.frozen_path(folder).exists() and run_folder.has_checkpoint(folder):
+        return load.load_frozen(run_folder.frozen_path(folder))
+    path = run.frozen.get(flow_network) or None
     if path == UNTRAINED:
-        return {FROZEN: {helper: registry.create(helper, run.seed)[1]}}
-    if path is None and helper in given.get(FROZEN, {}):
+        return {FROZEN: {flow_network: registry.create(flow_network, run.seed)[1]}}
+    if path is None and flow_network in given.get(FROZEN, {}):
         return {FROZEN: given[FROZEN]}
-    found = load.read_helper(helper, path, {})
+    found = load.read_flow_network(flow_network, path, {})
     if not found and not run.data.labels:
         raise UsageError(
-            f"{run.model} needs the weights of {helper}: set config.frozen.{helper}=FILE, or config.data.labels to "
+            f"{run.model} needs the weights of {flow_network}: set config.frozen.{flow_network}=FILE, or config.data.labels to "
             "a teacher of `vfi-jax prepare flow`"
         )
     return found or {FROZEN: {}}
@@ -157,8 +157,8 @@ def fit(run: config.Train, folder: AnyPath, say: Callable[[str], None] = print, 
         raise UsageError("--profile needs a local --workdir")
     run_folder.open_run(folder, run)
     if variables.get(FROZEN) and distributed.is_main():
-        helpers.save_helpers(run_folder.helpers_of(folder), variables)
-    needs_labels = bool(registry.helper_of(model)) and not variables[FROZEN]
+        flow_network.save_frozen(run_folder.frozen_path(folder), variables)
+    needs_labels = bool(registry.flow_network_of(model)) and not variables[FROZEN]
     sets = open_data(run, folder, labeled_validation=needs_labels, say=say)
     _alike(run, variables, sets.steps_per_epoch)
     steps = run.steps or run.epochs * sets.steps_per_epoch
@@ -262,6 +262,6 @@ def _check_teacher(run: config.Train) -> None:
     if run.data.labels:
         raise UsageError("config.teacher and config.data.labels both give flows: choose one")
     registry.check_kind(run.teacher.model, "interpolation")
-    taught_by = registry.spec_of(run.teacher.model)
-    if taught_by.num_frames != registry.spec_of(run.model).num_frames or taught_by.helper:
+    teacher_variables = registry.spec_of(run.teacher.model)
+    if teacher_variables.num_frames != registry.spec_of(run.model).num_frames or teacher_variables.flow_network:
         raise UsageError(f"config.teacher is {run.teacher.model}: it sees other inputs than {run.model}")

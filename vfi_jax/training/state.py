@@ -31,7 +31,7 @@ class State:
       optimizer: optax's state.
       skips: counts of the steps that changed neither of these nor `ema`.
       ema: averaged parameters; None where none are kept.
-      constants: the model's other collections, which training leaves as they are: frozen helpers, statistics.
+      constants: the model's other collections, which training leaves as they are: frozen flow networks, statistics.
     """
 
     step: Array

@@ -53,7 +53,7 @@ def make_step(
       ema: decay of the averaged parameters; 0 where none are kept.
       seed: of what the objective draws; each step folds its number in.
       policy: of the products.
-      teacher: gives each batch `taught`, its frame, and `flow`, its last flows.
+      teacher: gives each batch `teacher_frame`, its frame, and `flow`, its last flows.
       accumulate: parts of the batch that are computed one after another. Objectives are means over samples, so that the
         mean over equal parts is the whole batch's. (`optax.MultiSteps` would make a step of each part: for the log, the
         rate, the averages and what is done about bad steps.)
@@ -75,12 +75,12 @@ def make_step(
         extras = {name: w * RECONSTRUCTION[name](aux.frame, batch["target"]) for name, w in weights.items()}
         return total + sum(extras.values()), {**aux.terms, **extras}
 
-    def step(state: State, batch: Batch, taught_by: Any = None) -> tuple[State, dict[str, Array]]:
+    def step(state: State, batch: Batch, teacher_variables: Any = None) -> tuple[State, dict[str, Array]]:
         batch = _ready(batch, model.channel_order)
 
         def differentiated(part: Batch, number: Array) -> Any:
             if teacher:
-                part = {**part, **_teacher_targets(teacher.model.apply(taught_by, part["frames"], part["t"]))}
+                part = {**part, **_teacher_targets(teacher.model.apply(teacher_variables, part["frames"], part["t"]))}
             return jax.value_and_grad(objective, has_aux=True)(state.params, state, part, number)
 
         with policy.scope():
@@ -99,13 +99,13 @@ def make_step(
     whole, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
     if not teacher:
         return jax.jit(step, in_shardings=(whole, split), out_shardings=(whole, whole), donate_argnums=0)
-    taught = jax.jit(step, in_shardings=(whole, split, whole), out_shardings=(whole, whole), donate_argnums=0)
-    taught_by = jax.device_put(teacher.variables, whole)
-    return lambda state, batch: taught(state, batch, taught_by)
+    teacher_frame = jax.jit(step, in_shardings=(whole, split, whole), out_shardings=(whole, whole), donate_argnums=0)
+    teacher_variables = jax.device_put(teacher.variables, whole)
+    return lambda state, batch: teacher_frame(state, batch, teacher_variables)
 
 
 def _teacher_targets(out: Output) -> dict[str, Array]:
-    return {"taught": out.frame, **({"flow": out.flows[-1]} if out.flows else {})}
+    return {"teacher_frame": out.frame, **({"flow": out.flows[-1]} if out.flows else {})}
 
 
 def _mean_over_parts(function: Callable[[Batch, Array], Any], batch: Batch, parts: int, mesh: Mesh) -> Any:

@@ -24,7 +24,7 @@ from vfi_jax.system.files import sha256_of
 from vfi_jax.torch_io import state_dict
 from vfi_jax.torch_io.writer import write_torch
 from vfi_jax.weights import files as weight_files
-from vfi_jax.weights import helpers, load
+from vfi_jax.weights import flow_network, load
 
 TORCH_ENDINGS = (".pth", ".pkl", ".pt")
 BEST, NEWEST = "best", "newest"
@@ -64,7 +64,7 @@ def convert(
       paths: published files, files of ours, or runs (their averaged weights, where they keep them).
       output: the file; for `to_torch` a folder too, in which it gets its published name. None: the user's weights
         folder, where `load` and `--model` find it.
-      frozen: files of frozen helpers by their names in MODELS.
+      frozen: files of frozen flow networks by their names in MODELS.
       step: of runs: a number, "newest", or "best": by validation, the newest where nothing was validated; None: "best".
       half: as float16.
       to_torch: as the model's own PyTorch loader wants it.
@@ -75,9 +75,9 @@ def convert(
       The file.
 
     Raises:
-      UsageError: no such model, helper or step, one without parameters, a licence that has to be accepted, another
+      UsageError: no such model, flow_network or step, one without parameters, a licence that has to be accepted, another
         ending, weights of another model, weights that the published form cannot hold.
-      UserError: a file is missing or damaged, a helper is missing, the check fails, it cannot be written.
+      UserError: a file is missing or damaged, a flow_network is missing, the check fails, it cannot be written.
     """
     if not registry.spec_of(name).params:
         raise UsageError(f"{name} has no parameters: there is nothing to convert")
@@ -155,7 +155,7 @@ def _read(
         run = path.is_dir()
         chosen = _chosen(path, step) if run else step
         model, variables = load.load(name, path, frozen, step=chosen)
-        helpers.require_helper(model, variables)
+        flow_network.require_flow_network(model, variables)
         words = f"{path}{_step_in_words(path, chosen, step)}" if run else str(path)
         origins.append(Origin(words, weight_files.fingerprint(variables) if run else sha256_of(path)))
         if run:
@@ -164,10 +164,10 @@ def _read(
         several.append(variables)
     if len(set(models)) > 1:
         raise UsageError("these weights differ in channel order, times or fields: they have no mean")
-    helper = registry.helper_of(models[0])
-    if helper and (helper in frozen or not all(_keeps(path, helper) for path in paths)):
-        path = frozen.get(helper, weights.path_of(helper))
-        origins.append(Origin(f"{helper}={path}", sha256_of(path)))
+    flow_network = registry.flow_network_of(models[0])
+    if flow_network and (flow_network in frozen or not all(_keeps(path, flow_network) for path in paths)):
+        path = frozen.get(flow_network, weights.path_of(flow_network))
+        origins.append(Origin(f"{flow_network}={path}", sha256_of(path)))
     variables = load.average(several)
     _check_finite(name, variables)
     return models[0], variables, origins
@@ -202,13 +202,13 @@ def _step_in_words(folder: Path, chosen: int, step: int | str | None) -> str:
     return f" ({', '.join(parts)})"
 
 
-def _keeps(path: Path, helper: str) -> bool:
-    """Whether a file or a run has the weights of its model's helper with it."""
+def _keeps(path: Path, flow_network: str) -> bool:
+    """Whether a file or a run has the weights of its model's flow_network with it."""
     if path.is_dir():
         from vfi_jax.runs import folder as run_folder
 
-        return run_folder.helpers_of(path).exists()
-    return any(name.startswith(f"{FROZEN}.{helper}.") for name in weight_files.read_weights(path)[0])
+        return run_folder.frozen_path(path).exists()
+    return any(name.startswith(f"{FROZEN}.{flow_network}.") for name in weight_files.read_weights(path)[0])
 
 
 def _check_finite(name: str, variables: Mapping[str, Any]) -> None:
@@ -287,7 +287,7 @@ def _check_sane(name: str, what: str, values: np.ndarray, limits: tuple[float, f
 
 
 def _published_state(model: nn.Module, variables: Mapping[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
-    """A state dict that the published code gives the same frames with; no helpers."""
+    """A state dict that the published code gives the same frames with; no flow_networks."""
     name, spec = model.variant, MODELS[model.variant]
     if unknown := {key: value for key, value in load.own_fields(model).items() if key not in RUN_FIELDS}:
         told = ", ".join(f"{key} = {value}" for key, value in unknown.items())

@@ -15,12 +15,12 @@ import numpy as np
 from vfi_jax import weights
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.models import MODELS
-from vfi_jax.models.registry import FROZEN, build, create, helper_of, shapes, spec_of
+from vfi_jax.models.registry import FROZEN, build, create, flow_network_of, shapes, spec_of
 from vfi_jax.models.spec import ModelSpec
 from vfi_jax.system.files import AnyPath, path_of
 from vfi_jax.torch_io import state_dict as torch_import
 from vfi_jax.weights import files as weight_files
-from vfi_jax.weights.helpers import _apart, _joined
+from vfi_jax.weights.flow_network import _apart, _joined
 
 
 def from_torch(
@@ -31,27 +31,29 @@ def from_torch(
     Args:
       name: in MODELS.
       state_dict: the reference's names to NumPy arrays or tensors in its layout; a `module.` prefix is taken off.
-      frozen: state dicts of frozen helpers by their names in MODELS, such as "raft" for DBVI.
+      frozen: state dicts of frozen flow networks by their names in MODELS, such as "raft" for DBVI.
 
     Raises:
       UserError: anything missing, unknown or misshapen, all of it in one line.
-      UsageError: no such model, or a helper that it does not have.
+      UsageError: no such model, or a flow_network that it does not have.
     """
-    flows = [helper for helper, spec in MODELS.items() if spec.kind == "flow" and spec_of(name).helper]
-    _check_helpers(name, frozen or {}, flows)
+    flows = [
+        flow_network for flow_network, spec in MODELS.items() if spec.kind == "flow" and spec_of(name).flow_network
+    ]
+    _check_frozen(name, frozen or {}, flows)
     variables = torch_import.from_torch(build(name), state_dict, spec_of(name))
-    helpers = {helper: from_torch(helper, state) for helper, state in (frozen or {}).items()}
-    return {**variables, FROZEN: helpers} if helpers else variables
+    flow_networks = {flow_network: from_torch(flow_network, state) for flow_network, state in (frozen or {}).items()}
+    return {**variables, FROZEN: flow_networks} if flow_networks else variables
 
 
-def _check_helpers(name: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
-    for helper in given:
-        if helper not in known:
-            raise UsageError(f"{name} has no frozen {helper!r}; it takes: {', '.join(known) or 'none'}")
+def _check_frozen(name: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
+    for flow_network in given:
+        if flow_network not in known:
+            raise UsageError(f"{name} has no frozen {flow_network!r}; it takes: {', '.join(known) or 'none'}")
 
 
 def to_torch(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of `from_torch`: canonical names, NumPy float32 arrays in the reference's layout; no helpers."""
+    """The inverse of `from_torch`: canonical names, NumPy float32 arrays in the reference's layout; no flow_networks."""
     return torch_import.to_torch(spec_of(name), variables)
 
 
@@ -69,7 +71,7 @@ def load(
       name: in MODELS.
       path: `.safetensors` of ours, a published `.pth`, `.pkl` or `.pt`, or a run's folder (its averaged weights, where
         it keeps them); None: the weights shipped with the package, else those in the user's weights folder.
-      frozen: weights files of frozen helpers by their names in MODELS, in the place of those in `path`; a helper that
+      frozen: weights files of frozen flow networks by their names in MODELS, in the place of those in `path`; a flow_network that
         neither names is taken from the user's weights folder, and is missing where it is not there either.
       step: of a run: a number or "best" (by validation); None: the newest.
       **fields: of the module, in the place of the variant's and the file's.
@@ -79,46 +81,46 @@ def load(
 
     Raises:
       UserError: no weights installed (says how to get them), no such file or step, not a weights file, damaged.
-      UsageError: no such model, field or helper, weights of another model, a step of a file.
+      UsageError: no such model, field or flow_network, weights of another model, a step of a file.
     """
     build(name, **fields)
     if path is None and not spec_of(name).params:
         return create(name, **fields)
     path = path_of(path) if path else weights.installed(name)
     if path.is_dir():
-        model, variables, helpers = _load_run(name, path, step, fields)
+        model, variables, flow_networks = _load_run(name, path, step, fields)
     elif step is not None:
         raise UsageError(f"{path} is a file, which has no steps: leave step = {step!r} out")
     else:
-        model, variables, helpers = _load_file(name, path, fields)
-    helper = helper_of(model)
-    _check_helpers(name, frozen or {}, [helper] if helper else [])
-    if helper:
-        variables |= read_helper(helper, (frozen or {}).get(helper), helpers)
+        model, variables, flow_networks = _load_file(name, path, fields)
+    flow_network = flow_network_of(model)
+    _check_frozen(name, frozen or {}, [flow_network] if flow_network else [])
+    if flow_network:
+        variables |= read_flow_network(flow_network, (frozen or {}).get(flow_network), flow_networks)
     return model, variables
 
 
-def read_helper(helper: str, path: str | Path | None, states: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"frozen": {helper: variables}}` from a file, else from one of several states, else as installed; else `{}`."""
-    if path is None and helper in states:
-        return {FROZEN: {helper: from_torch(helper, states[helper])}}
-    if path is None and not weights.path_of(helper).exists():
+def read_flow_network(flow_network: str, path: str | Path | None, states: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"frozen": {flow_network: variables}}` from a file, else from one of several states, else as installed; else `{}`."""
+    if path is None and flow_network in states:
+        return {FROZEN: {flow_network: from_torch(flow_network, states[flow_network])}}
+    if path is None and not weights.path_of(flow_network).exists():
         return {}
-    return {FROZEN: {helper: load(helper, path)[1]}}
+    return {FROZEN: {flow_network: load(flow_network, path)[1]}}
 
 
 def _load_file(name: str, path: Path, fields: Mapping[str, Any]) -> tuple[nn.Module, dict[str, Any], dict[str, Any]]:
-    """Module, variables, and the helpers' states that are in the file."""
+    """Module, variables, and the flow_networks' states that are in the file."""
     spec = spec_of(name)
     whole, metadata = weight_files.read_weights(path)
-    state, helpers = _apart(whole)
+    state, flow_networks = _apart(whole)
     _check_model(path, metadata.get("model", name), name)
     known = {
         "channel_order": metadata.get("channel_order", spec.published_channel_order),
         "any_time": metadata.get("any_time", str(spec.any_time and _sees_time(spec, state))) == "True",
     }
     model = build(name, **{**known, **_kept_fields(path, metadata), **fields})
-    return model, torch_import.from_torch(model, state, spec), helpers
+    return model, torch_import.from_torch(model, state, spec), flow_networks
 
 
 def _kept_fields(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -138,21 +140,21 @@ def _sees_time(spec: ModelSpec, state: Mapping[str, Any]) -> bool:
 def _load_run(
     name: str, folder: AnyPath, step: int | str | None, fields: Mapping[str, Any]
 ) -> tuple[nn.Module, dict[str, Any], dict[str, Any]]:
-    """Module, variables, and the helpers' states that the run keeps."""
+    """Module, variables, and the flow_networks' states that the run keeps."""
     from vfi_jax.runs import folder as run_folder  # Orbax, which files of weights do without
 
     config = run_folder.read_config(folder)
     _check_model(folder, config.model, name)
     params, known = run_folder.read_params(folder, step, shapes(name, **config.fields)["params"])
-    kept = run_folder.helpers_of(folder)
-    helpers = _apart(weight_files.read_weights(kept)[0])[1] if kept.exists() else {}
-    return build(name, **{**config.fields, **known, **fields}), {"params": params}, helpers
+    kept = run_folder.frozen_path(folder)
+    flow_networks = _apart(weight_files.read_weights(kept)[0])[1] if kept.exists() else {}
+    return build(name, **{**config.fields, **known, **fields}), {"params": params}, flow_networks
 
 
-def load_helpers(path: AnyPath) -> dict[str, Any]:
-    """`{"frozen": {helper: variables}}` of a file that `save_helpers` wrote."""
+def load_frozen(path: AnyPath) -> dict[str, Any]:
+    """`{"frozen": {flow_network: variables}}` of a file that `save_frozen` wrote."""
     states = _apart(weight_files.read_weights(path)[0])[1]
-    return {FROZEN: {helper: from_torch(helper, state) for helper, state in states.items()}}
+    return {FROZEN: {flow_network: from_torch(flow_network, state) for flow_network, state in states.items()}}
 
 
 def _check_model(path: AnyPath, found: str, wanted: str) -> None:
@@ -167,7 +169,7 @@ def average(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     2022).
 
     Raises:
-      UsageError: frozen helpers or statistics differ.
+      UsageError: frozen flow networks or statistics differ.
     """
     first, *rest = several
     constants = {name: tree for name, tree in first.items() if name != "params"}
@@ -175,7 +177,7 @@ def average(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if weight_files.fingerprint(
             {name: other[name] for name in other if name != "params"}
         ) != weight_files.fingerprint(constants):
-            raise UsageError("these weights differ in what is not trained (frozen helpers, statistics): no mean")
+            raise UsageError("these weights differ in what is not trained (frozen flow networks, statistics): no mean")
     params = [variables["params"] for variables in several]
     mean = jax.tree.map(lambda *leaves: np.mean(leaves, axis=0, dtype=np.float64).astype(np.float32), *params)
     return {"params": mean, **constants}
@@ -190,7 +192,7 @@ def save(
     sha256: str = "",
     half: bool = False,
 ) -> None:
-    """Writes weights as safetensors with the reference's names, frozen helpers too, without what only training needs.
+    """Writes weights as safetensors with the reference's names, frozen flow networks too, without what only training needs.
 
     Args:
       path: `.safetensors`; appears when it is whole.

