@@ -125,7 +125,7 @@ def test_choice_of_an_adapter(tmp_path):
 
 def served(handlers, *environment):
     """A process with some handlers, given as text."""
-    code = f"import sys; sys.path.insert(0, {str(CHANNEL)!r}); import worker_channel\n{handlers}"
+    code = f"import sys; sys.path.insert(0, {str(CHANNEL)!r}); import workers\n{handlers}"
     return Worker("it", [sys.executable, "-c", code], dict(environment))
 
 
@@ -141,7 +141,7 @@ def said():
     import os
     return os.environ["SAID"]
 handlers = {"add": add, "fail": fail, "said": said, "die": lambda: __import__("os")._exit(3)}
-worker_channel.serve(handlers)
+workers.serve(handlers)
 """
 
 
@@ -162,7 +162,7 @@ def test_a_process_that_takes_too_long():
 def wait(seconds):
     __import__("time").sleep(seconds)
     return seconds
-worker_channel.serve({"wait": wait})
+workers.serve({"wait": wait})
 """
     with served(handlers) as worker:
         assert worker.ask("wait", minutes=1, seconds=0) == 0
@@ -186,8 +186,8 @@ def test_peak_memory_is_that_of_the_process():
 def peak(megabytes):
     block = b"x" * (megabytes << 20)
     del block
-    return worker_channel.peak_memory() / (1 << 20)
-worker_channel.serve({"peak": peak})
+    return workers.peak_memory() / (1 << 20)
+workers.serve({"peak": peak})
 """
     with served(handlers) as worker:
         before = worker.ask("peak", megabytes=0)

@@ -103,7 +103,7 @@ class _Sides:
         """The process with torch, loaded."""
         return self._loaded(
             f"PyTorch ({form})",
-            [self.job.python, str(HERE / "theirs.py")],
+            [self.job.python, str(HERE / "torch_worker.py")],
             {},
             network=self.adapter.network,
             arguments=dict(self.adapter.models[self.job.model]),

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch_networks
-import worker_channel
+import workers
 from torch import Tensor
 
 
@@ -117,7 +117,7 @@ class Theirs:
 
     def memory(self) -> int:
         """Peak bytes of this process, or on the GPU."""
-        return torch.cuda.max_memory_allocated() if self.device.type == "cuda" else worker_channel.peak_memory()
+        return torch.cuda.max_memory_allocated() if self.device.type == "cuda" else workers.peak_memory()
 
     def outputs(self, path: str) -> None:
         """Writes `frame` `[b, h, w, c]` and, where there is one, `flow` to a `.npz`."""
@@ -171,11 +171,11 @@ def main() -> None:
     """Serves until the orders end."""
     side = Theirs()
     orders = (side.load, side.inputs, side.seconds, side.memory, side.outputs, side.gradients)
-    worker_channel.serve({handler.__name__: handler for handler in orders})
+    workers.serve({handler.__name__: handler for handler in orders})
 
 
 if __name__ == "__main__":
     # Before torch computes anything; the count stands in the environment, as it does for torch's own pools.
-    worker_channel.limit_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
+    workers.limit_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
     sys.path[0] = str(Path(__file__).parent)
     main()

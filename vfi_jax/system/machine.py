@@ -104,7 +104,7 @@ def keep_programs() -> None:
 def _most_held() -> int:
     """Bytes; `ru_maxrss` begins with what the process held that started this one.
 
-    `compare.worker_channel`, which runs without this package, has the same.
+    `compare.workers`, which runs without this package, has the same.
     """
     status = Path("/proc/self/status")
     if status.exists():
