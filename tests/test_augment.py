@@ -11,7 +11,7 @@ from parity import ops
 from vfi_jax.config import Augment, Window
 from vfi_jax.data.augment import Decision, crop, draw, transform
 from vfi_jax.data.color_jitter import STEPS, Jitter, draw_jitter, enlarge, jitter, recolor
-from vfi_jax.data.windows import choices, sample_of, validation_sample
+from vfi_jax.data.windows import frame_selections, training_sample, validation_sample
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.ops import warp
 
@@ -156,7 +156,7 @@ def test_jitter_is_the_same_for_all_pictures(sample):
 
 
 def test_rife_m_takes_three_sorted_frames():
-    inputs, target, chance = choices(Window(frames=7, sorted_share=1.0))
+    inputs, target, chance = frame_selections(Window(frames=7, sorted_share=1.0))
     assert len(target) == 35  # 7 over 3
     assert (inputs[:, 0] < target).all()
     assert (target < inputs[:, 1]).all()
@@ -165,7 +165,7 @@ def test_rife_m_takes_three_sorted_frames():
 
 @pytest.mark.parametrize("length", [3, 4, 5, 7, 8, 9])
 def test_midpoints_of_any_window(length):
-    inputs, target, chance = choices(Window(frames=length))
+    inputs, target, chance = frame_selections(Window(frames=length))
     assert (inputs.sum(1) == 2 * target).all()
     assert inputs.min() >= 0
     assert inputs.max() < length
@@ -179,10 +179,10 @@ def test_fixed_windows():
     frames = np.arange(7, dtype=np.uint8).repeat(3).reshape(7, 1, 1, 3)
     record = {"frames": frames, "name": "a/0"}
     window = Window(frames=7, inputs=(0, 2, 4, 6), target=3)
-    sample = sample_of(record, window, np.random.default_rng(0))
+    sample = training_sample(record, window, np.random.default_rng(0))
     assert sample["frames"][:, 0, 0, 0].tolist() == [0, 2, 4, 6]
     assert (sample["target"][0, 0, 0], sample["t"].item()) == (3, 0.5)
-    sample = sample_of(record, Window(frames=7, inputs=(0, 4), target=1), np.random.default_rng(0))
+    sample = training_sample(record, Window(frames=7, inputs=(0, 4), target=1), np.random.default_rng(0))
     assert sample["t"].item() == 0.25
 
 
@@ -196,12 +196,12 @@ def test_fixed_windows():
     ],
 )
 def test_targets_between_given_inputs(window, targets, middle):
-    inputs, target, chance = choices(window)
+    inputs, target, chance = frame_selections(window)
     assert target.tolist() == list(targets)
     assert inputs.tolist() == [list(window.inputs)] * len(targets)
     assert chance == pytest.approx([1 / len(targets)] * len(targets))
     frames = np.arange(window.frames, dtype=np.uint8).repeat(3).reshape(-1, 1, 1, 3)
-    drawn = sample_of({"frames": frames, "name": "a"}, window, np.random.default_rng(0))
+    drawn = training_sample({"frames": frames, "name": "a"}, window, np.random.default_rng(0))
     assert drawn["target"][0, 0, 0] in targets
     sample = validation_sample({"frames": frames, "name": "a"}, window)
     assert sample["frames"][:, 0, 0, 0].tolist() == list(window.inputs)
@@ -233,13 +233,13 @@ def test_validation_takes_the_outermost_frames():
 )
 def test_bad_windows(window, wrong):
     with pytest.raises(UsageError, match=wrong):
-        choices(window)
+        frame_selections(window)
 
 
 def test_windows_of_another_length_and_small_frames(sample):
     record = {"frames": np.zeros((3, 8, 8, 3), np.uint8), "name": "clip/3"}
     with pytest.raises(UserError, match=r"clip/3 has 3 frames; data.window.frames says 5"):
-        sample_of(record, Window(frames=5), np.random.default_rng(0))
+        training_sample(record, Window(frames=5), np.random.default_rng(0))
     with pytest.raises(UserError, match="a/0 is 8x8: too small"):
         crop(sample, 9, np.random.default_rng(0))
     cut = crop(sample, 5, np.random.default_rng(0))
@@ -247,7 +247,7 @@ def test_windows_of_another_length_and_small_frames(sample):
     assert (cut["flow"].shape, cut["flows"].shape) == ((5, 5, 4), (5, 5, 8))
 
 
-@pytest.mark.parametrize("make", [sample_of, lambda record, window, _: validation_sample(record, window)])
+@pytest.mark.parametrize("make", [training_sample, lambda record, window, _: validation_sample(record, window)])
 def test_labels_are_passed_on(make):
     record = {"frames": np.zeros((3, 8, 8, 3), np.uint8), "name": "a", "flow": np.ones((8, 8, 4), np.float16)}
     sample = make(record, Window(3), np.random.default_rng(0))

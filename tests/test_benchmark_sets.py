@@ -14,7 +14,7 @@ from vfi_jax.errors import UserError
 from vfi_jax.inference import Interpolator
 from vfi_jax.metrics import psnr
 from vfi_jax.types import Output
-from vfi_jax.viz.picture import save_png
+from vfi_jax.viz.sheets import save_png
 
 RNG = np.random.default_rng(0)
 

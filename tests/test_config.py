@@ -8,7 +8,7 @@ import pytest
 
 from vfi_jax import config
 from vfi_jax.config import Augment, Milestones, Optimizer, Plateau, Train, Window
-from vfi_jax.data.windows import choices
+from vfi_jax.data.windows import frame_selections
 from vfi_jax.errors import UsageError
 from vfi_jax.models import registry
 
@@ -104,8 +104,8 @@ def test_published_figures_of_dbvi():
     twice, eight, x4k = read("dbvi_vimeo90k_septuplet.py"), read("dbvi_gopro.py"), read("dbvi_gopro.py", "x4k")
     assert (twice.batch_size, twice.data.augment.crop, twice.data.window) == (32, 256, Window(7, (0, 2, 4, 6), 3))
     assert (eight.batch_size, eight.data.augment.crop) == (16, 512)
-    assert sorted(set(choices(eight.data.window)[1].tolist())) == list(range(9, 16))
-    assert sorted(set(choices(x4k.data.window)[1].tolist())) == list(range(18, 31, 2))
+    assert sorted(set(frame_selections(eight.data.window)[1].tolist())) == list(range(9, 16))
+    assert sorted(set(frame_selections(x4k.data.window)[1].tolist())) == list(range(18, 31, 2))
     for run, epochs in ((twice, (108, 133)), (eight, (78, 118, 158))):
         assert run.optimizer == Optimizer(
             5e-4, 5e-4, milestones=Milestones(epochs, 0.4), rate_factors={"mapping": 0.01}, weight_decay=0.0

@@ -30,7 +30,7 @@ from vfi_jax.models import registry
 from vfi_jax.ops.pad import Padding
 from vfi_jax.system import flops
 from vfi_jax.types import Output
-from vfi_jax.viz.picture import save_png
+from vfi_jax.viz.sheets import save_png
 from vfi_jax.weights import files as weight_files
 from vfi_jax.weights import load
 

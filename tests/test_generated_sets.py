@@ -14,7 +14,7 @@ from vfi_jax.errors import UserError
 from vfi_jax.evaluation import evaluate as evaluate_
 from vfi_jax.metrics import psnr
 from vfi_jax.ops import warp
-from vfi_jax.viz.picture import save_png
+from vfi_jax.viz.sheets import save_png
 
 DATA = os.environ.get("VFI_JAX_DATA")
 

@@ -18,7 +18,7 @@ from vfi_jax.metrics import psnr
 from vfi_jax.prepare import flow_labels
 from vfi_jax.runs import folder as run_folder
 from vfi_jax.training import fit
-from vfi_jax.viz.picture import save_png
+from vfi_jax.viz.sheets import save_png
 from vfi_jax.weights import flow_network, load
 from vfi_jax.weights.files import read_weights
 

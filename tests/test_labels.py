@@ -18,7 +18,7 @@ from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference.flow import FlowEstimator, dis_flow, write_flow
 from vfi_jax.prepare import flow_labels
 from vfi_jax.prepare import records as record_files
-from vfi_jax.viz.picture import save_png
+from vfi_jax.viz.sheets import save_png
 
 SPEED = 4  # pixels to the right a frame
 TRIPLET = Window(3, (0, 2), 1)

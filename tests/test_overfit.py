@@ -14,13 +14,13 @@ from vfi_jax import config
 from vfi_jax.data import images as images_
 from vfi_jax.data import sources
 from vfi_jax.data.images import average
-from vfi_jax.data.windows import around, choices, validation_sample
+from vfi_jax.data.windows import frame_selections, inner_inputs, validation_sample
 from vfi_jax.metrics import psnr
 from vfi_jax.prepare import flow_labels
 from vfi_jax.runs import folder as run_folder
 from vfi_jax.training import fit
 from vfi_jax.video.decode import Reader
-from vfi_jax.viz.picture import save_png
+from vfi_jax.viz.sheets import save_png
 
 DATA = os.environ.get("VFI_JAX_DATA")
 WINDOWS, SIDE = 8, 128
@@ -50,7 +50,7 @@ def opening(path, window):
     frames = frames[:, top : top + SIDE, left : left + SIDE]
     if len(frames) < window.frames:
         return None
-    (before, *_), (after, *_) = around(choices(window)[0])
+    (before, *_), (after, *_) = inner_inputs(frame_selections(window)[0])
     moves = change(frames[before], frames[after]) > MOVES
     return frames if moves and max(map(change, frames, frames[1:])) < CUTS else None
 

@@ -21,7 +21,7 @@ from vfi_jax.errors import UsageError, UserError
 from vfi_jax.prepare import pack as packing
 from vfi_jax.prepare import records as record_files
 from vfi_jax.prepare import scenes
-from vfi_jax.viz.picture import save_png
+from vfi_jax.viz.sheets import save_png
 
 CUT = Footage(frames=3, step=3)
 

@@ -13,7 +13,7 @@ from jaxtyping import Float32, UInt8
 
 from vfi_jax.benchmarks.layouts import existing
 from vfi_jax.benchmarks.protocol import Benchmark, Sample, load_uint8
-from vfi_jax.data.sources import images_in
+from vfi_jax.data.images import images_in
 from vfi_jax.data.synthetic.patterns import KINDS, pattern_scene
 from vfi_jax.data.synthetic.scenes import Scene, random_scene
 from vfi_jax.errors import UserError

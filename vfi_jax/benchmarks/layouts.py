@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vfi_jax.benchmarks.protocol import Sample
-from vfi_jax.data.sources import LISTS, images_in
+from vfi_jax.data.images import images_in
+from vfi_jax.data.sources import LISTS
 from vfi_jax.errors import UserError
 
 

@@ -14,7 +14,8 @@ from PIL import Image
 
 from vfi_jax.benchmarks.layouts import existing, one_of
 from vfi_jax.benchmarks.protocol import Sample, load_uint8
-from vfi_jax.data.sources import LISTS, images_in
+from vfi_jax.data.images import images_in
+from vfi_jax.data.sources import LISTS
 from vfi_jax.errors import UserError
 
 SNU_NAMES = ("SNU-FILM", "SNU_FILM", "snu_film", "snufilm")

@@ -11,11 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vfi_jax.config import Augment
+from vfi_jax.data.windows import FLOW_FIELDS, IMAGE_FIELDS, Sample
 from vfi_jax.errors import UserError
-
-Sample = dict[str, Any]
-PICTURES = ("frames", "target")  # uint8
-FLOWS = ("flow", "flows")  # float16 labels: the target's flows to its inputs; those between four inputs
 
 
 class Decision(NamedTuple):
@@ -40,7 +37,7 @@ def crop(sample: Sample, side: int, rng: np.random.Generator) -> Sample:
         raise UserError(f"{sample['name']} is {width}x{height}: too small for data.augment.crop = {side}")
     top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
     square = (..., slice(top, top + side), slice(left, left + side), slice(None))
-    return {**sample, **{name: sample[name][square] for name in (*PICTURES, *FLOWS) if name in sample}}
+    return {**sample, **{name: sample[name][square] for name in (*IMAGE_FIELDS, *FLOW_FIELDS) if name in sample}}
 
 
 def draw(rng: np.random.Generator, config: Augment) -> Decision:
@@ -62,12 +59,12 @@ def transform(sample: Mapping[str, Any], decision: Decision) -> Sample:
     out = dict(sample)
     xp = out["target"].__array_namespace__()
     pick = lambda flag, yes, no: xp.where(xp.asarray(flag), yes, no)  # noqa: E731
-    for name in PICTURES:
+    for name in IMAGE_FIELDS:
         picture = pick(decision.reverse_channels, out[name][..., ::-1], out[name])
         out[name] = _turned(picture, decision, pick)
     out["frames"] = pick(decision.reverse_time, out["frames"][::-1], out["frames"])
     out["t"] = pick(decision.reverse_time, 1 - out["t"], out["t"])
-    for name in FLOWS:
+    for name in FLOW_FIELDS:
         if name in out:
             flow = _turned_vectors(_turned(out[name], decision, pick), decision, pick, xp)
             out[name] = pick(decision.reverse_time, xp.roll(flow, flow.shape[-1] // 2, axis=-1), flow)

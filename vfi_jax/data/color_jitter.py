@@ -12,15 +12,15 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from vfi_jax.data.augment import FLOWS, PICTURES, Sample
+from vfi_jax.data.windows import FLOW_FIELDS, IMAGE_FIELDS, Sample
 
 Picture = UInt8[np.ndarray, "h w 3"]
 
 
 def enlarge(sample: Sample) -> Sample:
     """Twice the size, by OpenCV's bilinear resizing; flows are doubled as well."""
-    pictures = {name: _enlarged(sample[name]) for name in PICTURES}
-    flows = {name: 2 * _enlarged(sample[name]) for name in FLOWS if name in sample}
+    pictures = {name: _enlarged(sample[name]) for name in IMAGE_FIELDS}
+    flows = {name: 2 * _enlarged(sample[name]) for name in FLOW_FIELDS if name in sample}
     return {**sample, **pictures, **flows}
 
 

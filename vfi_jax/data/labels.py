@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 from vfi_jax.config import Window
 from vfi_jax.data.sources import LISTS, Source
-from vfi_jax.data.windows import choices
+from vfi_jax.data.windows import frame_selections
 from vfi_jax.errors import UsageError, UserError
 
 PER_FILE = 64
@@ -134,7 +134,7 @@ def labeled(source: Source, path: str | Path, teacher: str, window: Window, list
 
 def _check_choice(about: dict[str, Any], window: Window) -> None:
     """Flows between four inputs serve any target; those from the target to two inputs serve that one."""
-    inputs, targets, _ = choices(window)
+    inputs, targets, _ = frame_selections(window)
     wanted = {tuple(map(int, row)) for row in inputs}
     if wanted != {tuple(about["inputs"])} or (len(about["inputs"]) == 2 and set(targets.tolist()) != {about["target"]}):
         raise UsageError(

@@ -15,7 +15,7 @@ from vfi_jax.config import Augment, Data, Window
 from vfi_jax.data.augment import crop, draw, transform
 from vfi_jax.data.color_jitter import enlarge, jitter
 from vfi_jax.data.sources import Source
-from vfi_jax.data.windows import sample_of, validation_sample
+from vfi_jax.data.windows import training_sample, validation_sample
 from vfi_jax.errors import UserError
 
 ORDER, AUGMENTATION = 1, 2  # added to the seed, so that the two draws differ
@@ -29,7 +29,7 @@ class _Prepare(grain.transforms.RandomMap):
         self._window, self._augment = window, augment
 
     def random_map(self, element: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        augment, sample = self._augment, sample_of(element, self._window, rng)
+        augment, sample = self._augment, training_sample(element, self._window, rng)
         # Steps that are off take nothing from rng, so that recipes without them draw what they always did.
         if augment.enlarge and rng.random() < augment.enlarge:
             sample = enlarge(sample)

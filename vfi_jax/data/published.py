@@ -10,8 +10,8 @@ from types import MappingProxyType
 
 from tqdm import tqdm
 
-from vfi_jax.data.images import load_image
-from vfi_jax.data.sources import WindowFolders, images_in
+from vfi_jax.data.images import images_in, load_image
+from vfi_jax.data.sources import WindowFolders
 from vfi_jax.errors import DamagedError, UsageError, UserError
 
 THREADS = 4  # that decode, to check

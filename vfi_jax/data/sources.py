@@ -15,7 +15,7 @@ from typing import Any, Protocol, SupportsIndex, runtime_checkable
 import numpy as np
 
 from vfi_jax.data import records
-from vfi_jax.data.images import load_image, to_uint8, videos_in
+from vfi_jax.data.images import images_in, is_image, load_image, to_uint8, videos_in
 from vfi_jax.data.synthetic.scenes import random_scene
 from vfi_jax.errors import DamagedError, UsageError, UserError
 
@@ -162,12 +162,6 @@ class Part:
         return self.source[self.indices[index]]
 
 
-def images_in(folder: Path) -> list[Path]:
-    """PNG and JPEG files of a folder in the order of the numbers in their names."""
-    found = [path for path in folder.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg")]
-    return sorted(found, key=lambda path: (len(path.stem), path.stem))
-
-
 def is_footage(path: str) -> bool:
     """Whether a path is a folder of video files, which has to be made into records first."""
     folder = Path(path)
@@ -206,7 +200,7 @@ def open_source(path: str, length: int, *, step: int = 1, listed: str = "train")
         if not names:
             raise UserError(f"{folder / lists[0]} is empty")
         return WindowFolders(folder / "sequences", names, has_own_split="train" in lists[0])
-    counts = Counter(file.parent.relative_to(folder) for file in folder.rglob("*") if _is_picture(file))
+    counts = Counter(file.parent.relative_to(folder) for file in folder.rglob("*") if is_image(file))
     if not counts:
         raise UserError(
             f"{path}: no set that is known: Vimeo90K (sequences/ and its lists) or folders of images; "
@@ -222,10 +216,6 @@ def _cut(folder: str, count: int, length: int, step: int) -> list[str]:
     if not length or count <= length:
         return [folder]
     return [f"{folder}/{first:06d}" for first in range(0, count - length + 1, step)]
-
-
-def _is_picture(file: Path) -> bool:
-    return file.suffix.lower() in (".png", ".jpg", ".jpeg")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,8 +36,8 @@ from vfi_jax.nn import precision
 from vfi_jax.system import machine
 from vfi_jax.system.files import written_whole
 from vfi_jax.system.sharding import data_mesh
-from vfi_jax.viz import strips as strips_
-from vfi_jax.viz.picture import save_png
+from vfi_jax.viz.sheets import save_png
+from vfi_jax.viz.strips import sample_strips
 from vfi_jax.weights import files as weight_files
 from vfi_jax.weights import flow_network, load
 
@@ -271,7 +271,7 @@ def _evaluated(
         "by_group": {name: {**means, **of_clips.done.get(name, {})} for name, means in _by_group(rows).items()},
         **identity,
     }
-    save_png(folder / f"{benchmark.name}_worst.png", strips_.strips(worst.strips()))
+    save_png(folder / f"{benchmark.name}_worst.png", sample_strips(worst.strips()))
     write_scores(folder / f"{benchmark.name}.csv", rows)
     _write(folder, one, benchmark.name, entry)
     return Result(one.label, benchmark.name, entry, rows)

@@ -20,7 +20,7 @@ from vfi_jax.ops import crop, pad
 from vfi_jax.system.files import written_whole
 from vfi_jax.types import Array
 from vfi_jax.viz.flow import flow_to_color
-from vfi_jax.viz.picture import save_png
+from vfi_jax.viz.sheets import save_png
 from vfi_jax.weights import load
 
 ENDINGS = (".png", ".flo")

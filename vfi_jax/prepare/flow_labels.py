@@ -23,7 +23,7 @@ from vfi_jax.config import Window
 from vfi_jax.data import labels
 from vfi_jax.data.labels import ABOUT, KIND, PER_FILE, file_of, folder_of
 from vfi_jax.data.sources import SYNTHETIC, Source, open_source
-from vfi_jax.data.windows import choices, times
+from vfi_jax.data.windows import frame_selections, target_times
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import MIDPOINT, as_float, intermediate_flows
 from vfi_jax.inference.flow import dis_flow, pair_flow
@@ -108,7 +108,7 @@ def _check(path: str, teacher: str, weights: Path | None, frames: int, step: int
 def _window(frames: int, inputs: Sequence[int], target: int) -> Window:
     """The one choice of frames, checked."""
     window = Window(frames, tuple(inputs) or (0, frames - 1), frames // 2 if target < 0 else target)
-    choices(window)
+    frame_selections(window)
     return window
 
 
@@ -183,8 +183,8 @@ def _teacher(name: str, weights: Path | None, window: Window) -> tuple[Teacher, 
         return functools.partial(_by_pairs, functools.partial(run, pair_flow), _pairs(window)), sha256
     if len(window.inputs) != 2:
         raise UsageError(f"{name} gives flows from a frame between two inputs: four inputs need dis or a flow network")
-    inputs, target, _ = choices(window)
-    t = times(inputs, target).reshape(1, 1, 1, 1)
+    inputs, target, _ = frame_selections(window)
+    t = target_times(inputs, target).reshape(1, 1, 1, 1)
     if not model.any_time and t.item() != MIDPOINT:
         raise UsageError(f"these weights of {name} know t = 0.5 only: a target half-way between the inputs is needed")
     tried = jax.ShapeDtypeStruct((1, 2, TRACED_SIDE, TRACED_SIDE, 3), np.float32)

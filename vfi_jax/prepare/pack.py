@@ -31,7 +31,6 @@ Item, Made = TypeVar("Item"), TypeVar("Made")
 WORTH_PROCESSES = 32  # items from which on starting processes, some seconds, is worth it
 STILL = 1.0  # added to a place's motion, levels: what the chance of a still place is
 PLACES = 12  # random crops of a window among which one is drawn
-PICTURES = (".png", ".jpg", ".jpeg")
 
 
 def pack(source: Path, output: Path, config: Footage, *, size: int, megabytes: int, seed: int = 0) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from vfi_jax.config import Scenes
-from vfi_jax.data.images import load_image, to_uint8
+from vfi_jax.data.images import is_image, load_image, to_uint8
 from vfi_jax.data.synthetic.scenes import random_scene
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.prepare.pack import PICTURES, _by_all_cores, _check_packed, _write_packed
+from vfi_jax.prepare.pack import _by_all_cores, _check_packed, _write_packed
 
 SCENES = 1  # beside the seed, so that what a scene is like and what it shows are drawn apart
 
@@ -72,7 +72,7 @@ def _scene_window(config: Scenes, photos: Path | None, seed: int) -> np.ndarray:
 def _pictures(folder: Path | None) -> list[np.ndarray]:
     if folder is None:
         return []
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES) if folder.is_dir() else []
+    found = sorted(path for path in folder.rglob("*") if is_image(path)) if folder.is_dir() else []
     if not found:
         raise UserError(f"{folder}: no such folder of pictures (PNG or JPEG)")
     return [to_uint8(load_image(path)) for path in found]

@@ -22,7 +22,7 @@ from vfi_jax.errors import UsageError, UserError
 from vfi_jax.runs.checkpoints import CHECKPOINTS, Checkpoints
 from vfi_jax.system import distributed, machine
 from vfi_jax.system.files import AnyPath, is_remote, upload, written_whole
-from vfi_jax.viz.picture import save_png
+from vfi_jax.viz.sheets import save_png
 
 CONFIG, ENVIRONMENT, METRICS, SAMPLES = "config.json", "environment.txt", "metrics.jsonl", "samples"
 CURVES = "curves.png"

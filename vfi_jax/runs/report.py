@@ -11,7 +11,7 @@ from vfi_jax.errors import UserError
 from vfi_jax.runs import folder as run_folder
 from vfi_jax.system.files import AnyPath, written_whole
 from vfi_jax.system.markdown import markdown
-from vfi_jax.viz import curves as curves_
+from vfi_jax.viz.curves import save_curves
 
 SHOWN = 3  # sheets of samples: the first, the middle and the newest one
 FIGURES = "figures.md"
@@ -35,7 +35,7 @@ def write(run: AnyPath, target: Path) -> str:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{target} cannot be made: {error.strerror}") from None
-    curves_.curves(target / run_folder.CURVES, rows)
+    save_curves(target / run_folder.CURVES, rows)
     text = markdown([("figure", "value"), *figures(rows)]) + "\n"
     _put(target / FIGURES, text.encode())
     for name in (run_folder.CONFIG, run_folder.ENVIRONMENT):

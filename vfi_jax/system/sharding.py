@@ -21,7 +21,7 @@ def replicate(tree: Any) -> Any:
 
 
 def shard_batch(batch: Batch, mesh: Mesh) -> dict[str, Array]:
-    """Makes global arrays split over `data` of this host's `[b / hosts, ...]`; arrays on devices stay where they are."""
+    """Splits a host's share `[b / hosts, ...]` of a batch over the axis `data`; arrays on devices are passed on."""
     split = NamedSharding(mesh, PartitionSpec("data"))
     return {
         name: a if isinstance(a, jax.Array) else jax.make_array_from_process_local_data(split, a)

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 
 from vfi_jax.config import Augment, Data, Window
 from vfi_jax.data.augment import Decision, transform
-from vfi_jax.data.windows import choices, times
+from vfi_jax.data.windows import frame_selections, target_times
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.types import Array
 
@@ -148,7 +148,7 @@ def _part(frames: Array, key: Array, number: Array, window: Window, augment: Aug
 
 def _augmented(frames: Array, index: Array, key: Array, window: Window, augment: Augment) -> dict[str, Array]:
     keys = jax.random.split(key, 4)
-    inputs, target, probability = choices(window)
+    inputs, target, probability = frame_selections(window)
     choice = jax.random.choice(keys[0], len(target), p=jnp.asarray(probability, jnp.float32))
     side, (height, width) = augment.crop, frames.shape[2:4]
     top = jax.random.randint(keys[1], (), 0, height - side + 1)
@@ -160,7 +160,7 @@ def _augmented(frames: Array, index: Array, key: Array, window: Window, augment:
     sample = {
         "frames": jnp.stack([cut(frame) for frame in jnp.asarray(inputs)[choice]]),
         "target": cut(jnp.asarray(target)[choice]),
-        "t": jnp.asarray(times(inputs, target))[choice].reshape(1, 1, 1),
+        "t": jnp.asarray(target_times(inputs, target))[choice].reshape(1, 1, 1),
     }
     return transform(sample, _decision(keys[3], augment))
 

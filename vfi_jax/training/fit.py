@@ -17,7 +17,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from vfi_jax import config
 from vfi_jax.data import sources
-from vfi_jax.data.windows import choices, times
+from vfi_jax.data.windows import frame_selections, target_times
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import MIDPOINT, Model
 from vfi_jax.models import registry
@@ -241,10 +241,10 @@ def _check(run: config.Train) -> None:
     spec, crop = registry.spec_of(run.model), run.data.augment.crop
     if crop % spec.padding.multiple:
         raise UsageError(f"config.data.augment.crop is {crop}: {run.model} needs a multiple of {spec.padding.multiple}")
-    inputs, target, _ = choices(run.data.window)
+    inputs, target, _ = frame_selections(run.data.window)
     if inputs.shape[1] != spec.num_frames:
         raise UsageError(f"config.data.window gives {inputs.shape[1]} inputs: {run.model} takes {spec.num_frames}")
-    if not spec.any_time and (times(inputs, target) != MIDPOINT).any():
+    if not spec.any_time and (target_times(inputs, target) != MIDPOINT).any():
         raise UsageError(
             f"config.data.window gives other times than 0.5, which {run.model} does not know: "
             "set inputs and target, or sorted_share to 0"

@@ -28,8 +28,8 @@ from vfi_jax.training import state as state_
 from vfi_jax.training.data import RunData, summed
 from vfi_jax.training.meter import Meter
 from vfi_jax.types import Batch
-from vfi_jax.viz import curves as curves_
-from vfi_jax.viz import strips as strips_
+from vfi_jax.viz.curves import save_curves
+from vfi_jax.viz.strips import sample_strips
 
 STRIPS = 4  # validation samples shown
 STUCK = 10  # steps skipped in a row, at least, by which a run is told to be stuck
@@ -235,7 +235,7 @@ class Loop:
             fed = optimizer_.observe(state.optimizer, loss, self.config.optimizer.plateau)
             state = state.replace(optimizer=fed)
         self._store(done, state, score, last=done == self.steps)
-        self._try(lambda: curves_.curves(self.folder / run_folder.CURVES, run_folder.read_log(self.folder)))
+        self._try(lambda: save_curves(self.folder / run_folder.CURVES, run_folder.read_log(self.folder)))
         return state
 
     def _store(self, done: int, state: state_.State, score: float | None, *, last: bool) -> None:
@@ -290,7 +290,7 @@ class Loop:
             raise UserError("no validation samples: raise data.holdout, or name a set with data.validation")
         mean, error = float(total / count), float(missed / count)
         self._write({"step": done, "validation_psnr": mean, "validation_l1": error, "validation_samples": int(count)})
-        self._try(lambda: self._log.picture(done, strips_.strips(strips)))
+        self._try(lambda: self._log.picture(done, sample_strips(strips)))
         self.say(f"step {done}: validation PSNR {mean:.3f} dB over {count:.0f} frames")
         return mean, error
 

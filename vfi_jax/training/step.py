@@ -11,7 +11,7 @@ import optax
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from vfi_jax.data.augment import FLOWS, PICTURES
+from vfi_jax.data.windows import FLOW_FIELDS, IMAGE_FIELDS
 from vfi_jax.errors import UsageError
 from vfi_jax.inference import Model
 from vfi_jax.losses import RECONSTRUCTION
@@ -156,7 +156,7 @@ def _ready(batch: Batch, channel_order: str) -> dict[str, Array]:
     """Pictures as float32 in 0..1, in the model's channel order; flows as float32."""
     order = slice(None, None, -1) if channel_order == "bgr" else slice(None)
     ready = dict(batch)
-    for name in PICTURES:
+    for name in IMAGE_FIELDS:
         picture = batch[name][..., order]
         ready[name] = picture.astype(jnp.float32) / 255 if picture.dtype == jnp.uint8 else picture
-    return ready | {name: batch[name].astype(jnp.float32) for name in FLOWS if name in batch}
+    return ready | {name: batch[name].astype(jnp.float32) for name in FLOW_FIELDS if name in batch}

@@ -19,7 +19,7 @@ from vfi_jax.inference import Interpolator
 from vfi_jax.metrics import psnr
 from vfi_jax.video.interpolate import Progress, interpolate_video
 from vfi_jax.viz.flow import flow_to_color
-from vfi_jax.viz.picture import error_picture, save_png, sheet
+from vfi_jax.viz.sheets import error_map, save_png, sheet
 
 RATE = Fraction(25, 2)
 SHOWN = (3, 12, 21)  # pairs in the picture
@@ -98,8 +98,8 @@ def _picture(
                 (second, f"input {pair + 1}"),
                 (ours, f"ours, {psnr(ours, true):.1f} dB"),
                 (true, "truth"),
-                (error_picture(ours, true), "error x4"),
-                (error_picture(baseline, true), f"error x4 of averaging, {psnr(baseline, true):.1f} dB"),
+                (error_map(ours, true), "error x4"),
+                (error_map(baseline, true), f"error x4 of averaging, {psnr(baseline, true):.1f} dB"),
                 (flow_to_color(flow), f"flow to input {pair}, largest {np.linalg.norm(flow, axis=-1).max():.0f} px"),
             ]
         )

@@ -1,1 +1,1 @@
-"""Pictures for people: flow colors, error maps, sheets, curves of runs, strips of samples."""
+"""Images for people to look at: flow colors, labeled sheets, error maps, learning curves, strips of samples."""

@@ -1,18 +1,18 @@
-"""Motion as color, as Middlebury codes it."""
+"""Optical flow as color, in the coding of the Middlebury benchmark."""
 
 from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-# Baker et al.: more steps where the eye tells more hues apart
+# Baker et al.: more steps between hues that the eye distinguishes better
 WHEEL_STEPS = {"RY": 15, "YG": 6, "GC": 4, "CB": 11, "BM": 13, "MR": 6}
 
 UNKNOWN_FLOW = 1e9  # Middlebury's .flo files mark unknown motion with values above this
 
 
 def color_wheel() -> UInt8[np.ndarray, "55 3"]:
-    """The 55 RGB colors of the Middlebury flow coding, from red over yellow, green, cyan, blue and magenta.
+    """Returns the 55 RGB colors of the Middlebury flow coding: red, yellow, green, cyan, blue, magenta and between.
 
     Source: Baker et al., "A Database and Evaluation Methodology for Optical Flow", IJCV 2011, and its color code.
     """
@@ -28,13 +28,13 @@ def color_wheel() -> UInt8[np.ndarray, "55 3"]:
 
 
 def flow_to_color(flow: Float[np.ndarray, "h w 2"], max_flow: float | None = None) -> UInt8[np.ndarray, "h w 3"]:
-    """Motion as color: hue is the direction (right is red), saturation the length; zero is white.
+    """Colors a flow field: hue shows the direction (right is red), saturation the length; zero is white.
 
-    Source: as `color_wheel`. Vectors longer than `max_flow` are darkened; unknown ones (NaN, above 1e9) are black.
+    Vectors longer than `max_flow` are darkened; unknown ones (NaN, or above 1e9) are black. Source: as `color_wheel`.
 
     Args:
       flow: pixels, (x, y).
-      max_flow: pixels, the length of full saturation; None: the longest known vector.
+      max_flow: length shown with full saturation, pixels; None: that of the longest known vector.
     """
     flow = flow.astype(np.float64)
     known = (np.abs(flow) < UNKNOWN_FLOW).all(axis=-1)  # False for NaN too

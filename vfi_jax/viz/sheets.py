@@ -1,4 +1,4 @@
-"""Still pictures: files, flow as color, error maps, contact sheets. RGB, HWC, uint8 unless said otherwise."""
+"""Sheets of labeled images, error maps, and PNG files. Images are RGB, HWC and uint8 unless stated otherwise."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from jaxtyping import Shaped, UInt8
 from vfi_jax.system.files import written_whole
 
 ERROR_GAIN = 4.0
-GAP = 2
-LABEL_HEIGHT = 16
-INK, PAPER = (235, 235, 235), 24
+GAP = 2  # pixels between cells
+LABEL_HEIGHT = 16  # pixels
+INK, PAPER = (235, 235, 235), 24  # colors of labels and background
 
 
-def _unit(image: np.ndarray) -> np.ndarray:
-    """float32 in 0..1 from integers of any width; floats are taken to be in 0..1."""
+def _in_unit_range(image: np.ndarray) -> np.ndarray:
+    """Scales unsigned integers of any width to float32 in 0..1; floats are assumed to be in 0..1."""
     top = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1
     return image.astype(np.float32) / np.float32(top)
 
 
-def error_picture(a: Shaped[np.ndarray, "h w 3"], b: Shaped[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Absolute difference of two images, mean over channels, times 4 (`ERROR_GAIN`), black to yellow (inferno).
+def error_map(a: Shaped[np.ndarray, "h w 3"], b: Shaped[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Colors the absolute difference of two images, averaged over channels and times 4, from black to yellow (inferno).
 
-    An error of a quarter of the range or more has the brightest color. uint8, uint16 or float in 0..1, each.
+    An error of a quarter of the range (`1 / ERROR_GAIN`) or more gets the brightest color. Each image is uint8, uint16,
+    or float in 0..1.
     """
-    error = np.abs(_unit(a) - _unit(b)).mean(axis=-1)
+    error = np.abs(_in_unit_range(a) - _in_unit_range(b)).mean(axis=-1)
     level = np.rint(255 * np.clip(ERROR_GAIN * error, 0, 1)).astype(np.uint8)
     return cv2.applyColorMap(level, cv2.COLORMAP_INFERNO)[..., ::-1].copy()
 
 
 def _cell(image: np.ndarray, label: str, height: int, width: int) -> np.ndarray:
-    """`image` in the middle of a cell of `height` x `width` under its label."""
+    """Centers `image` in a cell of `height` x `width` pixels, with its label above."""
     cell = np.full((LABEL_HEIGHT + height, width, 3), PAPER, np.uint8)
     cv2.putText(cell, label, (3, LABEL_HEIGHT - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.4, INK, 1, cv2.LINE_AA)
     top, left = LABEL_HEIGHT + (height - image.shape[0]) // 2, (width - image.shape[1]) // 2
@@ -44,9 +45,12 @@ def _cell(image: np.ndarray, label: str, height: int, width: int) -> np.ndarray:
 
 
 def sheet(rows: Sequence[Sequence[tuple[UInt8[np.ndarray, "_ _ 3"], str]]]) -> UInt8[np.ndarray, "h w 3"]:
-    """Labeled images in a grid of equal cells; smaller images stand in the middle, short rows end in empty cells.
+    """Arranges labeled images in a grid of equal cells; smaller images are centered, short rows end in empty cells.
 
-    A cell is as large as the largest image, plus 16 rows (`LABEL_HEIGHT`) for the label; gaps are 2 pixels (`GAP`).
+    A cell is as large as the largest image, plus `LABEL_HEIGHT` rows for the label; `GAP` pixels separate cells.
+
+    Args:
+      rows: of each, the images with their labels.
 
     Raises:
       ValueError: there is no image.
@@ -67,7 +71,7 @@ def sheet(rows: Sequence[Sequence[tuple[UInt8[np.ndarray, "_ _ 3"], str]]]) -> U
 
 
 def save_png(path: str | os.PathLike[str], image: Shaped[np.ndarray, "h w 3"]) -> None:
-    """Writes an RGB image, uint8 or uint16, as PNG; `path` holds the whole file or what it held before.
+    """Writes an RGB image, uint8 or uint16, as PNG. On failure `path` keeps its previous content.
 
     Raises:
       UserError: the folder is missing or not writable, the disk is full, or `path` is a folder.

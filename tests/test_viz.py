@@ -4,8 +4,8 @@ import pytest
 
 from vfi_jax.data import images
 from vfi_jax.errors import UserError
-from vfi_jax.viz import flow as flow_
-from vfi_jax.viz import picture
+from vfi_jax.viz import sheets
+from vfi_jax.viz.flow import color_wheel, flow_to_color
 
 
 def constant_flow(x, y, height=4, width=5):
@@ -17,7 +17,7 @@ def random_image(dtype=np.uint8, height=23, width=37):
 
 
 def test_color_wheel_has_its_corner_colors():
-    wheel = flow_.color_wheel()
+    wheel = color_wheel()
     # first color of each leg in the published color code: red, yellow, green, cyan, blue, magenta
     corners = wheel[np.cumsum([0, 15, 6, 4, 11, 13])]
     expected = [[255, 0, 0], [255, 255, 0], [0, 255, 0], [0, 255, 255], [0, 0, 255], [255, 0, 255]]
@@ -27,68 +27,68 @@ def test_color_wheel_has_its_corner_colors():
 
 
 def test_flow_colors():
-    assert (flow_.flow_to_color(constant_flow(0, 0)) == 255).all()
-    assert flow_.flow_to_color(constant_flow(3, 0))[0, 0].tolist() == [255, 0, 0]
+    assert (flow_to_color(constant_flow(0, 0)) == 255).all()
+    assert flow_to_color(constant_flow(3, 0))[0, 0].tolist() == [255, 0, 0]
     # a quarter turn is a quarter of the 54 steps: between colors 13 (255, 221, 0) and 14 (255, 238, 0)
-    assert flow_.flow_to_color(constant_flow(0, 2))[0, 0].tolist() == [255, 229, 0]
-    left = flow_.flow_to_color(constant_flow(-1, 0))[0, 0]
-    assert left.tolist() == flow_.color_wheel()[27].tolist()  # half way round
-    half = flow_.flow_to_color(constant_flow(3, 0), max_flow=6.0)[0, 0]
+    assert flow_to_color(constant_flow(0, 2))[0, 0].tolist() == [255, 229, 0]
+    left = flow_to_color(constant_flow(-1, 0))[0, 0]
+    assert left.tolist() == color_wheel()[27].tolist()  # half way round
+    half = flow_to_color(constant_flow(3, 0), max_flow=6.0)[0, 0]
     assert half.tolist() == [255, 127, 127]
-    beyond = flow_.flow_to_color(constant_flow(9, 0), max_flow=6.0)[0, 0]
+    beyond = flow_to_color(constant_flow(9, 0), max_flow=6.0)[0, 0]
     assert beyond.tolist() == [191, 0, 0]
 
 
 def test_flow_colors_do_not_depend_on_scale():
     flow = np.random.default_rng(0).normal(size=(9, 11, 2)).astype(np.float32)
-    np.testing.assert_array_equal(flow_.flow_to_color(flow), flow_.flow_to_color(4 * flow))
+    np.testing.assert_array_equal(flow_to_color(flow), flow_to_color(4 * flow))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 2e9])
 def test_unknown_flow_is_black_and_leaves_the_rest(bad):
     flow = constant_flow(3, 0)
     flow[1, 2, 1] = bad
-    colors = flow_.flow_to_color(flow)
+    colors = flow_to_color(flow)
     assert colors[1, 2].tolist() == [0, 0, 0]
     assert colors[0, 0].tolist() == [255, 0, 0]
 
 
-def test_error_picture():
+def test_error_map():
     image = random_image()
-    still = picture.error_picture(image, image)
+    still = sheets.error_map(image, image)
     assert still.shape == image.shape
     assert still.max() < 8  # the dark end of the map
     gray = np.full((4, 4, 3), 60, np.uint8)
-    levels = [int(picture.error_picture(gray, gray + np.uint8(step)).sum()) for step in (0, 8, 16, 32, 63)]
+    levels = [int(sheets.error_map(gray, gray + np.uint8(step)).sum()) for step in (0, 8, 16, 32, 63)]
     assert levels == sorted(levels)
     assert levels[-1] > levels[0]
-    full = picture.error_picture(gray, gray + np.uint8(64))
-    np.testing.assert_array_equal(full, picture.error_picture(gray, gray + np.uint8(190)))
+    full = sheets.error_map(gray, gray + np.uint8(64))
+    np.testing.assert_array_equal(full, sheets.error_map(gray, gray + np.uint8(190)))
     as_float = gray.astype(np.float32) / 255
-    np.testing.assert_array_equal(picture.error_picture(as_float, gray + np.uint8(64)), full)
+    np.testing.assert_array_equal(sheets.error_map(as_float, gray + np.uint8(64)), full)
 
 
 def test_sheet_geometry():
     large, small = np.full((40, 60, 3), 200, np.uint8), np.full((20, 30, 3), 100, np.uint8)
-    page = picture.sheet([[(large, "large"), (small, "small")], [(small, "")]])
-    down, across = 40 + picture.LABEL_HEIGHT, 60
-    assert page.shape == (2 * down + picture.GAP, 2 * across + picture.GAP, 3)
-    np.testing.assert_array_equal(page[picture.LABEL_HEIGHT : down, :across], large)
-    top, left = picture.LABEL_HEIGHT + 10, across + picture.GAP + 15
+    page = sheets.sheet([[(large, "large"), (small, "small")], [(small, "")]])
+    down, across = 40 + sheets.LABEL_HEIGHT, 60
+    assert page.shape == (2 * down + sheets.GAP, 2 * across + sheets.GAP, 3)
+    np.testing.assert_array_equal(page[sheets.LABEL_HEIGHT : down, :across], large)
+    top, left = sheets.LABEL_HEIGHT + 10, across + sheets.GAP + 15
     np.testing.assert_array_equal(page[top : top + 20, left : left + 30], small)
-    assert page[: picture.LABEL_HEIGHT, :across].max() > 150  # the label
-    assert (page[down + picture.GAP :, across:] == picture.PAPER).all()  # no fourth image
+    assert page[: sheets.LABEL_HEIGHT, :across].max() > 150  # the label
+    assert (page[down + sheets.GAP :, across:] == sheets.PAPER).all()  # no fourth image
 
 
 def test_sheet_needs_an_image():
     with pytest.raises(ValueError, match="at least one"):
-        picture.sheet([[]])
+        sheets.sheet([[]])
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_png_round_trip(tmp_path, dtype):
     image = random_image(dtype)
-    picture.save_png(tmp_path / "a.png", image)
+    sheets.save_png(tmp_path / "a.png", image)
     again = images.load_image(tmp_path / "a.png")
     assert again.dtype == dtype
     np.testing.assert_array_equal(again, image)
@@ -136,23 +136,23 @@ def test_bad_files_are_one_line(tmp_path):
 
 def test_saving_where_it_cannot_be(tmp_path):
     with pytest.raises(UserError, match="none"):
-        picture.save_png(tmp_path / "none" / "a.png", random_image())
+        sheets.save_png(tmp_path / "none" / "a.png", random_image())
     (tmp_path / "taken.png").mkdir()
     with pytest.raises(UserError, match="taken"):
-        picture.save_png(tmp_path / "taken.png", random_image())
+        sheets.save_png(tmp_path / "taken.png", random_image())
     assert [path.name for path in tmp_path.iterdir()] == ["taken.png"]
 
 
 def test_failed_saving_keeps_the_old_file(tmp_path, monkeypatch):
     old = random_image()
-    picture.save_png(tmp_path / "a.png", old)
+    sheets.save_png(tmp_path / "a.png", old)
 
     def full_disk(self, data):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pathlib.Path.write_bytes", full_disk)
     with pytest.raises(UserError, match="No space left"):
-        picture.save_png(tmp_path / "a.png", old // 2)
+        sheets.save_png(tmp_path / "a.png", old // 2)
     monkeypatch.undo()
     np.testing.assert_array_equal(images.load_image(tmp_path / "a.png"), old)
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
