@@ -36,7 +36,9 @@ OUTPUT = flags.DEFINE_string("output", None, "folder for what is written; by def
 BATCH = flags.DEFINE_integer("batch_size", 4, "images at once, where sizes agree", lower_bound=1)
 ENSEMBLE = flags.DEFINE_bool("flip_ensemble", False, "average with the turned pair's frame (RIFE's 2T)")
 flags.DEFINE_alias("tta", "flip_ensemble")
-PRECISION = flags.DEFINE_enum("precision", "float32", [*precision.POLICIES], "policy of convolutions and products")
+PRECISION = flags.DEFINE_enum(
+    "precision", precision.DEFAULT, [*precision.PRECISIONS], "of convolutions and matrix products"
+)
 PER_IMAGE = flags.DEFINE_bool("per_image", False, "print a row an image too")
 WORST = flags.DEFINE_integer("worst", 4, "images shown of each benchmark, worst first", lower_bound=1)
 LPIPS = flags.DEFINE_string("lpips", None, "folder with weights: alexnet-*.pth, alex.pth; vgg16-*.pth, vgg.pth; RAFT's")
@@ -66,7 +68,7 @@ def main(arguments: Sequence[str]) -> None:
 def evaluate() -> None:
     """Weights first, then the data of all benchmarks, then the work."""
     wanted = _wanted()
-    options = {"weights": WEIGHTS.value, "frozen": FROZEN.value, "step": STEP.value, "policy": PRECISION.value}
+    options = {"weights": WEIGHTS.value, "frozen": FROZEN.value, "step": STEP.value, "precision": PRECISION.value}
     options["tta"] = ENSEMBLE.value
     subjects = [evaluate_.subject(given, **options) for given in MODELS.value]
     evaluate_.check_names([one.label for one in subjects], "models")

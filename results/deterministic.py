@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 from vfi_jax.models import registry
-from vfi_jax.nn.precision import POLICIES
+from vfi_jax.nn.precision import PRECISIONS
 from vfi_jax.system import sharding
 
 EXCLUDED = "--xla_gpu_deterministic_ops=true --xla_gpu_exclude_nondeterministic_ops=true"  # `train.py --deterministic`
@@ -66,7 +66,7 @@ def _in_a_process(name: str, flags: str, kept: str) -> dict[str, Any]:
 
 def measure(name: str) -> dict[str, Any]:
     """Hashes of the parameters after each step, of two runs; seconds of the later steps, the median."""
-    step, begin = gpu.step_of(name, *registry.create(name), POLICIES["float32"])
+    step, begin = gpu.step_of(name, *registry.create(name), PRECISIONS["float32"])
     batch = sharding.shard_batch(gpu.batch_of(name, 8, SIDE), sharding.data_mesh())
     runs, seconds = [], []
     for _ in range(2):

@@ -23,7 +23,7 @@ import numpy as np
 from vfi_jax import aot
 from vfi_jax.config import Optimizer
 from vfi_jax.models import MODELS, registry
-from vfi_jax.nn.precision import POLICIES
+from vfi_jax.nn.precision import PRECISIONS
 from vfi_jax.ops import warp
 from vfi_jax.system import flops, machine, sharding
 from vfi_jax.training import optimizer as optimizer_
@@ -31,7 +31,7 @@ from vfi_jax.training import state
 from vfi_jax.training import step as training_step
 
 NAMES = ("rife", "rife_v4_25", "rife_lap", "rife_lap_s", "ifrnet_s", "ifrnet", "ifrnet_l", "cain", "dbvi_2x")
-PRECISIONS = ("float32", "bfloat16")
+MEASURED = ("float32", "bfloat16")
 COPIED = 2**27  # float32s
 WARPED = (8, 720, 1280)
 CHANNELS = (3, 16, 64)
@@ -76,22 +76,22 @@ def speeds(name: str) -> Iterator[tuple[Any, ...]]:
     side = aot.recipe(name)[0]
     batch = batch_of(name, BATCH, side)
     peak = machine.peak_of(jax.devices()[0].device_kind)
-    for precision in PRECISIONS:
-        policy = POLICIES[precision]
-        model, variables = registry.create(name, dtype=policy.dtype)
+    for label in MEASURED:
+        precision = PRECISIONS[label]
+        model, variables = registry.create(name, dtype=precision.dtype)
 
-        def forward(variables: Any, frames: Any, model: Any = model, policy: Any = policy) -> Any:
-            with policy.scope():
+        def forward(variables: Any, frames: Any, model: Any = model, precision: Any = precision) -> Any:
+            with precision.scope():
                 return model.apply(variables, frames.astype(jnp.float32) / 255, 0.5).frame
 
         products = flops.multiply_adds(forward, variables, batch["frames"])
         for what, seconds, times in (
             ("forward", timed(jax.jit(forward), variables, batch["frames"]), 1),
-            ("train", timed(stepped(name, model, variables, policy, batch)), BACK_AND_FORTH),
+            ("train", timed(stepped(name, model, variables, precision, batch)), BACK_AND_FORTH),
         ):
             reached = 2 * times * products / seconds
             share = reached / peak if peak else ""
-            yield f"{name}, {what}, {BATCH} x {side}x{side}", precision, seconds, "", "", reached / 1e12, share
+            yield f"{name}, {what}, {BATCH} x {side}x{side}", label, seconds, "", "", reached / 1e12, share
 
 
 def batch_of(name: str, size: int, side: int) -> dict[str, Any]:
@@ -101,17 +101,17 @@ def batch_of(name: str, size: int, side: int) -> dict[str, Any]:
     return batch | {what: rng.integers(0, 256, batch[what].shape, np.uint8) for what in ("frames", "target")}
 
 
-def step_of(name: str, model: Any, variables: Any, policy: Any) -> tuple[Callable[..., Any], Callable[[], Any]]:
+def step_of(name: str, model: Any, variables: Any, precision: Any) -> tuple[Callable[..., Any], Callable[[], Any]]:
     """A training step, and what makes the state before the first."""
     spec, transform = MODELS[name], optimizer_.optimizer(Optimizer(rate=1e-4), 1000, 100)
     chosen = {"loss_config": spec.loss_config, "extra_losses": {}, "ema": 0.998, "seed": 0}
-    step = training_step.make_step(spec, model, transform, sharding.data_mesh(), policy=policy, **chosen)
+    step = training_step.make_step(spec, model, transform, sharding.data_mesh(), precision=precision, **chosen)
     return step, lambda: sharding.replicate(state.init_state(variables, transform, ema=True))
 
 
-def stepped(name: str, model: Any, variables: Any, policy: Any, batch: dict[str, Any]) -> Callable[[], Any]:
+def stepped(name: str, model: Any, variables: Any, precision: Any, batch: dict[str, Any]) -> Callable[[], Any]:
     """A training step that goes on from its last state."""
-    step, begin = step_of(name, model, variables, policy)
+    step, begin = step_of(name, model, variables, precision)
     batch, held = sharding.shard_batch(batch, sharding.data_mesh()), [begin()]
 
     def once() -> Any:

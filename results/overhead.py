@@ -47,7 +47,7 @@ def prepared(run: config.Train):
     def step():
         return training_step.make_step(
             spec, model, transform, mesh, loss_config=loss_config, extra_losses=run.extra_losses, ema=run.ema, seed=0,
-            policy=precision.POLICIES[run.precision],
+            precision=precision.PRECISIONS[run.precision],
         )  # fmt: skip
 
     def begin():

@@ -6,7 +6,7 @@
 writes `tpu_compile.csv` and `tpu_compile.md`; rows that are there are kept, so that it continues where it was ended.
 Models that are the same network with other weights share what was made for one of them.
 `--models a,b`, `--topologies v5e:8x8`, `--minutes 10` (of one compilation, which is left out if it takes longer),
-`--precision float32` (a policy), `--effort 0` (the compiler's usual one: up to three times as long, other fusions,
+`--precision float32`, `--effort 0` (the compiler's usual one: up to three times as long, other fusions,
 other bytes and memory). Rows say which they had; compare bytes and memory only where both are the same.
 
 The forward pass and the training step of every model, with the crop and the batch (rounded up to a multiple of the
@@ -42,7 +42,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from vfi_jax.config import Optimizer
 from vfi_jax.errors import UserError
 from vfi_jax.models import MODELS, registry
-from vfi_jax.nn.precision import POLICIES
+from vfi_jax.nn.precision import PRECISIONS
 from vfi_jax.system import sharding
 from vfi_jax.system.files import written_whole
 from vfi_jax.system.markdown import markdown
@@ -73,7 +73,7 @@ class Row:
       jax: version.
       batch: over all chips.
       crop: side of the frames, pixels.
-      precision: policy.
+      precision: a name in `nn.precision.PRECISIONS`.
       effort: of the compiler, from -1 to 1.
       seconds: of compiling; of lowering for "cuda".
       gb: memory a chip needs, 10^9 bytes.
@@ -198,12 +198,12 @@ def _jitted(row: Row, mesh: Mesh) -> Any:
             extra_losses={},
             ema=EMA,
             seed=0,
-            policy=POLICIES[row.precision],
+            precision=PRECISIONS[row.precision],
         )
     arguments = () if spec.kind == "flow" else (0.5,)
 
     def forward(variables: Any, frames: Any) -> Any:
-        with POLICIES[row.precision].scope():
+        with PRECISIONS[row.precision].scope():
             out = model.apply(variables, frames.astype(jnp.float32) / 255, *arguments)
         return out.flow if spec.kind == "flow" else out.frame
 
@@ -244,7 +244,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--models", default=",".join(MODELS), help="names, by commas (all)")
     parser.add_argument("--topologies", default=",".join((CUDA, *TOPOLOGIES)), help="names, by commas (%(default)s)")
     parser.add_argument("--minutes", type=float, default=10, help="of one compilation, at most (%(default)s)")
-    parser.add_argument("--precision", choices=("float32", "default"), default=PRECISION, help="policy (%(default)s)")
+    parser.add_argument(
+        "--precision", choices=("float32", "default"), default=PRECISION, help="of products (%(default)s)"
+    )
     parser.add_argument("--effort", type=float, default=EFFORT, help="of the compiler, from -1 to 1 (%(default)s)")
     parser.add_argument("--one", nargs=3, metavar=("MODEL", "PROGRAM", "TARGET"), help="prints that row as JSON")
     options = parser.parse_args(arguments)

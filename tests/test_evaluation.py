@@ -278,7 +278,7 @@ def test_several_models_and_what_is_taken_up_again(plain, tmp_path, monkeypatch)
 
 def test_what_a_protocol_makes_of_a_model(tmp_path):
     """Scale where the model has one, the turned pair, halving for other times, and the precision's dtype."""
-    one = evaluate_.subject("rife_v4_25_lite=" + str(weights_of(tmp_path)), policy="bfloat16", tta=True)
+    one = evaluate_.subject("rife_v4_25_lite=" + str(weights_of(tmp_path)), precision="bfloat16", tta=True)
     assert one.label == "rife_v4_25_lite-w"
     assert one.model.dtype == jnp.bfloat16
     middle, other = (Sample("x", 0, 1, 2, t=t) for t in (0.5, 0.25))

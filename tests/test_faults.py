@@ -23,7 +23,7 @@ from vfi_jax.config import Guard, Optimizer, Plateau
 from vfi_jax.data import pipeline
 from vfi_jax.data.packed import KIND
 from vfi_jax.errors import UserError
-from vfi_jax.nn.precision import POLICIES
+from vfi_jax.nn.precision import PRECISIONS
 from vfi_jax.runs import folder as run_folder
 from vfi_jax.system import sharding
 from vfi_jax.training import data as run_data
@@ -69,9 +69,9 @@ def test_a_bad_step_changes_nothing():
     spec, model, variables, loss_config = fit.build(RUN, Path())
     transform, mesh = optimizer_.optimizer(RUN.optimizer, RUN.steps, 1), sharding.data_mesh()
     state = state_.init_state(variables, transform, ema=True)
-    policy = POLICIES[RUN.precision]
+    precision = PRECISIONS[RUN.precision]
     step = training_step.make_step(
-        spec, model, transform, mesh, loss_config=loss_config, extra_losses={}, ema=0.9, seed=0, policy=policy
+        spec, model, transform, mesh, loss_config=loss_config, extra_losses={}, ema=0.9, seed=0, precision=precision
     )
     rng = np.random.default_rng(0)
     batch = {

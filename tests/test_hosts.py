@@ -21,7 +21,7 @@ from tiny_runs import ROOT, RUN, Command, losses, newest, quiet
 
 from vfi_jax.config import Optimizer
 from vfi_jax.errors import UsageError
-from vfi_jax.nn.precision import POLICIES
+from vfi_jax.nn.precision import PRECISIONS
 from vfi_jax.runs import folder as run_folder
 from vfi_jax.system import distributed, sharding
 from vfi_jax.training import fit
@@ -311,7 +311,7 @@ def test_parts_of_a_batch_are_the_whole():
             extra_losses={"psnr": 1.0, "census": 1.0},
             ema=0.9,
             seed=0,
-            policy=POLICIES[RUN.precision],
+            precision=PRECISIONS[RUN.precision],
             accumulate=accumulate,
         )
         state, metrics = step(state_.init_state(variables, transform, ema=True), sharding.shard_batch(batch, mesh))

@@ -10,6 +10,7 @@ import pytest
 import vfi_jax
 from vfi_jax import inference
 from vfi_jax.errors import UsageError
+from vfi_jax.inference import interpolator
 from vfi_jax.types import Output
 
 RNG = np.random.default_rng(0)
@@ -87,11 +88,11 @@ def test_channel_order_is_that_of_the_weights():
 
 def test_one_compilation_for_all_sizes_with_one_padded_shape():
     interpolate = blend()
-    before = inference._predict._cache_size()
+    before = interpolator._predict._cache_size()
     for height in range(129, 193):
         frames = pair((height, 255, 3))
         assert interpolate(*frames).shape == (height, 255, 3)
-    assert inference._predict._cache_size() == before + 1
+    assert interpolator._predict._cache_size() == before + 1
 
 
 @pytest.mark.parametrize(

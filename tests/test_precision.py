@@ -1,4 +1,7 @@
-"""Precision policies: what stays float32 in every model, and what is multiplied how."""
+"""Precisions: what stays float32 in every model, and what is multiplied how."""
+
+import dataclasses
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +9,7 @@ import numpy as np
 import pytest
 
 import vfi_jax
-from vfi_jax import inference
+from vfi_jax import config, inference
 from vfi_jax.data.synthetic.scenes import random_scene
 from vfi_jax.errors import UsageError
 from vfi_jax.metrics import psnr
@@ -88,7 +91,7 @@ def test_a_flow_of_64_pixels_is_not_rounded(block):
     assert np.abs(np.float32(jnp.asarray(wanted, jnp.bfloat16)) - wanted).max() > 0.09
 
 
-def test_policies_decide_on_products():
+def test_precisions_decide_on_products():
     def products(name):
         def product(a):
             with precision.named(name).scope():
@@ -109,8 +112,14 @@ def test_policies_decide_on_products():
         precision.named("half")
 
 
-def test_policies_of_the_interpolator(monkeypatch):
-    """They reach the products of the network, in wrappers too; without one the model stays as it is."""
+def test_one_default_everywhere():
+    of_training = {field.name: field.default for field in dataclasses.fields(config.Train)}
+    assert of_training["precision"] == precision.DEFAULT
+    assert inspect.signature(vfi_jax.Interpolator).parameters["precision"].default == precision.DEFAULT
+
+
+def test_precisions_of_the_interpolator(monkeypatch):
+    """They reach the products of the network, in wrappers too; None leaves the model as it is."""
     model, variables = vfi_jax.create("rife_v4_12_lite")
     seen = []
 
@@ -129,7 +138,7 @@ def test_policies_of_the_interpolator(monkeypatch):
         seen.append(set(convolutions))
         return frames[:, 0]
 
-    monkeypatch.setattr(inference, "_predict", predict)
+    monkeypatch.setattr("vfi_jax.inference.interpolator._predict", predict)
     frame = np.zeros((64, 64, 3), np.uint8)
     for wrapped in (model, inference.flip_ensemble(model)):
         for name in (None, "float32", "default", "bfloat16"):

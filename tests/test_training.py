@@ -22,7 +22,7 @@ from vfi_jax.config import Augment, Data, Footage, Milestones, Mix, Optimizer, P
 from vfi_jax.data import sources
 from vfi_jax.data.synthetic.scenes import random_scene
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.nn.precision import POLICIES
+from vfi_jax.nn.precision import PRECISIONS
 from vfi_jax.runs import folder as run_folder
 from vfi_jax.system import sharding
 from vfi_jax.training import fit
@@ -148,7 +148,7 @@ def test_averaged_parameters():
         extra_losses={},
         ema=0.9,
         seed=RUN.seed,
-        policy=POLICIES["float32"],
+        precision=PRECISIONS["float32"],
     )
     rng = np.random.default_rng(0)
     batch = {

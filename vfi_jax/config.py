@@ -276,7 +276,7 @@ class Train:
       optimizer: AdamW and its schedule.
       ema: decay of the averaged weights, which validation uses; 0: none are kept.
       guard: what is done about steps whose loss is not finite.
-      precision: a policy of `vfi_jax.nn.precision`: "float32", "default" or "bfloat16".
+      precision: a name in `vfi_jax.nn.precision`: "float32", "default" or "bfloat16".
       log_every: steps between rows of the log.
       checkpoint_every: steps.
       validate_every: steps; a multiple of `checkpoint_every`.

@@ -30,14 +30,14 @@ class Ours:
           fields: of the module, in the place of the variant's.
           state: a `.npz` of the reference's names and arrays; those of a frozen flow network begin with `frozen.HELPER.`.
           device: "cpu" or "cuda".
-          precision: a policy's name.
+          precision: a name in `nn.precision.PRECISIONS`.
           threads: for the answer; the process is limited from its start.
 
         Returns:
           Versions, and the device in words.
         """
-        self.policy = named(precision)
-        self.model = registry.build(model, dtype=self.policy.dtype, **fields)
+        self.precision = named(precision)
+        self.model = registry.build(model, dtype=self.precision.dtype, **fields)
         with np.load(state) as arrays:
             self.variables = jax.device_put(_variables(model, dict(arrays)))
         self.spec, self.flow_network = registry.spec_of(model), registry.spec_of(model).kind == "flow"
@@ -49,7 +49,7 @@ class Ours:
         return {"jax": jax.__version__, "device": name}
 
     def _output(self, variables: Mapping[str, Any], frames: Any, t: Any) -> Any:
-        with self.policy.scope():
+        with self.precision.scope():
             return self.model.apply(variables, frames) if self.flow_network else self.model.apply(variables, frames, t)
 
     def _frame(self, variables: Mapping[str, Any], frames: Any, t: Any) -> Any:

@@ -32,7 +32,7 @@ from vfi_jax.inference.flow import dis_flow
 from vfi_jax.metrics import temporal
 from vfi_jax.models import MODELS, registry
 from vfi_jax.models.classical import SMALLEST
-from vfi_jax.nn import precision
+from vfi_jax.nn.precision import named
 from vfi_jax.system import machine
 from vfi_jax.system.files import written_whole
 from vfi_jax.system.sharding import data_mesh
@@ -53,7 +53,7 @@ class EvaluatedModel:
       label: under which its figures are reported.
       model: the module.
       variables: its variables.
-      precision: name of a policy.
+      precision: a name in `nn.precision.PRECISIONS`.
       tta: averaged with the frame of the turned pair.
       about: where it comes from, ready for JSON.
     """
@@ -66,8 +66,8 @@ class EvaluatedModel:
     about: Mapping[str, Any]
 
     def scope(self) -> contextlib.AbstractContextManager[None]:
-        """What is traced inside has the policy's products."""
-        return precision.named(self.precision).scope()
+        """Products traced inside are computed in the model's precision."""
+        return named(self.precision).scope()
 
 
 def subject(
@@ -76,7 +76,7 @@ def subject(
     weights: str | None = None,
     frozen: Sequence[str] = (),
     step: str | None = None,
-    policy: str = "float32",
+    precision: str = "float32",
     tta: bool = False,
 ) -> EvaluatedModel:
     """A model from the shell's words.
@@ -86,7 +86,7 @@ def subject(
       weights: a weights file or a run's folder, where `given` names none; None: those shipped or installed.
       frozen: `HELPER=FILE`.
       step: of a run: a number, or "best".
-      policy: a name in `precision.POLICIES`.
+      precision: a name in `nn.precision.PRECISIONS`.
       tta: averaged with the frame of the turned pair.
 
     Raises:
@@ -96,7 +96,7 @@ def subject(
     name, _, file = given.partition("=")
     source = file or weights
     chosen = int(step) if step and step.isdigit() else step
-    dtype = precision.named(policy).dtype
+    dtype = named(precision).dtype
     registry.check_kind(name, "interpolation")
     model, variables = load.load(name, source, flow_network.frozen_files(frozen), step=chosen, dtype=dtype)
     flow_network.require_flow_network(model, variables)
@@ -105,11 +105,11 @@ def subject(
         "model": name,
         "weights": {"from": source, "step": step, "sha256": weight_files.fingerprint(variables)},
         "flip_ensemble": tta,
-        "precision": policy,
+        "precision": precision,
         "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
         "machine": ", ".join((processor, jax.devices()[0].device_kind, f"Python {platform.python_version()}")),
     }
-    return EvaluatedModel(f"{name}-{Path(file).stem}" if file else name, model, variables, policy, tta, about)
+    return EvaluatedModel(f"{name}-{Path(file).stem}" if file else name, model, variables, precision, tta, about)
 
 
 def provenance(one: EvaluatedModel) -> dict[str, str]:
@@ -289,7 +289,7 @@ def interpolator(one: EvaluatedModel, benchmark: Benchmark, samples: Sequence[Sa
     midpoint = all(sample.t == MIDPOINT for sample in samples)
     if not (midpoint or model.any_time) and MODELS[model.variant].num_frames == 2:
         model = recursive(model)
-    return Interpolator(model, one.variables)
+    return Interpolator(model, one.variables, precision=one.precision)
 
 
 def _batch(size: int) -> int:

@@ -25,7 +25,7 @@ def measured(request: Mapping[str, Any]) -> dict[str, Any]:
     """Measures in a subprocess, so that the peak of memory is the model's own.
 
     Args:
-      request: `given`, `weights`, `frozen`, `step`, `policy`, `tta` as in `evaluation.subject`; `size`, "1280x720"; and
+      request: `given`, `weights`, `frozen`, `step`, `precision`, `tta` as in `evaluation.subject`; `size`, "1280x720"; and
         `batch_size`.
 
     Returns:
@@ -47,11 +47,11 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
     """The same in this process; see `measured`."""
     width, height = (int(side) for side in request["size"].split("x"))
     batch = request["batch_size"]
-    wanted = ("given", "weights", "frozen", "step", "policy", "tta")
+    wanted = ("given", "weights", "frozen", "step", "precision", "tta")
     given = {name: request[name] for name in wanted if name in request}
     one = evaluate_.subject(given.pop("given"), **given)
     model = flip_ensemble(one.model) if one.tta else one.model
-    interpolate = Interpolator(model, one.variables)
+    interpolate = Interpolator(model, one.variables, precision=one.precision)
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (interpolate.spec.num_frames, 1, height, width, 3), np.uint8)
     with one.scope():

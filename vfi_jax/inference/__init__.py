@@ -6,8 +6,8 @@ from vfi_jax.ops.channels import order_of
 from vfi_jax.types import MIDPOINT, Model
 
 __all__ = [
-    "Interpolator",
     "MIDPOINT",
+    "Interpolator",
     "Model",
     "as_float",
     "data_parallel",

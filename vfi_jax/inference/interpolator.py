@@ -16,7 +16,7 @@ from vfi_jax import weights
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference.wrappers import FINEST, Recursive, with_dtype
 from vfi_jax.models import MODELS, registry
-from vfi_jax.nn.precision import Policy, named
+from vfi_jax.nn.precision import DEFAULT, Precision, named
 from vfi_jax.ops import crop, pad
 from vfi_jax.ops.channels import order_of
 from vfi_jax.types import MIDPOINT, Array, Model
@@ -35,15 +35,15 @@ class Interpolator:
         model: Model | str | None = None,
         variables: Mapping[str, Any] | None = None,
         *,
-        precision: str | None = None,
+        precision: str | None = DEFAULT,
     ) -> None:
         """Takes `(model, variables)`, a name in MODELS (weights from the user's folder), or nothing: the default.
 
-        `precision` is a policy of `vfi_jax.nn.precision`; None leaves the model's dtype, and products to the backend.
+        `precision` is a name in `vfi_jax.nn.precision`; None keeps the model's dtype and leaves products to the backend.
 
         Raises:
           UserError: no weights.
-          UsageError: no such model or policy, or a model without variables.
+          UsageError: no such model or precision, or a model without variables.
         """
         if model is None:
             model = weights.DEFAULT
@@ -53,8 +53,8 @@ class Interpolator:
         if variables is None:
             raise UsageError("a model needs its variables: Interpolator(model, variables)")
         registry.check_kind(model.variant, "interpolation")
-        self._policy = named(precision) if precision else Policy(None, None)
-        self.model = model if self._policy.dtype is None else with_dtype(model, self._policy.dtype)
+        self._precision = named(precision) if precision else Precision(None, None)
+        self.model = model if self._precision.dtype is None else with_dtype(model, self._precision.dtype)
         self.spec = MODELS[model.variant]
         self.variables = jax.device_put(variables)
 
@@ -104,7 +104,7 @@ class Interpolator:
         """The final flow towards frame 0 (DBVI: from it), `[h, w, 2]` float32 in pixels; for looking at."""
         given = stacked(frames, self.spec.num_frames)[None]
         size, padded = given.shape[-3:-1], self._padded(given)
-        with self._policy.scope():
+        with self._precision.scope():
             flow = intermediate_flows(self.model, self.variables, padded, self._times(t, 1, size))[..., :2]
         return crop(np.asarray(flow), *size, self.spec.padding, getattr(self.model, "scale", 1.0))[0]
 
@@ -133,7 +133,7 @@ class Interpolator:
         yield from self._halved(jnp.stack([frame, padded[:, -1]], 1), middle, stop, [t for t in times if t > middle])
 
     def _predicted(self, padded: Array, t: Array, inputs: Mapping[str, Array]) -> Array:
-        with self._policy.scope():
+        with self._precision.scope():
             return _predict(self.model, self.variables, padded, t, inputs)
 
     def _padded(self, frames: np.ndarray) -> Array:

@@ -1,4 +1,4 @@
-"""Named precision policies: in what the convolutions and matrix products of a model are computed.
+"""Named precisions: how the convolutions and matrix products of a model are computed.
 
 Under each of them parameters, flows, masks, coordinates, warps and losses are float32.
 """
@@ -14,38 +14,40 @@ from jax.typing import DTypeLike
 
 from vfi_jax.errors import UsageError
 
+DEFAULT = "float32"  # of the `Interpolator`, of training, of evaluation and of the shell
+
 
 @dataclasses.dataclass(frozen=True)
-class Policy:
-    """One policy.
+class Precision:
+    """One precision.
 
     Attributes:
-      dtype: compute dtype, for the models' field `dtype`.
-      products: what `jax.default_matmul_precision` takes; None leaves it to the backend.
+      dtype: compute dtype, for the models' field `dtype`; None keeps the model's own.
+      products: argument of `jax.default_matmul_precision`; None leaves it to the backend.
     """
 
     dtype: DTypeLike | None
     products: str | None
 
     def scope(self) -> contextlib.AbstractContextManager[None]:
-        """What is traced inside has the policy's products, but for those that name a precision themselves."""
+        """Sets the precision of products traced inside, except those that name one themselves."""
         return jax.default_matmul_precision(self.products)
 
 
-POLICIES = {
-    "float32": Policy(jnp.float32, "highest"),  # without it TPUs multiply in bfloat16 and newer GPUs in TF32
-    "default": Policy(jnp.float32, None),
-    "bfloat16": Policy(jnp.bfloat16, None),
+PRECISIONS = {
+    "float32": Precision(jnp.float32, "highest"),  # without it TPUs multiply in bfloat16 and newer GPUs in TF32
+    "default": Precision(jnp.float32, None),
+    "bfloat16": Precision(jnp.bfloat16, None),
 }
 
 
-def named(name: str) -> Policy:
-    """The policy of that name.
+def named(name: str) -> Precision:
+    """Returns the precision of that name.
 
     Raises:
       UsageError: there is none.
     """
-    if name not in POLICIES:
-        *most, last = POLICIES
+    if name not in PRECISIONS:
+        *most, last = PRECISIONS
         raise UsageError(f"no precision is called {name!r}: {', '.join(most)} or {last}")
-    return POLICIES[name]
+    return PRECISIONS[name]

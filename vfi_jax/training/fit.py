@@ -178,7 +178,7 @@ def fit(run: config.Train, folder: AnyPath, say: Callable[[str], None] = print, 
         extra_losses=run.extra_losses,
         ema=run.ema,
         seed=run.seed,
-        policy=precision.POLICIES[run.precision],
+        precision=precision.PRECISIONS[run.precision],
         teacher=_teacher(run, model),
         accumulate=run.accumulate,
     )

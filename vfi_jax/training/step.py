@@ -16,7 +16,7 @@ from vfi_jax.errors import UsageError
 from vfi_jax.inference import Model
 from vfi_jax.losses import RECONSTRUCTION
 from vfi_jax.models.spec import ModelSpec
-from vfi_jax.nn.precision import Policy
+from vfi_jax.nn.precision import Precision
 from vfi_jax.system import flops
 from vfi_jax.training import optimizer as optimizer_
 from vfi_jax.training.state import Skips, State, Teacher
@@ -33,7 +33,7 @@ def make_step(
     extra_losses: Mapping[str, float],
     ema: float,
     seed: int,
-    policy: Policy,
+    precision: Precision,
     teacher: Teacher | None = None,
     accumulate: int = 1,
 ) -> Callable[[State, Batch], tuple[State, dict[str, Array]]]:
@@ -52,7 +52,7 @@ def make_step(
       extra_losses: name in `losses.RECONSTRUCTION` to weight; those of weight 0 are left out.
       ema: decay of the averaged parameters; 0 where none are kept.
       seed: of what the objective draws; each step folds its number in.
-      policy: of the products.
+      precision: of the products.
       teacher: gives each batch `teacher_frame`, its frame, and `flow`, its last flows.
       accumulate: parts of the batch that are computed one after another. Objectives are means over samples, so that the
         mean over equal parts is the whole batch's. (`optax.MultiSteps` would make a step of each part: for the log, the
@@ -83,7 +83,7 @@ def make_step(
                 part = {**part, **_teacher_targets(teacher.model.apply(teacher_variables, part["frames"], part["t"]))}
             return jax.value_and_grad(objective, has_aux=True)(state.params, state, part, number)
 
-        with policy.scope():
+        with precision.scope():
             (loss, terms), gradients = _mean_over_parts(differentiated, batch, accumulate, mesh)
         updates, optimizer = transform.update(gradients, state.optimizer, state.params, value=loss)
         params = optax.apply_updates(state.params, updates)
