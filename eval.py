@@ -16,7 +16,7 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
-from vfi_jax import benchmarks
+from vfi_jax import benchmarks, errors
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.evaluation import evaluate as evaluate_
 from vfi_jax.evaluation import perceptual, speed
@@ -24,6 +24,8 @@ from vfi_jax.evaluation import results as results_
 from vfi_jax.nn import precision
 from vfi_jax.system import machine
 from vfi_jax.system.markdown import markdown
+
+PROGRAM = "eval.py"
 
 MODELS = flags.DEFINE_list("models", ["rife_lap"], "models in `vfi-jax models`, each NAME or NAME=WEIGHTS")
 flags.DEFINE_alias("model", "models")
@@ -50,19 +52,15 @@ COMPARE = flags.DEFINE_list(
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs; failures are told in one line: exit code 2 for wrong usage, 1 for any other."""
+    """Runs; a failure is one line on stderr: exit status 2 for wrong usage, 1 for any other."""
     logging.set_verbosity(logging.ERROR)  # jax tells which backends there are not
     try:
         if len(arguments) > 1:
             raise UsageError(f"{arguments[1]!r} is no flag: see --help")
         machine.keep_programs()
         compare() if COMPARE.value else evaluate()
-    except KeyboardInterrupt:
-        sys.exit(_told("interrupted", 130))
-    except UsageError as error:
-        sys.exit(_told(error, 2))
-    except (UserError, OSError, MemoryError) as error:
-        sys.exit(_told(error, 1))
+    except errors.EXPECTED as error:
+        sys.exit(errors.report(PROGRAM, error))
 
 
 def evaluate() -> None:
@@ -112,17 +110,12 @@ def compare() -> None:
     print(f"{second[0].label} less {first[0].label}:\n\n{markdown(results_.difference_table(found))}")
 
 
-def _told(error: object, code: int) -> int:
-    print(f"eval.py: {error}", file=sys.stderr)
-    return code
-
-
 def parse_flags(arguments: Sequence[str]) -> list[str]:
-    """The parser of absl with one line for whatever is wrong."""
+    """Parses the flags as absl does, with one line for whatever is wrong."""
     try:
         return flags.FLAGS(list(arguments))
     except (flags.Error, ValueError) as error:
-        sys.exit(_told(" ".join(str(error).split()), 2))
+        sys.exit(errors.report(PROGRAM, UsageError(" ".join(str(error).split()))))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from vfi_jax import config
+from vfi_jax import config, errors
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.system import distributed, machine
 from vfi_jax.system.files import path_of
@@ -40,7 +40,7 @@ DETERMINISTIC_OPTIONS = "--xla_gpu_deterministic_ops=true --xla_gpu_exclude_nond
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs; failures are told in one line: exit code 2 for wrong usage, 1 for any other."""
+    """Runs; a failure is one line on stderr: exit status 2 for wrong usage, 1 for any other."""
     # Orbax tells every file, and failures at length that are told here in a line.
     logging.set_verbosity(logging.FATAL)
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
@@ -57,17 +57,13 @@ def main(arguments: Sequence[str]) -> None:
         machine.keep_programs()
         run, folder = config.parse(config.Train, _recipe()), path_of(WORKDIR.value)
         fit.fit(run, folder, lambda line: print(line, flush=True), profile=PROFILE.value)
-    except KeyboardInterrupt:
-        distributed.exit(_told("interrupted; the same command continues from the last checkpoint", 130))
-    except UsageError as error:
-        distributed.exit(_told(error, 2))
-    except (UserError, OSError, MemoryError) as error:
-        distributed.exit(_told(error, 1))
+    except errors.EXPECTED as error:
+        distributed.exit(_report(error))
     except jax.errors.JaxRuntimeError as error:
         if not jax.distributed.is_initialized():
             raise
         lost = f"a process of the run was lost ({str(error).splitlines()[0][:200]}); the same command continues"
-        distributed.exit(_told(lost, 1))
+        distributed.exit(_report(UserError(lost)))
 
 
 def _recipe() -> dict[str, Any]:
@@ -78,13 +74,13 @@ def _recipe() -> dict[str, Any]:
 
 
 def parse_flags(arguments: Sequence[str]) -> list[str]:
-    """The parser of absl with one line for whatever is wrong."""
+    """Parses the flags as absl does, with one line for whatever is wrong."""
     try:
         return flags.FLAGS(list(arguments))
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError, ImportError) as error:
         missing = isinstance(error, KeyError | AttributeError)  # a name that the recipe lacks, and perhaps a guess
         text = f"the recipe has no {_unquoted(str(error.args[0]))}" if missing else str(error)
-        sys.exit(_told(" ".join(text.split()), 2))
+        sys.exit(_report(UsageError(" ".join(text.split()))))
 
 
 def _unquoted(text: str) -> str:
@@ -95,10 +91,10 @@ def _unquoted(text: str) -> str:
         return text
 
 
-def _told(error: object, code: int) -> int:
-    process = f"process {jax.process_index()}: " if jax.distributed.is_initialized() else ""
-    print(f"train.py: {process}{error}", file=sys.stderr)
-    return code
+def _report(error: BaseException) -> int:
+    process = f": process {jax.process_index()}" if jax.distributed.is_initialized() else ""
+    continues = "; the same command continues from the last checkpoint"
+    return errors.report(f"train.py{process}", error, interrupted=continues)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 import vfi_jax
+from vfi_jax import errors
 from vfi_jax.cli import main as cli_main
+from vfi_jax.errors import UsageError, UserError
 from vfi_jax.weights import files as weight_files
 
 README = Path(__file__).parent.parent / "README.md"
@@ -149,6 +151,22 @@ def test_multiply_adds_against_the_published_code():
     frames = np.zeros((1, 2, 256, 448, 3), np.float32)
     counted = flops.multiply_adds(lambda v: registry.build("rife").apply(v, frames, 0.5).frame, registry.shapes("rife"))
     assert 14.54 < counted / 1e9 < 14.54 * 1.01
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (UsageError("no such flag"), 2, "program: no such flag\n"),
+        (UserError("no such file"), 1, "program: no such file\n"),
+        (OSError(28, "No space left"), 1, "program: [Errno 28] No space left\n"),
+        (MemoryError(), 1, "program: MemoryError\n"),
+        (KeyboardInterrupt(), 130, "program: interrupted; run it again\n"),
+    ],
+)
+def test_exit_statuses(capsys, error, code, line):
+    assert isinstance(error, errors.EXPECTED)
+    assert errors.report("program", error, interrupted="; run it again") == errors.exit_code(error) == code
+    assert capsys.readouterr().err == line
 
 
 def test_version():

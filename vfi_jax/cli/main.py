@@ -12,7 +12,7 @@ from typing import NoReturn
 import numpy as np
 from tqdm import tqdm
 
-from vfi_jax import __version__, weights
+from vfi_jax import __version__, errors, weights
 from vfi_jax.cli import compare as cli_compare
 from vfi_jax.cli import doctor
 from vfi_jax.cli import prepare as cli_prepare
@@ -43,18 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     machine.keep_programs()
     try:
         options.run(options)
-    except UsageError as error:
-        return _fail(error, 2)
-    except (UserError, OSError, MemoryError) as error:
-        return _fail(error, 1)
-    except KeyboardInterrupt:
-        return _fail("interrupted; nothing was left under the final name", 130)
+    except errors.EXPECTED as error:
+        return errors.report("vfi-jax", error, interrupted="; nothing was left under the final name")
     return 0
-
-
-def _fail(error: object, code: int) -> int:
-    print(f"vfi-jax: {error}", file=sys.stderr)
-    return code
 
 
 def _parser() -> argparse.ArgumentParser:
