@@ -14,7 +14,7 @@ from vfi_jax.benchmarks import BENCHMARKS
 from vfi_jax.errors import UserError
 from vfi_jax.models import MODELS
 from vfi_jax.system import machine
-from vfi_jax.video.interpolate import CONTAINERS
+from vfi_jax.video.encode import CONTAINERS
 
 SIDE = 256  # of the product that every device is tried with
 WELL, BAD = "ok", "BAD"

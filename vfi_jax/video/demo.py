@@ -1,4 +1,4 @@
-"""The demo: a clip with known middle frames, interpolated, judged and shown."""
+"""The demo: interpolates a synthetic clip with known middle frames, and scores and draws the result."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from vfi_jax.viz.flow import flow_to_color
 from vfi_jax.viz.sheets import error_map, save_png, sheet
 
 RATE = Fraction(25, 2)
-SHOWN = (3, 12, 21)  # pairs in the picture
+SHOWN_PAIRS = (3, 12, 21)  # in `demo.png`
 
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """Means over the middle frames.
+    """Scores of the demo, means over its middle frames.
 
     Attributes:
       ours: PSNR of the interpolated frames, dB.
       average: PSNR of the average of the two neighbors, dB.
-      seconds: a frame, without the first, which compiles.
+      seconds: median time per frame, without the first frame, which compiles.
     """
 
     ours: float
@@ -47,28 +47,30 @@ def run(interpolator: Interpolator, folder: Path, progress: Progress | None = No
       UserError: the folder is missing or cannot be written.
     """
     inputs, truth = clip(demo_scene(), DEMO_FRAMES)
-    made: list[np.ndarray] = []
+    predictions: list[np.ndarray] = []
     seconds: list[float] = []
     with tempfile.TemporaryDirectory() as temporary:
         source = Path(temporary) / "inputs.mkv"
         _write_lossless(source, inputs)
-        between = _recorded(interpolator, made, seconds)
+        between = _recorded(interpolator, predictions, seconds)
         interpolate_video(source, folder / "demo.mp4", between, 2, progress=progress)
     baseline = [average(*pair) for pair in itertools.pairwise(inputs)]
-    save_png(folder / "demo.png", _picture(interpolator, inputs, made, truth))
+    save_png(folder / "demo.png", _sheet(interpolator, inputs, predictions, truth))
     return Scores(
-        ours=float(np.mean([psnr(*pair) for pair in zip(made, truth, strict=True)])),
+        ours=float(np.mean([psnr(*pair) for pair in zip(predictions, truth, strict=True)])),
         average=float(np.mean([psnr(*pair) for pair in zip(baseline, truth, strict=True)])),
         seconds=float(np.median(seconds[1:])),
     )
 
 
-def _recorded(interpolator: Interpolator, made: list[np.ndarray], seconds: list[float]) -> Callable:
+def _recorded(interpolator: Interpolator, predictions: list[np.ndarray], seconds: list[float]) -> Callable:
+    """Returns the interpolator's `between`, which also appends each frame and its time to the lists."""
+
     def between(frames: Sequence[np.ndarray], times: Sequence[float]) -> Iterator[np.ndarray]:
         start = time.perf_counter()
         for frame in interpolator.between(frames, times):
             seconds.append(time.perf_counter() - start)
-            made.append(frame)
+            predictions.append(frame)
             yield frame
 
     return between
@@ -84,12 +86,12 @@ def _write_lossless(path: Path, frames: np.ndarray) -> None:
         container.mux(stream.encode(None))
 
 
-def _picture(
-    interpolator: Interpolator, inputs: np.ndarray, made: Sequence[np.ndarray], truth: np.ndarray
+def _sheet(
+    interpolator: Interpolator, inputs: np.ndarray, predictions: Sequence[np.ndarray], truth: np.ndarray
 ) -> np.ndarray:
     rows = []
-    for pair in SHOWN:
-        first, second, ours, true = inputs[pair], inputs[pair + 1], made[pair], truth[pair]
+    for pair in SHOWN_PAIRS:
+        first, second, ours, true = inputs[pair], inputs[pair + 1], predictions[pair], truth[pair]
         baseline = average(first, second)
         flow = interpolator.flow(first, second)
         rows.append(

@@ -1,0 +1,234 @@
+"""Encoding: frames with exact timestamps into a video file, beside the copied streams of the source.
+
+Times are exact fractions of a second, rounded once, to the ticks of the target. Color tags, chroma resolution and bit
+depth follow the source as far as the encoder allows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.codec.context import Flags
+from av.video.frame import PictureType
+from av.video.reformatter import VideoReformatter
+
+from vfi_jax.errors import UsageError, UserError
+from vfi_jax.video.decode import SCALING, TimedFrame, VideoInfo
+from vfi_jax.video.streams import StreamCopier, muxing_errors
+
+_LIMITED, _FULL = 1, 2  # AVColorRange
+_MAX_TICKS = 10**9  # ticks per second that every encoder accepts
+_MILLISECOND_MUXERS = {"matroska", "webm"}  # their timestamps are whole milliseconds
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How frames are compressed.
+
+    Attributes:
+      codec: FFmpeg's name of the encoder; it must take planar YUV.
+      options: (name, value) pairs for the encoder.
+    """
+
+    codec: str
+    options: tuple[tuple[str, str], ...]
+
+
+# Visually lossless: the frames are the product, and a smaller file is one re-encoding away.
+H264 = Encoding("libx264", (("crf", "16"), ("preset", "veryfast")))
+VP9 = Encoding("libvpx-vp9", (("crf", "20"), ("deadline", "good"), ("cpu-used", "5"), ("row-mt", "1")))
+
+CONTAINERS = {  # file name extension -> FFmpeg's muxer, and the encoding used in it
+    ".mp4": ("mp4", H264),
+    ".m4v": ("mp4", H264),
+    ".mov": ("mov", H264),
+    ".mkv": ("matroska", H264),
+    ".webm": ("webm", VP9),
+}
+
+
+def check_target(source: Path, target: Path) -> None:
+    """Checks the name and the folder of a target before any work.
+
+    Raises:
+      UsageError: the extension is unknown.
+      UserError: the target's folder is missing or not writable, or the target is a folder or the source itself.
+    """
+    _muxer_and_encoding(target)
+    folder = target.parent
+    if not folder.exists():
+        raise UserError(f"{folder}: no such folder; create it or choose another output")
+    if not folder.is_dir():
+        raise UserError(f"{folder}: is not a folder; choose another output")
+    if target.is_dir():
+        raise UserError(f"{target}: is a folder; give the output a file name")
+    if target.exists() and source.exists() and os.path.samefile(source, target):
+        raise UserError(f"{target}: is the input itself; choose another output")
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{folder}: cannot be written to; choose another output")
+
+
+def check_streams(target: Path, info: VideoInfo, factor: int) -> None:
+    """Checks that the target's container can hold the frames and the sound: writes its header to memory.
+
+    Raises:
+      UserError: too many frames per second for the container, or sound that it cannot hold.
+    """
+    muxer, _ = _muxer_and_encoding(target)
+    if muxer in _MILLISECOND_MUXERS and info.rate * factor > 1000:
+        raise UserError(
+            f"{target}: cannot hold {float(info.rate * factor):g} frames per second; write to .mp4, which can"
+        )
+    with io.BytesIO() as memory, contextlib.suppress(av.FFmpegError):  # closing an empty file may fail, which is fine
+        Writer(memory, target, info, factor).close()
+
+
+class Writer:
+    """A target file open for encoding, its header written; a context manager. Holds one frame.
+
+    Attributes:
+      notes: one line for each property or stream of the source that the target lacks.
+    """
+
+    def __init__(self, sink: Path | io.BytesIO, target: Path, info: VideoInfo, factor: int) -> None:
+        """Opens the file and writes its header.
+
+        Args:
+          sink: where the bytes go.
+          target: file name that chooses the container and stands in error messages.
+          info: the source, whose other streams are copied.
+          factor: frames of the target per frame of the source.
+
+        Raises:
+          UsageError: the target's extension is unknown.
+          UserError: the source's sound does not fit into the container, or the file cannot be written.
+        """
+        self._target, self._info = target, info
+        muxer, encoding = _muxer_and_encoding(target)
+        self._tick = _time_base(info, factor)
+        self._scaler = VideoReformatter()
+        self._held: TimedFrame | None = None
+        with contextlib.ExitStack() as stack, muxing_errors(target):
+            file = sink if isinstance(sink, io.BytesIO) else os.path.abspath(sink)
+            # MP4 stores the start of a stream in this unit, which is a millisecond by default.
+            options = {"movie_timescale": str(self._tick.denominator)} if muxer in ("mp4", "mov") else {}
+            self._container = stack.enter_context(av.open(file, "w", format=muxer, container_options=options))
+            self._stream = _add_video_stream(self._container, info, encoding, info.rate * factor, self._tick)
+            self._copier = stack.enter_context(StreamCopier(info.path, self._container, target))
+            self._container.start_encoding()
+            self._open = stack.pop_all()
+        self.notes = list(self._copier.notes)
+        if info.bits > 8 and not self._stream.pix_fmt.endswith("10le"):
+            self.notes.append(f"{info.bits}-bit source written with 8 bits: {encoding.codec} takes no more here")
+        if info.aspect not in (None, 1) and muxer == "webm":
+            self.notes.append(f"the pixels' shape ({info.aspect}) is lost: WebM written here cannot carry it")
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # After `finish` this does nothing. Before it, the file is discarded, and so are errors of closing it.
+        with contextlib.suppress(av.FFmpegError):
+            self.close()
+
+    def write(self, frame: TimedFrame) -> None:
+        """Encodes the frame held, copies the other streams up to it, and holds the new one.
+
+        Raises:
+          UserError: the file cannot be written.
+        """
+        if self._held is not None:
+            self._encode(self._held)
+        self._held = frame
+
+    def finish(self) -> None:
+        """Encodes the frame held, copies the rest of the other streams, and closes the file.
+
+        Raises:
+          UserError: the file cannot be written.
+        """
+        if self._held is not None:
+            self._encode(self._held, is_last=True)
+        with muxing_errors(self._target):
+            self._container.mux(self._stream.encode(None))
+        self._copier.copy_until(None)
+        with muxing_errors(self._target):
+            self.close()
+
+    def close(self) -> None:
+        """Closes the file as it stands. Raises FFmpeg's own errors."""
+        self._open.close()
+
+    def _encode(self, frame: TimedFrame, *, is_last: bool = False) -> None:
+        image = av.VideoFrame.from_ndarray(frame.image, "rgb48le" if frame.image.dtype == np.uint16 else "rgb24")
+        picture = self._scaler.reformat(
+            image,
+            format=self._stream.pix_fmt,
+            dst_colorspace=self._info.color.matrix,
+            dst_color_range=_FULL if self._info.color.full else _LIMITED,
+            interpolation=SCALING,
+        )
+        picture.pts, picture.time_base = round(frame.time / self._tick), self._tick
+        picture.duration = round((frame.time + frame.duration) / self._tick) - picture.pts
+        if is_last:
+            # MP4 gives the final duration to the frame that is stored last; a key frame is.
+            picture.pict_type = PictureType.I
+        with muxing_errors(self._target):
+            self._container.mux(self._stream.encode(picture))
+        self._copier.copy_until(frame.time)
+
+
+def _muxer_and_encoding(target: Path) -> tuple[str, Encoding]:
+    try:
+        return CONTAINERS[target.suffix.lower()]
+    except KeyError:
+        raise UsageError(f"{target}: the output's name must end in one of {', '.join(CONTAINERS)}") from None
+
+
+def _add_video_stream(
+    container: av.container.OutputContainer, info: VideoInfo, encoding: Encoding, rate: Fraction, tick: Fraction
+) -> av.VideoStream:
+    """Adds the encoder, with the source's size, color tags and pixel shape."""
+    rate = rate.limit_denominator(10**6)
+    stream = container.add_stream(encoding.codec, rate=rate, options=dict(encoding.options))
+    context = stream.codec_context
+    context.width, context.height, context.pix_fmt = info.width, info.height, _pixel_format(info, encoding.codec)
+    stream.time_base = context.time_base = tick
+    context.flags |= Flags.frame_duration  # otherwise the encoder gives the last frame the nominal rate's duration
+    context.thread_type = "AUTO"  # PyAV's default cuts frames into slices, which costs quality
+    context.color_range, context.colorspace = info.color.range, info.color.space
+    context.color_primaries, context.color_trc = info.color.primaries, info.color.transfer
+    if info.aspect:
+        context.sample_aspect_ratio = info.aspect
+    return stream
+
+
+def _time_base(info: VideoInfo, factor: int) -> Fraction:
+    """Returns the seconds per tick, of which every timestamp of the target is a multiple."""
+    exact = info.time_base / factor
+    return exact if exact.denominator <= _MAX_TICKS else Fraction(1, 10**6)
+
+
+def _pixel_format(info: VideoInfo, codec: str) -> str:
+    """Returns planar YUV with the source's chroma resolution and depth, as far as its size and the encoder allow.
+
+    Sources in RGB become 4:2:0, because few players show anything else. An odd side keeps its full chroma resolution,
+    because it cannot be halved.
+    """
+    source = av.VideoFormat(info.pixel_format, 16, 16)
+    halves = (True, True)
+    if not source.is_rgb and len(source.components) > 2:
+        halves = (source.chroma_width() < 16, source.chroma_height() < 16)
+    across, down = reversed(halves) if info.turned else halves
+    across, down = across and info.width % 2 == 0, down and info.height % 2 == 0
+    sampling = ("420" if down else "422") if across else "444"
+    deep = f"yuv{sampling}p10le"
+    known = {f.name for f in av.Codec(codec, "w").video_formats or ()}
+    return deep if info.bits > 8 and deep in known else f"yuv{sampling}p"
