@@ -24,7 +24,8 @@ from vfi_jax.errors import UsageError, UserError
 from vfi_jax.evaluation import evaluate as evaluate_
 from vfi_jax.evaluation import results as results_
 from vfi_jax.evaluation import speed
-from vfi_jax.inference import FlipEnsemble, Interpolator, Recursive
+from vfi_jax.inference import Interpolator
+from vfi_jax.inference.wrappers import FlipEnsemble, Recursive
 from vfi_jax.metrics import ssim_matlab
 from vfi_jax.models import registry
 from vfi_jax.ops.pad import Padding

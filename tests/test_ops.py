@@ -13,7 +13,8 @@ from parity import apart, ops, relative
 from vfi_jax import ops as vops
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.losses import laplacian_loss, laplacian_pyramid
-from vfi_jax.nn import MANY, Conv, ConvTranspose, conv_cpu, pixel_shuffle
+from vfi_jax.nn import Conv, ConvTranspose, conv_cpu, pixel_shuffle
+from vfi_jax.nn.conv import MANY
 from vfi_jax.ops.pad import Padding
 
 warping, join = (importlib.import_module(f"vfi_jax.ops.{name}") for name in ("warp", "join"))  # not the functions
