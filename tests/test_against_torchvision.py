@@ -6,6 +6,7 @@ import pytest
 from parity import apart, make_state
 
 import vfi_jax
+from vfi_jax.models import registry
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
@@ -36,5 +37,5 @@ def test_flow(networks, name, theirs, gain):
     pair = [torch.from_numpy(2 * frame.transpose(2, 0, 1)[None] - 1) for frame in frames]
     with torch.inference_mode():
         expected = reference(*pair, num_flow_updates=6)[-1].permute(0, 2, 3, 1).numpy()
-    model, variables = vfi_jax.zoo.build(name, iterations=6), vfi_jax.from_torch(name, state)
+    model, variables = registry.build(name, iterations=6), vfi_jax.from_torch(name, state)
     assert apart(jax.jit(model.apply)(variables, frames[None]).flow, expected) < 2e-4

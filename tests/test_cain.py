@@ -8,6 +8,7 @@ import pytest
 from parity import apart, cases, check_gradients, ops
 
 import vfi_jax
+from vfi_jax.models import registry
 from vfi_jax.nn import pixel_shuffle, pixel_unshuffle
 from vfi_jax.ops import pad
 from vfi_jax.ops.pad import Padding
@@ -20,7 +21,7 @@ GRADIENT = 3e-3
 
 @pytest.mark.parametrize("case", cases("cain", lambda f: f["kind"] == "inference"))
 def test_forward(case):
-    model = vfi_jax.zoo.build(case.model)
+    model = registry.build(case.model)
     out, state = jax.jit(functools.partial(model.apply, capture_intermediates=True))(case.variables, case.frames)
     assert apart(out.frame, case.arrays["pred"]) < FRAME
     seen = state["intermediates"]["interpolate"]
@@ -36,7 +37,7 @@ def test_forward(case):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", cases("cain", lambda f: f["kind"] == "training"))
 def test_objective_and_gradients(case):
-    spec, stored, model = vfi_jax.MODELS[case.model], case.arrays, vfi_jax.zoo.build(case.model)
+    spec, stored, model = vfi_jax.MODELS[case.model], case.arrays, registry.build(case.model)
     batch = {"frames": case.frames, "target": stored["gt"], "t": case.t}
 
     @jax.jit
@@ -53,7 +54,7 @@ def test_objective_and_gradients(case):
 
 
 def test_small_frames_and_other_times():
-    model, variables = vfi_jax.zoo.build("cain"), {}
+    model, variables = registry.build("cain"), {}
     interpolate = vfi_jax.Interpolator(model, variables)
     with pytest.raises(ValueError, match="too small for cain"):
         interpolate(np.zeros((40, 200, 3), np.uint8), np.zeros((40, 200, 3), np.uint8))

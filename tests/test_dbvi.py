@@ -11,7 +11,7 @@ from parity import apart, cases, make_state, ops, relative
 
 import vfi_jax
 from vfi_jax.errors import UserError
-from vfi_jax.models import dbvi
+from vfi_jax.models import dbvi, registry
 from vfi_jax.nn import GroupNorm, UpConv, instance_norm
 from vfi_jax.ops import resize_corners, splat_sum, warp_inside
 from vfi_jax.types import Output
@@ -54,7 +54,7 @@ def forward_cases():
 
 @pytest.mark.parametrize("case", forward_cases())
 def test_forward(case):
-    model, stored = vfi_jax.zoo.build(case.model), case.arrays
+    model, stored = registry.build(case.model), case.arrays
     out = run(model, case.variables, *inputs(case))
     assert len(out.iterates) == len(out.flows) == model.steps
     ours = {f"It_step{index}": 2 * iterate - 1 for index, iterate in enumerate(out.iterates[:-1])}
@@ -138,7 +138,7 @@ def test_one_update(case):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", cases("dbvi", lambda f: f["kind"] == "train_core"))
 def test_objective_and_gradients(case):
-    spec, stored, model = vfi_jax.MODELS[case.model], case.arrays, vfi_jax.zoo.build(case.model)
+    spec, stored, model = vfi_jax.MODELS[case.model], case.arrays, registry.build(case.model)
     frames, t, flows = inputs(case)
     batch = {"frames": frames, "target": stored["It"], "t": t, "flows": flows}
 
@@ -367,7 +367,7 @@ def test_whole_with_its_flow_network(case):
     meta, stored = case.meta, case.arrays
     flow_network = make_state(meta["raft_params"], meta["raft_seed"], meta["raft_gain"])
     variables = vfi_jax.from_torch(case.model, case.state, frozen={"raft": flow_network})
-    model = vfi_jax.zoo.build(case.model)
+    model = registry.build(case.model)
     frames = np.stack([stored[name] for name in ("In", "I0", "I1", "I2")], 1)
     out = jax.jit(model.apply)(variables, frames, stored["t"].reshape(-1, 1, 1, 1))
     assert apart(2 * out.frame - 1, stored["out"]) < 1e-4

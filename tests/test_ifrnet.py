@@ -9,6 +9,7 @@ from parity import apart, cases, check_gradients, ops, relative
 
 import vfi_jax
 from vfi_jax.losses import adaptive_flow_loss
+from vfi_jax.models import registry
 from vfi_jax.models.ifrnet import distillation
 from vfi_jax.weights import files as weight_files
 
@@ -26,7 +27,7 @@ def run(model, variables, frames, t):
 
 @pytest.mark.parametrize("case", cases("ifrnet", lambda f: f["kind"] == "inference"))
 def test_forward(case):
-    model, stored = vfi_jax.zoo.build(case.model, scale=case.fields["scale_factor"]), case.arrays
+    model, stored = registry.build(case.model, scale=case.fields["scale_factor"]), case.arrays
     found = run(model, case.variables, case.frames, case.t)
     assert apart(found.out.frame, stored["pred"]) < FRAME
     assert apart(found.mean.ravel(), stored["mean"]) < 1e-6
@@ -43,7 +44,7 @@ def test_forward(case):
 @pytest.mark.parametrize("case", cases("ifrnet", lambda f: f["kind"] == "training"))
 def test_objective_and_gradients(case):
     spec, stored = vfi_jax.MODELS[case.model], case.arrays
-    model, batch = vfi_jax.zoo.build(case.model), {"frames": case.frames, "target": stored["gt"], "t": case.t}
+    model, batch = registry.build(case.model), {"frames": case.frames, "target": stored["gt"], "t": case.t}
     if case.fields["flow_label"]:
         batch["flow"] = stored["flow_label"]
 

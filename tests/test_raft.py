@@ -10,6 +10,7 @@ from parity import STORED, apart, cases, make_state, ops, relative
 
 import vfi_jax
 from vfi_jax.errors import UserError
+from vfi_jax.models import registry
 from vfi_jax.models.raft import convex_upsample
 from vfi_jax.ops import resize_corners
 
@@ -37,7 +38,7 @@ def kind(wanted):
 @pytest.mark.parametrize("correlation", ["volume", "on_demand"])
 @pytest.mark.parametrize("case", cases("raft", kind("forward")))
 def test_forward(case, correlation):
-    model = vfi_jax.zoo.build(case.model, iterations=case.fields["iters"], correlation=correlation)
+    model = registry.build(case.model, iterations=case.fields["iters"], correlation=correlation)
     stored = case.arrays
     out = run(model, case.variables, frames_of(case), stored.get("flow_init"))
     assert apart(out.flow_low, stored["flow_low"]) < LOW
@@ -53,7 +54,7 @@ def test_forward(case, correlation):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", cases("raft", lambda f: f["name"] == "fwd_128x160"))
 def test_intermediates(case):
-    model, stored = vfi_jax.zoo.build(case.model, iterations=1), case.arrays
+    model, stored = registry.build(case.model, iterations=1), case.arrays
     _, state = model.apply(case.variables, frames_of(case), capture_intermediates=True, mutable=["intermediates"])
     seen = state["intermediates"]
     features = np.asarray(seen["fnet"]["__call__"][0])
@@ -65,7 +66,7 @@ def test_intermediates(case):
 @pytest.mark.parametrize("case", cases("raft", kind("train")))
 def test_objective_and_gradients(case):
     spec, stored = vfi_jax.MODELS[case.model], case.arrays
-    model = vfi_jax.zoo.build(case.model, iterations=case.fields["iters"])
+    model = registry.build(case.model, iterations=case.fields["iters"])
     batch = {"frames": frames_of(case), "flow": stored["flow_gt"], "valid": stored["valid"]}
     statistics = {name: tree for name, tree in case.variables.items() if name != "params"}
 
@@ -107,7 +108,7 @@ def test_torchvision_names_and_numbers(name):
     """Its `raft_large` and `raft_small`, run with made-up weights under its own names."""
     about = json.loads((STORED / "torchvision_raft" / "meta.json").read_text())[name]
     state = make_state(about["params"], about["seed"], about["gain"])
-    model = vfi_jax.zoo.build(name, iterations=about["iterations"])
+    model = registry.build(name, iterations=about["iterations"])
     with np.load(STORED / name / f"{about['inputs']}.npz") as arrays:
         frames = np.stack([arrays["image1"], arrays["image2"]], 1)
     out = run(model, vfi_jax.from_torch(name, state), frames)

@@ -11,6 +11,7 @@ from parity import apart, cases, relative
 import vfi_jax
 from vfi_jax import inference
 from vfi_jax.errors import UserError
+from vfi_jax.models import registry
 from vfi_jax.torch_io import state_dict
 
 FRAME = 1e-4
@@ -19,7 +20,7 @@ FLOW = 1e-3
 
 def build(case):
     scale = case.fields.get("scale", 1)
-    return vfi_jax.zoo.build(case.model, scale=scale, channel_order="rgb")
+    return registry.build(case.model, scale=scale, channel_order="rgb")
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -106,7 +107,7 @@ def test_inference_weights_lack_the_teacher():
     state = vfi_jax.to_torch("rife", variables)
     kept = {name: value for name, value in state.items() if not name.startswith("block_tea")}
     loaded = vfi_jax.from_torch("rife", kept)
-    spec, model = vfi_jax.MODELS["rife"], vfi_jax.zoo.build("rife")
+    spec, model = vfi_jax.MODELS["rife"], registry.build("rife")
     with pytest.raises(UserError, match="lack the teacher"):
         spec.loss(model, loaded, {}, spec.loss_config, step=0, rng=None)
 
@@ -115,7 +116,7 @@ def test_inference_weights_lack_the_teacher():
 @pytest.mark.parametrize("name", ["rife", "rife_m"])
 def test_other_channel_order(name):
     """Frames turned on the way in and back on the way out: the same network, its teacher too."""
-    spec, model = vfi_jax.MODELS[name], vfi_jax.zoo.build(name)
+    spec, model = vfi_jax.MODELS[name], registry.build(name)
     variables = vfi_jax.create(name, seed=4)[1]
     state = state_dict.to_torch(spec, variables)
     turned = vfi_jax.from_torch(name, state_dict.other_channel_order(spec, state))

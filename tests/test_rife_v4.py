@@ -9,13 +9,14 @@ from parity import apart, cases, make_state
 
 import vfi_jax
 from vfi_jax.errors import UserError
+from vfi_jax.models import registry
 
 FRAME = 1e-4
 FLOW = 1e-3
 
 
 def build(case, **fields):
-    return vfi_jax.zoo.build(case.model, scale=case.fields["scale"], ensemble=case.fields["ensemble"], **fields)
+    return registry.build(case.model, scale=case.fields["scale"], ensemble=case.fields["ensemble"], **fields)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -246,6 +246,8 @@ def _models(options: argparse.Namespace) -> None:
     rows = [("model", "frames", "time", "parameters", "GMAC at 1280x720", "published score", "licence", "status")]
     rows += [_row(name, spec) for name, spec in MODELS.items()]
     print(markdown(rows))
+    for problem in MODELS.problems().values():
+        print(problem, file=sys.stderr)
 
 
 def _row(name: str, spec: ModelSpec) -> tuple[str, ...]:

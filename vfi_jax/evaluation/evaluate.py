@@ -30,7 +30,7 @@ from vfi_jax.evaluation.results import RESULTS, Result, read_scores, write_score
 from vfi_jax.inference import MIDPOINT, Interpolator, data_parallel, flip_ensemble, recursive
 from vfi_jax.inference.flow import dis_flow
 from vfi_jax.metrics import temporal
-from vfi_jax.models import MODELS, registry
+from vfi_jax.models import registry
 from vfi_jax.models.classical import SMALLEST
 from vfi_jax.nn.precision import named
 from vfi_jax.system import machine
@@ -287,7 +287,7 @@ def interpolator(one: EvaluatedModel, benchmark: Benchmark, samples: Sequence[Sa
     if jax.device_count() > 1:
         model = data_parallel(model, data_mesh())
     midpoint = all(sample.t == MIDPOINT for sample in samples)
-    if not (midpoint or model.any_time) and MODELS[model.variant].num_frames == 2:
+    if not (midpoint or model.any_time) and registry.spec_of(model.variant).num_frames == 2:
         model = recursive(model)
     return Interpolator(model, one.variables, precision=one.precision)
 

@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import as_float, order_of, stacked
-from vfi_jax.models import MODELS, registry
+from vfi_jax.models import registry
 from vfi_jax.models.classical import SMALLEST, dis_of_gray
 from vfi_jax.ops import crop, pad
 from vfi_jax.system.files import written_whole
@@ -44,7 +44,7 @@ class FlowEstimator:
             raise UsageError("a model needs its variables: FlowEstimator(model, variables)")
         registry.check_kind(model.variant, "flow")
         self.model = model
-        self.spec = MODELS[model.variant]
+        self.spec = registry.spec_of(model.variant)
         self.variables = jax.device_put(variables)
 
     def __call__(self, first: Any, second: Any) -> Float[np.ndarray, "*b h w 2"]:

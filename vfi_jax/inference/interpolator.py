@@ -15,7 +15,7 @@ from jaxtyping import Float
 from vfi_jax import weights
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference.wrappers import FINEST, Recursive, with_dtype
-from vfi_jax.models import MODELS, registry
+from vfi_jax.models import registry
 from vfi_jax.nn.precision import DEFAULT, Precision, named
 from vfi_jax.ops import crop, pad
 from vfi_jax.ops.channels import order_of
@@ -55,7 +55,7 @@ class Interpolator:
         registry.check_kind(model.variant, "interpolation")
         self._precision = named(precision) if precision else Precision(None, None)
         self.model = model if self._precision.dtype is None else with_dtype(model, self._precision.dtype)
-        self.spec = MODELS[model.variant]
+        self.spec = registry.spec_of(model.variant)
         self.variables = jax.device_put(variables)
 
     def __call__(self, *frames: Any, t: Any = MIDPOINT, **inputs: Any) -> np.ndarray:

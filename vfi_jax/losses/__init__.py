@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import MappingProxyType
 
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from vfi_jax.losses.flow import adaptive_flow_loss, endpoint_error
 from vfi_jax.losses.geometry import geometry_loss
 from vfi_jax.losses.laplacian import laplacian_loss, laplacian_pyramid
 from vfi_jax.losses.psnr import psnr_loss
+from vfi_jax.system.plugins import Registry
 from vfi_jax.types import Array
 
 LEVELS = 5  # of the Laplacian pyramid
@@ -28,8 +29,7 @@ def _laplacian(frame: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"]) 
     return laplacian_loss(frame, target, LEVELS)
 
 
-# Distances of a predicted frame from its target, both `[b, h, w, 3]` in 0..1, by the names that recipes use; scalars.
-RECONSTRUCTION: Mapping[str, Callable[[Array, Array], Array]] = MappingProxyType(
+BUILT_IN = MappingProxyType(
     {
         "census": census_loss,
         "charbonnier": charbonnier_loss,
@@ -39,6 +39,9 @@ RECONSTRUCTION: Mapping[str, Callable[[Array, Array], Array]] = MappingProxyType
         "psnr": psnr_loss,
     }
 )
+# `loss(frame, target) -> scalar` for a predicted frame and its target, both `[b, h, w, 3]` in 0..1, by the names that
+# recipes use; with those that installed packages register under the entry point group `vfi_jax.losses`.
+RECONSTRUCTION: Registry[Callable[[Array, Array], Array]] = Registry(BUILT_IN, "vfi_jax.losses", Callable, "loss")
 
 __all__ = [
     "RECONSTRUCTION",

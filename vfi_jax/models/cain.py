@@ -9,7 +9,6 @@ Shapes below: `b h w c`; inside, sides are 1/8 of the frame's.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +19,7 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Float
 
 from vfi_jax.errors import UserError
-from vfi_jax.models.spec import ModelSpec, Published, TorchRules
+from vfi_jax.models.spec import ModelSpec, NoLossConfig, Published, TorchRules
 from vfi_jax.nn import Conv, leaky_relu, pixel_shuffle, pixel_unshuffle
 from vfi_jax.ops import pad_amounts
 from vfi_jax.ops.pad import Padding
@@ -133,16 +132,11 @@ class CAIN(nn.Module):
         return Output(made[:, top : top + height, left : left + width] + mean.mean(1))
 
 
-@dataclasses.dataclass(frozen=True)
-class LossConfig:
-    """The published objective has nothing to weigh."""
-
-
 def loss(
     model: CAIN,
     variables: Mapping[str, Any],
     batch: Mapping[str, Array],
-    config: LossConfig,
+    config: NoLossConfig,
     *,
     step: ArrayLike,
     rng: Array | None,
@@ -185,7 +179,6 @@ SPECS = {
         params_inference=42_780_432,
         gmac=652.3,
         loss=loss,
-        loss_config=LossConfig(),
         torch_rules=TorchRules(NAMES, ((r"weight$", "conv"),)),
         published=Published("34.65 dB Vimeo90K, IFRNet's table", "none stated", "rgb"),
     )

@@ -16,7 +16,7 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Float, UInt8
 
 from vfi_jax.errors import UsageError
-from vfi_jax.models.spec import ModelSpec, Published, TorchRules
+from vfi_jax.models.spec import ModelSpec, NoLossConfig, Published, TorchRules
 from vfi_jax.ops import splat_sum, time_map, warp
 from vfi_jax.ops.pad import Padding
 from vfi_jax.types import Array, LossAux, Output
@@ -110,7 +110,7 @@ def loss(
     model: Any,
     variables: Mapping[str, Any],
     batch: Mapping[str, Array],
-    config: None,
+    config: NoLossConfig,
     *,
     step: ArrayLike,
     rng: Array | None,
@@ -131,7 +131,6 @@ def _spec(module: type, score: str) -> ModelSpec:
         params_inference=0,
         gmac=0.0,
         loss=loss,
-        loss_config=None,
         torch_rules=TorchRules(),
         published=Published(score, "-", "rgb"),
         status="no training",

@@ -1,4 +1,4 @@
-"""The table of models, and making one of it."""
+"""The table of models, built-in and of other packages; making one of them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from vfi_jax.errors import UsageError
 from vfi_jax.models import cain, classical, dbvi, ifrnet, raft, rife, rife_v4
 from vfi_jax.models.spec import ModelSpec
 from vfi_jax.nn import initialize
+from vfi_jax.system.plugins import Registry
 
-MODELS: MappingProxyType[str, ModelSpec] = MappingProxyType(
+BUILT_IN: MappingProxyType[str, ModelSpec] = MappingProxyType(
     {**rife.SPECS, **rife_v4.SPECS, **ifrnet.SPECS, **cain.SPECS, **dbvi.SPECS, **raft.SPECS, **classical.SPECS}
 )
+# With the models that installed packages register under the entry point group `vfi_jax.models`.
+MODELS: Registry[ModelSpec] = Registry(BUILT_IN, "vfi_jax.models", ModelSpec, "model")
 
 TRACED_SIDE = 256  # legal for every model
 
@@ -42,14 +45,15 @@ def _traced(model: nn.Module, num_frames: int, takes_time: bool) -> dict[str, An
 
 
 def spec_of(name: str) -> ModelSpec:
-    """The row of MODELS.
+    """Returns the description of a model.
+
+    Args:
+      name: a built-in name, one from the entry point group `vfi_jax.models`, or `package.module:NAME`, a `ModelSpec`.
 
     Raises:
-      UsageError: no such model.
+      UsageError: no such model, or a plugin that cannot be used.
     """
-    if name not in MODELS:
-        raise UsageError(f"no model is called {name!r}; there are: {', '.join(MODELS)}")
-    return MODELS[name]
+    return MODELS.find(name)
 
 
 def check_kind(name: str, kind: str) -> None:
@@ -109,7 +113,7 @@ def flow_network_of(model: nn.Module) -> str:
     """
     field = spec_of(model.variant).flow_network
     flow_network = getattr(model, field) if field else ""
-    if flow_network and (flow_network not in MODELS or MODELS[flow_network].kind != "flow"):
+    if flow_network and (flow_network not in MODELS or spec_of(flow_network).kind != "flow"):
         known = ", ".join(name for name, spec in MODELS.items() if spec.kind == "flow")
         raise UsageError(f"{model.variant}: {field} is {flow_network!r}, which is no flow network; there are: {known}")
     return flow_network

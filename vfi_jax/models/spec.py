@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -38,6 +39,11 @@ class Published:
     score: str
     licence: str
     channel_order: str
+
+
+@dataclasses.dataclass(frozen=True)
+class NoLossConfig:
+    """The config of an objective that has nothing to weigh."""
 
 
 @flax.struct.dataclass
@@ -84,9 +90,9 @@ class ModelSpec:
     params_inference: int
     gmac: float
     loss: Callable[..., Any]
-    loss_config: Any
     torch_rules: TorchRules
     published: Published
+    loss_config: Any = NoLossConfig()
     init_rules: tuple[tuple[str, Callable[..., Any]], ...] = ()
     other_torch_rules: tuple[TorchRules, ...] = ()
     droppable: tuple[str, ...] = ()

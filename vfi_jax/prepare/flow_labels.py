@@ -27,7 +27,7 @@ from vfi_jax.data.windows import frame_selections, target_times
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import MIDPOINT, as_float, intermediate_flows
 from vfi_jax.inference.flow import dis_flow, pair_flow
-from vfi_jax.models import MODELS, registry
+from vfi_jax.models import registry
 from vfi_jax.models.registry import TRACED_SIDE
 from vfi_jax.ops import crop, pad
 from vfi_jax.system import distributed
@@ -173,13 +173,13 @@ def _teacher(name: str, weights: Path | None, window: Window) -> tuple[Teacher, 
     )
     variables = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
     split = NamedSharding(mesh, PartitionSpec("data"))
-    padding = MODELS[name].padding
+    padding = registry.spec_of(name).padding
 
     def run(function: Callable, frames: np.ndarray, *rest: Any) -> np.ndarray:
         padded = as_float(jax.device_put(pad(frames, padding), split))
         return crop(np.asarray(function(model, variables, padded, *rest)), *frames.shape[2:4], padding)
 
-    if MODELS[name].kind == "flow":
+    if registry.spec_of(name).kind == "flow":
         return functools.partial(_by_pairs, functools.partial(run, pair_flow), _pairs(window)), sha256
     if len(window.inputs) != 2:
         raise UsageError(f"{name} gives flows from a frame between two inputs: four inputs need dis or a flow network")

@@ -1,7 +1,19 @@
 """Where weights come from: the shipped ones, those of a package index, and files on disk."""
 
 from vfi_jax.weights.install import get
-from vfi_jax.weights.table import DEFAULT, FAST, SOURCES, Source, command, folder, installed, path_of, shipped, table
+from vfi_jax.weights.table import (
+    DEFAULT,
+    FAST,
+    SOURCES,
+    Source,
+    command,
+    folder,
+    installed,
+    path_of,
+    shipped,
+    source_of,
+    table,
+)
 
 __all__ = [
     "DEFAULT",
@@ -14,5 +26,6 @@ __all__ = [
     "installed",
     "path_of",
     "shipped",
+    "source_of",
     "table",
 ]

@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from vfi_jax import metrics, weights
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.models import MODELS, registry
+from vfi_jax.models import registry
 from vfi_jax.models.registry import FROZEN
 from vfi_jax.ops import crop, pad
 from vfi_jax.ops.channels import order_of
@@ -102,7 +102,7 @@ def convert(
 
 def _check_licence(name: str, paths: Sequence[Path], accepted: str) -> None:
     """Runs are their owner's; files are taken for the published ones."""
-    licence = weights.SOURCES[name].non_commercial
+    licence = weights.source_of(name).non_commercial
     if licence and accepted != licence and not all(path.is_dir() for path in paths):
         raise UsageError(
             f"the published weights of {name} are for non-commercial use only ({licence}): "
@@ -112,7 +112,7 @@ def _check_licence(name: str, paths: Sequence[Path], accepted: str) -> None:
 
 def _target(name: str, output: Path | None, to_torch: bool, inputs: Sequence[Path]) -> Path:
     """The file to write, checked before anything is computed."""
-    endings, published = (TORCH_ENDINGS, weights.SOURCES[name].file) if to_torch else ((".safetensors",), "")
+    endings, published = (TORCH_ENDINGS, weights.source_of(name).file) if to_torch else ((".safetensors",), "")
     if output is None and to_torch:
         raise UsageError(
             f"--to-torch needs -o: a folder (the file in it is then called {published}), "
@@ -248,7 +248,7 @@ def check(model: nn.Module, variables: Mapping[str, Any]) -> str:
     Raises:
       UserError: it is not finite, or far from what frames or flows can be.
     """
-    spec = MODELS[model.variant]
+    spec = registry.spec_of(model.variant)
     scale, order = getattr(model, "scale", 1.0), order_of(model)
     times = (-1, 0, 1, 2) if spec.num_frames == 4 else (0, 1)
     frames = scene(times)
@@ -288,7 +288,7 @@ def _check_sane(name: str, what: str, values: np.ndarray, limits: tuple[float, f
 
 def _published_state(model: nn.Module, variables: Mapping[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
     """A state dict that the published code gives the same frames with; no flow_networks."""
-    name, spec = model.variant, MODELS[model.variant]
+    name, spec = model.variant, registry.spec_of(model.variant)
     if unknown := {key: value for key, value in load.own_fields(model).items() if key not in RUN_FIELDS}:
         told = ", ".join(f"{key} = {value}" for key, value in unknown.items())
         raise UsageError(f"the published code of {name} has no network with {told}: --to-torch cannot write it")
@@ -318,6 +318,6 @@ def _common(names: Mapping[str, Any]) -> str:
 
 
 def _write_published(target: Path, name: str, state: Mapping[str, np.ndarray], half: bool) -> None:
-    source, dtype = weights.SOURCES[name], np.float16 if half else np.float32
+    source, dtype = weights.source_of(name), np.float16 if half else np.float32
     named = {f"{source.prefix}{key}": value.astype(dtype) for key, value in state.items()}
     write_torch(target, named, key=source.key, numbers=dict.fromkeys(source.numbers, 0))

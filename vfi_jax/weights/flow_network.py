@@ -10,8 +10,7 @@ import flax.linen as nn
 import numpy as np
 
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.models import MODELS
-from vfi_jax.models.registry import FROZEN, flow_network_of
+from vfi_jax.models.registry import FROZEN, flow_network_of, spec_of
 from vfi_jax.system.files import AnyPath
 from vfi_jax.torch_io import state_dict as torch_import
 from vfi_jax.weights import files as weight_files
@@ -55,7 +54,7 @@ def _joined(flow_networks: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return {
         f"{FROZEN}.{flow_network}.{name}": value
         for flow_network, variables in flow_networks.items()
-        for name, value in torch_import.to_torch(MODELS[flow_network], variables).items()
+        for name, value in torch_import.to_torch(spec_of(flow_network), variables).items()
     }
 
 

