@@ -1,135 +1,154 @@
-"""What a recipe says: frozen dataclasses, made from the ConfigDict of a file in `configs/` with every name and type
-checked. Defaults are those of a plain fine-tuning run; published recipes state their own.
+"""The fields of a training recipe: frozen dataclasses with their defaults and bounds.
+
+`Train` is the whole recipe. Each field of it is a flag of train.py, such as `--config.batch_size=8` or
+`--config.optimizer.rate_factors.block0/=0.5`. The defaults are those of a plain fine-tuning run; a file in `configs/`
+lists what its paper says, by `defaults`, and its variants, by `vary`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from vfi_jax.errors import UsageError
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+INT_MAX = 2**31 - 1
+
+
+def bounded(default: float | tuple, least: float = 0, most: float = math.inf) -> Any:
+    """A dataclass field whose value, or each of whose values, lies between two bounds, both allowed."""
+    return dataclasses.field(default=default, metadata={"least": least, "most": most})
+
+
+def fraction(default: float) -> Any:
+    """A dataclass field between 0 and 1."""
+    return bounded(default, 0, 1)
 
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """Which frames of a window are the inputs and which is the target; t lies between the inputs around it.
+    """Selects the inputs and the target from a window of frames; t is the target's place between the inputs around it.
 
-    `inputs` and `target` fix them; with `inputs` alone, the target is drawn evenly from between the inner two.
-    With `inputs` empty all are drawn: with probability `sorted_share` three distinct frames, in order, the middle one
-    being the target (RIFE-m); else a target and two inputs equally far from it.
+    With `inputs` and `target` given, every sample uses them. With `inputs` alone, the target is drawn uniformly from
+    the frames between the inner two inputs. With neither, both are drawn: with probability `sorted_share` three
+    distinct frames in time order, the middle one being the target (RIFE-m), otherwise a target and two inputs at equal
+    distances from it.
 
     Attributes:
-      frames: length of a window, n.
-      inputs: indices of the inputs, in order; 2 or 4 of them.
-      target: index of the target; -1: drawn.
-      target_step: frames from one target that may be drawn to the next, counted from the input before.
-      sorted_share: 0..1.
+      frames: number of frames in a window, n.
+      inputs: indices of the input frames in time order, 2 or 4 of them; empty: drawn.
+      target: index of the target frame; -1: drawn.
+      target_step: distance in frames between targets that can be drawn, counted from the input before them.
+      sorted_share: probability of a sorted triple where inputs are drawn.
     """
 
-    frames: int = 3
-    inputs: tuple[int, ...] = ()
-    target: int = -1
-    target_step: int = 1
-    sorted_share: float = 0.0
+    frames: int = bounded(3, 1, INT_MAX)
+    inputs: tuple[int, ...] = bounded((), 0, INT_MAX)
+    target: int = bounded(-1, -1, INT_MAX)
+    target_step: int = bounded(1, 1, INT_MAX)
+    sorted_share: float = fraction(0.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Augment:
-    """Augmentation of training samples; the same decision for all frames of a sample, and for their flows.
+    """Augmentation of training samples; all frames and flows of a sample are changed alike.
 
-    In the order `enlarge`, `crop`, `jitter`, `reverse_channels`, `flip_rows`, `flip_columns`, `transpose`,
-    `reverse_time`, `rotate`. Packed sets know neither `enlarge` nor `jitter`.
+    Applied in this order: `enlarge`, `crop`, `jitter`, `reverse_channels`, `flip_rows`, `flip_columns`, `transpose`,
+    `reverse_time`, `rotate`. Packed sets support neither `enlarge` nor `jitter`.
 
     Attributes:
-      crop: side of a square crop at a random place, pixels.
-      reverse_channels: probability of RGB <-> BGR.
-      flip_rows: probability of upside down.
-      flip_columns: probability of left to right.
-      reverse_time: probability of swapping the inputs, with t <- 1 - t.
-      rotate: probability of a rotation, by 90, 180 or 270 degrees alike.
-      enlarge: probability of twice the size.
+      crop: side of the random square crop, pixels.
+      reverse_channels: probability of swapping RGB and BGR.
+      flip_rows: probability of a vertical flip.
+      flip_columns: probability of a horizontal flip.
+      reverse_time: probability of reversing the inputs, with t <- 1 - t.
+      rotate: probability of a rotation; 90, 180 and 270 degrees are equally likely.
+      enlarge: probability of doubling the size before the crop.
       transpose: probability of swapping rows and columns.
-      jitter: how far brightness, contrast and saturation may be from 1 times their own, and the hue from its place,
-        turns; 0: none.
+      jitter: maximum change of brightness, contrast and saturation (relative) and of hue (turns); 0: none.
     """
 
-    crop: int = 224
-    reverse_channels: float = 0.5
-    flip_rows: float = 0.5
-    flip_columns: float = 0.5
-    reverse_time: float = 0.5
-    rotate: float = 0.75
-    enlarge: float = 0.0
-    transpose: float = 0.0
-    jitter: float = 0.0
+    crop: int = bounded(224, 1, INT_MAX)
+    reverse_channels: float = fraction(0.5)
+    flip_rows: float = fraction(0.5)
+    flip_columns: float = fraction(0.5)
+    reverse_time: float = fraction(0.5)
+    rotate: float = fraction(0.75)
+    enlarge: float = fraction(0.0)
+    transpose: float = fraction(0.0)
+    jitter: float = bounded(0.0, 0, 0.5)
 
 
 @dataclasses.dataclass(frozen=True)
 class Footage:
-    """How windows are cut out of videos; of folders of images, `step` alone counts.
+    """How windows are cut from videos, and which are rejected. For folders of images only `step` applies.
 
     Attributes:
-      frames: length of a window, n.
-      step: frames from the start of a window to that of the next, in a video or a folder of more images than a window.
-      short_side: frames are reduced (area, never enlarged) to this short side, pixels; 0: kept.
-      per_clip: windows taken of a clip at most, evenly spread; 0: all.
-      duplicate: mean absolute difference of neighbors, 0..255, below which the second is a duplicate.
-      static: the same of the window's ends, below which the window is static.
-      fade: share of the change between neighbors that one gain and offset for the whole frame explains, above which
-        it is a fade.
-      flash: jump of the mean brightness, 0..255, that is taken back within two frames.
-      interlaced: how much more neighboring rows differ than rows two apart (a ratio) for a frame to count as combed.
+      frames: number of frames in a window, n.
+      step: distance in frames between the starts of two windows of a video or of a long folder of images.
+      short_side: frames are reduced (area interpolation, never enlarged) to this short side, pixels; 0: kept.
+      per_clip: maximum number of windows per clip, evenly spread; 0: all.
+      duplicate: two neighboring frames are duplicates if their mean absolute difference is below this, 0..255.
+      static: a window is static if the mean absolute difference of its first and last frame is below this, 0..255.
+      fade: a window is a fade if one gain and offset for the whole frame explains more than this fraction of the change
+        between neighbors.
+      flash: a window has a flash if the mean brightness jumps by more than this, 0..255, and returns within two frames.
+      interlaced: a frame is interlaced if neighboring rows differ more than rows two apart, by this ratio.
     """
 
-    frames: int = 5
-    step: int = 4
-    short_side: int = 0
-    per_clip: int = 0
-    duplicate: float = 0.3
-    static: float = 0.8
-    fade: float = 0.4
-    flash: float = 12.0
-    interlaced: float = 1.0
+    frames: int = bounded(5, 1, INT_MAX)
+    step: int = bounded(4, 1, INT_MAX)
+    short_side: int = bounded(0, 0, INT_MAX)
+    per_clip: int = bounded(0, 0, INT_MAX)
+    duplicate: float = bounded(0.3, 0, 255)
+    static: float = bounded(0.8, 0, 255)
+    fade: float = bounded(0.4)
+    flash: float = bounded(12.0, 0, 255)
+    interlaced: float = bounded(1.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Scenes:
-    """What the made-up scenes of a packed set are like.
+    """The synthetic scenes of a packed set.
 
     Attributes:
-      count: scenes, a window of each.
+      count: number of scenes, one window of each.
       size: side of the frames, pixels.
-      frames: length of a window, n.
-      layers: before the background, at most.
-      slowest: pixels that the fastest layer moves over a window, at least; drawn evenly in its logarithm.
-      fastest: the same, at most.
-      blurred: share of the scenes taken with a shutter that stays open, up to all the time between frames.
-      lit: share of the scenes whose light changes.
-      seed: of the first scene; the others count from it.
+      frames: number of frames in a window, n.
+      layers: maximum number of layers in front of the background.
+      slowest: minimum motion of the fastest layer over a window, pixels; drawn log-uniformly.
+      fastest: maximum motion of the fastest layer over a window, pixels.
+      blurred: fraction of scenes with motion blur; the shutter is open for up to the whole time between frames.
+      lit: fraction of scenes whose lighting changes.
+      seed: of the first scene; the others count up from it.
     """
 
-    count: int = 1000
-    size: int = 256
-    frames: int = 5
-    layers: int = 6
-    slowest: float = 4.0
-    fastest: float = 128.0
-    blurred: float = 0.3
-    lit: float = 0.2
-    seed: int = 0
+    count: int = bounded(1000, 1, INT_MAX)
+    size: int = bounded(256, 1, INT_MAX)
+    frames: int = bounded(5, 1, INT_MAX)
+    layers: int = bounded(6, 0, INT_MAX)
+    slowest: float = bounded(4.0)
+    fastest: float = bounded(128.0)
+    blurred: float = fraction(0.3)
+    lit: float = fraction(0.2)
+    seed: int = bounded(0, 0, INT_MAX)
 
 
 @dataclasses.dataclass(frozen=True)
 class Mix:
-    """A further set.
+    """An additional training set.
 
     Attributes:
       path: as `Data.path`.
-      share: of all samples, 0..1.
+      share: fraction of all samples that this set gives.
     """
 
     path: str
@@ -138,32 +157,32 @@ class Mix:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Where training samples come from.
+    """The training and validation sets.
 
     Attributes:
-      path: a set, told by what it holds: Vimeo90K triplet or septuplet, a folder of windows, of records, of video
-        files, a packed file; or `synthetic:COUNT`, made-up scenes.
-      mix: other sets and their shares; the rest is of `path`.
-      validation: a set for validation, folders of images or records; "": the last `holdout` of `path`, clips whole.
-      holdout: share, 0..1.
-      labels: whose flow labels, which stand beside the set, go with the samples; "": none.
-      window: inputs and target.
-      augment: for training.
-      footage: for video files.
-      damaged: share of the samples that may be others in the place of unreadable ones, 0..1.
-      workers: processes that decode and augment; 0: in threads of this one.
+      path: the training set, whose type is detected from its contents: Vimeo90K triplets or septuplets, a folder of
+        windows, of records or of video files, a packed file; or `synthetic:COUNT`, synthetic scenes.
+      mix: additional sets and their shares; the remaining samples come from `path`.
+      validation: the validation set, folders of images or records; "": the last `holdout` of `path`, whole clips.
+      holdout: fraction of `path` that is held out for validation.
+      labels: teacher whose flow labels, stored beside the set, are read with the samples; "": none.
+      window: the inputs and the target.
+      augment: augmentation of training samples.
+      footage: how windows are cut from video files.
+      damaged: maximum fraction of samples that may be replaced because they are unreadable.
+      workers: processes that decode and augment; 0: threads of the main process.
     """
 
     path: str = ""
     mix: tuple[Mix, ...] = ()
     validation: str = ""
-    holdout: float = 0.05
+    holdout: float = fraction(0.05)
     labels: str = ""
     window: Window = Window()
     augment: Augment = Augment()
     footage: Footage = Footage()
-    damaged: float = 0.01
-    workers: int = 0
+    damaged: float = fraction(0.01)
+    workers: int = bounded(0, 0, 1000)
 
     @property
     def shares(self) -> dict[str, float]:
@@ -173,81 +192,81 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class Milestones:
-    """Where the rate falls at once.
+    """Drops of the learning rate at given epochs.
 
     Attributes:
-      epochs: passes over the training set that are done by then.
-      factor: what the rate is multiplied by at each.
+      epochs: numbers of passes over the training set after which the learning rate drops.
+      factor: the learning rate is multiplied by this at each of them.
     """
 
-    epochs: tuple[int, ...] = ()
-    factor: float = 1.0
+    epochs: tuple[int, ...] = bounded((), 1, INT_MAX)
+    factor: float = bounded(1.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Plateau:
-    """Where the rate falls because the validation loss (mean absolute error, 0..1) does not.
+    """Drops of the learning rate when the validation loss (mean absolute error, 0..1) stops falling.
 
     Attributes:
-      factor: what the rate is multiplied by; 1: never.
-      patience: validations in a row that may be no better than the best one.
+      factor: the learning rate is multiplied by this; 1: it never drops.
+      patience: number of validations in a row without improvement that are allowed.
     """
 
-    factor: float = 1.0
-    patience: int = 5
+    factor: float = fraction(1.0)
+    patience: int = bounded(5, 0, INT_MAX)
 
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-    """AdamW under a linear warm-up and a cosine to `final_rate`, times the factors of milestones and plateaus.
+    """AdamW; the learning rate warms up linearly, then follows a cosine, times the factors of milestones and plateaus.
 
     Attributes:
-      rate: the peak.
-      final_rate: at the last step; that of `rate` keeps it.
-      warmup: steps; the first has rate 0.
-      milestones: falls at given epochs.
-      plateau: falls after validations.
-      rate_factors: part of a parameter's path (`a/b/kernel`) to the factor of its rate; of several, the first.
+      rate: peak learning rate.
+      final_rate: learning rate at the last step; equal to `rate`, it stays constant.
+      warmup: steps of the linear warm-up from 0; 0: none.
+      milestones: drops at given epochs.
+      plateau: drops when validation stops improving.
+      rate_factors: part of a parameter's path (`a/b/kernel`) to a factor of its learning rate; the first match counts.
       beta2: decay of the second moment.
-      weight_decay: on all parameters.
-      clip_norm: of the global gradient norm; 0: none.
-      skip_above: a step whose loss is more than so many times the first of the run changes neither parameters nor
-        moments; 0: none.
+      weight_decay: decoupled weight decay, on all parameters.
+      clip_norm: maximum global norm of the gradient; 0: no clipping.
+      skip_above: a step whose loss is more than this many times the first loss of the run changes neither parameters
+        nor moments; 0: no step is skipped.
     """
 
-    rate: float = 1e-4
-    final_rate: float = 0.0
-    warmup: int = 0
+    rate: float = bounded(1e-4)
+    final_rate: float = bounded(0.0)
+    warmup: int = bounded(0, 0, INT_MAX)
     milestones: Milestones = Milestones()
     plateau: Plateau = Plateau()
-    rate_factors: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    beta2: float = 0.999
-    weight_decay: float = 1e-4
-    clip_norm: float = 0.0
-    skip_above: float = 0.0
+    rate_factors: Mapping[str, float] = dataclasses.field(default_factory=dict, metadata={"least": 0, "most": math.inf})
+    beta2: float = fraction(0.999)
+    weight_decay: float = bounded(1e-4)
+    clip_norm: float = bounded(0.0)
+    skip_above: float = bounded(0.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Guard:
-    """What is done about steps whose loss or gradient is not finite; each of them is skipped.
+    """Rollback from steps whose loss or gradient is not finite. Each such step is skipped.
 
     Attributes:
-      bad_steps: in a row, after which the run goes back to its last good checkpoint and on with other data; seen when a
-        row of the log or a checkpoint is due.
-      rollbacks: of this kind in a run; where another would be due it ends.
+      bad_steps: number of such steps in a row after which the run returns to its last good checkpoint and continues
+        with the data that follow; checked whenever a log row or a checkpoint is due.
+      rollbacks: maximum number of rollbacks in a run, which fails when another one is due.
     """
 
-    bad_steps: int = 10
-    rollbacks: int = 3
+    bad_steps: int = bounded(10, 1, INT_MAX)
+    rollbacks: int = bounded(3, 0, INT_MAX)
 
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
-    """A model with weights, to start from or to learn from.
+    """A pretrained model, to start from or to learn from.
 
     Attributes:
-      model: in MODELS; "": fresh weights; no teacher.
-      weights: anything `vfi_jax.load` takes: a file, a run's folder; "": those shipped or installed.
+      model: name in MODELS; "": none.
+      weights: a weights file or a run's folder, as `vfi_jax.load` takes them; "": the shipped or installed weights.
     """
 
     model: str = ""
@@ -259,29 +278,31 @@ class Train:
     """A training run.
 
     Attributes:
-      model: in MODELS.
-      fields: of the module, in the place of the variant's.
-      loss: fields of the model's loss config, in the place of its own.
-      extra_losses: name in `vfi_jax.losses.RECONSTRUCTION` to weight, added to the model's objective.
+      model: name in MODELS, or `package.module:NAME` of a `ModelSpec`.
+      fields: fields of the module that override the variant's.
+      loss: fields of the model's loss config that override its own.
+      extra_losses: weights of losses that are added to the model's objective, by their names: those in
+        `vfi_jax.losses.RECONSTRUCTION`, those that installed packages provide, or `package.module:NAME` of a function
+        `(frame, target) -> scalar`. A weight of 0 leaves a loss out.
       init_from: weights to start from.
-      teacher: what makes the frame and the flows that the model learns beside the truth, at every step.
-      frozen: weights files of the model's frozen flow networks by their names, such as "raft"; "": those installed;
-        "untrained": fresh ones, to try a recipe.
+      teacher: model whose frame and flows are additional targets in every step.
+      frozen: weights files of the model's flow network by its name, such as "raft"; "": the installed file;
+        "untrained": random weights, to try a recipe.
       seed: of weights, data and augmentation.
-      epochs: passes over the training set; 0: `steps` decides.
-      steps: optimizer steps; 0: `epochs` decides.
-      batch_size: of a step, over all devices and hosts; the rate does not follow it by itself.
-      accumulate: parts of the batch that are computed one after another, for memory; their gradients are averaged.
-      data: the sets.
-      optimizer: AdamW and its schedule.
-      ema: decay of the averaged weights, which validation uses; 0: none are kept.
-      guard: what is done about steps whose loss is not finite.
+      epochs: number of passes over the training set; 0: given by `steps`.
+      steps: number of optimizer steps; 0: given by `epochs`.
+      batch_size: global batch size; the learning rate is not rescaled with it.
+      accumulate: number of equal parts of a batch that are computed in turn to save memory; gradients are averaged.
+      data: training and validation sets.
+      optimizer: optimizer and learning rate.
+      ema: decay of the averaged weights, which validation uses; 0: no averaging.
+      guard: rollback from steps that are not finite.
       precision: a name in `vfi_jax.nn.precision`: "float32", "default" or "bfloat16".
       log_every: steps between rows of the log.
-      checkpoint_every: steps.
-      validate_every: steps; a multiple of `checkpoint_every`.
-      validation_samples: frames judged at each validation.
-      tensorboard: write its files too.
+      checkpoint_every: steps between checkpoints.
+      validate_every: steps between validations; a multiple of `checkpoint_every`.
+      validation_samples: number of frames per validation.
+      tensorboard: also write TensorBoard files.
     """
 
     model: str
@@ -291,28 +312,86 @@ class Train:
     init_from: Pretrained = Pretrained()
     teacher: Pretrained = Pretrained()
     frozen: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    seed: int = 0
-    epochs: int = 0
-    steps: int = 0
-    batch_size: int = 16
-    accumulate: int = 1
+    seed: int = bounded(0, 0, INT_MAX - 2)
+    epochs: int = bounded(0, 0, INT_MAX)
+    steps: int = bounded(0, 0, INT_MAX)
+    batch_size: int = bounded(16, 1, INT_MAX)
+    accumulate: int = bounded(1, 1, INT_MAX)
     data: Data = Data()
     optimizer: Optimizer = Optimizer()
-    ema: float = 0.0
+    ema: float = fraction(0.0)
     guard: Guard = Guard()
     precision: str = "float32"
-    log_every: int = 100
-    checkpoint_every: int = 1000
-    validate_every: int = 1000
-    validation_samples: int = 64
+    log_every: int = bounded(100, 1, INT_MAX)
+    checkpoint_every: int = bounded(1000, 1, INT_MAX)
+    validate_every: int = bounded(1000, 1, INT_MAX)
+    validation_samples: int = bounded(64, 1, INT_MAX)
     tensorboard: bool = False
 
 
-def parse(kind: type, values: Mapping[str, Any], where: str = "config") -> Any:
-    """A dataclass of this file from nested mappings; lists become tuples, whole numbers floats where one is wanted.
+# Augmentation that changes nothing but the crop.
+NO_AUGMENTATION: Mapping[str, float] = types.MappingProxyType(
+    {field.name: 0.0 for field in dataclasses.fields(Augment) if field.name != "crop"}
+)
+
+# What the variant `smoke` of a recipe changes: some steps of small crops of synthetic scenes.
+SMOKE: Mapping[str, Any] = types.MappingProxyType(
+    {
+        "epochs": 0,
+        "steps": 20,
+        "batch_size": 4,
+        "log_every": 1,
+        "checkpoint_every": 5,
+        "validate_every": 10,
+        "validation_samples": 4,
+        "data": {"path": "synthetic:48", "mix": (), "workers": 0, "augment": {"crop": 64}},
+    }
+)
+
+
+def defaults(**values: Any) -> ConfigDict:
+    """Builds a recipe: `values`, nested as `Train` is, and the defaults of all other fields.
 
     Raises:
-      UsageError: a name that the dataclass does not have (says the nearest), a missing one, or a value of a wrong type.
+      UsageError: see `parse`.
+    """
+    from ml_collections import ConfigDict  # recipes alone need it
+
+    return ConfigDict(as_dict(parse(Train, values)))
+
+
+def vary(recipe: ConfigDict, variant: str, **variants: Mapping[str, Any]) -> ConfigDict:
+    """Applies the changes of a variant to a recipe; the variant "default" changes nothing.
+
+    Nested fields are changed one by one; mappings such as `rate_factors` are replaced.
+
+    Raises:
+      UsageError: there is no such variant; see also `parse`.
+    """
+    if variant == "default":
+        return recipe
+    if variant not in variants:
+        raise UsageError(f"no variant {variant!r}: there are {', '.join(['default', *sorted(variants)])}")
+    return defaults(**merged(recipe.to_dict(), variants[variant]))
+
+
+def merged(values: Mapping[str, Any], *changes: Mapping[str, Any], kind: type = Train) -> dict[str, Any]:
+    """Values of a dataclass with changes, each over those before it; both are nested as the dataclass is."""
+    hints, result = typing.get_type_hints(kind), dict(values)
+    for change in changes:
+        for name, value in change.items():
+            nested = dataclasses.is_dataclass(hints.get(name))
+            result[name] = merged(result.get(name, {}), value, kind=hints[name]) if nested else value
+    return result
+
+
+def parse(kind: type, values: Mapping[str, Any], where: str = "config") -> Any:
+    """Builds a dataclass of this module from nested mappings.
+
+    Lists become tuples; integers become floats where the field is one.
+
+    Raises:
+      UsageError: an unknown field (the message names the nearest), a missing one, or a value of a wrong type.
     """
     hints = typing.get_type_hints(kind)
     for name in values:
@@ -346,3 +425,30 @@ def _value(kind: Any, value: Any, where: str) -> Any:
 def as_dict(config: Any) -> dict[str, Any]:
     """The inverse of `parse`: plain nested dicts, ready for JSON."""
     return dataclasses.asdict(config)
+
+
+def check_bounds(config: Any, flag: Callable[[str], str] = "--config.{}".format) -> None:
+    """Checks every number of a dataclass of this module against the bounds of its field.
+
+    Args:
+      config: the dataclass; nested ones are checked as well.
+      flag: gives the flag that sets a field, for the message, from the field's path such as `data.augment.crop`.
+
+    Raises:
+      UsageError: a number lies outside.
+    """
+    for path, value, least, most in _bounds(config):
+        numbers = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple) else (value,)
+        if not all(least <= number <= most for number in numbers):
+            wanted = f"{least:g} or more" if most >= INT_MAX - 2 else f"a number from {least:g} to {most:g}"
+            raise UsageError(f"{flag(path)} is {value}: {wanted} is needed")
+
+
+def _bounds(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, float, float]]:
+    """Path, value and bounds of each field that has some."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from _bounds(value, f"{prefix}{field.name}.")
+        elif field.metadata:
+            yield prefix + field.name, value, field.metadata["least"], field.metadata["most"]
