@@ -1,13 +1,13 @@
 """Trains a model: `python train.py --config configs/rife_vimeo90k.py --workdir runs/rife`.
 
-The same command in the same folder continues; SIGTERM saves and ends it. A variant of a config stands after a colon
-(`configs/rife_footage.py:smoke`), and any value can be set: `--config.data.path=clips --config.batch_size=8`. On
-several hosts the same command runs on each: a TPU pod or SLURM says which is which, elsewhere the last three flags do.
+The same command in the same folder resumes the run; SIGTERM saves and stops it. The variant of a recipe follows a colon
+(`configs/rife_footage.py:smoke`), and a flag sets each field (`vfi_jax/config.py` lists them): `--config.batch_size=8
+--config.optimizer.rate=1e-4 --config.extra_losses.census=0.1`. With several hosts the same command runs on each: on a
+TPU pod or under SLURM they find each other, elsewhere --coordinator, --processes and --process say who they are.
 """
 
 from __future__ import annotations
 
-import ast
 import os
 import sys
 import warnings
@@ -24,34 +24,33 @@ from vfi_jax.system import distributed, machine
 from vfi_jax.system.files import path_of
 from vfi_jax.training import fit
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "a file in configs/, and its variant: FILE[:VARIANT]")
 WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder, or an address such as gs://BUCKET/FOLDER")
-DETERMINISTIC = flags.DEFINE_bool("deterministic", False, "on GPUs: XLA's deterministic kernels; slower")
-COORDINATOR = flags.DEFINE_string(
-    "coordinator", None, "of several processes, where the cluster does not say: HOST:PORT"
-)
-PROCESSES = flags.DEFINE_integer("processes", None, "their number")
+DETERMINISTIC = flags.DEFINE_bool("deterministic", False, "use XLA's deterministic kernels on GPUs; slower")
 PROFILE = flags.DEFINE_integer(
-    "profile", 0, "steps to trace, into the run's folder: for xprof or perfetto", lower_bound=0
+    "profile", 0, "number of steps to trace into the run's folder, for xprof or perfetto", lower_bound=0
 )
-PROCESS = flags.DEFINE_integer("process", None, "which of them this is, from 0")
+COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "address of the first of several processes, HOST:PORT, where no cluster tells it"
+)
+PROCESSES = flags.DEFINE_integer("processes", None, "number of processes")
+PROCESS = flags.DEFINE_integer("process", None, "number of this process, from 0")
 
 DETERMINISTIC_OPTIONS = "--xla_gpu_deterministic_ops=true --xla_gpu_exclude_nondeterministic_ops=true"
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs; a failure is one line on stderr: exit status 2 for wrong usage, 1 for any other."""
-    # Orbax tells every file, and failures at length that are told here in a line.
+    """Trains; a failure is one line on stderr, with exit status 2 for wrong usage and 1 for any other."""
+    # Orbax logs every file, and failures at length that are one line here.
     logging.set_verbosity(logging.FATAL)
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     if DETERMINISTIC.value:  # read when the backend starts, which nothing has done so far
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC_OPTIONS}".strip()
-        # XLA takes kernels that a run without these options chose by their time from there, whatever the options say.
+        # Whatever the options say, XLA reads from its cache the kernels that a run without them chose by their speed.
         jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
     try:
         if len(arguments) > 1:
-            raise UsageError(f"{arguments[1]!r} is no flag: see --help")
-        if CONFIG.value is None or not WORKDIR.value:
+            raise UsageError(f"{arguments[1]!r} is not a flag: see --help")
+        if flags.FLAGS.config is None or not WORKDIR.value:
             raise UsageError("--config FILE and --workdir FOLDER are needed")
         distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
         machine.keep_programs()
@@ -68,27 +67,47 @@ def main(arguments: Sequence[str]) -> None:
 
 def _recipe() -> dict[str, Any]:
     try:
-        return CONFIG.value.to_dict()
-    except OSError as error:  # kept by absl until the config is used
+        return flags.FLAGS.config.to_dict()
+    except OSError as error:  # absl keeps it until the recipe is used
         raise UsageError(" ".join(str(error).split())) from None
 
 
-def parse_flags(arguments: Sequence[str]) -> list[str]:
-    """Parses the flags as absl does, with one line for whatever is wrong."""
+def parse_flags(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
+    """Parses all flags, those of the recipe's fields among them; whatever is wrong is one line and exit status 2."""
     try:
-        return flags.FLAGS(list(arguments))
+        arguments = [_field_flag(argument) for argument in arguments]
+        config_flags.DEFINE_config_file(
+            "config",
+            None,
+            "recipe in configs/ and its variant, FILE[:VARIANT]",
+            flag_values=values,
+            lock_config=False,
+            accept_new_attributes=True,  # keys of mappings; `_field_flag` knows the fields
+            sys_argv=arguments,
+        )
+        return values(arguments)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError, ImportError) as error:
-        missing = isinstance(error, KeyError | AttributeError)  # a name that the recipe lacks, and perhaps a guess
-        text = f"the recipe has no {_unquoted(str(error.args[0]))}" if missing else str(error)
-        sys.exit(_report(UsageError(" ".join(text.split()))))
+        sys.exit(_report(UsageError(" ".join(_brief(error).split()))))
 
 
-def _unquoted(text: str) -> str:
-    """What ml_collections quoted, if it did."""
-    try:
-        return str(ast.literal_eval(text))
-    except (ValueError, SyntaxError):
-        return text
+def _field_flag(argument: str) -> str:
+    """The flag of a recipe's field as ml_collections reads it; any other argument as it is."""
+    flag, equals, value = argument.partition("=")
+    dashes, dot, path = flag.partition("config.")
+    if not dot or dashes.lstrip("-") not in ("", "no") or not dashes.startswith("-") or "[" in path:
+        return argument
+    return f"{dashes}config.{config.field_path(path)}{equals}{value}"
+
+
+def _brief(error: BaseException) -> str:
+    """The message of the error that a recipe raised, where absl and ml_collections wrapped it."""
+    if isinstance(error, KeyError):
+        return f"the recipe has no {error.args[0]}; vfi_jax.config.defaults builds one with every field"
+    cause = error
+    while (cause := cause.__cause__ or cause.__context__) is not None:
+        if isinstance(cause, UsageError) and "\n" not in str(cause):
+            return str(cause)
+    return str(error)
 
 
 def _report(error: BaseException) -> int:

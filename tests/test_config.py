@@ -1,16 +1,23 @@
-"""Recipes: every name and type is checked, and every file in configs/ is one."""
+"""Recipes: every field has a flag, every name, type and bound is checked, and every file in configs/ is one."""
 
+import dataclasses
+import functools
 import importlib.util
 import json
+import typing
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from absl import flags
 
 from vfi_jax import config
-from vfi_jax.config import Augment, Milestones, Optimizer, Plateau, Train, Window
+from vfi_jax.config import Augment, Footage, Milestones, Mix, Optimizer, Plateau, Train, Window
 from vfi_jax.data.windows import frame_selections
 from vfi_jax.errors import UsageError
 from vfi_jax.models import registry
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")  # of ml_collections
 
 RECIPES = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
 VARIANTS = {
@@ -25,19 +32,142 @@ VARIANTS = {
 }
 
 
-def recipe(path):
+def imported(path):
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
+def read(name, variant="default"):
+    return config.parse(Train, imported(RECIPES[0].with_name(name)).get_config(variant).to_dict())
+
+
+@pytest.fixture(scope="module")
+def train():
+    """The module train.py; its flags do not stay."""
+    before = set(flags.FLAGS)
+    yield imported(RECIPES[0].parent.parent / "train.py")
+    for name in set(flags.FLAGS) - before:
+        delattr(flags.FLAGS, name)
+
+
+def parsed(train, *arguments):
+    """The recipe that train.py makes of its arguments."""
+    values = flags.FlagValues()
+    train.parse_flags(["train.py", f"--config={RECIPES[0].with_name('rife_footage.py')}", *arguments], values)
+    return config.parse(Train, values.config.to_dict())
+
+
+def changes(kind, prefix=""):
+    """Path of every field, a value that differs from all defaults, and what a flag says for it."""
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        path, hint = prefix + field.name, hints[field.name]
+        if dataclasses.is_dataclass(hint):
+            yield from changes(hint, f"{path}.")
+        elif typing.get_origin(hint) is Mapping:
+            value = {float: 0.25, str: "a-b.c", typing.Any: (4, 5)}[typing.get_args(hint)[1]]
+            yield f"{path}.package.module:NAME/0", value, str(value)
+        elif hint == tuple[Mix, ...]:
+            yield path, (Mix("other", 0.125),), "({'path': 'other', 'share': 0.125},)"
+        else:
+            value = {bool: True, int: 77, float: 0.4375, str: "a-b.c", tuple[int, ...]: (4, 5)}[hint]
+            yield path, value, str(value)
+
+
+def test_every_field_has_a_flag(train):
+    """Nested ones and keys of mappings too, all at once and spelled as a shell has them."""
+    wanted = list(changes(Train))
+    run = parsed(train, *(f"--config.{path}={text}" for path, _, text in wanted))
+    assert len(wanted) > 60
+    for path, value, _ in wanted:
+        outer, _, key = path.partition(".package")
+        found = functools.reduce(getattr, outer.split("."), run)
+        assert (found["package" + key] if key else found) == value, path
+
+
+def test_flags_of_mappings(train):
+    run = parsed(train, "--config.optimizer.rate_factors.block0/=0.5", "--config.extra_losses.l1=1")
+    assert run.optimizer.rate_factors == {"block0/": 0.5, "block1/": 0.0, "block2/": 0.0}
+    assert run.extra_losses == {"charbonnier": 1.0, "psnr": 0.02, "l1": 1.0}
+    assert parsed(train, "--config.optimizer.rate_factors={}").optimizer.rate_factors == {}
+    assert parsed(train, "--config.fields.widths=(8, 8)").fields == {"widths": (8, 8)}
+
+
+@pytest.mark.parametrize(
+    ("flag", "line"),
+    [
+        ("stpes=3", "config has no 'stpes'; did you mean 'steps'?"),
+        ("dta.path=clips", "config has no 'dta'; did you mean 'data'?"),
+        ("data.window.frmes", "config.data.window has no 'frmes'; did you mean 'frames'?"),
+        ("steps.x=3", "config.steps has no 'x': it is a single value"),
+        ("steps=many", "flag --config.steps=many: invalid literal for int() with base 10: 'many'"),
+        ("data.window=3", "flag --config.data.window=3: Failed to parse '3' as a ConfigDict: `3` is not a dict."),
+    ],
+)
+def test_wrong_flags(train, capsys, flag, line):
+    with pytest.raises(SystemExit) as caught:
+        parsed(train, f"--config.{flag}")
+    assert (caught.value.code, capsys.readouterr().err) == (2, f"train.py: {line}\n")
+
+
+def test_unknown_variants_are_one_line(train, capsys):
+    with pytest.raises(SystemExit):
+        train.parse_flags(["train.py", f"--config={RECIPES[0]}:smokey"], flags.FlagValues())
+    assert capsys.readouterr().err == "train.py: no variant 'smokey': there are default, overfit, smoke\n"
+
+
+def test_variants_change_nested_fields_and_replace_mappings():
+    recipe = config.defaults(model="rife", optimizer={"rate": 1.0, "warmup": 3, "rate_factors": {"a": 1.0}})
+    changed = config.vary(recipe, "b", b={"optimizer": {"rate": 2.0, "rate_factors": {"b": 2.0}}})
+    assert config.parse(Train, changed.to_dict()) == Train(
+        "rife", optimizer=Optimizer(2.0, warmup=3, rate_factors={"b": 2.0})
+    )
+    assert config.vary(recipe, "default", b={}) is recipe
+    with pytest.raises(UsageError, match=r"config\.optimizer has no 'rte'; did you mean 'rate'"):
+        config.vary(recipe, "b", b={"optimizer": {"rte": 2.0}})
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"batch_size": 0}, "--config.batch_size is 0: 1 or more is needed"),
+        ({"ema": 1.5}, "--config.ema is 1.5: a number from 0 to 1 is needed"),
+        ({"ema": float("nan")}, "--config.ema is nan: a number from 0 to 1 is needed"),
+        (
+            {"optimizer": Optimizer(milestones=Milestones((3, 0)))},
+            "--config.optimizer.milestones.epochs is (3, 0): 1 or",
+        ),
+        (
+            {"optimizer": Optimizer(rate_factors={"a": -1.0})},
+            "--config.optimizer.rate_factors is {'a': -1.0}: 0 or more",
+        ),
+    ],
+)
+def test_bounds(change, line):
+    with pytest.raises(UsageError) as caught:
+        config.check_bounds(Train("rife", **change))
+    assert str(caught.value).startswith(line)
+
+
+def test_bounds_name_the_option_of_another_command():
+    with pytest.raises(UsageError, match=r"^--short_side is -1: 0 or more is needed$"):
+        config.check_bounds(Footage(short_side=-1), "--{}".format)
+
+
+def test_defaults_lie_within_their_bounds():
+    for kind in (Train("rife"), config.Scenes(), Footage()):
+        config.check_bounds(kind)
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipes_are_complete(path):
-    module = recipe(path)
+    module = imported(path)
     assert "train.py --config" in module.__doc__
     for variant in VARIANTS.get(path.stem, ("default", "paper", "smoke")):
         run = config.parse(Train, module.get_config(variant).to_dict())
+        config.check_bounds(run)
         assert run.validate_every % run.checkpoint_every == 0
         assert bool(run.steps) != bool(run.epochs)
         assert registry.spec_of(run.model)
@@ -47,13 +177,12 @@ def test_recipes_are_complete(path):
 
 
 def test_published_figures_of_rife():
-    run = config.parse(Train, recipe(RECIPES[0].with_name("rife_vimeo90k.py")).get_config().to_dict())
+    run = read("rife_vimeo90k.py")
     assert (run.epochs, run.batch_size, run.data.augment.crop) == (300, 64, 224)
     assert (run.optimizer.rate, run.optimizer.final_rate, run.optimizer.weight_decay) == (3e-4, 3e-6, 1e-3)
 
 
 def test_published_figures_of_ifrnet_and_cain():
-    read = lambda name: config.parse(Train, recipe(RECIPES[0].with_name(name)).get_config().to_dict())  # noqa: E731
     ifrnet, gopro, cain = map(read, ("ifrnet_vimeo90k.py", "ifrnet_gopro.py", "cain_vimeo90k.py"))
     chances = Augment(224, 0.5, 0.3, 0.5, 0.5, 0.0, enlarge=0.1, transpose=0.05)
     assert ifrnet.data.augment == gopro.data.augment == chances
@@ -98,9 +227,6 @@ def test_whole_numbers_and_lists_are_taken_as_what_is_wanted():
 
 
 def test_published_figures_of_dbvi():
-    def read(name, *variant):
-        return config.parse(Train, recipe(RECIPES[0].with_name(name)).get_config(*variant).to_dict())
-
     twice, eight, x4k = read("dbvi_vimeo90k_septuplet.py"), read("dbvi_gopro.py"), read("dbvi_gopro.py", "x4k")
     assert (twice.batch_size, twice.data.augment.crop, twice.data.window) == (32, 256, Window(7, (0, 2, 4, 6), 3))
     assert (eight.batch_size, eight.data.augment.crop) == (16, 512)

@@ -18,7 +18,7 @@ from clips import make_clip
 from tiny_runs import ROOT, RUN, losses, newest, quiet
 
 import vfi_jax
-from vfi_jax.config import Augment, Data, Footage, Milestones, Mix, Optimizer, Plateau, Pretrained, Window
+from vfi_jax.config import Augment, Data, Footage, Mix, Optimizer, Plateau, Pretrained, Window
 from vfi_jax.data import sources
 from vfi_jax.data.synthetic.scenes import random_scene
 from vfi_jax.errors import UsageError, UserError
@@ -202,12 +202,8 @@ def test_a_teacher_that_is_the_pupil_has_nothing_to_teach(whole, tmp_path):
         ({"precision": "float16"}, "no precision is called 'float16': float32, default or bfloat16"),
         ({"loss": {"weigth": 1.0}}, "config.loss has no 'weigth' for rife_lap"),
         ({"extra_losses": {"lpips": 1.0}}, "no loss is called 'lpips'"),
-        ({"batch_size": 0}, "config.batch_size is 0: it must lie between 1 and"),
-        ({"steps": -5}, "config.steps is -5"),
-        ({"checkpoint_every": 0}, "config.checkpoint_every is 0"),
-        ({"seed": -3}, "config.seed is -3"),
-        ({"ema": 1.5}, "config.ema is 1.5: it must lie between 0 and 1"),
-        ({"data": dataclasses.replace(RUN.data, holdout=2.0)}, "config.data.holdout is 2.0"),
+        ({"batch_size": 0}, "--config.batch_size is 0: 1 or more is needed"),
+        ({"data": dataclasses.replace(RUN.data, holdout=2.0)}, "--config.data.holdout is 2.0: a number from 0 to 1"),
         ({"data": dataclasses.replace(RUN.data, window=Window(5, (0, 1, 3, 4), 2))}, "4 inputs: rife_lap takes 2"),
         (
             {"model": "rife", "fields": {}, "data": dataclasses.replace(RUN.data, window=Window(5, sorted_share=0.1))},
@@ -215,12 +211,6 @@ def test_a_teacher_that_is_the_pupil_has_nothing_to_teach(whole, tmp_path):
         ),
         ({"data": dataclasses.replace(RUN.data, validation="set.safetensors")}, "make records of it first"),
         ({"validate_every": 3}, "multiple of config.checkpoint_every"),
-        ({"optimizer": Optimizer(plateau=Plateau(2.0))}, "config.optimizer.plateau.factor is 2.0: it must lie between"),
-        (
-            {"optimizer": Optimizer(milestones=Milestones((3, 0), 0.4))},
-            r"milestones.epochs is \(3, 0\): it must",
-        ),
-        ({"optimizer": Optimizer(rate_factors={"stem": -1.0})}, "config.optimizer.rate_factors is"),
         ({"optimizer": Optimizer(rate_factors={"steam": 1.0})}, "no parameter's path has 'steam' in it"),
         ({"batch_size": 50}, "do not fill a batch of 50"),
         ({"data": Data(path="synthetic:12", augment=Augment(crop=100))}, "rife_lap needs a multiple of 64"),
@@ -435,9 +425,6 @@ def test_smoke_recipes_survive_a_kill(recipe, tmp_path):
         ([], 2, "--config FILE and --workdir FOLDER are needed"),
         (["--config=configs/rife_footage.py:smokey", "--workdir=W"], 2, "no variant 'smokey'"),
         (["--config=configs/nowhere.py", "--workdir=W"], 2, "nowhere.py"),
-        (["--config=configs/rife_footage.py", "--workdir=W", "--config.stpes=3"], 2, "stpes"),
-        (["--config=configs/rife_footage.py", "--workdir=W", "--config.steps=many"], 2, "many"),
-        (["--config=configs/rife_footage.py", "--workdir=W", "--config.extra_losses.lpips=1.0"], 2, "no 'lpips'"),
         (["--config=configs/rife_footage.py:scratch", "--workdir=W"], 2, "data.path is empty"),
         (
             ["--config=configs/rife_footage.py:scratch", "--workdir=W", "--config.data.path=nowhere"],

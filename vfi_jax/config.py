@@ -357,7 +357,7 @@ def defaults(**values: Any) -> ConfigDict:
     """
     from ml_collections import ConfigDict  # recipes alone need it
 
-    return ConfigDict(as_dict(parse(Train, values)))
+    return ConfigDict(as_dict(parse(Train, values)), allow_dotted_keys=True)  # keys: package.module:NAME
 
 
 def vary(recipe: ConfigDict, variant: str, **variants: Mapping[str, Any]) -> ConfigDict:
@@ -395,13 +395,42 @@ def parse(kind: type, values: Mapping[str, Any], where: str = "config") -> Any:
     """
     hints = typing.get_type_hints(kind)
     for name in values:
-        if name not in hints:
-            nearest = difflib.get_close_matches(name, hints, 1)
-            raise UsageError(f"{where} has no {name!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else ""))
+        _check_name(name, hints, where)
     for field in dataclasses.fields(kind):
         if field.name not in values and field.default is field.default_factory is dataclasses.MISSING:
             raise UsageError(f"{where} lacks {field.name!r}")
     return kind(**{name: _value(hints[name], value, f"{where}.{name}") for name, value in values.items()})
+
+
+def _check_name(name: str, known: Mapping[str, Any], where: str) -> None:
+    if name not in known:
+        nearest = difflib.get_close_matches(name, known, 1)
+        raise UsageError(f"{where} has no {name!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else ""))
+
+
+def field_path(path: str) -> str:
+    """Checks the path of a flag, and gives it as ml_collections reads it.
+
+    Args:
+      path: names of nested fields, `optimizer.rate`; what follows the name of a mapping is one key of it, which may
+        have dots and slashes, `extra_losses.package.module:NAME`.
+
+    Returns:
+      The path with such a key in brackets, `extra_losses['package.module:NAME']`.
+
+    Raises:
+      UsageError: an unknown field.
+    """
+    kind, where, names = Train, "config", path.split(".")
+    for number, name in enumerate(names, 1):
+        if not dataclasses.is_dataclass(kind):
+            raise UsageError(f"{where} has no {name!r}: it is a single value")
+        hints = typing.get_type_hints(kind)
+        _check_name(name, hints, where)
+        kind, where = hints[name], f"{where}.{name}"
+        if typing.get_origin(kind) is Mapping and number < len(names):
+            return f"{'.'.join(names[:number])}[{'.'.join(names[number:])!r}]"
+    return path
 
 
 def _value(kind: Any, value: Any, where: str) -> Any:

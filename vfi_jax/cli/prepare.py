@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vfi_jax.config import Footage, Scenes
+from vfi_jax.config import Footage, Scenes, check_bounds
 from vfi_jax.data.labels import folder_of
 from vfi_jax.data.published import PUBLISHED
 from vfi_jax.data.sources import is_footage
@@ -20,9 +21,6 @@ from vfi_jax.prepare import scenes as scenes_
 from vfi_jax.system import distributed
 from vfi_jax.system.markdown import markdown
 
-LEAST = {  # of numbers that are given
-    "frames": 1, "step": 1, "short_side": 0, "per_clip": 0, "smallest": 0, "size": 1, "megabytes": 1, "seed": 0
-}  # fmt: skip
 SETS = "records|published|pack|scenes|flow|bench"
 
 
@@ -33,7 +31,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     action = actions.add_parser("records", help="any source as ArrayRecord files; the same command continues")
     action.add_argument("source", help="a folder of videos, Vimeo90K, a folder of window folders, synthetic:COUNT")
     action.add_argument("--encoding", choices=record_files.ENCODINGS, default="png", help="of frames (%(default)s)")
-    action.add_argument("--smallest", type=int, default=0, metavar="PX", help="leave out windows with a shorter side")
+    action.add_argument(
+        "--smallest", type=_from(0), default=0, metavar="PX", help="leave out windows with a shorter side"
+    )
     action.set_defaults(run=_records)
     _add_footage(action, "DIR", "folder of the set")
     action = actions.add_parser("published", help="a published training set as records, checked; with a report")
@@ -46,9 +46,11 @@ def add(commands: argparse._SubParsersAction) -> None:
         "pack", help="crops of a folder of videos in one file, for sets that live on the device"
     )
     action.add_argument("source", type=Path, help="a folder of videos")
-    action.add_argument("--size", type=int, default=224, metavar="PX", help="side of the crops (%(default)s)")
-    action.add_argument("--megabytes", type=int, default=1000, metavar="MB", help="of frames, at most (%(default)s)")
-    action.add_argument("--seed", type=int, default=0, help="of the crops' places (%(default)s)")
+    action.add_argument("--size", type=_from(1), default=224, metavar="PX", help="side of the crops (%(default)s)")
+    action.add_argument(
+        "--megabytes", type=_from(1), default=1000, metavar="MB", help="of frames, at most (%(default)s)"
+    )
+    action.add_argument("--seed", type=_from(0), default=0, help="of the crops' places (%(default)s)")
     action.set_defaults(run=_pack)
     _add_footage(action, "FILE", ".safetensors")
     _add_scenes(actions)
@@ -97,12 +99,26 @@ def _add_footage(command: argparse.ArgumentParser, metavar: str, output: str) ->
 
 
 def _footage(options: argparse.Namespace) -> Footage:
-    for name, least in LEAST.items():
-        given = getattr(options, name, None)
-        if given is not None and given < least:
-            raise UsageError(f"--{name.replace('_', '-')} is {given}: {least} or more is needed")
     frames = Footage().frames if options.frames is None else options.frames
-    return Footage(frames, options.step, options.short_side, options.per_clip)
+    cut = Footage(frames, options.step, options.short_side, options.per_clip)
+    check_bounds(cut, _option)
+    return cut
+
+
+def _option(field: str) -> str:
+    return f"--{field.replace('_', '-')}"
+
+
+def _from(least: int) -> Callable[[str], int]:
+    """The type of an option that takes integers from `least` on."""
+
+    def number(text: str) -> int:
+        if int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text}: {least} or more is needed")
+        return int(text)
+
+    number.__name__ = "int"  # argparse names it where the text is no number
+    return number
 
 
 def _records(options: argparse.Namespace) -> None:
@@ -150,6 +166,7 @@ def _bench(options: argparse.Namespace) -> None:
 
 def _scenes(options: argparse.Namespace) -> None:
     config = Scenes(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Scenes)})
+    check_bounds(config, _option)
     counts = scenes_.scenes(options.photos, options.output, config)
     print(f"{options.output}: {counts['windows']} windows, cut from {counts['photos']} pictures")
 

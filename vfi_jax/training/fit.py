@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -36,24 +35,7 @@ from vfi_jax.training.data import open_data
 from vfi_jax.training.loop import Loop
 from vfi_jax.weights import flow_network, load
 
-MOST = 2**31 - 1
 UNTRAINED = "untrained"  # in the place of a flow_network's weights: to try a recipe
-LIMITS = (  # name, least, most
-    ("accumulate", 1, MOST),
-    ("batch_size", 1, MOST), ("steps", 0, MOST), ("epochs", 0, MOST), ("seed", 0, MOST - 2), ("ema", 0, 1),
-    ("guard.bad_steps", 1, MOST), ("guard.rollbacks", 0, MOST),
-    ("log_every", 1, MOST), ("checkpoint_every", 1, MOST), ("validate_every", 1, MOST), ("validation_samples", 1, MOST),
-    ("data.holdout", 0, 1), ("data.workers", 0, 1000), ("data.augment.crop", 1, MOST),
-    ("data.augment.enlarge", 0, 1), ("data.augment.transpose", 0, 1), ("data.augment.jitter", 0, 0.5),
-    ("data.damaged", 0, 1),
-    ("data.window.sorted_share", 0, 1), ("data.window.target_step", 1, MOST),
-    ("data.footage.step", 1, MOST), ("data.footage.short_side", 0, MOST), ("data.footage.per_clip", 0, MOST),
-    ("optimizer.rate", 0, math.inf), ("optimizer.final_rate", 0, math.inf), ("optimizer.warmup", 0, MOST),
-    ("optimizer.milestones.epochs", 1, MOST), ("optimizer.milestones.factor", 0, math.inf),
-    ("optimizer.plateau.factor", 0, 1), ("optimizer.plateau.patience", 0, MOST),
-    ("optimizer.rate_factors", 0, math.inf), ("optimizer.beta2", 0, 1), ("optimizer.skip_above", 0, math.inf),
-    ("optimizer.weight_decay", 0, math.inf), ("optimizer.clip_norm", 0, math.inf),
-)  # fmt: skip
 
 
 def build(run: config.Train, folder: AnyPath) -> tuple[ModelSpec, Model, dict[str, Any], Any]:
@@ -218,11 +200,7 @@ def _alike(run: config.Train, variables: Any, epoch: int) -> None:
 
 def _check(run: config.Train) -> None:
     """What can be seen to be wrong before anything is read."""
-    for name, least, most in LIMITS:
-        value = functools.reduce(getattr, name.split("."), run)
-        several = value.values() if isinstance(value, Mapping) else np.atleast_1d(value)
-        if not all(least <= number <= most for number in several):
-            raise UsageError(f"config.{name} is {value}: it must lie between {least:g} and {most:g}")
+    config.check_bounds(run)
     if bool(run.steps) == bool(run.epochs):
         raise UsageError("config.steps or config.epochs must be given, and not both")
     _check_division(run)
