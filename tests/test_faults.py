@@ -21,7 +21,7 @@ from tiny_runs import ROOT, RUN, Command, losses, newest, quiet
 import vfi_jax
 from vfi_jax.config import Guard, Optimizer, Plateau
 from vfi_jax.data import pipeline
-from vfi_jax.data.packed import KIND
+from vfi_jax.data.packed import METADATA_KEY
 from vfi_jax.errors import UserError
 from vfi_jax.nn.precision import PRECISIONS
 from vfi_jax.runs import folder as run_folder
@@ -215,7 +215,7 @@ LONG = dataclasses.replace(
 def packed(folder):
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (12, 3, 80, 80, 3), np.uint8)
-    about = {KIND: json.dumps({"names": [f"{clip}/0" for clip in range(12)]})}
+    about = {METADATA_KEY: json.dumps({"names": [f"{clip}/0" for clip in range(12)]})}
     save_file({"frames": frames}, folder / "set.safetensors", about)
     return dataclasses.replace(LONG.data, path=str(folder / "set.safetensors"))
 

@@ -8,14 +8,14 @@ from vfi_jax.cli.main import main
 from vfi_jax.config import Footage
 from vfi_jax.data import packed
 from vfi_jax.errors import UsageError
-from vfi_jax.prepare import records as record_files
+from vfi_jax.prepare.records import write_records
 from vfi_jax.training import throughput
 
 
 def test_every_kind_of_set_is_measured(tmp_path, capsys):
     frames = np.zeros((8, 3, 48, 48, 3), np.uint8)
-    save_file({"frames": frames}, tmp_path / "p.safetensors", {packed.KIND: '{"names": []}'})
-    record_files.records("synthetic:10", tmp_path / "records", Footage(frames=3))
+    save_file({"frames": frames}, tmp_path / "p.safetensors", {packed.METADATA_KEY: '{"names": []}'})
+    write_records("synthetic:10", tmp_path / "records", Footage(frames=3))
     sets = [str(tmp_path / "p.safetensors"), str(tmp_path / "records"), "synthetic:10"]
     options = ["--workers", "0", "--batch", "2", "--crop", "32", "--frames", "3", "--seconds", "0.2", "--demand", "2"]
     capsys.readouterr()

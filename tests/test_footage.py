@@ -114,7 +114,7 @@ def test_windows_are_the_frames_of_the_file(tmp_path, length):
     config = Footage(frames=length, step=4, per_clip=3)
     clip = footage.analyze(tmp_path / "a.mkv", config)
     assert (clip.rows, clip.columns) == ((20, 20 + HEIGHT), (0, WIDTH))
-    found = dict(footage.windows(clip, config))
+    found = dict(footage.read_windows(clip, config))
     assert tuple(found) == clip.starts
     assert len(found) == 3
     for start, window in found.items():
@@ -125,7 +125,7 @@ def test_reduction_keeps_the_shape_of_pixels(tmp_path):
     make_clip(tmp_path / "a.mkv", frames=12, size=(162, 100), codec="ffv1", pix_fmt="bgr0")
     config = Footage(frames=3, step=3, short_side=50)
     clip = footage.analyze(tmp_path / "a.mkv", config)
-    assert {window.shape for _, window in footage.windows(clip, config)} <= {(3, 50, 80, 3)}
+    assert {window.shape for _, window in footage.read_windows(clip, config)} <= {(3, 50, 80, 3)}
 
 
 def test_unreadable_clips(tmp_path):

@@ -15,7 +15,7 @@ from vfi_jax.config import Augment, Data, Optimizer, Train, Window
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference.flow import dis_flow
 from vfi_jax.metrics import psnr
-from vfi_jax.prepare import flow_labels
+from vfi_jax.prepare.flow_labels import write_flow_labels
 from vfi_jax.runs import folder as run_folder
 from vfi_jax.training import fit
 from vfi_jax.viz.sheets import save_png
@@ -178,7 +178,7 @@ def test_labels_in_the_place_of_the_helper(tmp_path):
             save_png(tmp_path / f"set/{number}/im{index}.png", frame)
     path = str(tmp_path / "set")
     shutil.copytree(path, tmp_path / "unlabeled")
-    flow_labels.make(path, "dis", weights=None, inputs=(0, 2, 4, 6), target=3)
+    write_flow_labels(path, "dis", weights=None, inputs=(0, 2, 4, 6), target=3)
     run = dataclasses.replace(RUN, data=dataclasses.replace(RUN.data, path=path, validation=path, labels="dis"))
     bare = dataclasses.replace(run.data, validation=str(tmp_path / "unlabeled"))
     with pytest.raises(UserError, match="unlabeled/flow_dis: no labels"):

@@ -12,12 +12,13 @@ from parity import apart
 import vfi_jax
 from vfi_jax.cli import main as cli_main
 from vfi_jax.config import Footage, Window
-from vfi_jax.data import sources
-from vfi_jax.data.labels import folder_of, labeled
+from vfi_jax.data import labels, sources
+from vfi_jax.data.labels import folder_of, with_labels
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference.flow import FlowEstimator, dis_flow, write_flow
 from vfi_jax.prepare import flow_labels
-from vfi_jax.prepare import records as record_files
+from vfi_jax.prepare.flow_labels import write_flow_labels
+from vfi_jax.prepare.records import write_records
 from vfi_jax.viz.sheets import save_png
 
 SPEED = 4  # pixels to the right a frame
@@ -36,7 +37,7 @@ def moving(length, size=(72, 96)):
 @pytest.fixture
 def four_per_file(monkeypatch):
     """Smaller files of labels."""
-    for module in (flow_labels, flow_labels.labels):
+    for module in (flow_labels, labels):
         monkeypatch.setattr(module, "PER_FILE", 4)
 
 
@@ -62,7 +63,7 @@ def inner(flow):
 def test_flows_lead_from_the_target_to_its_inputs(tmp_path, teacher):
     root = write_set(tmp_path / "set", 2)
     assert run("prepare", "flow", root, "--teacher", teacher) == 0
-    source = labeled(sources.open_source(str(root), 3), root, teacher, TRIPLET)
+    source = with_labels(sources.open_source(str(root), 3), root, teacher, TRIPLET)
     window = source[1]
     assert window["flow"].dtype == np.float16
     assert np.median(np.abs(inner(window["flow"]) - [-SPEED, 0, SPEED, 0])) < 0.3
@@ -73,11 +74,11 @@ def test_four_inputs_give_the_flows_between_them(tmp_path):
     root = write_set(tmp_path / "set", 1, length=7)
     assert run("prepare", "flow", root, "--teacher", "dis", "--inputs", "0,2,4,6") == 0
     window = Window(7, (0, 2, 4, 6), 3)
-    flows = labeled(sources.open_source(str(root), 7), root, "dis", window)[0]["flows"]
+    flows = with_labels(sources.open_source(str(root), 7), root, "dis", window)[0]["flows"]
     step = 2 * SPEED
     assert np.median(np.abs(inner(flows) - [-step, 0, step, 0, step, 0, -step, 0])) < 0.5
     with pytest.raises(UsageError, match=r"labels are for inputs \(0, 2, 4, 6\)"):
-        labeled(sources.open_source(str(root), 7), root, "dis", Window(7, (0, 6), 3))
+        with_labels(sources.open_source(str(root), 7), root, "dis", Window(7, (0, 6), 3))
 
 
 def test_a_networks_labels_are_its_flows(tmp_path):
@@ -85,19 +86,19 @@ def test_a_networks_labels_are_its_flows(tmp_path):
     model, variables = vfi_jax.create("raft_small", seed=2)
     vfi_jax.zoo.save(path, model, variables)
     assert run("prepare", "flow", root, "--teacher", "raft_small", "--weights", path) == 0
-    window = labeled(sources.open_source(str(root), 3), root, "raft_small", TRIPLET)[2]
+    window = with_labels(sources.open_source(str(root), 3), root, "raft_small", TRIPLET)[2]
     estimate = FlowEstimator(*vfi_jax.load("raft_small", path))
     first, middle, second = window["frames"]
     expected = np.concatenate([estimate(middle, first), estimate(middle, second)], -1)
     assert apart(window["flow"].astype(np.float32), expected) < 2e-3 * np.abs(expected).max()
     vfi_jax.zoo.save(path, *vfi_jax.create("raft_small", seed=3))
     with pytest.raises(UsageError, match="made otherwise \\(weights:"):
-        flow_labels.make(str(root), "raft_small", weights=path, inputs=(), target=-1)
+        write_flow_labels(str(root), "raft_small", weights=path, inputs=(), target=-1)
 
 
 def test_records_are_labeled_and_work_that_stopped_goes_on(tmp_path, four_per_file):
     records = tmp_path / "records"
-    record_files.records("synthetic:6", records, Footage(frames=3), encoding="raw")
+    write_records("synthetic:6", records, Footage(frames=3), encoding="raw")
     assert run("prepare", "flow", records, "--teacher", "dis") == 0
     folder = folder_of(records, "dis")
     first, second = sorted(folder.glob("*.safetensors"))
@@ -105,12 +106,12 @@ def test_records_are_labeled_and_work_that_stopped_goes_on(tmp_path, four_per_fi
     second.unlink()
     source = sources.open_source(str(records), 3)
     with pytest.raises(UserError, match="unfinished"):
-        labeled(source, records, "dis", TRIPLET)
+        with_labels(source, records, "dis", TRIPLET)
     first_written = first.stat().st_mtime_ns
     assert run("prepare", "flow", records, "--teacher", "dis") == 0
     assert first.stat().st_mtime_ns == first_written
     assert second.read_bytes() == redone
-    labeled_set = labeled(source, records, "dis", TRIPLET)
+    labeled_set = with_labels(source, records, "dis", TRIPLET)
     assert labeled_set[5]["flow"].shape == (*source[5]["frames"].shape[1:3], 4)
     second.write_bytes(kept)  # those of other windows
     with pytest.raises(UserError, match="has no scene000005/0"):
@@ -126,14 +127,14 @@ def test_labels_of_another_set_are_refused(tmp_path):
         assert run("prepare", "flow", folder, "--teacher", "dis") == 0
     source = sources.open_source(str(root), 3)
     with pytest.raises(UserError, match="96x80 there, and 96x72 in the set"):
-        _ = labeled(source, other, "dis", TRIPLET)[0]
+        _ = with_labels(source, other, "dis", TRIPLET)[0]
     with pytest.raises(UserError, match="has 2 windows, and the set 1"):
-        labeled(sources.Part(source, [0]), root, "dis", TRIPLET)
+        with_labels(sources.Part(source, [0]), root, "dis", TRIPLET)
     folder_of(root, "dis").rename(folder_of(root, "rife_lap"))
     with pytest.raises(UserError, match="its teacher is dis"):
-        labeled(source, root, "rife_lap", TRIPLET)
+        with_labels(source, root, "rife_lap", TRIPLET)
     with pytest.raises(UserError, match="no labels: run `vfi-jax prepare flow"):
-        labeled(source, root, "dis", TRIPLET)
+        with_labels(source, root, "dis", TRIPLET)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,7 @@ def test_sets_and_weights_that_no_labels_fit(tmp_path, capsys):
     seven = write_set(tmp_path / "seven", 1, length=7)
     options = ("--teacher", "rife", "--weights", tmp_path / "rife.safetensors", "--target", "1")
     assert run("prepare", "flow", seven, *options) == 2
-    assert "know t = 0.5 only" in capsys.readouterr().err
+    assert "rife's weights support t = 0.5 only" in capsys.readouterr().err
     vfi_jax.zoo.save(tmp_path / "cain.safetensors", *vfi_jax.create("cain", groups=1, blocks=1))
     options = ("--teacher", "cain", "--weights", tmp_path / "cain.safetensors")
     assert run("prepare", "flow", seven, *options) == 2
@@ -189,7 +190,7 @@ def test_damaged_description(tmp_path, text):
     assert run("prepare", "flow", root, "--teacher", "dis") == 0
     (folder_of(root, "dis") / "labels.json").write_text(text)
     with pytest.raises(UserError, match="prepare the labels again"):
-        labeled(sources.open_source(str(root), 3), root, "dis", TRIPLET)
+        with_labels(sources.open_source(str(root), 3), root, "dis", TRIPLET)
 
 
 def test_both_lists_of_a_published_set(tmp_path):
@@ -199,18 +200,18 @@ def test_both_lists_of_a_published_set(tmp_path):
     for listed in ("train", "test"):
         source = sources.open_source(str(root), 3, listed=listed)
         with pytest.raises(UserError, match="no labels: run"):
-            labeled(source, root, "dis", TRIPLET, listed)
+            with_labels(source, root, "dis", TRIPLET, listed)
         assert run("prepare", "flow", root, "--teacher", "dis", "--list", listed) == 0
-        assert len(labeled(source, root, "dis", TRIPLET, listed)) == len(source)
+        assert len(with_labels(source, root, "dis", TRIPLET, listed)) == len(source)
 
 
 def test_each_process_makes_its_own_files(tmp_path, monkeypatch, four_per_file):
     records = tmp_path / "records"
-    record_files.records("synthetic:10", records, Footage(frames=3), encoding="raw")
+    write_records("synthetic:10", records, Footage(frames=3), encoding="raw")
     monkeypatch.setattr(flow_labels.jax, "process_count", lambda: 2)
     for index, made in ((0, {0, 2}), (1, {0, 1, 2})):
         monkeypatch.setattr(flow_labels.jax, "process_index", lambda index=index: index)
-        flow_labels.make(str(records), "dis", weights=None, inputs=(), target=-1)
+        write_flow_labels(str(records), "dis", weights=None, inputs=(), target=-1)
         assert {int(path.stem) for path in folder_of(records, "dis").glob("*.safetensors")} == made
 
 
@@ -219,7 +220,7 @@ def test_two_processes_of_the_shell(tmp_path):
     """Of one set that is larger than a file of labels, each makes one; together they make what one makes alone."""
     sets = [tmp_path / name for name in ("together", "alone")]
     for folder in sets:
-        record_files.records(f"synthetic:{flow_labels.PER_FILE + 4}", folder, Footage(frames=3), encoding="raw")
+        write_records(f"synthetic:{flow_labels.PER_FILE + 4}", folder, Footage(frames=3), encoding="raw")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

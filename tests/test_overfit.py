@@ -16,7 +16,7 @@ from vfi_jax.data import sources
 from vfi_jax.data.images import average
 from vfi_jax.data.windows import frame_selections, inner_inputs, validation_sample
 from vfi_jax.metrics import psnr
-from vfi_jax.prepare import flow_labels
+from vfi_jax.prepare.flow_labels import write_flow_labels
 from vfi_jax.runs import folder as run_folder
 from vfi_jax.training import fit
 from vfi_jax.video.decode import Reader
@@ -87,7 +87,7 @@ def test_eight_windows_are_learned_by_heart(values, tmp_path):
     cut(folder, run.data.window)
     if teacher := run.data.labels:
         window = run.data.window
-        flow_labels.make(str(folder), teacher, weights=None, inputs=window.inputs, target=window.target)
+        write_flow_labels(str(folder), teacher, weights=None, inputs=window.inputs, target=window.target)
     data = dataclasses.replace(run.data, path=str(folder), validation=str(folder))
     fit.fit(dataclasses.replace(run, data=data), tmp_path / "run")
     scores = [row["validation_psnr"] for row in run_folder.read_log(tmp_path / "run") if "validation_psnr" in row]

@@ -9,7 +9,7 @@ import pytest
 from vfi_jax.cli.main import main
 from vfi_jax.data import published
 from vfi_jax.data.sources import open_source
-from vfi_jax.prepare import records as record_files
+from vfi_jax.prepare.records import write_published
 
 SIZE = (24, 32)
 
@@ -84,7 +84,7 @@ def test_wrong_sizes_take_their_windows_away(tmp_path):
 def test_long_clips_are_whole_windows(tmp_path):
     write(tmp_path / "train/002/occ008.320_f2881", 7, start=0)
     write(tmp_path / "train/003/occ008.320_f1", 6, start=0)
-    counts = record_files.published("x4k1000fps", tmp_path, tmp_path / "set", encoding="raw")
+    counts = write_published("x4k1000fps", tmp_path, tmp_path / "set", encoding="raw")
     assert counts == {"windows": 1, "clips": 2, "expected": 3, "rejected": {"missing": 2, "damaged": 0}}
     assert open_source(str(tmp_path / "set"), 7)[0]["frames"].shape == (7, *SIZE, 3)
 

@@ -18,9 +18,10 @@ from vfi_jax.data import packed, sources
 from vfi_jax.data.records import ABOUT, INFO
 from vfi_jax.data.synthetic.scenes import random_scene
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.prepare import pack as packing
-from vfi_jax.prepare import records as record_files
-from vfi_jax.prepare import scenes
+from vfi_jax.prepare import parallel
+from vfi_jax.prepare.pack import pack_footage
+from vfi_jax.prepare.records import write_records
+from vfi_jax.prepare.scenes import pack_scenes
 from vfi_jax.viz.sheets import save_png
 
 CUT = Footage(frames=3, step=3)
@@ -85,7 +86,7 @@ def test_clips_are_kept_whole():
 
 def test_clips_are_drawn_alike(videos, tmp_path):
     """Footage is sampled by clip: the shorter one is repeated, and no window of the longer is lost."""
-    record_files.records(str(videos), tmp_path / "set", CUT)
+    write_records(str(videos), tmp_path / "set", CUT)
     source = sources.open_source(str(tmp_path / "set"), 3)
     assert source.by_clip
     part = sources.Part(source, range(2, len(source)))  # four of six windows of the first clip
@@ -117,7 +118,7 @@ def test_longer_folders_are_cut(tmp_path):
     assert (train.names[-1], held_out.names[0]) == ("b/2", "c/x/000000")
     assert [len(sources.open_source(str(tmp_path / "in" / "a"), 3, step=step)) for step in (1, 3, 6)] == [7, 3, 2]
     shutil.rmtree(tmp_path / "in" / "d")
-    counts = record_files.records(str(tmp_path / "in"), tmp_path / "out", CUT)
+    counts = write_records(str(tmp_path / "in"), tmp_path / "out", CUT)
     assert counts["windows"] == 8
     kept = sources.open_source(str(tmp_path / "out"), 3)
     assert np.array_equal(kept[1]["frames"], stored["a"][3:6])
@@ -147,7 +148,7 @@ def test_bad_folders(tmp_path):
 @pytest.mark.parametrize("encoding", ["png", "raw"])
 def test_records_are_what_they_were_made_of(tmp_path, encoding):
     stored = write_windows(tmp_path / "in", ["a/1", "a/2", "b/1"])
-    counts = record_files.records(str(tmp_path / "in"), tmp_path / "out", CUT, encoding=encoding)
+    counts = write_records(str(tmp_path / "in"), tmp_path / "out", CUT, encoding=encoding)
     assert counts == {"windows": 3, "clips": 1, "rejected": {}}
     source = sources.open_source(str(tmp_path / "out"), 3)
     assert list(source.names) == list(stored)
@@ -164,14 +165,14 @@ def test_records_of_videos(videos, tmp_path, capsys):
     assert [name for name in source.names if name.startswith("a.mkv")] == [f"a.mkv/{i:06d}" for i in range(0, 18, 3)]
     assert source[0]["frames"].shape == (3, 80, 96, 3)
     assert source[len(source) - 1]["frames"].shape == (3, 96, 112, 3)
-    smaller = record_files.records(str(videos), tmp_path / "large", CUT, smallest=90)
+    smaller = write_records(str(videos), tmp_path / "large", CUT, smallest=90)
     assert smaller["rejected"] == {"small": 6}
 
 
 def test_tfds_reads_records(tmp_path):
     """The set is an ordinary TFDS one, and TensorFlow stays out of it."""
     write_windows(tmp_path / "in", ["a/1"])
-    record_files.records(str(tmp_path / "in"), tmp_path / "out", CUT)
+    write_records(str(tmp_path / "in"), tmp_path / "out", CUT)
     code = (
         "import sys, tensorflow_datasets as tfds; "
         f"print(len(tfds.builder_from_directory({str(tmp_path / 'out')!r}).as_data_source('train')[0]['frames'])); "
@@ -195,7 +196,7 @@ def test_records_continue_after_a_kill(tmp_path):
     with pytest.raises(UserError, match="is unfinished: run the `vfi-jax prepare records` that made it again"):
         sources.open_source(str(tmp_path / "killed"), 3)
     (tmp_path / "killed" / INFO).write_text("")  # as a kill while TFDS writes leaves it
-    record_files.records(wanted, tmp_path / "killed", Footage(frames=3))
+    write_records(wanted, tmp_path / "killed", Footage(frames=3))
     found, drawn = sources.open_source(str(tmp_path / "killed"), 3), sources.Synthetic(200, 3)
     assert list(found.names) == list(drawn.names)
     for index in (0, 63, 64, 127, 128, 199):
@@ -203,9 +204,9 @@ def test_records_continue_after_a_kill(tmp_path):
 
 
 def test_damaged_records(tmp_path):
-    record_files.records("synthetic:70", tmp_path / "set", Footage(frames=3))
+    write_records("synthetic:70", tmp_path / "set", Footage(frames=3))
     with pytest.raises(UsageError, match="made with other settings"):
-        record_files.records("synthetic:71", tmp_path / "set", Footage(frames=3))
+        write_records("synthetic:71", tmp_path / "set", Footage(frames=3))
     file = tmp_path / "set" / "windows-train.array_record-00001"
     file.write_bytes(file.read_bytes()[:-1000])
     with pytest.raises(UserError, match=r"record 69 .* cannot be read"):
@@ -239,7 +240,7 @@ def test_unreadable_clip(videos, tmp_path, capsys):
 
 def test_mixed_sizes_in_raw_records(videos, tmp_path):
     with pytest.raises(UserError, match="raw records have one size"):
-        record_files.records(str(videos), tmp_path / "out", CUT, encoding="raw")
+        write_records(str(videos), tmp_path / "out", CUT, encoding="raw")
 
 
 def test_folders_that_cannot_be_written(videos, capsys):
@@ -249,12 +250,12 @@ def test_folders_that_cannot_be_written(videos, capsys):
 
 def test_packed_windows(videos, tmp_path):
     output = tmp_path / "set.safetensors"
-    counts = packing.pack(videos, output, CUT, size=64, megabytes=1)
+    counts = pack_footage(videos, output, CUT, size=64, megabytes=1)
     frames, about = packed.read(output)
     assert frames.shape == (counts["windows"], 3, 64, 64, 3)
     assert (len(about["names"]), about["clips"]) == (counts["windows"], 2)
     again = tmp_path / "again.safetensors"
-    packing.pack(videos, again, CUT, size=64, megabytes=1)
+    pack_footage(videos, again, CUT, size=64, megabytes=1)
     assert again.read_bytes() == output.read_bytes()
     whole = output.read_bytes()
     output.write_bytes(whole[: len(whole) // 2])
@@ -264,16 +265,16 @@ def test_packed_windows(videos, tmp_path):
 
 def test_processes_change_nothing(tmp_path, monkeypatch):
     few = Scenes(count=2, size=32, slowest=2, fastest=8)
-    scenes.scenes(None, tmp_path / "one.safetensors", few)
-    monkeypatch.setattr(packing, "WORTH_PROCESSES", 2)
-    scenes.scenes(None, tmp_path / "several.safetensors", few)
+    pack_scenes(None, tmp_path / "one.safetensors", few)
+    monkeypatch.setattr(parallel, "MIN_ITEMS", 2)
+    pack_scenes(None, tmp_path / "several.safetensors", few)
     assert (tmp_path / "several.safetensors").read_bytes() == (tmp_path / "one.safetensors").read_bytes()
 
 
 def test_crops_are_of_the_frames(videos, tmp_path):
-    packing.pack(videos, tmp_path / "set.safetensors", CUT, size=72, megabytes=10)
+    pack_footage(videos, tmp_path / "set.safetensors", CUT, size=72, megabytes=10)
     frames, about = packed.read(tmp_path / "set.safetensors")
-    record_files.records(str(videos), tmp_path / "set", CUT)
+    write_records(str(videos), tmp_path / "set", CUT)
     source = sources.open_source(str(tmp_path / "set"), 3)
     whole = source[list(source.names).index(about["names"][0])]["frames"]
     places = [(y, x) for y in range(80 - 72 + 1) for x in range(96 - 72 + 1)]
@@ -295,7 +296,7 @@ def test_small_windows_are_left_out_one_by_one(tmp_path):
     source = sources.open_source(str(tmp_path / "out"), 3)
     assert list(source.names) == [f"a/{i:03d}" for i in range(70) if i not in (3, 68)]
     assert np.array_equal(source[67]["frames"], stored["a/069"])
-    assert record_files.records(str(tmp_path / "in"), tmp_path / "out", Footage(frames=3), smallest=16)["rejected"] == {
+    assert write_records(str(tmp_path / "in"), tmp_path / "out", Footage(frames=3), smallest=16)["rejected"] == {
         "small": 2
     }
 

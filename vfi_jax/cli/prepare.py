@@ -1,4 +1,4 @@
-"""The commands of `vfi-jax prepare`: training sets, flow labels, and how fast sets feed training."""
+"""The commands of `vfi-jax prepare`: writing training sets and flow labels, and measuring the input pipeline."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from vfi_jax.data.labels import folder_of
 from vfi_jax.data.published import PUBLISHED
 from vfi_jax.data.sources import is_footage
 from vfi_jax.errors import UsageError
-from vfi_jax.prepare import flow_labels
-from vfi_jax.prepare import pack as packing
-from vfi_jax.prepare import records as record_files
-from vfi_jax.prepare import scenes as scenes_
+from vfi_jax.prepare.flow_labels import write_flow_labels
+from vfi_jax.prepare.footage import format_rejections
+from vfi_jax.prepare.pack import pack_footage
+from vfi_jax.prepare.records import ENCODINGS, REPORT, write_published, write_records
+from vfi_jax.prepare.scenes import pack_scenes
 from vfi_jax.system import distributed
 from vfi_jax.system.markdown import markdown
 
@@ -30,7 +31,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     actions = command.add_subparsers(required=True, metavar=SETS)
     action = actions.add_parser("records", help="any source as ArrayRecord files; the same command continues")
     action.add_argument("source", help="a folder of videos, Vimeo90K, a folder of window folders, synthetic:COUNT")
-    action.add_argument("--encoding", choices=record_files.ENCODINGS, default="png", help="of frames (%(default)s)")
+    action.add_argument("--encoding", choices=ENCODINGS, default="png", help="of frames (%(default)s)")
     action.add_argument(
         "--smallest", type=_from(0), default=0, metavar="PX", help="leave out windows with a shorter side"
     )
@@ -39,7 +40,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     action = actions.add_parser("published", help="a published training set as records, checked; with a report")
     action.add_argument("name", help=", ".join(PUBLISHED))
     action.add_argument("root", type=Path, help="its folder, as unpacked")
-    action.add_argument("--encoding", choices=record_files.ENCODINGS, default="png", help="of frames (%(default)s)")
+    action.add_argument("--encoding", choices=ENCODINGS, default="png", help="of frames (%(default)s)")
     action.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the set")
     action.set_defaults(run=_published)
     action = actions.add_parser(
@@ -125,24 +126,22 @@ def _records(options: argparse.Namespace) -> None:
     cut = _footage(options)
     if options.frames is None and Path(options.source).is_dir() and not is_footage(options.source):
         cut = dataclasses.replace(cut, frames=0)  # folders of images are windows as they are
-    counts = record_files.records(
-        options.source, options.output, cut, encoding=options.encoding, smallest=options.smallest
-    )
-    _tell_counts(options.output, counts)
+    counts = write_records(options.source, options.output, cut, encoding=options.encoding, smallest=options.smallest)
+    _print_counts(options.output, counts)
 
 
 def _published(options: argparse.Namespace) -> None:
-    record_files.published(options.name, options.root, options.output, encoding=options.encoding)
-    report = (options.output / record_files.REPORT).read_text().splitlines()
-    print(f"{options.output}: {report[0]} ({options.output / record_files.REPORT})")
+    write_published(options.name, options.root, options.output, encoding=options.encoding)
+    report = (options.output / REPORT).read_text().splitlines()
+    print(f"{options.output}: {report[0]} ({options.output / REPORT})")
 
 
 def _pack(options: argparse.Namespace) -> None:
     cut = _footage(options)
-    counts = packing.pack(
+    counts = pack_footage(
         options.source, options.output, cut, size=options.size, megabytes=options.megabytes, seed=options.seed
     )
-    _tell_counts(options.output, counts)
+    _print_counts(options.output, counts)
 
 
 def _bench(options: argparse.Namespace) -> None:
@@ -167,7 +166,7 @@ def _bench(options: argparse.Namespace) -> None:
 def _scenes(options: argparse.Namespace) -> None:
     config = Scenes(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Scenes)})
     check_bounds(config, _option)
-    counts = scenes_.scenes(options.photos, options.output, config)
+    counts = pack_scenes(options.photos, options.output, config)
     print(f"{options.output}: {counts['windows']} windows, cut from {counts['photos']} pictures")
 
 
@@ -176,7 +175,7 @@ def _labels(options: argparse.Namespace) -> None:
     if not all(index.isdigit() for index in given):
         raise UsageError(f"--inputs {options.inputs}: indices of frames are needed, such as 0,2,4,6")
     distributed.initialize(options.coordinator, options.processes, options.process)
-    about = flow_labels.make(
+    about = write_flow_labels(
         options.path,
         options.teacher,
         weights=options.weights,
@@ -193,6 +192,6 @@ def _labels(options: argparse.Namespace) -> None:
     )
 
 
-def _tell_counts(output: Path, counts: dict[str, Any]) -> None:
-    rejected = record_files.told(Counter(counts["rejected"]))
+def _print_counts(output: Path, counts: dict[str, Any]) -> None:
+    rejected = format_rejections(Counter(counts["rejected"]))
     print(f"{output}: {counts['windows']} windows from {counts['clips']} clips; rejected: {rejected}")

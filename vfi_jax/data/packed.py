@@ -1,4 +1,7 @@
-"""Small sets that live on the device: one array of cropped windows, sampled and augmented there."""
+"""Packed files, read: all windows of a set in one array, small enough to stay on the device.
+
+`prepare.packed_file` writes them.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +17,18 @@ from safetensors import SafetensorError, safe_open
 
 from vfi_jax.errors import UserError
 
-KIND = "vfi_jax packed windows"
+METADATA_KEY = "vfi_jax packed windows"
 
 
 def read(path: Path) -> tuple[UInt8[np.ndarray, "m n h w 3"], dict[str, Any]]:
-    """The windows of a packed file and what it says of them (`names`: one a window, `CLIP/FIRST FRAME`).
+    """Reads the windows of a packed file and its description (`names`: one per window, `CLIP/FIRST FRAME`).
 
     Raises:
-      UserError: no such file, not a packed set, or cut short.
+      UserError: the file is missing, not a packed set, or cut short.
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            about = json.loads((file.metadata() or {}).get(KIND, "null"))
+            about = json.loads((file.metadata() or {}).get(METADATA_KEY, "null"))
             if about is None:
                 raise UserError(f"{path} holds no packed windows: make one with `vfi-jax prepare pack`")
             return file.get_tensor("frames"), about
@@ -35,7 +38,12 @@ def read(path: Path) -> tuple[UInt8[np.ndarray, "m n h w 3"], dict[str, Any]]:
 
 @dataclasses.dataclass(frozen=True)
 class PackedWindows:
-    """Windows of a packed set as a source: what validation reads."""
+    """Windows of a packed set as a source, for validation.
+
+    Attributes:
+      frames: the windows.
+      names: one per window.
+    """
 
     frames: UInt8[np.ndarray, "m n h w 3"]
     names: Sequence[str]
@@ -45,5 +53,5 @@ class PackedWindows:
         return len(self.names)
 
     def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
-        """`frames` and `name` of a window."""
+        """Returns `frames` `[n, h, w, 3]` and `name` of a window."""
         return {"frames": self.frames[index], "name": self.names[index]}

@@ -18,7 +18,7 @@ THREADS = 4  # that decode, to check
 
 
 @dataclasses.dataclass(frozen=True)
-class Published:
+class PublishedLayout:
     """A set's layout.
 
     Attributes:
@@ -50,15 +50,15 @@ GOPRO = (
 
 # Windows are those of the published recipes: IFRNet's of 9 frames for GoPro and Adobe240, whose frames are extracted
 # into a folder a video; all 65 of a clip of X4K1000FPS.
-PUBLISHED: Mapping[str, Published] = MappingProxyType(
+PUBLISHED: Mapping[str, PublishedLayout] = MappingProxyType(
     {
-        "vimeo_triplet": Published("sequences", 51_313, (256, 448), "tri_trainlist.txt", frames=3, window=3),
-        "vimeo_septuplet": Published("sequences", 64_612, (256, 448), "sep_trainlist.txt", frames=7, window=7),
-        "gopro": Published(
+        "vimeo_triplet": PublishedLayout("sequences", 51_313, (256, 448), "tri_trainlist.txt", frames=3, window=3),
+        "vimeo_septuplet": PublishedLayout("sequences", 64_612, (256, 448), "sep_trainlist.txt", frames=7, window=7),
+        "gopro": PublishedLayout(
             "train", 22, (720, 1280), names=tuple(f"GOPR{name}" for name in GOPRO.split()), window=9, step=8
         ),
-        "x4k1000fps": Published("train", 4408, (768, 768), frames=65, window=65),
-        "adobe240": Published("train", 0, (720, 1280), window=9, step=8),
+        "x4k1000fps": PublishedLayout("train", 4408, (768, 768), frames=65, window=65),
+        "adobe240": PublishedLayout("train", 0, (720, 1280), window=9, step=8),
     }
 )
 
@@ -70,20 +70,20 @@ class Survey:
     Attributes:
       source: its good windows.
       expected: clips that it should have; 0: unknown.
-      found: clips that are there.
+      clips: number of clips that are there.
       missing: what is not there, a line each.
       damaged: files that cannot be read or have another size, a line each.
     """
 
     source: WindowFolders
     expected: int
-    found: int
+    clips: int
     missing: Sequence[str]
     damaged: Sequence[str]
 
     def lines(self) -> list[str]:
         """The report: a summary, then a line for each thing."""
-        count = f"{self.found} of {self.expected} clips" if self.expected else f"{self.found} clips"
+        count = f"{self.clips} of {self.expected} clips" if self.expected else f"{self.clips} clips"
         summary = (
             f"{count}, {len(self.source)} good windows; missing: {len(self.missing)}, damaged: {len(self.damaged)}"
         )
@@ -121,7 +121,7 @@ def survey(name: str, root: Path) -> Survey:
     return Survey(source, layout.clips, len(clips), missing, [wrong[file] for file in sorted(wrong)])
 
 
-def _clips(layout: Published, root: Path) -> tuple[list[str], list[str]]:
+def _clips(layout: PublishedLayout, root: Path) -> tuple[list[str], list[str]]:
     """Clips that are there, and what is missing."""
     folder = root / layout.folder
     there = sorted({str(file.parent.relative_to(folder)) for file in folder.rglob("*") if file.is_file()})
@@ -156,7 +156,7 @@ def _wrong(files: Sequence[Path], size: tuple[int, int]) -> dict[Path, str]:
         return {file: reason for file, reason in zip(files, reasons, strict=True) if reason}
 
 
-def _windows(clip: str, files: Sequence[Path], layout: Published, wrong: Mapping[Path, str]) -> Iterator[str]:
+def _windows(clip: str, files: Sequence[Path], layout: PublishedLayout, wrong: Mapping[Path, str]) -> Iterator[str]:
     """Names of the windows without a bad image."""
     if layout.frames and len(files) != layout.frames:
         return

@@ -1,4 +1,7 @@
-"""Windows in ArrayRecord files with TFDS's description of them, read without TensorFlow."""
+"""Record sets, read: windows in ArrayRecord files with TFDS's description of them, without TensorFlow.
+
+`prepare.record_writer` writes them.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,17 @@ import numpy as np
 from vfi_jax.errors import DamagedError, UserError
 
 SPLIT = "train"
-INFO = "dataset_info.json"  # TFDS's
-ABOUT = "prepared.json"  # ours: names, settings, counts, and whether the set is whole
+INFO = "dataset_info.json"  # TFDS's description
+ABOUT = "prepared.json"  # ours: names, settings, counts, and whether the set is complete
 
 
 def is_records(folder: Path) -> bool:
-    """Whether a folder holds a record set, whole or not."""
+    """Returns whether a folder holds a record set, complete or not."""
     return (folder / ABOUT).is_file()
 
 
 def read_about(folder: Path) -> dict[str, Any]:
-    """What was prepared: `settings`, `names`, `clips` (finished ones), `finished`, `info` (TFDS's description).
+    """Reads the description: `settings`, `names`, `clips` (finished ones), `finished`, `info` (TFDS's description).
 
     Raises:
       UserError: missing or damaged.
@@ -65,26 +68,29 @@ class Records:
         try:
             record = self._data[int(index)]
         except (RuntimeError, LookupError, OSError, ValueError) as error:
+            reason = str(error).splitlines()[0].partition(";")[0][:120]
             raise DamagedError(
-                f"{self.folder}: record {index} ({self.names[index]}) cannot be read: {_brief(error)}; "
+                f"{self.folder}: record {index} ({self.names[index]}) cannot be read: {reason}; "
                 "prepare the records again"
             ) from None
         return {"frames": np.stack(list(record["frames"])), "name": self.names[index]}
 
     @functools.cached_property
     def _data(self) -> Any:
-        return _data_source(self.folder)
+        import tensorflow_datasets as tfds  # half a second
+
+        return tfds.builder_from_directory(self.folder).as_data_source(SPLIT)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Worker processes open the files themselves.
+        # Without `_data`: worker processes open the files themselves.
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
 def open_records(folder: Path) -> Records:
-    """A record set, after a look at the end of each of its files.
+    """Opens a record set and reads the last record of each of its files.
 
     Raises:
-      UserError: it was not finished, or a file is missing, cut short or damaged.
+      UserError: the set is unfinished, or a file is missing, cut short or damaged.
     """
     about = read_about(folder)
     if not about["finished"]:
@@ -96,16 +102,6 @@ def open_records(folder: Path) -> Records:
 
 
 def shard_lengths(info: str) -> list[int]:
-    """Number of records in each file, by the text of TFDS's description; none where it is empty."""
+    """Returns the number of records in each file from the text of TFDS's description; none if it is empty."""
     splits = json.loads(info)["splits"] if info else []
     return [int(length) for split in splits for length in split.get("shardLengths", [])]
-
-
-def _data_source(folder: Path) -> Any:
-    import tensorflow_datasets as tfds  # half a second
-
-    return tfds.builder_from_directory(folder).as_data_source(SPLIT)
-
-
-def _brief(error: Exception) -> str:
-    return str(error).splitlines()[0].partition(";")[0][:120]

@@ -1,6 +1,6 @@
-"""Flow labels made once: a flow method run over a whole set, on all devices; see `data.labels`.
+"""Flow labels, written: runs a flow method over a whole set, on all devices, into the files that `data.labels` reads.
 
-Where JAX runs in several processes, each makes the files that are its own.
+If JAX runs in several processes, each of them writes its share of the files.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float16, UInt8
 from safetensors.numpy import save
 from tqdm import tqdm
 
 from vfi_jax.config import Window
-from vfi_jax.data import labels
-from vfi_jax.data.labels import ABOUT, KIND, PER_FILE, file_of, folder_of
+from vfi_jax.data.labels import ABOUT, METADATA_KEY, PER_FILE, file_of, folder_of, read_about
 from vfi_jax.data.sources import SYNTHETIC, Source, open_source
 from vfi_jax.data.windows import frame_selections, target_times
 from vfi_jax.errors import UsageError, UserError
@@ -30,20 +28,20 @@ from vfi_jax.inference.flow import dis_flow, pair_flow
 from vfi_jax.models import registry
 from vfi_jax.models.registry import TRACED_SIDE
 from vfi_jax.ops import crop, pad
-from vfi_jax.system import distributed
+from vfi_jax.system import distributed, sharding
 from vfi_jax.system.files import written_whole
 from vfi_jax.types import FOUR_FRAME_FLOWS
 from vfi_jax.weights import files as weight_files
 from vfi_jax.weights import load
 
 DIS = "dis"
-BATCH = 4  # windows at once, on each device
+BATCH = 4  # windows per batch and device
 
-# Windows [b, n, h, w, 3] -> [b, h, w, 4 or 8], pixels
-Teacher = Callable[[np.ndarray], np.ndarray]
+# Windows [b, n, h, w, 3] -> flow [b, h, w, 4 or 8], pixels
+FlowMethod = Callable[[np.ndarray], np.ndarray]
 
 
-def make(
+def write_flow_labels(
     path: str,
     teacher: str,
     *,
@@ -54,29 +52,31 @@ def make(
     step: int = 1,
     listed: str = "train",
 ) -> dict[str, Any]:
-    """Writes the labels of a set beside it; after a kill the same call continues.
+    """Writes the labels of a set beside it; after an interruption the same call continues.
 
     Args:
-      path: folder of the set: what `data.sources.open_source` takes.
-      teacher: "dis", a flow network, or a two-frame model that gives flows, in MODELS.
+      path: folder of the set, as `data.sources.open_source` takes it.
+      teacher: "dis", or a name in MODELS: a flow network, or a two-frame model that estimates flow.
       weights: of the teacher; None: those shipped or installed.
       inputs: indices of two or four frames of a window; empty: the first and the last.
       target: index of the frame between; -1: the middle one.
       frames: length of the windows that are cut out of folders with more images; 0: a folder is a window.
-      step: frames from the start of such a window to that of the next.
+      step: images from the start of such a window to that of the next.
       listed: which of Vimeo90K's lists: "train" or "test".
 
     Returns:
-      What `labels.json` says.
+      The content of `labels.json`.
 
     Raises:
-      UsageError: no such teacher, a choice of frames that it or the windows cannot serve, labels made otherwise.
-      UserError: no weights, a damaged set, frames too small for the teacher, no space.
+      UsageError: the teacher is unknown, it or the windows cannot serve this selection of frames, or the folder holds
+        labels with other settings.
+      UserError: the weights are missing, the set is damaged, its frames are too small for the teacher, or the folder
+        cannot be written.
     """
     _check(path, teacher, weights, frames, step)
     source = open_source(path, frames, step=step, listed=listed)
     window = _window(len(source[0]["frames"]), inputs, target)
-    method, sha256 = _teacher(teacher, weights, window)
+    method, sha256 = _flow_method(teacher, weights, window)
     about = {
         "teacher": teacher,
         "weights": sha256,
@@ -95,29 +95,29 @@ def _check(path: str, teacher: str, weights: Path | None, frames: int, step: int
         raise UsageError(f"{path} has no folder for labels: make records of it first (`vfi-jax prepare records`)")
     if frames < 0 or step < 1:
         raise UsageError(f"frames {frames} and step {step}: 0 or more, and 1 or more, are needed")
-    if teacher == DIS and weights:
-        raise UsageError(f"dis has no weights: leave {weights} out")
-    if (
-        teacher != DIS
-        and registry.spec_of(teacher).kind == "interpolation"
-        and registry.spec_of(teacher).num_frames != 2
-    ):
+    if teacher == DIS:
+        if weights:
+            raise UsageError(f"dis has no weights: leave {weights} out")
+        return
+    spec = registry.spec_of(teacher)
+    if spec.kind == "interpolation" and spec.num_frames != 2:
         raise UsageError(f"{teacher} cannot teach: dis, a flow network, or a model of two frames is needed")
 
 
 def _window(frames: int, inputs: Sequence[int], target: int) -> Window:
-    """The one choice of frames, checked."""
+    """Fills in the defaults of the selection of frames and checks it."""
     window = Window(frames, tuple(inputs) or (0, frames - 1), frames // 2 if target < 0 else target)
     frame_selections(window)
     return window
 
 
 def _begin(folder: Path, about: dict[str, Any]) -> None:
-    found = labels.read_about(folder) if any(folder.glob("*.safetensors")) else None
-    if found is not None and found != about:
-        differing = next(name for name in about if found[name] != about[name])
+    """Creates the folder with its description, or checks that labels in it have the same one."""
+    existing = read_about(folder) if any(folder.glob("*.safetensors")) else None
+    if existing is not None and existing != about:
+        differing = next(name for name in about if existing[name] != about[name])
         raise UsageError(
-            f"{folder} holds labels made otherwise ({differing}: {found[differing]}, now {about[differing]}): "
+            f"{folder} holds labels made otherwise ({differing}: {existing[differing]}, now {about[differing]}): "
             "delete it first"
         )
     try:
@@ -129,31 +129,34 @@ def _begin(folder: Path, about: dict[str, Any]) -> None:
             partial.write_text(json.dumps(about))
 
 
-def _write(source: Source, folder: Path, about: dict[str, Any], method: Teacher, length: int) -> None:
-    """Every process the files whose number is its own, those that are there left out."""
-    mine = range(0, len(source), PER_FILE)[jax.process_index() :: jax.process_count()]
-    left = [start for start in mine if not file_of(folder, start).exists()]
-    spans = [range(start, min(start + PER_FILE, len(source))) for start in left]
-    metadata = {KIND: json.dumps(about)}
+def _write(source: Source, folder: Path, about: dict[str, Any], method: FlowMethod, length: int) -> None:
+    """Writes this process's share of the files, except those that exist."""
+    share = range(0, len(source), PER_FILE)[jax.process_index() :: jax.process_count()]
+    missing = [start for start in share if not file_of(folder, start).exists()]
+    spans = [range(start, min(start + PER_FILE, len(source))) for start in missing]
+    metadata = {METADATA_KEY: json.dumps(about)}
     with tqdm(total=sum(map(len, spans)), unit="window", desc="flow") as bar:
         for span in spans:
-            found = {}
-            for names, flows in _labels((_whole(source[i], length) for i in span), method):
-                found.update(zip(names, flows, strict=True))
+            labels = {}
+            for names, flows in _estimate((_read(source, i, length) for i in span), method):
+                labels.update(zip(names, flows, strict=True))
                 bar.update(len(names))
             with written_whole(file_of(folder, span.start)) as partial:
-                partial.write_bytes(save(found, metadata))
+                partial.write_bytes(save(labels, metadata))
 
 
-def _whole(window: dict[str, Any], length: int) -> dict[str, Any]:
-    if len(window["frames"]) != length:
-        found = len(window["frames"])
-        raise UserError(f"{window['name']} has {found} frames, the first window {length}: --frames cuts longer ones")
+def _read(source: Source, index: int, length: int) -> dict[str, Any]:
+    window = source[index]
+    count = len(window["frames"])
+    if count != length:
+        raise UserError(f"{window['name']} has {count} frames, the first window {length}: --frames cuts longer ones")
     return window
 
 
-def _labels(windows: Iterable[dict[str, Any]], method: Teacher) -> Iterator[tuple[list[str], np.ndarray]]:
-    """Names and float16 labels of windows, a batch of one size at a time."""
+def _estimate(
+    windows: Iterable[dict[str, Any]], method: FlowMethod
+) -> Iterator[tuple[list[str], Float16[np.ndarray, "b h w c"]]]:
+    """Yields names and labels of windows, one batch of equal size at a time."""
     full = BATCH * jax.local_device_count()
     for _, alike in itertools.groupby(windows, key=lambda window: window["frames"].shape):
         while group := list(itertools.islice(alike, full)):
@@ -162,44 +165,41 @@ def _labels(windows: Iterable[dict[str, Any]], method: Teacher) -> Iterator[tupl
             yield [window["name"] for window in group], method(frames)[: len(group)].astype(np.float16)
 
 
-def _teacher(name: str, weights: Path | None, window: Window) -> tuple[Teacher, str]:
-    """The method for a choice of frames, and the SHA-256 of its weights ("" of none)."""
+def _flow_method(name: str, weights: Path | None, window: Window) -> tuple[FlowMethod, str]:
+    """Returns the teacher for a selection of frames, and the SHA-256 of its weights ("" for DIS)."""
     if name == DIS:
-        return functools.partial(_by_pairs, _dis_batch, _pairs(window)), ""
+        return functools.partial(_pairwise, _dis_batch, _pairs(window)), ""
     model, variables = load.load(name, weights)
     sha256 = weight_files.fingerprint(variables)
-    mesh = jax.make_mesh(
-        (jax.local_device_count(),), ("data",), axis_types=(AxisType.Auto,), devices=jax.local_devices()
-    )
-    variables = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
-    split = NamedSharding(mesh, PartitionSpec("data"))
-    padding = registry.spec_of(name).padding
+    mesh = sharding.data_mesh(jax.local_devices())
+    variables = sharding.replicate(variables, mesh)
+    spec = registry.spec_of(name)
 
     def run(function: Callable, frames: np.ndarray, *rest: Any) -> np.ndarray:
-        padded = as_float(jax.device_put(pad(frames, padding), split))
-        return crop(np.asarray(function(model, variables, padded, *rest)), *frames.shape[2:4], padding)
+        padded = as_float(sharding.split(pad(frames, spec.padding), mesh))
+        return crop(np.asarray(function(model, variables, padded, *rest)), *frames.shape[2:4], spec.padding)
 
-    if registry.spec_of(name).kind == "flow":
-        return functools.partial(_by_pairs, functools.partial(run, pair_flow), _pairs(window)), sha256
+    if spec.kind == "flow":
+        return functools.partial(_pairwise, functools.partial(run, pair_flow), _pairs(window)), sha256
     if len(window.inputs) != 2:
         raise UsageError(f"{name} gives flows from a frame between two inputs: four inputs need dis or a flow network")
     inputs, target, _ = frame_selections(window)
     t = target_times(inputs, target).reshape(1, 1, 1, 1)
     if not model.any_time and t.item() != MIDPOINT:
-        raise UsageError(f"these weights of {name} know t = 0.5 only: a target half-way between the inputs is needed")
-    tried = jax.ShapeDtypeStruct((1, 2, TRACED_SIDE, TRACED_SIDE, 3), np.float32)
-    jax.eval_shape(functools.partial(intermediate_flows, model), variables, tried, t)  # tells whether there are flows
+        raise UsageError(f"{name}'s weights support t = 0.5 only: a target half-way between the inputs is needed")
+    example = jax.ShapeDtypeStruct((1, 2, TRACED_SIDE, TRACED_SIDE, 3), np.float32)
+    jax.eval_shape(functools.partial(intermediate_flows, model), variables, example, t)  # raises if it has no flow
     return lambda frames: run(intermediate_flows, frames[:, list(window.inputs)], t), sha256
 
 
 def _pairs(window: Window) -> tuple[tuple[int, int], ...]:
-    """Indices of the frames between which flows are estimated, from and to."""
+    """Returns the pairs of frames between which flow is estimated: indices of the first and the second."""
     if len(window.inputs) == 2:
         return tuple((window.target, index) for index in window.inputs)
     return tuple((window.inputs[a], window.inputs[b]) for a, b in FOUR_FRAME_FLOWS)
 
 
-def _by_pairs(
+def _pairwise(
     method: Callable[[np.ndarray], np.ndarray], pairs: Sequence[tuple[int, int]], frames: UInt8[np.ndarray, "b n h w 3"]
 ) -> Float[np.ndarray, "b h w _"]:
     return np.concatenate([method(frames[:, list(pair)]) for pair in pairs], -1)

@@ -1,11 +1,14 @@
-"""Video files decoded and cut into windows."""
+"""Video files: finding them, selecting windows without defects, and reading those windows.
+
+A file is decoded twice: once to select windows on all of its frames, and once to cut them out.
+"""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -13,21 +16,22 @@ import numpy as np
 from jaxtyping import UInt8
 
 from vfi_jax.config import Footage
-from vfi_jax.data.images import to_uint8
-from vfi_jax.data.shots import _Analysis, _change
+from vfi_jax.data.images import to_uint8, videos_in
+from vfi_jax.data.shots import Analysis
+from vfi_jax.errors import UserError
 from vfi_jax.video.decode import Reader
 
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """A video file, analyzed.
+    """A video file after analysis.
 
     Attributes:
       path: the file.
       frames: number of frames.
-      starts: first frame of every window that is kept.
-      rejected: windows by reason: "cut", "fade", "flash", "duplicate", "static", "interlaced"; the first that applies.
-      rows: (first, last + 1) inside black borders.
+      starts: first frame of each window selected.
+      rejected: number of windows rejected by reason, see `Analysis.select_windows`.
+      rows: (first, last + 1) inside black bars.
       columns: likewise.
     """
 
@@ -39,38 +43,46 @@ class Clip:
     columns: tuple[int, int]
 
 
+def find_videos(folder: Path) -> list[Path]:
+    """Lists the video files in a folder and its subfolders.
+
+    Raises:
+      UserError: the folder is missing or holds no video.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder of videos")
+    paths = videos_in(folder)
+    if not paths:
+        raise UserError(f"{folder}: no video files in it")
+    return paths
+
+
 def analyze(path: Path, config: Footage) -> Clip:
-    """Decodes a file once and says which windows are worth keeping.
+    """Decodes a file and selects its windows.
 
     Raises:
       UserError: the file cannot be read, is cut short or damaged.
     """
-    analysis = _Analysis()
+    analysis = Analysis()
     with Reader(path) as reader:
         for frame in reader.frames():
-            analysis.see(to_uint8(frame.image))
-    marks, small = analysis.marks(config), analysis.small
-    starts, rejected = [], Counter()
-    for start in range(0, len(small) - config.frames + 1, config.step):
-        reason = marks.reason(start, start + config.frames)
-        if reason is None and _change(small[start], small[start + config.frames - 1]) < config.static:
-            reason = "static"
-        if reason:
-            rejected[reason] += 1
-        else:
-            starts.append(start)
-    return Clip(path, len(small), tuple(spread(starts, config.per_clip)), rejected, *analysis.inside())
+            analysis.add(to_uint8(frame.image))
+    starts, rejected = analysis.select_windows(config)
+    selected = tuple(evenly_spread(starts, config.per_clip))
+    return Clip(path, len(analysis), selected, rejected, *analysis.picture_area())
 
 
-def spread(items: list[int], count: int) -> list[int]:
-    """At most `count` of the items, evenly spread; all where `count` is 0."""
+def evenly_spread(items: list[int], count: int) -> list[int]:
+    """Picks at most `count` of the items at even distances; all if `count` is 0."""
     if not count or len(items) <= count:
         return items
     return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)]
 
 
-def windows(clip: Clip, config: Footage) -> Iterator[tuple[int, UInt8[np.ndarray, "n h w 3"]]]:
-    """(first frame, RGB frames) of every window that is kept, borders cut off, reduced to the short side; even sides.
+def read_windows(clip: Clip, config: Footage) -> Iterator[tuple[int, UInt8[np.ndarray, "n h w 3"]]]:
+    """Decodes a file again and yields (first frame, RGB frames) of each window selected.
+
+    Frames come without black bars, reduced to the config's short side, with even sides.
 
     Raises:
       UserError: as `analyze`.
@@ -89,7 +101,7 @@ def windows(clip: Clip, config: Footage) -> Iterator[tuple[int, UInt8[np.ndarray
 
 
 def _reduced(image: np.ndarray, short_side: int) -> np.ndarray:
-    """Averaged down so that the short side is `short_side`, never enlarged; even sides."""
+    """Reduces an image by area averaging to the short side given, or less to even sides; never enlarges it."""
     height, width = image.shape[:2]
     ratio = min(1.0, short_side / min(height, width)) if short_side else 1.0
     height, width = (round(side * ratio) // 2 * 2 for side in (height, width))
@@ -98,6 +110,6 @@ def _reduced(image: np.ndarray, short_side: int) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def rejections(clips: Iterable[Clip]) -> Counter[str]:
-    """Windows rejected in all clips, by reason."""
-    return sum((clip.rejected for clip in clips), Counter())
+def format_rejections(rejected: Counter[str]) -> str:
+    """Formats the number of rejected windows by reason, such as "7 cut, 2 static"."""
+    return ", ".join(f"{count} {reason}" for reason, count in rejected.most_common()) or "none"

@@ -1,7 +1,8 @@
-"""Arrays over devices: one mesh with one axis, `data`."""
+"""Placement of arrays on devices: one mesh with one axis, `data`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,20 +11,32 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from vfi_jax.types import Array, Batch
 
 
-def data_mesh() -> Mesh:
-    """All devices on one axis, `data`."""
-    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """Arranges devices along the axis `data`; by default all devices of all processes."""
+    count = jax.device_count() if devices is None else len(devices)
+    return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def replicate(tree: Any) -> Any:
-    """Places a tree of arrays on every device, as a jitted step returns it, so that the step is not compiled again."""
-    return jax.device_put(tree, NamedSharding(data_mesh(), PartitionSpec()))
+def replicate(tree: Any, mesh: Mesh | None = None) -> Any:
+    """Copies a tree of arrays to every device of a mesh, by default `data_mesh()`.
+
+    A jitted step returns its state in this placement, so that a state placed like this does not recompile it.
+    """
+    return jax.device_put(tree, NamedSharding(mesh or data_mesh(), PartitionSpec()))
+
+
+def split(array: Array, mesh: Mesh) -> jax.Array:
+    """Divides the first axis of an array over the axis `data`."""
+    return jax.device_put(array, NamedSharding(mesh, PartitionSpec("data")))
 
 
 def shard_batch(batch: Batch, mesh: Mesh) -> dict[str, Array]:
-    """Splits a host's share `[b / hosts, ...]` of a batch over the axis `data`; arrays on devices are passed on."""
-    split = NamedSharding(mesh, PartitionSpec("data"))
+    """Makes global arrays out of a process's share `[b / processes, ...]`, divided over the axis `data`.
+
+    Arrays that are on devices already are passed on.
+    """
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
     return {
-        name: a if isinstance(a, jax.Array) else jax.make_array_from_process_local_data(split, a)
+        name: a if isinstance(a, jax.Array) else jax.make_array_from_process_local_data(sharding, a)
         for name, a in batch.items()
     }

@@ -12,10 +12,10 @@ import numpy as np
 
 from vfi_jax import config
 from vfi_jax.data import packed, pipeline, sources
-from vfi_jax.data.labels import labeled as with_labels
+from vfi_jax.data.labels import with_labels
 from vfi_jax.data.records import is_records
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.prepare import records as record_files
+from vfi_jax.prepare.records import write_records
 from vfi_jax.system import distributed, sharding
 from vfi_jax.system.files import AnyPath, is_remote
 from vfi_jax.training import device_batches
@@ -125,7 +125,7 @@ def open_data(
     A folder of video files is first made into records, in the run's folder; where that was begun it continues.
 
     Raises:
-      UserError: see `data.sources.open_source`, `packed.read`, `prepare.records`.
+      UserError: see `data.sources.open_source`, `packed.read`, `prepare.records.write_records`.
     """
     if Path(run.data.path).suffix == ".safetensors":
         return _packed_sets(run)
@@ -171,7 +171,7 @@ def _recorded(run: config.Train, folder: Path) -> Path:
     """The records of the run's videos, made by the first process while the others wait."""
     if distributed.is_main():
         cut = dataclasses.replace(run.data.footage, frames=run.data.window.frames)
-        record_files.records(run.data.path, folder, cut, smallest=run.data.augment.crop)
+        write_records(run.data.path, folder, cut, smallest=run.data.augment.crop)
     distributed.barrier("records")
     return folder
 

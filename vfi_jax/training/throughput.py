@@ -91,7 +91,7 @@ def _windows(folder: Path, cut: Footage) -> Iterator[Any]:
     clips = images.videos_in(folder)
     for count in itertools.count():
         clip = footage.analyze(clips[count % len(clips)], cut)
-        yield from footage.windows(clip, cut)
+        yield from footage.read_windows(clip, cut)
         if count == len(clips) and not clip.starts:
             raise UserError(f"{folder}: no usable window")
 
