@@ -20,6 +20,7 @@ from vfi_jax.prepare import flow_labels
 from vfi_jax.prepare.flow_labels import write_flow_labels
 from vfi_jax.prepare.records import write_records
 from vfi_jax.viz.sheets import save_png
+from vfi_jax.weights.load import save
 
 SPEED = 4  # pixels to the right a frame
 TRIPLET = Window(3, (0, 2), 1)
@@ -84,14 +85,14 @@ def test_four_inputs_give_the_flows_between_them(tmp_path):
 def test_a_networks_labels_are_its_flows(tmp_path):
     root, path = write_set(tmp_path / "set", 3, size=(68, 100)), tmp_path / "raft_small.safetensors"
     model, variables = vfi_jax.create("raft_small", seed=2)
-    vfi_jax.zoo.save(path, model, variables)
+    save(path, model, variables)
     assert run("prepare", "flow", root, "--teacher", "raft_small", "--weights", path) == 0
     window = with_labels(sources.open_source(str(root), 3), root, "raft_small", TRIPLET)[2]
     estimate = FlowEstimator(*vfi_jax.load("raft_small", path))
     first, middle, second = window["frames"]
     expected = np.concatenate([estimate(middle, first), estimate(middle, second)], -1)
     assert apart(window["flow"].astype(np.float32), expected) < 2e-3 * np.abs(expected).max()
-    vfi_jax.zoo.save(path, *vfi_jax.create("raft_small", seed=3))
+    save(path, *vfi_jax.create("raft_small", seed=3))
     with pytest.raises(UsageError, match="made otherwise \\(weights:"):
         write_flow_labels(str(root), "raft_small", weights=path, inputs=(), target=-1)
 
@@ -172,12 +173,12 @@ def test_sets_and_weights_that_no_labels_fit(tmp_path, capsys):
     assert run("prepare", "flow", small, "--teacher", "dis") == 1
     assert "60x12 are too small for DIS" in capsys.readouterr().err
     model, variables = vfi_jax.create("rife")
-    vfi_jax.zoo.save(tmp_path / "rife.safetensors", model, variables)
+    save(tmp_path / "rife.safetensors", model, variables)
     seven = write_set(tmp_path / "seven", 1, length=7)
     options = ("--teacher", "rife", "--weights", tmp_path / "rife.safetensors", "--target", "1")
     assert run("prepare", "flow", seven, *options) == 2
     assert "rife's weights support t = 0.5 only" in capsys.readouterr().err
-    vfi_jax.zoo.save(tmp_path / "cain.safetensors", *vfi_jax.create("cain", groups=1, blocks=1))
+    save(tmp_path / "cain.safetensors", *vfi_jax.create("cain", groups=1, blocks=1))
     options = ("--teacher", "cain", "--weights", tmp_path / "cain.safetensors")
     assert run("prepare", "flow", seven, *options) == 2
     assert "cain gives no flows" in capsys.readouterr().err
