@@ -304,8 +304,8 @@ def test_small_windows_are_left_out_one_by_one(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "line"),
     [
-        (["records", "synthetic:9", "-o", "OUT", "--frames", "0"], 2, "--frames is 0: 1 or more"),
-        (["pack", "IN", "-o", "OUT/set.safetensors", "--size", "0"], 2, "--size is 0: 1 or more"),
+        (["records", "synthetic:9", "-o", "OUT", "--frames", "0"], 2, "--frames: 0: 1 or more"),
+        (["pack", "IN", "-o", "OUT/set.safetensors", "--size", "0"], 2, "--size: 0: 1 or more"),
         (["pack", "IN", "-o", "OUT/no/set.safetensors"], 1, "no: no such folder"),
         (["pack", "IN", "-o", "OUT/set.npz"], 2, "is a .safetensors file"),
         (["pack", "OUT", "-o", "OUT/set.safetensors"], 1, "no video files in it"),
