@@ -9,7 +9,7 @@ from PIL import Image
 from skimage.color import yuv2rgb
 
 from vfi_jax import benchmarks
-from vfi_jax.benchmarks import BENCHMARKS, layouts_long, scoring
+from vfi_jax.benchmarks import BENCHMARKS, scoring, yuv
 from vfi_jax.errors import UserError
 from vfi_jax.inference import Interpolator
 from vfi_jax.metrics import psnr
@@ -37,12 +37,12 @@ def numbers(sample):
     return [frame and int("".join(filter(str.isdigit, frame.stem))[-5:]) for frame in frames]
 
 
-def test_every_protocol_is_told_in_words():
+def test_every_protocol_is_described():
     for benchmark in BENCHMARKS.values():
-        told = benchmark.settings()
-        assert told["name"] == benchmark.name
-        assert told["about"]
-        assert told["version"] >= 1
+        settings = benchmark.settings()
+        assert settings["name"] == benchmark.name
+        assert settings["about"]
+        assert settings["version"] >= 1
         assert benchmark.headline in benchmark.figures
     abouts = [dataclasses.replace(b, name="").settings() for b in BENCHMARKS.values()]
     assert all(abouts.count(about) == 1 for about in abouts)
@@ -147,9 +147,9 @@ def test_padding_of_atd12k(tmp_path):
             return Output(frames[:, 0])
 
     frames = RNG.integers(0, 256, (1, 2, 540, 64, 3), np.uint8)
-    made = scoring.predict(Interpolator(Watching(), {}), BENCHMARKS["atd12k"], frames, [0.5])
+    prediction = scoring.predict(Interpolator(Watching(), {}), BENCHMARKS["atd12k"], frames, [0.5])
     assert seen == [(1, 2, 544, 64, 3)]
-    np.testing.assert_array_equal(made, frames[:, 0])
+    np.testing.assert_array_equal(prediction, frames[:, 0])
 
 
 def test_davis(tmp_path):
@@ -180,18 +180,18 @@ def yuv_file(path, count, height, width):
 
 
 def test_hd(tmp_path, monkeypatch):
-    monkeypatch.setattr(layouts_long, "HD", {"544p": (4, 8), "720p": (6, 8), "1080p": (8, 8)})
+    monkeypatch.setattr(yuv, "SIZES", {"544p": (4, 8), "720p": (6, 8), "1080p": (8, 8)})
     root = tmp_path / "HD_dataset"
-    for size, (height, width) in layouts_long.HD.items():
+    for size, (height, width) in yuv.SIZES.items():
         yuv_file(root / f"HD{size}_GT/a{size}.yuv", 5 if size == "720p" else 110, height, width)
-    found = layouts_long.hd(tmp_path)
+    found = yuv.hd(tmp_path)
     groups = [sample.group for sample in found]
     assert {name: groups.count(name) for name in groups} == {"a544p": 50, "a720p": 2, "a1080p": 50}
     assert [found[51].first.index, found[51].truth.index, found[51].second.index] == [2, 3, 4]
-    four = layouts_long.hd(tmp_path, ("1080p",), gap=4)
+    four = yuv.hd(tmp_path, ("1080p",), gap=4)
     assert [(s.first.index, s.truth.index, s.t) for s in four[-3:]] == [(96, 97, 0.25), (96, 98, 0.5), (96, 99, 0.75)]
     with pytest.raises(UserError, match="ends before frame 7"):
-        layouts_long.load_yuv(layouts_long.YuvFrame(root / "HD720p_GT/a720p.yuv", 6, 8, 7))
+        yuv.load_yuv(yuv.YuvFrame(root / "HD720p_GT/a720p.yuv", 6, 8, 7))
 
 
 @pytest.mark.parametrize(("name", "kind"), [("hd", Image.Resampling.BICUBIC), ("hd_nearest", Image.Resampling.NEAREST)])
@@ -201,20 +201,20 @@ def test_yuv_of_scikit_image(tmp_path, name, kind):
     full = [planes[0], *(np.asarray(Image.fromarray(plane).resize((8, 6), kind)) for plane in planes[1:])]
     wanted = yuv2rgb(np.stack(full, -1) / 255 - [0, 0.5, 0.5])
     wanted = np.uint8(255 * np.clip(wanted, 0, 1))
-    found = BENCHMARKS[name].load(layouts_long.YuvFrame(tmp_path / "a.yuv", 6, 8, 1)).astype(int)
+    found = BENCHMARKS[name].load(yuv.YuvFrame(tmp_path / "a.yuv", 6, 8, 1)).astype(int)
     assert np.abs(found - wanted).max() <= 1  # truncation of the last digit
     assert (found == wanted).mean() > 0.98
 
 
 def test_means_of_files(tmp_path):
     """The HD set's figure is the mean of its files' means, of Y."""
-    found = [benchmarks.Score(str(i), *[float(i)] * 8, group="ab"[i == 3], more={"psnr_luma": i}) for i in range(4)]
+    found = [benchmarks.Score(str(i), *[float(i)] * 8, group="ab"[i == 3], extra={"psnr_luma": i}) for i in range(4)]
     assert benchmarks.means(found, by_group=BENCHMARKS["hd"].by_group)["psnr_luma"] == (1 + 3) / 2
     assert BENCHMARKS["hd"].headline == "psnr_luma"
 
 
 def test_unrounded_differs_by_rounding_alone():
-    """A prediction half a level off: rounded it is right or a level off."""
+    """A prediction that is 0.4 levels off is exact when rounded."""
 
     class Half:
         variant, channel_order, any_time = "average", "rgb", True
@@ -223,7 +223,7 @@ def test_unrounded_differs_by_rounding_alone():
             return Output(frames[:, 0] + 0.4 / 255)
 
     frames = {i: np.full((16, 16, 3), 100, np.uint8) for i in range(3)}
-    sample = benchmarks.Sample("x", 0, 1, 2)
+    sample = benchmarks.BenchmarkSample("x", 0, 1, 2)
     for name, wanted in (("vimeo90k", np.inf), ("vimeo90k_float", psnr(np.full((2, 2, 3), 0.4), np.zeros((2, 2, 3))))):
         benchmark = dataclasses.replace(BENCHMARKS[name], load=frames.get)
         (score,) = benchmarks.scores(Interpolator(Half(), {}), benchmark, [sample], 1)

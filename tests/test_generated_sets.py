@@ -1,4 +1,4 @@
-"""Benchmarks that are made up, and whole clips."""
+"""Synthetic benchmarks, and clips."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from vfi_jax import benchmarks
 from vfi_jax.benchmarks import BENCHMARKS, clips, generated
 from vfi_jax.data.synthetic.patterns import KINDS, pattern_scene
 from vfi_jax.errors import UserError
-from vfi_jax.evaluation import evaluate as evaluate_
+from vfi_jax.evaluation import evaluate
 from vfi_jax.metrics import psnr
 from vfi_jax.ops import warp
 from vfi_jax.viz.sheets import save_png
@@ -67,7 +67,7 @@ def test_patterns_are_a_set():
     assert {sample.group for sample in samples} == {"0.25 periods", "0.5 periods", "0.75 periods", "1.5 periods"}
 
 
-def test_clips_are_rebuilt(tmp_path):
+def test_clips_are_predicted(tmp_path):
     """Odd frames, of the first 41, from their neighbors, and those beyond for models of four frames."""
     make_clip(tmp_path / "long.mp4", frames=50)
     make_clip(tmp_path / "short.mp4", frames=6)
@@ -78,7 +78,8 @@ def test_clips_are_rebuilt(tmp_path):
     assert [sample.truth.index for sample in samples if sample.group == "short"] == [1, 3]
     assert [f.index for f in (long[1].before, long[1].first, long[1].second, long[1].after)] == [0, 2, 4, 6]
     assert [f.index for f in (long[0].before, long[-1].after)] == [0, 40]
-    (found,) = evaluate_.run({tmp_path / "out": evaluate_.subject("average")}, [(benchmark, samples)], evaluate_.Plan())
+    models = {tmp_path / "out": evaluate.load_model("average")}
+    (found,) = evaluate.evaluate(models, [(benchmark, samples)], evaluate.Plan())
     parts = found.entry["by_group"]
     assert found.entry["psnr"] == pytest.approx(np.mean([part["psnr"] for part in parts.values()]))
     assert ("vmaf" in found.entry) == clips.has_vmaf()
@@ -116,7 +117,8 @@ def test_averaging_as_measured_by_others(tmp_path):
     pytest.importorskip("imageio_ffmpeg")
     wanted = [benchmarks.named(f"{kind}={DATA}/devset{rest}") for kind, rest in (("clips", "/clips"), ("triplets", ""))]
     sets = [(benchmark, benchmark.find(Path())) for benchmark in wanted]
-    found = list(evaluate_.run({tmp_path: evaluate_.subject("average")}, sets, evaluate_.Plan(batch_size=1)))
+    models = {tmp_path: evaluate.load_model("average")}
+    found = list(evaluate.evaluate(models, sets, evaluate.Plan(batch_size=1)))
     parts = found[0].entry["by_group"]
     # They did not round the average.
     for name, (decibels, vmaf) in {"bee": (26.14, 18.4), "bug_video_640": (30.56, 74.8)}.items():

@@ -1,4 +1,4 @@
-"""LPIPS and its flow-weighted kin against PyTorch modules with made-up weights, and by their properties."""
+"""LPIPS and FloLPIPS with synthetic weights: against PyTorch modules, and by their properties."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ CHANNELS = {"alex": (64, 192, 384, 256, 256), "vgg": (64, 128, 256, 512, 512)}
 
 
 def states(name):
-    """Made-up weights: the backbone's as torchvision names them, and positive ones of the channels."""
+    """Synthetic weights: the backbone's under torchvision's names, and positive ones for the channels."""
     if name == "alex":
         shapes = {index: (out, into, side, side) for index, (out, into, side) in ALEX.items()}
     else:
@@ -47,7 +47,7 @@ def pair():
 
 
 def test_distances(folder, pair):
-    params = perceptual.read(folder, "alex")
+    params = perceptual.read_params(folder, "alex")
     frame, truth = pair
     assert lpips.lpips("alex", params, truth, truth) == pytest.approx([0, 0], abs=1e-7)
     near, far = (np.asarray(lpips.lpips("alex", params, image, truth)) for image in (frame, 255 - truth))
@@ -60,7 +60,7 @@ def test_distances(folder, pair):
 
 def test_flow_weighs_places(folder, pair):
     """The same flow everywhere, or none, is the plain distance; a flow where frames are equal gives nothing."""
-    params = perceptual.read(folder, "alex")
+    params = perceptual.read_params(folder, "alex")
     frame, truth = pair
     frame = np.concatenate([frame[:, :, :40], truth[:, :, 40:]], 2)  # equal on the right
     plain = np.asarray(lpips.lpips("alex", params, frame, truth))
@@ -77,29 +77,29 @@ def test_flow_weighs_places(folder, pair):
     assert (left > plain).all()
 
 
-def test_judges_of_a_folder(folder, pair, tmp_path):
-    (judge,) = perceptual.judges(folder).values()
-    assert list(judge(*pair, pair[1])) == ["lpips_alex"]
+def test_metrics_of_a_folder(folder, pair, tmp_path):
+    (metric,) = perceptual.metrics(folder)
+    assert list(metric.function(*pair, pair[1])) == [metric.name] == ["lpips_alex"]
     with pytest.raises(UserError, match="holds no weights of LPIPS: alexnet"):
-        perceptual.judges(tmp_path)
+        perceptual.metrics(tmp_path)
     with pytest.raises(UserError, match="no such folder"):
-        perceptual.judges(tmp_path / "nowhere")
+        perceptual.metrics(tmp_path / "nowhere")
     write_torch(tmp_path / "vgg16-397923af.pth", {"features.0.weight": np.zeros((64, 3, 3, 3), np.float32)})
     write_torch(tmp_path / "vgg.pth", states("alex")[1])
     with pytest.raises(UserError, match=r"features\.0\.bias is missing"):
-        perceptual.judges(tmp_path)
+        perceptual.metrics(tmp_path)
 
 
 @pytest.mark.slow
 def test_flolpips_with_raft(folder, pair):
-    """A frame whose motion is right is 0 where it differs by nothing, and more than plain LPIPS can be told."""
+    """The distance of equal frames is 0, of others positive."""
     state = vfi_jax.to_torch("raft", vfi_jax.create("raft", seed=0)[1])
     write_torch(folder / perceptual.RAFT_FILE, state)
-    judge = perceptual.judges(folder)["flolpips_raft"]
+    (metric,) = (metric for metric in perceptual.metrics(folder) if metric.name == "flolpips_raft")
     large = [np.repeat(np.repeat(images, 2, 1), 2, 2) for images in pair]
     frame, truth = large
-    assert judge(truth, truth, frame)["flolpips_raft"] == pytest.approx([0, 0], abs=1e-6)
-    assert (judge(frame, truth, truth)["flolpips_raft"] > 0).all()
+    assert metric.function(truth, truth, frame)["flolpips_raft"] == pytest.approx([0, 0], abs=1e-6)
+    assert (metric.function(frame, truth, truth)["flolpips_raft"] > 0).all()
 
 
 def test_flow_distance_of_clips():

@@ -14,6 +14,7 @@ import vfi_jax
 from vfi_jax import config, losses
 from vfi_jax.cli import main as cli_main
 from vfi_jax.errors import UsageError
+from vfi_jax.evaluation.extra_metrics import load_metric
 from vfi_jax.models import ModelSpec
 from vfi_jax.models.registry import spec_of
 from vfi_jax.system.plugins import load_object, named_entry_points
@@ -76,8 +77,8 @@ def squares(frame, target):
     return ((frame - target) ** 2).mean()
 
 
-def worst_error(frame, target):
-    return float(np.abs(np.asarray(frame, np.float64) - target).max())
+def worst_error(frame, truth):
+    return np.abs(np.asarray(frame, np.float64) - truth).max((1, 2, 3))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,6 +183,13 @@ def test_a_loss_from_outside(package):
     images = np.random.default_rng(0).random((2, 1, 16, 16, 3), np.float32)
     for name in ("squares", "outside.parts:squares"):
         assert losses.RECONSTRUCTION[name](*images) == pytest.approx(((images[0] - images[1]) ** 2).mean())
+
+
+def test_a_metric_from_outside(package):
+    frame, truth = np.zeros((2, 4, 4, 3), np.uint8), np.full((2, 4, 4, 3), 7, np.uint8)
+    for reference, name in (("worst", "worst"), ("outside.parts:worst_error", "worst_error")):
+        metric = load_metric(reference)
+        assert {name: [7, 7]} == {key: list(values) for key, values in metric.function(frame, truth, frame).items()}
 
 
 def test_models_lists_what_is_installed(package, capsys):

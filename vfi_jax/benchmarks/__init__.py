@@ -1,22 +1,34 @@
-"""Evaluation protocols as data, and the one evaluation that serves them all.
+"""Benchmarks: evaluation protocols as data, and their scores.
 
-Unless a protocol says otherwise, the predicted frame is rounded to 8 bits (half to even) and compared with the 8-bit
-truth: PSNR over all pixels and channels, SSIM in the "matlab" variant, IE the mean absolute difference; each is a mean
+Unless a protocol says otherwise, predictions are rounded to 8 bits (half to even) and compared with the 8-bit truth:
+PSNR over all pixels and channels, SSIM in the "matlab" variant, IE as the mean absolute difference; each is averaged
 over images (RIFE's benchmark scripts).
 """
 
 from __future__ import annotations
 
-from vfi_jax.benchmarks.protocol import Benchmark, Sample, fingerprint
-from vfi_jax.benchmarks.scoring import Score, means, motion_of, pictures, predict, scores, strip
+from vfi_jax.benchmarks.protocol import Benchmark, BenchmarkSample, fingerprint
+from vfi_jax.benchmarks.scoring import (
+    BatchMetric,
+    Score,
+    ScoredImage,
+    means,
+    motion_of,
+    pictures,
+    predict,
+    scores,
+    strip,
+)
 from vfi_jax.benchmarks.table import BENCHMARKS, KINDS, named
 
 __all__ = [
     "BENCHMARKS",
     "KINDS",
+    "BatchMetric",
     "Benchmark",
-    "Sample",
+    "BenchmarkSample",
     "Score",
+    "ScoredImage",
     "fingerprint",
     "means",
     "motion_of",

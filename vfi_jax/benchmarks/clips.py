@@ -1,4 +1,4 @@
-"""Whole clips: every second frame is taken out and rebuilt; and VMAF of what was rebuilt."""
+"""Clips in video files: every second frame is removed and predicted; VMAF of the predictions."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from vfi_jax.benchmarks.protocol import Benchmark, Sample
+from vfi_jax.benchmarks.protocol import Benchmark, BenchmarkSample
 from vfi_jax.data.images import to_uint8, videos_in
 from vfi_jax.errors import UserError
 from vfi_jax.video.decode import Reader
 
-FRAMES = 41  # of a clip at most
-ROWS = 540  # at most
+MAX_FRAMES = 41  # of each clip
+MAX_HEIGHT = 540
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,14 +39,15 @@ class ClipFrame:
 
 @functools.lru_cache(maxsize=2)
 def _frames(path: Path) -> tuple[UInt8[np.ndarray, "h w 3"], ...]:
-    """The first frames of a clip, reduced (area) to `ROWS` rows; sides are even."""
+    """The first frames of a clip, reduced by area interpolation to `MAX_HEIGHT` rows; sides are even."""
     with Reader(path) as reader:
-        return tuple(_reduced(to_uint8(frame.image)) for frame in itertools.islice(reader.frames(), FRAMES))
+        frames = itertools.islice(reader.frames(), MAX_FRAMES)
+        return tuple(_reduced(to_uint8(frame.image)) for frame in frames)
 
 
 def _reduced(image: UInt8[np.ndarray, "_ _ 3"]) -> UInt8[np.ndarray, "h w 3"]:
     height, width = image.shape[:2]
-    rows = min(height, ROWS)
+    rows = min(height, MAX_HEIGHT)
     columns = round(width * rows / height)
     if rows < height:
         image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
@@ -54,12 +55,12 @@ def _reduced(image: UInt8[np.ndarray, "_ _ 3"]) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def load(frame: ClipFrame) -> UInt8[np.ndarray, "h w 3"]:
-    """The frame."""
+    """Loads a frame."""
     return _frames(frame.path)[frame.index]
 
 
-def samples(folder: Path) -> list[Sample]:
-    """Every odd frame between its neighbors, of each video file in `folder`.
+def samples(folder: Path) -> list[BenchmarkSample]:
+    """Samples of every odd frame of each video file in `folder`, predicted from its neighbors.
 
     Raises:
       UserError: no video, or one of fewer than three frames.
@@ -70,14 +71,14 @@ def samples(folder: Path) -> list[Sample]:
     return [sample for path in found for sample in _clip(path)]
 
 
-def _clip(path: Path) -> list[Sample]:
+def _clip(path: Path) -> list[BenchmarkSample]:
     count = len(_frames(path))
     if count < 3:
         raise UserError(f"{path} has {count} frames: 3 are needed, to take one out")
     at = [ClipFrame(path, index) for index in range(count)]
     last = len(at) - 1
     return [
-        Sample(
+        BenchmarkSample(
             f"{path.stem}/{index:03d}",
             at[index - 1],
             at[index],
@@ -91,10 +92,11 @@ def _clip(path: Path) -> list[Sample]:
 
 
 def benchmark(folder: Path) -> Benchmark:
-    """The protocol over the clips of a folder."""
+    """The protocol over the clips in a folder."""
     return Benchmark(
         folder.resolve().name,
-        f"clips of {folder.resolve().name}: every second of the first {FRAMES} frames rebuilt, at most {ROWS} rows",
+        f"clips of {folder.resolve().name}: every second of the first {MAX_FRAMES} frames predicted, "
+        f"at most {MAX_HEIGHT} rows",
         lambda _: samples(folder),
         load=load,
         by_group=True,
@@ -103,7 +105,7 @@ def benchmark(folder: Path) -> Benchmark:
 
 
 def has_vmaf() -> bool:
-    """Whether the package imageio-ffmpeg is there, whose ffmpeg can."""
+    """Whether VMAF can be computed: the package imageio-ffmpeg is installed."""
     try:
         import imageio_ffmpeg  # noqa: F401
     except ImportError:
@@ -111,8 +113,8 @@ def has_vmaf() -> bool:
     return True
 
 
-def vmaf(made: Sequence[UInt8[np.ndarray, "h w 3"]], truth: Sequence[UInt8[np.ndarray, "h w 3"]]) -> float:
-    """Mean VMAF (libvmaf's own model v0.6.1, 0..100) of a clip, by the ffmpeg of the package imageio-ffmpeg.
+def vmaf(predictions: Sequence[UInt8[np.ndarray, "h w 3"]], truth: Sequence[UInt8[np.ndarray, "h w 3"]]) -> float:
+    """Mean VMAF (libvmaf's default model v0.6.1, 0..100) of a clip, by the ffmpeg of the package imageio-ffmpeg.
 
     Raises:
       UserError: the package is missing, or its ffmpeg fails or has no libvmaf.
@@ -127,9 +129,20 @@ def vmaf(made: Sequence[UInt8[np.ndarray, "h w 3"]], truth: Sequence[UInt8[np.nd
     graph = f"[0:v]{to_yuv}[a];[1:v]{to_yuv}[b];[a][b]libvmaf=log_fmt=json:log_path=vmaf.json"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for file, clip in (("made", made), ("truth", truth)):
+        for file, clip in (("prediction", predictions), ("truth", truth)):
             (folder / file).write_bytes(np.stack(clip).tobytes())
-        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *form, "-i", "made", *form, "-i", "truth"]
+        command = [
+            imageio_ffmpeg.get_ffmpeg_exe(),
+            "-v",
+            "error",
+            "-y",
+            *form,
+            "-i",
+            "prediction",
+            *form,
+            "-i",
+            "truth",
+        ]
         done = subprocess.run(
             [*command, "-lavfi", graph, "-f", "null", "-"], cwd=folder, capture_output=True, text=True, check=False
         )

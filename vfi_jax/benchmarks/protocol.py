@@ -1,4 +1,4 @@
-"""What a protocol says, as data: `Sample` and `Benchmark`."""
+"""Evaluation protocols as data: `BenchmarkSample` and `Benchmark`."""
 
 from __future__ import annotations
 
@@ -19,26 +19,30 @@ from vfi_jax.ops.pad import Padding
 
 
 def load_uint8(path: Path) -> Shaped[np.ndarray, "h w 3"]:
-    """A picture of 8 bits; of more bits the upper ones."""
+    """Loads a picture as 8-bit RGB; deeper ones keep their upper 8 bits.
+
+    Raises:
+      UserError: the file is missing or damaged.
+    """
     return to_uint8(load_image(path))
 
 
 @dataclasses.dataclass(frozen=True)
-class Sample:
-    """One test: the frames at 0 and 1, the truth between, and, where the set has them, those at -1 and 2.
+class BenchmarkSample:
+    """One sample: the frames at 0 and 1, the truth between, and, where the set has them, the outer frames at -1 and 2.
 
-    Frames are whatever the benchmark's `load` takes: paths, mostly. A model of four frames sees `first` and `second`
-    twice where there are no outer ones: as at the ends of a clip.
+    Frames are whatever the benchmark's `load` takes, mostly paths. Without outer frames a four-frame model sees `first`
+    and `second` twice, as at the ends of a clip.
 
     Attributes:
-      name: of the test.
-      first: at 0.
-      truth: at t.
-      second: at 1.
-      before: at -1.
-      after: at 2.
+      name: unique within its benchmark.
+      first: the frame at 0.
+      truth: the frame at t.
+      second: the frame at 1.
+      before: the frame at -1.
+      after: the frame at 2.
       t: 0 < t < 1.
-      group: clip or kind that it belongs to, for means of their own.
+      group: the clip or category that it belongs to; reported separately.
     """
 
     name: str
@@ -56,26 +60,26 @@ class Benchmark:
     """A protocol.
 
     Attributes:
-      name: under which its figures are reported.
-      protocol: what differs between protocols, in words: the set, and the size that the network sees.
-      find: the data folder -> its samples.
-      version: counts changes that change figures.
-      load: a frame of a sample -> RGB, uint8 or float32 in 0..1.
+      name: the name in reports.
+      protocol: what distinguishes the protocol, in words: the set, and the size that the network sees.
+      find: lists the samples in a data folder.
+      version: to be raised with each change that changes figures; kept results of another version are not used.
+      load: loads a frame of a sample as RGB, uint8 or float32 in 0..1.
       canvas: (height, width) of zeros on which frames are placed at the top left; None: their own size.
-      padding: done before the model's own, and undone after it; None: the model's alone.
-      scale: the model's field of that name, where it has one; None: the model's own.
-      rounded: the prediction is rounded to 8 bits, half to even, before it is judged.
-      tta: averaged with the frame of the turned pair.
-      figures: names in `metrics.figures`; "psnr" is among them.
-      headline: the one that stands for all.
-      by_group: the mean is that of the groups' means, not of all images.
-      sequences: the samples of a group follow each other in time, and are judged as clips too.
+      padding: applied before the model's own padding and undone after it; None: the model's alone.
+      scale: overrides the model's field `scale`, where it has one; None: the model's own.
+      rounded: whether predictions are rounded to 8 bits, half to even, before they are scored.
+      tta: whether predictions are averaged with those of the flipped frames.
+      figures: names in `metrics.figures`, "psnr" among them.
+      headline: the figure that the protocol's tables report.
+      by_group: whether means are means of the groups' means instead of means over all images.
+      sequences: whether the samples of a group follow each other in time and are scored as clips too.
       motion: exact mean length of the flow from the first frame to the second, pixels; None: by DIS.
     """
 
     name: str
     protocol: str
-    find: Callable[[Path], list[Sample]]
+    find: Callable[[Path], list[BenchmarkSample]]
     version: int = 1
     load: Callable[[Any], np.ndarray] = load_uint8
     canvas: tuple[int, int] | None = None
@@ -87,10 +91,10 @@ class Benchmark:
     headline: str = "psnr"
     by_group: bool = False
     sequences: bool = False
-    motion: Callable[[Sample], float] | None = None
+    motion: Callable[[BenchmarkSample], float] | None = None
 
     def settings(self) -> dict[str, Any]:
-        """What it prescribes, ready for JSON; goes with every result."""
+        """All settings, ready for JSON; they accompany every result."""
         skipped = {"name", "protocol", "find", "load", "motion"}
         return {
             "name": self.name,
@@ -99,8 +103,8 @@ class Benchmark:
         }
 
 
-def fingerprint(samples: Sequence[Sample]) -> str:
-    """SHA-256 of names, places and sizes of everything that samples refer to: differs where the data were changed."""
+def fingerprint(samples: Sequence[BenchmarkSample]) -> str:
+    """SHA-256 of the samples and of the sizes of their files, by which changed data are noticed."""
     digest = hashlib.sha256()
     for sample in samples:
         digest.update(repr(sample).encode())

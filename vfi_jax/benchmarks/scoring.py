@@ -1,4 +1,4 @@
-"""The one evaluation that serves all protocols: figures of every image of a benchmark."""
+"""Scores: figures of every image of a benchmark, under any protocol."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
-from vfi_jax import metrics
-from vfi_jax.benchmarks.protocol import Benchmark, Sample
+from vfi_jax import metrics as image_metrics
+from vfi_jax.benchmarks.protocol import Benchmark, BenchmarkSample
 from vfi_jax.data.images import average
 from vfi_jax.errors import UserError
 from vfi_jax.inference import Interpolator
@@ -22,8 +22,8 @@ from vfi_jax.inference.flow import dis_flow
 from vfi_jax.metrics import psnr
 from vfi_jax.ops import crop, pad
 
-# Frames, truths and the frames before them [b, h, w, 3] on the scale 0..255 -> figures by name
-Judge = Callable[[np.ndarray, np.ndarray, np.ndarray], Mapping[str, np.ndarray]]
+# Predictions, truths and the first inputs, [b, h, w, 3] on the scale 0..255 -> figures [b] by name.
+BatchMetric = Callable[[np.ndarray, np.ndarray, np.ndarray], Mapping[str, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,18 +31,18 @@ class Score:
     """Figures of one image.
 
     Attributes:
-      name: of the sample.
-      psnr: dB.
-      ssim_matlab: up to 1.
-      ie: mean absolute difference, levels of 255.
-      average_psnr: dB of the two frames, mixed by time.
-      ssim_gaussian: up to 1, as the next.
-      ssim_gray: of the gray.
+      name: the sample's name.
+      psnr: in dB.
+      ssim_matlab: SSIM, variant "matlab".
+      ie: interpolation error: mean absolute difference in 8-bit levels.
+      average_psnr: PSNR in dB of the average of the two inputs, weighted by time.
+      ssim_gaussian: SSIM, variant "gaussian".
+      ssim_gray: SSIM of the gray images.
       nie: gradient-normalized error.
-      sharpness: mean gradient over that of the truth.
-      t: of the sample.
-      group: of the sample.
-      more: what the protocol asks for beside, by name.
+      sharpness: mean gradient magnitude over that of the truth.
+      t: the sample's time.
+      group: the sample's group.
+      extra: further figures by name.
     """
 
     name: str
@@ -56,26 +56,26 @@ class Score:
     sharpness: float
     t: float = 0.5
     group: str = ""
-    more: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    extra: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def figures(self) -> dict[str, float]:
         """All figures by name."""
-        own = {name: value for name, value in vars(self).items() if name not in ("name", "t", "group", "more")}
-        return {**own, **self.more}
+        fields = {name: value for name, value in vars(self).items() if name not in ("name", "t", "group", "extra")}
+        return {**fields, **self.extra}
 
 
-class Judged(NamedTuple):
-    """An image that was judged.
+class ScoredImage(NamedTuple):
+    """A prediction with its score.
 
     Attributes:
-      sample: what it is.
+      sample: the sample.
       inputs: `[n, h, w, 3]`, uint8 or float32 in 0..1.
-      frame: on the scale 0..255.
-      truth: the same.
+      frame: the prediction `[h, w, 3]` on the scale 0..255.
+      truth: the ground truth, likewise.
       score: its figures.
     """
 
-    sample: Sample
+    sample: BenchmarkSample
     inputs: np.ndarray
     frame: np.ndarray
     truth: np.ndarray
@@ -85,56 +85,68 @@ class Judged(NamedTuple):
 def scores(
     interpolate: Interpolator,
     benchmark: Benchmark,
-    samples: Sequence[Sample],
+    samples: Sequence[BenchmarkSample],
     batch_size: int,
     *,
-    judges: Sequence[Judge] = (),
-    watchers: Sequence[Callable[[Judged], None]] = (),
+    metrics: Sequence[BatchMetric] = (),
+    observers: Sequence[Callable[[ScoredImage], None]] = (),
 ) -> Iterator[Score]:
-    """Figures of each sample, in order; one compiled program for each size of frames.
+    """Scores each sample, in order; compiles one program per frame size.
 
     Pictures are read ahead in a thread while the device works.
 
     Args:
       interpolate: the model.
       benchmark: the protocol.
-      samples: what its `find` gave.
-      batch_size: images at once.
-      judges: what else is told of a batch.
-      watchers: are handed each image.
+      samples: what its `find` returned.
+      batch_size: images per batch.
+      metrics: additional metrics.
+      observers: called with each scored image.
 
     Raises:
       UserError: a picture is missing or unreadable, or sizes differ within a sample.
     """
-    # Tests of several times share their frames.
+    # Samples at several times share their frames.
     cached = dataclasses.replace(benchmark, load=functools.lru_cache(maxsize=8)(benchmark.load))
 
-    def read(sample: Sample) -> tuple[Sample, np.ndarray, np.ndarray]:
+    def read(sample: BenchmarkSample) -> tuple[BenchmarkSample, np.ndarray, np.ndarray]:
         return (sample, *pictures(cached, sample, interpolate.spec.num_frames))
 
-    for _, alike in itertools.groupby(_ahead(read, samples, batch_size), key=lambda item: item[1].shape):
+    for _, same_size in itertools.groupby(_ahead(read, samples, batch_size), key=lambda item: item[1].shape):
         full = 0
-        while group := list(itertools.islice(alike, batch_size)):
-            full = full or len(group)
-            # The last batch is filled up, so that it needs no program of its own.
-            of, *images = zip(*group, *[group[-1]] * (full - len(group)), strict=True)
-            inputs, truth = map(np.stack, images)
-            times = [sample.t for sample in of]
-            made, truth = judged(benchmark, interpolate, inputs, truth, times)
-            figures = dict(metrics.figures(made, truth, benchmark.figures))
-            figures["average_psnr"] = _average_psnr(inputs, truth, times)
-            before = _levels(inputs[:, inputs.shape[1] // 2 - 1]) if judges else None
-            for judge in judges:
-                figures |= judge(made, truth, before)
-            for index in range(len(group)):
-                score = _score(of[index], {name: float(values[index]) for name, values in figures.items()})
-                for watcher in watchers:
-                    watcher(Judged(of[index], inputs[index], made[index], truth[index], score))
-                yield score
+        while batch := list(itertools.islice(same_size, batch_size)):
+            full = full or len(batch)
+            # The last batch is filled up, so that it runs the same program.
+            filled = [*batch, *[batch[-1]] * (full - len(batch))]
+            images = itertools.islice(_scored(interpolate, benchmark, filled, metrics), len(batch))
+            for image in images:
+                for observe in observers:
+                    observe(image)
+                yield image.score
+
+
+def _scored(
+    interpolate: Interpolator,
+    benchmark: Benchmark,
+    batch: Sequence[tuple[BenchmarkSample, np.ndarray, np.ndarray]],
+    metrics: Sequence[BatchMetric],
+) -> Iterator[ScoredImage]:
+    """Predicts and scores a batch of samples with their inputs and truths."""
+    samples, *images = zip(*batch, strict=True)
+    inputs, truths = map(np.stack, images)
+    times = [sample.t for sample in samples]
+    frames, truths = scaled_predictions(interpolate, benchmark, inputs, truths, times)
+    figures = dict(image_metrics.figures(frames, truths, benchmark.figures))
+    figures["average_psnr"] = _average_psnr(inputs, truths, times)
+    for metric in metrics:
+        figures |= metric(frames, truths, _levels(inputs[:, inputs.shape[1] // 2 - 1]))
+    for index, sample in enumerate(samples):
+        score = _score(sample, {name: float(values[index]) for name, values in figures.items()})
+        yield ScoredImage(sample, inputs[index], frames[index], truths[index], score)
 
 
 def _ahead(function: Callable[[Any], Any], items: Sequence[Any], count: int) -> Iterator[Any]:
-    """`map(function, items)`, up to `count` results ahead, in one thread."""
+    """`map(function, items)` in one thread, up to `count` results ahead."""
     with ThreadPoolExecutor(1) as pool:
         waiting: deque[Future] = deque()
         try:
@@ -149,31 +161,43 @@ def _ahead(function: Callable[[Any], Any], items: Sequence[Any], count: int) -> 
                 future.cancel()
 
 
-def _score(sample: Sample, figures: Mapping[str, float]) -> Score:
-    usual = {field.name for field in dataclasses.fields(Score)}
-    own = {name: value for name, value in figures.items() if name in usual}
-    more = {name: value for name, value in figures.items() if name not in usual}
-    return Score(sample.name, t=sample.t, group=sample.group, more=more, **own)
+def _score(sample: BenchmarkSample, figures: Mapping[str, float]) -> Score:
+    names = {field.name for field in dataclasses.fields(Score)}
+    usual = {name: value for name, value in figures.items() if name in names}
+    extra = {name: value for name, value in figures.items() if name not in names}
+    return Score(sample.name, t=sample.t, group=sample.group, extra=extra, **usual)
 
 
-def judged(
-    benchmark: Benchmark, interpolate: Interpolator, inputs: np.ndarray, truth: np.ndarray, times: Sequence[float]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions and truths as they are judged: both uint8, or both float32 on the scale 0..255."""
+def scaled_predictions(
+    interpolate: Interpolator,
+    benchmark: Benchmark,
+    inputs: Shaped[np.ndarray, "b n h w 3"],
+    truths: Shaped[np.ndarray, "b h w 3"],
+    times: Sequence[float],
+) -> tuple[Shaped[np.ndarray, "b h w 3"], Shaped[np.ndarray, "b h w 3"]]:
+    """Predictions and truths ready for metrics: both uint8, or both float32 on the scale 0..255.
+
+    Args:
+      interpolate: the model.
+      benchmark: the protocol.
+      inputs: uint8, or float32 in 0..1.
+      truths: likewise.
+      times: of the predictions.
+    """
     if not benchmark.rounded and inputs.dtype == np.uint8:
         inputs = np.float32(inputs) / np.float32(255)
-    made = predict(interpolate, benchmark, inputs, times)
-    if made.dtype == truth.dtype == np.uint8:
-        return made, truth
-    made = made * np.float32(255)
-    truth = truth if truth.dtype == np.uint8 else truth * np.float32(255)
-    return np.rint(made) if benchmark.rounded else made, np.float32(truth)
+    frames = predict(interpolate, benchmark, inputs, times)
+    if frames.dtype == truths.dtype == np.uint8:
+        return frames, truths
+    frames = frames * np.float32(255)
+    truths = truths if truths.dtype == np.uint8 else truths * np.float32(255)
+    return np.rint(frames) if benchmark.rounded else frames, np.float32(truths)
 
 
 def pictures(
-    benchmark: Benchmark, sample: Sample, count: int
+    benchmark: Benchmark, sample: BenchmarkSample, count: int
 ) -> tuple[Shaped[np.ndarray, "n h w 3"], Shaped[np.ndarray, "h w 3"]]:
-    """The inputs of a model that takes `count` frames, 2 or 4, and the truth.
+    """Loads the inputs of a model that takes `count` frames, 2 or 4, and the truth.
 
     Raises:
       UserError: see `scores`.
@@ -190,8 +214,8 @@ def pictures(
     return np.stack(inputs), truth
 
 
-def strip(image: Judged) -> tuple[UInt8[np.ndarray, "h w 3"], ...]:
-    """The two frames around, ours and the truth, to look at."""
+def strip(image: ScoredImage) -> tuple[UInt8[np.ndarray, "h w 3"], ...]:
+    """The two inputs, the prediction and the truth of an image as uint8, to look at."""
     middle = len(image.inputs) // 2
     around = (_levels(frame) for frame in image.inputs[middle - 1 : middle + 1])
     return tuple(np.rint(frame).astype(np.uint8) for frame in (*around, image.frame, image.truth))
@@ -200,7 +224,7 @@ def strip(image: Judged) -> tuple[UInt8[np.ndarray, "h w 3"], ...]:
 def predict(
     interpolate: Interpolator, benchmark: Benchmark, inputs: Shaped[np.ndarray, "b n h w 3"], times: Sequence[float]
 ) -> Shaped[np.ndarray, "b h w 3"]:
-    """The frames at `times`, as the protocol has it; dtype of the inputs.
+    """Predicts the frames at `times` under a protocol; the result has the dtype of the inputs.
 
     Raises:
       UserError: frames larger than the protocol's canvas.
@@ -212,8 +236,8 @@ def predict(
         if min(down, across) < 0:
             raise UserError(f"{benchmark.name}: frames of {width}x{height} are larger than the protocol's canvas")
         padded = np.pad(padded, ((0, 0), (0, 0), (0, down), (0, across), (0, 0)))
-    made = interpolate(*np.moveaxis(padded, 1, 0), t=np.float32(times))
-    return crop(made, height, width, benchmark.padding) if benchmark.padding else made[:, :height, :width]
+    frames = interpolate(*np.moveaxis(padded, 1, 0), t=np.float32(times))
+    return crop(frames, height, width, benchmark.padding) if benchmark.padding else frames[:, :height, :width]
 
 
 def _average_psnr(inputs: np.ndarray, truth: np.ndarray, times: Sequence[float]) -> np.ndarray:
@@ -226,8 +250,8 @@ def _levels(images: np.ndarray) -> np.ndarray:
     return images if images.dtype == np.uint8 else images * np.float32(255)
 
 
-def motion_of(benchmark: Benchmark, sample: Sample) -> float:
-    """Mean length of the flow from the first frame to the second, pixels: exact where it is known, else by DIS.
+def motion_of(benchmark: Benchmark, sample: BenchmarkSample) -> float:
+    """Mean length of the flow from the first frame to the second in pixels: exact where it is known, else by DIS.
 
     Raises:
       UserError: see `scores`; sides below 16 pixels.
@@ -238,18 +262,18 @@ def motion_of(benchmark: Benchmark, sample: Sample) -> float:
     return float(np.linalg.norm(dis_flow(*pair), axis=-1).mean())
 
 
-def means(found: Iterable[Score], *, by_group: bool = False) -> dict[str, float]:
-    """Means over images, by the names of `Score.figures`; of the groups' means with `by_group`.
+def means(rows: Iterable[Score], *, by_group: bool = False) -> dict[str, float]:
+    """Means over images by the names of `Score.figures`; with `by_group`, means of the groups' means.
 
-    What is not finite is left out of the mean of the sharpness: a truth without gradients has none.
+    The mean sharpness is over images whose truth has gradients; for others it is not finite.
     """
-    found = list(found)
+    rows = list(rows)
     if by_group:
-        groups = [[score for score in found if score.group == name] for name in dict.fromkeys(s.group for s in found)]
-        each = [means(group) for group in groups]
-        return {name: float(np.mean([mean[name] for mean in each])) for name in each[0]}
-    columns = {name: np.array([score.figures()[name] for score in found]) for name in found[0].figures()}
-    kept = columns["sharpness"][np.isfinite(columns["sharpness"])]
+        names = dict.fromkeys(row.group for row in rows)
+        of_groups = [means(row for row in rows if row.group == name) for name in names]
+        return {name: float(np.mean([group[name] for group in of_groups])) for name in of_groups[0]}
+    columns = {name: np.array([row.figures()[name] for row in rows]) for name in rows[0].figures()}
+    finite = columns["sharpness"][np.isfinite(columns["sharpness"])]
     return {name: float(values.mean()) for name, values in columns.items()} | {
-        "sharpness": float(kept.mean()) if kept.size else float("nan")
+        "sharpness": float(finite.mean()) if finite.size else float("nan")
     }

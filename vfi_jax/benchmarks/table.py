@@ -8,8 +8,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from vfi_jax.benchmarks import clips, generated, layouts
-from vfi_jax.benchmarks import layouts_long as long
+from vfi_jax.benchmarks import clip_sets, clips, folders, generated, image_sets, yuv
 from vfi_jax.benchmarks.protocol import Benchmark, load_uint8
 from vfi_jax.errors import UsageError
 from vfi_jax.metrics import USUAL
@@ -21,33 +20,35 @@ MIDDLEBURY_SIZE = (480, 640)
 XIPH_FIGURES = (*USUAL, "ssim_uniform")
 LUMA = (*USUAL, "psnr_luma")
 
-# Frames are rounded unless the name says "float": a picture has 8 bits, and RIFE's tables are made so; IFRNet, AMT and
-# EMA-VFI judge the unrounded prediction, some 0.01 dB apart.
+# Predictions are rounded unless the name says "float": pictures have 8 bits, and RIFE's tables round. IFRNet, AMT and
+# EMA-VFI score the unrounded prediction, a difference of some 0.01 dB.
 PLAIN = (
-    Benchmark("vimeo90k", "test list, 448x256", layouts.vimeo_triplet),
+    Benchmark("vimeo90k", "test list, 448x256", image_sets.vimeo_triplet),
     Benchmark(
         "vimeo_septuplet",
         "test list, 448x256: im3 and im5 to im4, with im1 and im7 for models of four frames",
-        layouts.vimeo_septuplet,
+        image_sets.vimeo_septuplet,
     ),
     Benchmark(
-        "vimeo_septuplet_6x", "test list, 448x256: im1 and im7 to im2 ... im6, at sixths", long.vimeo_septuplet_ends
+        "vimeo_septuplet_6x",
+        "test list, 448x256: im1 and im7 to im2 ... im6, at sixths",
+        clip_sets.vimeo_septuplet_ends,
     ),
-    Benchmark("ucf101", "the DVF test set, 256x256", layouts.ucf101),
-    # The zeros are what RIFE's and IFRNet's tables have; at its own size a model of today is up to 1 dB better.
-    Benchmark("middlebury", '"other", on a canvas of 640x480 zeros', layouts.middlebury, canvas=MIDDLEBURY_SIZE),
-    Benchmark("middlebury_native", '"other", at its own sizes', layouts.middlebury),
+    Benchmark("ucf101", "the DVF test set, 256x256", image_sets.ucf101),
+    # RIFE's and IFRNet's tables have the zeros; at its own size a recent model is up to 1 dB better.
+    Benchmark("middlebury", '"other", on a canvas of 640x480 zeros', image_sets.middlebury, canvas=MIDDLEBURY_SIZE),
+    Benchmark("middlebury_native", '"other", at its own sizes', image_sets.middlebury),
     Benchmark(
-        "atd12k", "test_2k_540p, edges repeated to 544 rows", layouts.atd12k, padding=Padding(32, "edge", "center")
+        "atd12k", "test_2k_540p, edges repeated to 544 rows", image_sets.atd12k, padding=Padding(32, "edge", "center")
     ),
-    # QVI's crop is what the papers of four frames use.
+    # Papers on four-frame models use QVI's crop.
     Benchmark(
         "davis",
         "480p, windows of 7 every 2: 0, 2, 4, 6 to 3, middle 840x480",
-        long.davis,
-        load=partial(long.cropped, height=480, width=840),
+        clip_sets.davis,
+        load=partial(folders.load_cropped, height=480, width=840),
     ),
-    Benchmark("davis_full", "480p, windows of 7 every 2: 0, 2, 4, 6 to 3, whole frames", long.davis),
+    Benchmark("davis_full", "480p, windows of 7 every 2: 0, 2, 4, 6 to 3, whole frames", clip_sets.davis),
 )
 
 
@@ -62,21 +63,23 @@ def _float(benchmark: Benchmark) -> Benchmark:
 
 
 def _snu() -> Iterator[Benchmark]:
-    """By CAIN, whose authors made the set: whole frames, the model's own padding, rounded."""
-    for level, gap in long.SNU_GAPS.items():
+    """SNU-FILM as in CAIN, whose authors made the set: whole frames, the model's own padding, rounded."""
+    for level, gap in clip_sets.SNU_GAPS.items():
         plain = Benchmark(
-            f"snu_film_{level}", f"test-{level}.txt, whole frames, {gap} apart", partial(long.snu_film, level=level)
+            f"snu_film_{level}",
+            f"test-{level}.txt, whole frames, {gap} apart",
+            partial(clip_sets.snu_film, level=level),
         )
         yield plain
         about = f"{plain.protocol}; scale 0.8, sides to multiples of 20, unrounded, as IFRNet and AMT have it"
         padding = Padding(20, "edge", "center")
         yield variant(plain, f"{plain.name}_ifrnet", about, scale=0.8, padding=padding, rounded=False)
-        about = f"{plain.protocol}; without tests that lack a frame as far beyond, unrounded, as DBVI has it"
-        four = partial(long.snu_film, level=level, complete=True)
+        about = f"{plain.protocol}; without samples that lack an outer frame, unrounded, as DBVI has it"
+        four = partial(clip_sets.snu_film, level=level, complete=True)
         yield variant(plain, f"{plain.name}_dbvi", about, find=four, rounded=False)
     for level in ("medium", "hard", "extreme"):
-        gap = long.SNU_GAPS[level]
-        find = partial(long.snu_film_all, level=level)
+        gap = clip_sets.SNU_GAPS[level]
+        find = partial(clip_sets.snu_film_all, level=level)
         plain = Benchmark(f"snu_film_{gap}x", f"test-{level}.txt, the {gap - 1} frames between, whole", find)
         yield plain
         about = f"{plain.protocol}; unrounded, sides to multiples of 32: SNU-FILM-arb as GIMM-VFI has it"
@@ -85,52 +88,52 @@ def _snu() -> Iterator[Benchmark]:
 
 
 def _large() -> Iterator[Benchmark]:
-    """The middle of the frames is what most tables call 4K; whole frames differ by more than a decibel."""
+    """Xiph and X-TEST. Most tables call the center of the frames 4K; whole frames differ by more than a decibel."""
     for name, about, load in (
-        ("2k", "reduced (area) to 2048x1080", partial(long.resized, height=1080, width=2048)),
-        ("4k", "the middle 2048x1080", partial(long.cropped, height=1080, width=2048)),
+        ("2k", "reduced (area) to 2048x1080", partial(folders.load_resized, height=1080, width=2048)),
+        ("4k", "the middle 2048x1080", partial(folders.load_cropped, height=1080, width=2048)),
         ("4k_uncropped", "whole frames of 4096x2160", load_uint8),
     ):
         about = f"eight clips, even frames of the first 99, {about}"
-        yield Benchmark(f"xiph_{name}", about, long.xiph, load=load, figures=XIPH_FIGURES)
+        yield Benchmark(f"xiph_{name}", about, clip_sets.xiph, load=load, figures=XIPH_FIGURES)
     for name, about, load in (
         ("4k", "4096x2160", load_uint8),
-        ("2k", "reduced (area, in float) to 2048x1080", partial(long.resized_float, height=1080, width=2048)),
+        ("2k", "reduced (area, in float) to 2048x1080", partial(folders.load_resized_float, height=1080, width=2048)),
     ):
         about = f"X-TEST, 8 times, frames 32 apart, {about}"
-        yield Benchmark(f"xtest_{name}", about, long.xtest, load=load, sequences=True)
+        yield Benchmark(f"xtest_{name}", about, clip_sets.xtest, load=load, sequences=True)
 
 
 def _hd() -> Iterator[Benchmark]:
-    """By RIFE: Y of YUV, the mean of the files' means; the bicubic chroma of Pillow 7 and later."""
+    """RIFE's HD set: PSNR of Y, the mean of the files' means; bicubic chroma as in Pillow 7 and later."""
     padding = Padding(64, "edge", "center")
     hd = Benchmark(
         "hd",
         "RIFE's HD set of 11 clips, every second frame, PSNR of Y",
-        long.hd,
-        load=long.load_yuv,
+        yuv.hd,
+        load=yuv.load_yuv,
         padding=padding,
         figures=LUMA,
         headline="psnr_luma",
         by_group=True,
     )
     yield hd
-    nearest = partial(long.load_yuv, filter_=long.NEAREST)
+    nearest = partial(yuv.load_yuv, chroma_filter=yuv.NEAREST)
     yield variant(hd, "hd_nearest", f"{hd.protocol}; color planes enlarged as Pillow before 7 did", load=nearest)
-    for size in long.HD:
+    for size in yuv.SIZES:
         about = f"RIFE's HD set, clips of {size}, 4 times, PSNR of Y"
-        yield variant(hd, f"hd_4x_{size}", about, find=partial(long.hd, sizes=(size,), gap=4))
+        yield variant(hd, f"hd_4x_{size}", about, find=partial(yuv.hd, sizes=(size,), gap=4))
 
 
 def _fast() -> Iterator[Benchmark]:
-    """The middle 512x512 is what IFRNet's and AMT's tables have."""
-    for name, shown, folders, below in (
+    """GoPro and Adobe240; IFRNet's and AMT's tables have the center 512x512."""
+    for name, shown, names, below in (
         ("gopro", "GoPro's test part", ("GOPRO", "GoPro", "GOPRO_Large_all", "gopro"), "test"),
         ("adobe240", "Adobe240's test_frames", ("Adobe240", "adobe240"), "test_frames"),
     ):
-        find = partial(long.windows_of_eight, names=folders, below=below)
+        find = partial(clip_sets.windows_of_eight, names=names, below=below)
         about = f"{shown}, windows of 9 frames, 8 times"
-        middle = partial(long.cropped, height=512, width=512)
+        middle = partial(folders.load_cropped, height=512, width=512)
         plain = Benchmark(f"{name}_8x", f"{about}, the middle 512x512", find, load=middle, sequences=True)
         yield plain
         yield _float(plain)
@@ -142,7 +145,7 @@ BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType({benchmark.name: benchmar
 
 
 def named(name: str) -> Benchmark:
-    """A row of `BENCHMARKS`, or one over a folder, whatever the data folder.
+    """A benchmark by name: a row of `BENCHMARKS`, or one over any folder.
 
     Args:
       name: in BENCHMARKS; `triplets=FOLDER` (Vimeo90K's layout); `clips=FOLDER` (video files);
@@ -152,14 +155,14 @@ def named(name: str) -> Benchmark:
       UsageError: no such benchmark.
     """
     kind, _, folder = name.partition("=")
-    where = Path(folder)
+    root = Path(folder)
     if kind == CLIPS and folder:
-        return clips.benchmark(where)
-    shown = where.resolve().name
+        return clips.benchmark(root)
+    shown = root.resolve().name
     if kind == FRAMES and folder:
-        return Benchmark(shown, f"every second picture of {shown}", lambda _: long.frames_of(where), sequences=True)
+        return Benchmark(shown, f"every second picture of {shown}", lambda _: clip_sets.frames_of(root), sequences=True)
     if kind == TRIPLETS and folder:
-        return Benchmark(shown, f"triplets of {shown}", lambda _: layouts.in_vimeo_layout(where))
+        return Benchmark(shown, f"triplets of {shown}", lambda _: image_sets.in_vimeo_layout(root))
     if name not in BENCHMARKS:
         raise UsageError(f"no benchmark is called {name!r}; there are: {', '.join(BENCHMARKS)}, {KINDS}")
     return BENCHMARKS[name]

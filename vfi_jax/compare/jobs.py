@@ -171,7 +171,7 @@ def write_inputs(
     np.savez(path, frames=frames, target=target, t=np.float32(t))
 
 
-def triplets(folder: Path) -> tuple[benchmarks.Benchmark, list[benchmarks.Sample]]:
+def triplets(folder: Path) -> tuple[benchmarks.Benchmark, list[benchmarks.BenchmarkSample]]:
     """A folder in Vimeo90K's layout, and its samples.
 
     Raises:

@@ -236,7 +236,10 @@ def _apart(ours: Arrays, theirs: Arrays, name: str) -> tuple[float, float] | tup
 
 
 def _scores(
-    sides: _Sides, benchmark: benchmarks.Benchmark, samples: Sequence[benchmarks.Sample], tell: Callable[[str], None]
+    sides: _Sides,
+    benchmark: benchmarks.Benchmark,
+    samples: Sequence[benchmarks.BenchmarkSample],
+    tell: Callable[[str], None],
 ) -> dict[str, float]:
     """Mean PSNR of both over a benchmark, frames rounded to 8 bits."""
     model, inputs = sides.model, sides.scratch / "inputs.npz"

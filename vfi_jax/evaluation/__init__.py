@@ -1,1 +1,1 @@
-"""Models on benchmarks: scores, tables, comparison, speed."""
+"""Evaluation of models on benchmarks: scores, kept results, tables, paired comparison and speed."""

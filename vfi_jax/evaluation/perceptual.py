@@ -1,35 +1,41 @@
-"""LPIPS and FloLPIPS with the user's weights, as judges of an evaluation."""
+"""LPIPS and FloLPIPS as additional metrics, with weights that users bring."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
 import numpy as np
+from jaxtyping import Shaped
 
 from vfi_jax.errors import UserError
+from vfi_jax.evaluation.extra_metrics import ExtraMetric
 from vfi_jax.inference.flow import FlowEstimator
-from vfi_jax.metrics.lpips import NETS, _unit, flow_weighted_lpips, lpips
+from vfi_jax.metrics.lpips import NETS, flow_weighted_lpips, lpips
 from vfi_jax.weights import files as weight_files
 from vfi_jax.weights import load
 
 RAFT_FILE = "raft-things.pth"
+Frames = Shaped[np.ndarray, "b h w 3"]
 
 
-def read(folder: Path, name: str) -> dict[str, np.ndarray] | None:
-    """The weights of a net from torchvision's and LPIPS's own files in a folder; None where one is missing.
+def read_params(folder: Path, name: str) -> dict[str, np.ndarray] | None:
+    """Reads the weights of a network from torchvision's and LPIPS's files in a folder.
 
     Args:
-      folder: with `alexnet-*.pth` and `alex.pth`, or `vgg16-*.pth` and `vgg.pth`.
+      folder: holds `alexnet-*.pth` and `alex.pth`, or `vgg16-*.pth` and `vgg.pth`.
       name: in NETS.
+
+    Returns:
+      Parameters by name; None where a file is missing.
 
     Raises:
       UserError: no such folder; files that hold something else.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; it is to hold {NETS[name].backbone}-*.pth and {NETS[name].linear}")
     net = NETS[name]
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; it should hold {net.backbone}-*.pth and {net.linear}")
     backbones, linear = sorted(folder.glob(f"{net.backbone}*.pth")), folder / net.linear
     if not backbones or not linear.exists():
         return None
@@ -41,30 +47,40 @@ def read(folder: Path, name: str) -> dict[str, np.ndarray] | None:
     return {each: np.asarray(state[each], np.float32) for each in wanted}
 
 
-def judges(folder: Path) -> dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], dict[str, np.ndarray]]]:
-    """What can be told with the weights in a folder: `lpips_alex`, `lpips_vgg`, and `flolpips_raft` beside the first.
-
-    Each takes frames, truths and the frames before them, `[b, h, w, 3]` on the scale 0..255.
+def metrics(folder: Path) -> list[ExtraMetric]:
+    """The metrics whose weights are in a folder: `lpips_alex`, `lpips_vgg`, and with RAFT's weights `flolpips_raft`.
 
     Raises:
-      UserError: none can; files that hold something else.
+      UserError: no weights in the folder, or files that hold something else.
     """
-    params = {name: jax.device_put(state) for name in NETS if (state := read(folder, name)) is not None}
-    if not params:
+    states = {name: state for name in NETS if (state := read_params(folder, name)) is not None}
+    if not states:
         known = " or ".join(f"{net.backbone}-*.pth and {net.linear}" for net in NETS.values())
         raise UserError(f"{folder} holds no weights of LPIPS: {known}")
-
-    def plain(name: str) -> Callable[..., dict[str, np.ndarray]]:
-        return lambda frame, truth, _: {f"lpips_{name}": np.asarray(lpips(name, params[name], frame, truth))}
-
-    found = {f"lpips_{name}": plain(name) for name in params}
-    if "alex" in params and (folder / RAFT_FILE).exists():
-        estimate = FlowEstimator(*load.load("raft", folder / RAFT_FILE))
-
-        def weighted(frame: np.ndarray, truth: np.ndarray, before: np.ndarray) -> dict[str, np.ndarray]:
-            before, one, other = (_unit(images) for images in (before, truth, frame))
-            flow = estimate(before, one) - estimate(before, other)
-            return {"flolpips_raft": np.asarray(flow_weighted_lpips("alex", params["alex"], frame, truth, flow))}
-
-        found["flolpips_raft"] = weighted
+    found = [_plain(name, state) for name, state in states.items()]
+    if "alex" in states and (folder / RAFT_FILE).exists():
+        found.append(_flow_weighted(states["alex"], folder / RAFT_FILE))
     return found
+
+
+def _plain(name: str, state: Mapping[str, np.ndarray]) -> ExtraMetric:
+    column, params = f"lpips_{name}", jax.device_put(dict(state))
+
+    def compute(frame: Frames, truth: Frames, first: Frames) -> dict[str, np.ndarray]:
+        return {column: np.asarray(lpips(name, params, frame, truth))}
+
+    return ExtraMetric(column, compute, weight_files.fingerprint(state))
+
+
+def _flow_weighted(state: Mapping[str, np.ndarray], raft_file: Path) -> ExtraMetric:
+    column, params = "flolpips_raft", jax.device_put(dict(state))
+    model, variables = load.load("raft", raft_file)
+    estimate = FlowEstimator(model, variables)
+
+    def compute(frame: Frames, truth: Frames, first: Frames) -> dict[str, np.ndarray]:
+        first, right, predicted = (np.float32(images) / np.float32(255) for images in (first, truth, frame))
+        flow = estimate(first, right) - estimate(first, predicted)
+        return {column: np.asarray(flow_weighted_lpips("alex", params, frame, truth, flow))}
+
+    identity = f"{weight_files.fingerprint(state)} {weight_files.fingerprint(variables)}"
+    return ExtraMetric(column, compute, identity)

@@ -1,4 +1,4 @@
-"""What a model costs, measured in a process of its own: `python -m vfi_jax.evaluation.speed REQUEST` (JSON in, JSON out)."""
+"""Speed and memory of a model, measured in a process of its own: `python -m vfi_jax.evaluation.speed REQUEST`."""
 
 from __future__ import annotations
 
@@ -11,30 +11,32 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import UInt8
 
 from vfi_jax.errors import UserError
-from vfi_jax.evaluation import evaluate as evaluate_
-from vfi_jax.inference import Interpolator, flip_ensemble
+from vfi_jax.evaluation.evaluate import load_model
+from vfi_jax.inference import MIDPOINT, Interpolator, flip_ensemble
 from vfi_jax.ops import pad
 from vfi_jax.system import flops, machine
 
-WARM, LEAST, SECONDS = 1, 3, 3.0  # runs before, timed runs at least, seconds at least
+WARMUP_RUNS = 1
+MIN_RUNS, MIN_SECONDS = 3, 3.0  # of timing
+MODEL_OPTIONS = ("weights", "frozen", "step", "precision", "tta")
 
 
-def measured(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Measures in a subprocess, so that the peak of memory is the model's own.
+def measure(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Measures a model in a subprocess, so that peak memory is the model's alone.
 
     Args:
-      request: `given`, `weights`, `frozen`, `step`, `precision`, `tta` as in `evaluation.subject`; `size`, "1280x720"; and
-        `batch_size`.
+      request: `given`, and the options of `load_model`; `size`, such as "1280x720"; `batch_size`.
 
     Returns:
-      `size`; `seconds` a frame at batch 1 (median); `fps` at the batch size; `peak_gb`: 10^9 bytes, of the process on a
-      CPU (Python and compilation included), of the device elsewhere; `gmac`: 10^9 multiply-adds a frame; `params_m`:
-      10^6 parameters.
+      `size`; `seconds` per frame at batch size 1 (median); `fps` at the batch size; `peak_gb`: 10^9 bytes, of the
+      process on a CPU (Python and compilation included), of the device elsewhere; `gmac`: 10^9 multiply-adds per frame;
+      `params_m`: 10^6 parameters; `device`.
 
     Raises:
-      UserError: it failed; with the last line that it said.
+      UserError: the process failed; with the last line of its stderr.
     """
     command = [sys.executable, "-m", "vfi_jax.evaluation.speed", json.dumps(dict(request))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -43,25 +45,22 @@ def measured(request: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The same in this process; see `measured`."""
+def measure_here(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Measures a model in this process; see `measure`."""
     width, height = (int(side) for side in request["size"].split("x"))
     batch = request["batch_size"]
-    wanted = ("given", "weights", "frozen", "step", "precision", "tta")
-    given = {name: request[name] for name in wanted if name in request}
-    one = evaluate_.subject(given.pop("given"), **given)
+    one = load_model(request["given"], **{name: request[name] for name in MODEL_OPTIONS if name in request})
     model = flip_ensemble(one.model) if one.tta else one.model
     interpolate = Interpolator(model, one.variables, precision=one.precision)
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (interpolate.spec.num_frames, 1, height, width, 3), np.uint8)
-    with one.scope():
-        seconds = _median(interpolate, frames)
-        memory = machine.used()
-        fps = batch / (_median(interpolate, frames.repeat(batch, 1)) if batch > 1 else seconds)
-        shape = np.moveaxis(pad(frames, interpolate.spec.padding, getattr(model, "scale", 1.0)), 0, 1).shape
-        times = np.full((1, 1, 1, 1), 0.5, np.float32)
-        struct = jax.ShapeDtypeStruct(shape, np.float32)
-        macs = flops.multiply_adds(lambda v, x: model.apply(v, x, times).frame, one.variables, struct)
+    seconds = _median_seconds(interpolate, frames)
+    memory = machine.used()
+    fps = batch / (_median_seconds(interpolate, frames.repeat(batch, 1)) if batch > 1 else seconds)
+    shape = np.moveaxis(pad(frames, interpolate.spec.padding, getattr(model, "scale", 1.0)), 0, 1).shape
+    times = np.full((1, 1, 1, 1), MIDPOINT, np.float32)
+    struct = jax.ShapeDtypeStruct(shape, np.float32)
+    macs = flops.multiply_adds(lambda v, x: model.apply(v, x, times).frame, one.variables, struct)
     params = sum(leaf.size for leaf in jax.tree.leaves(one.variables))
     return {
         "size": request["size"],
@@ -74,11 +73,12 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _median(interpolate: Interpolator, frames: np.ndarray) -> float:
-    for _ in range(WARM):
+def _median_seconds(interpolate: Interpolator, frames: UInt8[np.ndarray, "n b h w 3"]) -> float:
+    """Median time of a call; frames are numpy arrays, so that a call ends when its result is on the host."""
+    for _ in range(WARMUP_RUNS):
         interpolate(*frames)
     taken: list[float] = []
-    while len(taken) < LEAST or sum(taken) < SECONDS:
+    while len(taken) < MIN_RUNS or sum(taken) < MIN_SECONDS:
         start = time.perf_counter()
         interpolate(*frames)
         taken.append(time.perf_counter() - start)
@@ -87,6 +87,6 @@ def _median(interpolate: Interpolator, frames: np.ndarray) -> float:
 
 if __name__ == "__main__":
     try:
-        print(json.dumps(measure(json.loads(sys.argv[1]))))
+        print(json.dumps(measure_here(json.loads(sys.argv[1]))))
     except (UserError, OSError, MemoryError) as error:
         sys.exit(f"{error}")
