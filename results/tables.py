@@ -1,4 +1,4 @@
-"""The README's tables and the plots from what was measured: `python results/tables.py`.
+"""Writes the tables of README.md and docs/*.md and the plots from what was measured: `python results/tables.py`.
 
 `quality.csv` is `table.csv` of a run of eval.py, `cost.csv` that of one with `--speed`, `compare.csv` what
 `beside_pytorch.py` writes, `compare_gpu.csv` the same of runs on a GPU, `end_to_end.csv` what the script of its name
@@ -19,7 +19,7 @@ from vfi_jax.system.markdown import markdown
 ROOT = Path(__file__).parent.parent
 QUALITY = ROOT / "results/quality.csv"
 COST = ROOT / "results/cost.csv"
-README = ROOT / "README.md"
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 COMPARE, COMPARE_GPU = ROOT / "results/compare.csv", ROOT / "results/compare_gpu.csv"
 WHOLE = ROOT / "results/end_to_end.csv"
 COLUMNS = 3  # of panels
@@ -44,7 +44,7 @@ def read(path: Path) -> list[Row]:
 
 
 def block(rows: Sequence[Row]) -> str:
-    """What stands in the README of quality: by set and by motion."""
+    """The tables of quality: by set and by motion."""
     models = list(dict.fromkeys(row["model"] for row in rows))
     whole = {(row["benchmark"], row["model"]): row for row in rows if not row["part"]}
     moved = {(row["part"], row["model"]): row for row in rows if row["benchmark"] == "motion_720p"}
@@ -74,7 +74,7 @@ def _quality(row: Row) -> str:
 
 
 def costs(rows: Sequence[Row]) -> str:
-    """What stands in the README of cost: a row a model."""
+    """The table of cost: a row per model."""
     names = {"s/frame": "seconds", "peak memory, GB": "peak_gb", "GMAC": "gmac", "parameters, M": "params_m"}
     table = [["model", *names]]
     for row in _by_model(rows).values():
@@ -113,7 +113,7 @@ def plot(rows: Sequence[Row], costs: Sequence[Row], path: Path) -> None:
 
 
 def beside(rows: Sequence[Row]) -> str:
-    """What stands in the README of times beside PyTorch: a row a model, run and size."""
+    """The table of times beside PyTorch: a row per model, run and size."""
     lines = [[*KEY, "ours, s", "PyTorch as published, s", "ratio", "best form", "ratio", "memory"]]
     for group in runs(rows):
         ours, published = group[OURS], group[PUBLISHED]
@@ -128,7 +128,7 @@ def beside(rows: Sequence[Row]) -> str:
 
 
 def whole(rows: Sequence[Row]) -> str:
-    """What stands in the README of whole tools on one clip."""
+    """The table of whole tools on one clip."""
     lines = [["tool", "jax", "seconds", "peak memory, GB", "frames", "sound", "PSNR, dB"]]
     for row in rows:
         version = row["jax"] if row["tool"].startswith(OURS) else "-"
@@ -180,23 +180,37 @@ def _label(row: Row) -> str:
     return f"{row['model']}, {row['direction']}, {row['size']} x{row['batch']}, jax {row['jax']}"
 
 
-def put(text: str, name: str, made: str) -> str:
-    """The text with what is made of a file in the place kept for it."""
+def put(text: str, name: str, block: str) -> str:
+    """Replaces the block of a file of measurements in a page."""
     begin = BEGIN.format(name)
     before, rest = text.split(begin)
-    return before + begin + made + END + rest.split(END, 1)[1]
+    return before + begin + block + END + rest.split(END, 1)[1]
+
+
+def page_with(name: str) -> Path:
+    """The one page that has a place for the block of a file of measurements."""
+    (page,) = [page for page in PAGES if BEGIN.format(name) in page.read_text()]
+    return page
+
+
+def blocks() -> dict[str, str]:
+    """Name of each file of measurements to its tables."""
+    return {
+        QUALITY.name: block(read(QUALITY)),
+        COST.name: costs(read(COST)),
+        COMPARE.name: beside(read(COMPARE)),
+        COMPARE_GPU.name: beside(read(COMPARE_GPU)),
+        WHOLE.name: whole(read(WHOLE)),
+    }
 
 
 def main() -> None:
-    """Rewrites the blocks in the README, and draws."""
-    rows, spent, compared = read(QUALITY), read(COST), read(COMPARE)
-    text = put(README.read_text(), QUALITY.name, block(rows))
-    text = put(text, COST.name, costs(spent))
-    text = put(text, COMPARE.name, beside(compared))
-    text = put(text, COMPARE_GPU.name, beside(read(COMPARE_GPU)))
-    README.write_text(put(text, WHOLE.name, whole(read(WHOLE))))
-    plot(rows, spent, QUALITY.with_suffix(".png"))
-    plot_beside(compared, COMPARE.with_suffix(".png"))
+    """Rewrites the blocks in README.md and docs/*.md, and draws the plots."""
+    for name, tables in blocks().items():
+        page = page_with(name)
+        page.write_text(put(page.read_text(), name, tables))
+    plot(read(QUALITY), read(COST), QUALITY.with_suffix(".png"))
+    plot_beside(read(COMPARE), COMPARE.with_suffix(".png"))
 
 
 if __name__ == "__main__":

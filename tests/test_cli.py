@@ -14,8 +14,6 @@ from vfi_jax.cli import main as cli_main
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.weights import files as weight_files
 
-README = Path(__file__).parent.parent / "README.md"
-
 
 @pytest.fixture
 def made_up(tmp_path) -> Path:
@@ -131,16 +129,6 @@ def test_weights_are_listed(capsys, weights_folder):
     assert "vfi-jax weights get rife_v4_25" in out
     assert str(weights_folder) in out
     assert all(name in out for name in vfi_jax.MODELS)
-
-
-def test_readme_holds_the_table_of_models(capsys):
-    cli_main.main(["models"])
-    assert capsys.readouterr().out.strip() in README.read_text()
-
-
-def test_readme_holds_the_table_of_weights(capsys):
-    cli_main.main(["weights"])
-    assert capsys.readouterr().out.partition("\n\n")[0] in README.read_text()
 
 
 def test_multiply_adds_against_the_published_code():

@@ -1,4 +1,4 @@
-"""The README's tables are those of the files in `results/`."""
+"""The tables of README.md and docs/*.md are those of the files in `results/`."""
 
 import importlib.util
 import sys
@@ -22,12 +22,10 @@ def script(path):
     return module
 
 
-def test_readme_has_what_the_file_says(tables):
-    text = tables.README.read_text()
-    made = {tables.QUALITY: tables.block, tables.COMPARE: tables.beside, tables.COMPARE_GPU: tables.beside}
-    made |= {tables.WHOLE: tables.whole, tables.COST: tables.costs}
-    for path, block in made.items():
-        assert text.split(tables.BEGIN.format(path.name))[1].split(tables.END)[0] == block(tables.read(path))
+def test_pages_have_the_tables_of_the_files(tables):
+    for name, block in tables.blocks().items():
+        text = tables.page_with(name).read_text()
+        assert text.split(tables.BEGIN.format(name))[1].split(tables.END)[0] == block
 
 
 def test_every_row_says_how_it_was_measured(tables):

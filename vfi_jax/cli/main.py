@@ -39,7 +39,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns 0, 2 for wrong usage, 1 for any other failure, each told in one line on stderr."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     machine.keep_programs()
     try:
         options.run(options)
@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of the shell, with all commands."""
     parser = _Parser(prog="vfi-jax", description="Video frame interpolation in JAX.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)

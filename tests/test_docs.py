@@ -1,0 +1,245 @@
+"""README.md and docs/: code runs, links lead somewhere, flags and defaults are those of the parsers."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import vfi_jax
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+LARGEST_README = 12_288  # bytes
+FENCE = re.compile(r"^```(\w*)[ \t]*([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NOT_RUN = re.compile(r"<!-- not run: [^>]+ -->\n\Z")
+LINK = re.compile(r"!?\[(?:[^\]\[]|\[[^\]]*\]\([^)]*\))*\]\(([^)\s]+)\)")
+PROGRAMS = ("python train.py", "python eval.py", "vfi-jax")
+
+
+def script(path):
+    """A script of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(f"docs_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def generate():
+    return script(DOCS / "generate.py")
+
+
+def name_of(page):
+    return page.relative_to(ROOT).as_posix()
+
+
+def blocks(page, language):
+    """(title, code) of the fenced blocks of a language that are to be run."""
+    text = page.read_text()
+    for match in FENCE.finditer(text):
+        if match[1] == language and not NOT_RUN.search(text[: match.start()]):
+            yield match[2].removeprefix('title="').removesuffix('"'), match[3]
+
+
+def prose(page):
+    """A page without its fenced blocks."""
+    return FENCE.sub("", page.read_text())
+
+
+def slug(heading):
+    """The anchor that GitHub and mkdocs give a heading."""
+    text = re.sub(r"[`*]|\[([^\]]*)\]\([^)]*\)", r"\1", heading).strip().lower()
+    return re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", text)).strip("-")
+
+
+def anchors(page):
+    return {slug(match[1]) for match in re.finditer(r"^#+ (.+)$", FENCE.sub("", page.read_text()), re.MULTILINE)}
+
+
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_bytes()) <= LARGEST_README
+
+
+def test_second_bash_block_is_the_test_command():
+    """The one that CI runs."""
+    commands = [code for _, code in blocks(ROOT / "README.md", "bash")]
+    assert len(commands) == 2
+    assert commands[0].strip().endswith("vfi-jax demo")
+    assert commands[1].strip().endswith('-m pytest -n 2 -m "not slow and not network"')
+
+
+def test_generated_blocks_are_up_to_date(generate):
+    """Otherwise: `python docs/generate.py`."""
+    assert not generate.stale()
+
+
+def test_a_stale_block_is_seen(generate):
+    text = "before\n" + generate.BEGIN.format("direction") + "old\n" + generate.END + "after\n"
+    fresh = generate.generated(text)
+    assert fresh != text
+    assert "errors types config" in fresh
+    assert generate.generated(fresh) == fresh
+
+
+def test_every_block_has_a_page(generate):
+    text = "".join(page.read_text() for page in PAGES)
+    assert [name for name in generate.BLOCKS if text.count(generate.BEGIN.format(name)) != 1] == []
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md", *sorted((ROOT / "results").glob("*.md"))], ids=name_of)
+def test_local_links_lead_somewhere(page):
+    for target in LINK.findall(prose(page)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), f"{name_of(page)} links to {target}"
+        assert ROOT in file.parents, f"{name_of(page)} links out of the project: {target}"
+        if anchor and file.suffix == ".md":
+            assert anchor in anchors(file), f"{name_of(page)} links to {target}; there are {sorted(anchors(file))}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_no_path_of_a_machine(page):
+    assert not re.findall(r"(?<![\w.:/-])/(?:home|root|work|opt|tmp|Users)/\S*", page.read_text())
+
+
+def commands(page):
+    """Command lines of our programs in fenced blocks, continued lines joined."""
+    for match in FENCE.finditer(page.read_text()):
+        if match[1] in ("", "bash"):
+            for line in match[3].replace("\\\n", " ").splitlines():
+                for start in PROGRAMS:
+                    if start in line:
+                        yield line[line.index(start) :].partition(" #")[0].partition(" && ")[0]
+
+
+@pytest.fixture(scope="module")
+def flags(generate):
+    """Name of each program, and of each command of `vfi-jax`, to its flags."""
+    found = {}
+    for name in ("train", "eval"):
+        found[f"python {name}.py"] = {f"--{flag.name}" for flag in generate.absl_flags(name)} | {"--help"}
+    for name, parser in generate.parsers(generate.cli.parser()).items():
+        found[name] = set(parser._option_string_actions)
+    return found
+
+
+@pytest.fixture(scope="module")
+def fields(generate):
+    return {row[0].strip("`") for row in generate.recipe_rows()}
+
+
+def known_flag(flag, mine, fields):
+    if flag.startswith("--config."):
+        field = flag.removeprefix("--config.")
+        parents = {field.rsplit(".", depth)[0] for depth in range(1, field.count(".") + 1)}
+        return field in fields or bool(parents & fields)  # `extra_losses.census`: a key of a field
+    return flag in mine
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_have_the_flags_they_are_given(page, flags, fields):
+    for line in commands(page):
+        program = max((name for name in flags if line.startswith(name)), key=len)
+        for flag in re.findall(r"(?<!\S)\[?(--?[a-zA-Z][\w.-]*)", line):
+            assert known_flag(flag, flags[program], fields), f"{name_of(page)}: {program} has no {flag}: {line}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_flags_in_prose_exist(page, flags, fields):
+    everywhere = set().union(*flags.values())
+    for code in re.findall(r"`([^`\n]+)`", prose(page)):
+        if code.startswith(("--", "train.py", *PROGRAMS)):
+            for flag in re.findall(r"(?<!\S)(--[a-zA-Z][\w.-]*)", code):
+                assert known_flag(flag, everywhere, fields), f"{name_of(page)}: no program has {flag}"
+
+
+DEFAULTS = re.compile(r"`([^`]+)` \(the default\)")
+
+
+def test_defaults_in_prose(generate):
+    """What a row of a page's table of flags calls the default is that of the parser."""
+    known, seen = {flag.name: flag.default for flag in generate.absl_flags("eval")}, {}
+    for flag, about in re.findall(r"^\| `--(\w+)[^|]*\| (.*) \|$", (DOCS / "evaluate.md").read_text(), re.MULTILINE):
+        if named := DEFAULTS.search(about):
+            seen[flag] = named[1].split()[0]
+    assert "precision" in seen
+    for flag, value in seen.items():
+        assert known[flag] == value, f"docs/evaluate.md: --{flag}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_python_blocks_are_python_with_public_names(page):
+    for _, code in blocks(page, "python"):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "vfi_jax":
+                assert hasattr(vfi_jax, node.attr), f"{name_of(page)}: vfi_jax.{node.attr}"
+
+
+def frames(count, height=64, width=96):
+    """Frames of a texture that moves two pixels per frame, uint8."""
+    noise = np.random.default_rng(0).random((height // 8 + 1, width // 8 + 4))
+    texture = np.kron(noise, np.ones((8, 8)))
+    views = [texture[:height, 2 * shift : width + 2 * shift] for shift in range(count)]
+    return [np.repeat((255 * view).astype(np.uint8)[..., None], 3, -1) for view in views]
+
+
+def namespace():
+    """Names that pages use without defining them."""
+    before, frame0, frame1, after = frames(4)
+    pair = np.stack([frame0, frame1]).astype(np.float32)[None] / 255
+    t = np.full((1, 1, 1, 1), 0.5, np.float32)
+    batch = {"frames": pair, "target": pair[:, 0], "t": t}
+    return {
+        "before": before,
+        "frame0": frame0,
+        "frame1": frame1,
+        "after": after,
+        "frames": pair,
+        "t": t,
+        "batch": batch,
+    }
+
+
+PACKAGE = DOCS / "add-a-model.md"
+
+
+@pytest.fixture
+def blended(tmp_path, monkeypatch):
+    """The package of the page, installed: what pip leaves in site-packages."""
+    files = {title: code for language in ("python", "toml") for title, code in blocks(PACKAGE, language) if title}
+    (tmp_path / "blended").mkdir()
+    for name, code in files.items():
+        if name != "use":
+            (tmp_path / name).write_text(code)
+    project = tomllib.loads(files["pyproject.toml"])["project"]
+    about = tmp_path / f"{project['name']}-{project['version']}.dist-info"
+    about.mkdir()
+    about.joinpath("METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: 1.0\n")
+    lines = []
+    for group, points in project["entry-points"].items():
+        lines += [f"[{group}]", *(f"{name} = {reference}" for name, reference in points.items())]
+    about.joinpath("entry_points.txt").write_text("\n".join(lines) + "\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield files
+    for name in [name for name in sys.modules if name.partition(".")[0] == "blended"]:
+        del sys.modules[name]
+
+
+def test_the_package_of_the_page(blended):
+    values = namespace()
+    exec(compile(blended["use"], "add-a-model.md", "exec"), values)
+    assert values["middle"].shape == values["frame0"].shape
+    assert values["model"].variant == "blend"
+    assert vfi_jax.MODELS["blend"].params == sum(leaf.size for leaf in jax.tree.leaves(values["variables"]))
