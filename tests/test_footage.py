@@ -1,4 +1,6 @@
-"""Windows out of made-up clips with known cuts, holds, fades, dissolves and flashes."""
+"""Windows of synthetic clips with known cuts, holds, fades, dissolves and flashes."""
+
+import functools
 
 import numpy as np
 import pytest
@@ -14,13 +16,14 @@ LENGTH = 30
 CUT = Footage(frames=5, step=1)
 
 
+@functools.cache
 def scene(seed, count=LENGTH, speed=3.0):
-    made = random_scene(seed, HEIGHT, WIDTH, speed=speed * count)
-    return [255 * made.frame(time) for time in np.linspace(0, 1, count)]
+    drawn = random_scene(seed, HEIGHT, WIDTH, speed=speed * count)
+    return [255 * drawn.frame(time) for time in np.linspace(0, 1, count)]
 
 
 def eventful(seed):
-    """Frames, and the frames that no window may hold behind its first: what happens between them and those before."""
+    """Returns frames, and the indices of those that an event separates from the previous frame."""
     frames, events = [], set()
 
     def add(more, happens=()):
@@ -40,25 +43,25 @@ def eventful(seed):
         [*first[:10], *[first[10 + i] * (1 - m) + second[i] * m for i, m in enumerate(mix)], *second[12:]],
         range(10, 23),
     )
-    flash = scene(seed + 600)
+    flash = [*scene(seed + 600)]
     flash[15] = flash[15] + 70
     add(flash, (15, 16))
     return frames, events
 
 
-@pytest.fixture(scope="module")
-def analyzed(tmp_path_factory):
-    """(kept windows, windows across an event, clean ones, counts) of three clips."""
-    found = []
-    for seed in range(3):
+@pytest.fixture(scope="module", params=[(0,), pytest.param((1, 2), marks=pytest.mark.slow)])
+def analyzed(request, tmp_path_factory):
+    """Of clips: (windows kept, windows across an event, clean windows, rejections)."""
+    analyzed = []
+    for seed in request.param:
         frames, events = eventful(seed)
         path = tmp_path_factory.mktemp("clips") / f"{seed}.mp4"
         make_clip(path, frames=len(frames), size=SIZE, picture=lambda i, _, frames=frames: frames[i])
         clip = footage.analyze(path, CUT)
         starts = range(len(frames) - CUT.frames + 1)
         across = {start for start in starts if any(start < event < start + CUT.frames for event in events)}
-        found.append((set(clip.starts), across, set(starts) - across, clip.rejected))
-    return found
+        analyzed.append((set(clip.starts), across, set(starts) - across, clip.rejected))
+    return analyzed
 
 
 def test_no_window_crosses_an_event(analyzed):
@@ -114,10 +117,10 @@ def test_windows_are_the_frames_of_the_file(tmp_path, length):
     config = Footage(frames=length, step=4, per_clip=3)
     clip = footage.analyze(tmp_path / "a.mkv", config)
     assert (clip.rows, clip.columns) == ((20, 20 + HEIGHT), (0, WIDTH))
-    found = dict(footage.read_windows(clip, config))
-    assert tuple(found) == clip.starts
-    assert len(found) == 3
-    for start, window in found.items():
+    windows = dict(footage.read_windows(clip, config))
+    assert tuple(windows) == clip.starts
+    assert len(windows) == 3
+    for start, window in windows.items():
         assert np.array_equal(window, frames[start : start + length])
 
 

@@ -1,10 +1,13 @@
 """Flow labels of whole sets, and flow between two frames."""
 
+import dataclasses
 import socket
 import subprocess
 import sys
 
 import cv2
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from parity import apart
@@ -19,10 +22,11 @@ from vfi_jax.inference.flow import FlowEstimator, dis_flow, write_flow
 from vfi_jax.prepare import flow_labels
 from vfi_jax.prepare.flow_labels import write_flow_labels
 from vfi_jax.prepare.records import write_records
+from vfi_jax.types import FlowOutput, Output
 from vfi_jax.viz.sheets import save_png
 from vfi_jax.weights.load import save
 
-SPEED = 4  # pixels to the right a frame
+SPEED = 4  # pixels per frame, to the right
 TRIPLET = Window(3, (0, 2), 1)
 
 
@@ -56,11 +60,11 @@ def run(*arguments):
 
 
 def inner(flow):
-    """Away from the rim, where what enters the frame has no counterpart."""
+    """Cuts off the edges, where content that enters the frame has no counterpart."""
     return np.asarray(flow, np.float32)[16:-16, 24:-24]
 
 
-@pytest.mark.parametrize("teacher", ["dis", "rife_lap"])
+@pytest.mark.parametrize("teacher", ["dis", pytest.param("rife_lap", marks=pytest.mark.slow)])
 def test_flows_lead_from_the_target_to_its_inputs(tmp_path, teacher):
     root = write_set(tmp_path / "set", 2)
     assert run("prepare", "flow", root, "--teacher", teacher) == 0
@@ -69,6 +73,27 @@ def test_flows_lead_from_the_target_to_its_inputs(tmp_path, teacher):
     assert window["flow"].dtype == np.float16
     assert np.median(np.abs(inner(window["flow"]) - [-SPEED, 0, SPEED, 0])) < 0.3
     assert np.array_equal(window["frames"], sources.open_source(str(root), 3)[1]["frames"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Countdown:
+    """A model whose flow depends on t alone."""
+
+    variant: str = "rife_lap"
+    channel_order: str = "rgb"
+    any_time: bool = True
+
+    def apply(self, variables, frames, t):
+        flow = jnp.concatenate([-t, 0 * t, 1 - t, 0 * t], -1)
+        return Output(frames[:, 0], flows=[8 * flow * jnp.ones_like(frames[:, 0, ..., :1])])
+
+
+def test_an_interpolation_models_labels_are_its_flows_at_the_targets_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(flow_labels.load, "load", lambda name, weights: (Countdown(), {"params": {}}))
+    root = write_set(tmp_path / "set", 2, length=5)
+    assert run("prepare", "flow", root, "--teacher", "rife_lap", "--target", "1") == 0
+    window = with_labels(sources.open_source(str(root), 5), root, "rife_lap", Window(5, (0, 4), 1))[1]
+    assert np.array_equal(window["flow"], np.broadcast_to(np.float16([-2, 0, 6, 0]), (72, 96, 4)))
 
 
 def test_four_inputs_give_the_flows_between_them(tmp_path):
@@ -82,22 +107,50 @@ def test_four_inputs_give_the_flows_between_them(tmp_path):
         with_labels(sources.open_source(str(root), 7), root, "dis", Window(7, (0, 6), 3))
 
 
-def test_a_networks_labels_are_its_flows(tmp_path):
+@dataclasses.dataclass(frozen=True)
+class Brightness:
+    """A flow network whose flow is the change of each pixel in red and green."""
+
+    variant: str = "raft_small"
+    channel_order: str = "rgb"
+
+    def apply(self, variables, frames):
+        flow = (frames[:, 1] - frames[:, 0])[..., :2]
+        return FlowOutput(flow, flow[:, ::8, ::8], [flow])
+
+
+def test_a_flow_networks_labels_lead_from_the_target_to_each_input(tmp_path, monkeypatch):
+    monkeypatch.setattr(flow_labels.load, "load", lambda name, weights: (Brightness(), {"params": {}}))
+    root = write_set(tmp_path / "set", 5, size=(68, 100))
+    assert run("prepare", "flow", root, "--teacher", "raft_small") == 0
+    window = with_labels(sources.open_source(str(root), 3), root, "raft_small", TRIPLET)[4]
+    first, middle, second = window["frames"][..., :2].astype(np.float32) / 255
+    assert apart(window["flow"], np.concatenate([first - middle, second - middle], -1)) < 1e-3
+
+
+@pytest.fixture(scope="module")
+def raft_small():
+    """A flow network with fresh weights; its frames here are padded to one size, so that it is compiled once."""
+    return vfi_jax.create("raft_small", seed=2)
+
+
+@pytest.mark.slow
+def test_a_networks_labels_are_its_flows(tmp_path, raft_small):
     root, path = write_set(tmp_path / "set", 3, size=(68, 100)), tmp_path / "raft_small.safetensors"
-    model, variables = vfi_jax.create("raft_small", seed=2)
+    model, variables = raft_small
     save(path, model, variables)
     assert run("prepare", "flow", root, "--teacher", "raft_small", "--weights", path) == 0
     window = with_labels(sources.open_source(str(root), 3), root, "raft_small", TRIPLET)[2]
-    estimate = FlowEstimator(*vfi_jax.load("raft_small", path))
+    estimate = FlowEstimator(model, variables)
     first, middle, second = window["frames"]
     expected = np.concatenate([estimate(middle, first), estimate(middle, second)], -1)
     assert apart(window["flow"].astype(np.float32), expected) < 2e-3 * np.abs(expected).max()
-    save(path, *vfi_jax.create("raft_small", seed=3))
+    save(path, model, jax.tree.map(lambda leaf: 2 * leaf, variables))
     with pytest.raises(UsageError, match="made otherwise \\(weights:"):
         write_flow_labels(str(root), "raft_small", weights=path, inputs=(), target=-1)
 
 
-def test_records_are_labeled_and_work_that_stopped_goes_on(tmp_path, four_per_file):
+def test_records_are_labeled_and_interrupted_work_continues(tmp_path, four_per_file):
     records = tmp_path / "records"
     write_records("synthetic:6", records, Footage(frames=3), encoding="raw")
     assert run("prepare", "flow", records, "--teacher", "dis") == 0
@@ -139,7 +192,7 @@ def test_labels_of_another_set_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "said"),
+    ("options", "code", "line"),
     [
         (("--teacher", "raft"), 1, "the weights of raft are not installed"),
         (("--teacher", "dsi"), 2, "no model is called 'dsi'"),
@@ -153,13 +206,13 @@ def test_labels_of_another_set_are_refused(tmp_path):
         (("--teacher", "dis", "--weights", "x.pth"), 2, "dis has no weights"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_one_line(tmp_path, capsys, monkeypatch, options, code, said):
+def test_errors_are_one_line(tmp_path, capsys, monkeypatch, options, code, line):
     monkeypatch.setenv("VFI_JAX_WEIGHTS", str(tmp_path))
     root = write_set(tmp_path / "set", 1, length=5)
     assert run("prepare", "flow", root, *options) == code
-    line = capsys.readouterr().err.strip()
-    assert said in line
-    assert "\n" not in line
+    error = capsys.readouterr().err.strip()
+    assert line in error
+    assert "\n" not in error
     assert not list(root.glob("flow_*/*.safetensors"))
 
 
@@ -206,19 +259,19 @@ def test_both_lists_of_a_published_set(tmp_path):
         assert len(with_labels(source, root, "dis", TRIPLET, listed)) == len(source)
 
 
-def test_each_process_makes_its_own_files(tmp_path, monkeypatch, four_per_file):
+def test_each_process_writes_its_share_of_the_files(tmp_path, monkeypatch, four_per_file):
     records = tmp_path / "records"
     write_records("synthetic:10", records, Footage(frames=3), encoding="raw")
-    monkeypatch.setattr(flow_labels.jax, "process_count", lambda: 2)
-    for index, made in ((0, {0, 2}), (1, {0, 1, 2})):
-        monkeypatch.setattr(flow_labels.jax, "process_index", lambda index=index: index)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    for index, written in ((0, {0, 2}), (1, {0, 1, 2})):
+        monkeypatch.setattr(jax, "process_index", lambda index=index: index)
         write_flow_labels(str(records), "dis", weights=None, inputs=(), target=-1)
-        assert {int(path.stem) for path in folder_of(records, "dis").glob("*.safetensors")} == made
+        assert {int(path.stem) for path in folder_of(records, "dis").glob("*.safetensors")} == written
 
 
 @pytest.mark.slow
 def test_two_processes_of_the_shell(tmp_path):
-    """Of one set that is larger than a file of labels, each makes one; together they make what one makes alone."""
+    """Each of two processes writes one file of a set; the files equal those of a single process."""
     sets = [tmp_path / name for name in ("together", "alone")]
     for folder in sets:
         write_records(f"synthetic:{flow_labels.PER_FILE + 4}", folder, Footage(frames=3), encoding="raw")
@@ -239,8 +292,8 @@ def test_two_processes_of_the_shell(tmp_path):
     )
     run("prepare", "flow", sets[1], "--teacher", "dis")
     for index in range(2):
-        made = [(folder_of(folder, "dis") / f"{index:05d}.safetensors").read_bytes() for folder in sets]
-        assert made[0] == made[1]
+        files = [(folder_of(folder, "dis") / f"{index:05d}.safetensors").read_bytes() for folder in sets]
+        assert files[0] == files[1]
 
 
 def test_flow_of_two_pictures(tmp_path, capsys):
@@ -262,12 +315,12 @@ def test_flow_of_two_pictures(tmp_path, capsys):
     assert "differ in size (96x72 and 96x71)" in capsys.readouterr().err
 
 
-def test_estimator_takes_any_size_and_refuses_what_is_too_small(tmp_path):
-    model, variables = vfi_jax.create("raft_small", iterations=2)
+def test_estimator_takes_any_size_and_refuses_what_is_too_small(tmp_path, raft_small):
+    model, variables = raft_small
     estimate = FlowEstimator(model, variables)
-    first, second = moving(2, (67, 90))
+    first, second = moving(2, (67, 99))
     flow = estimate(first, second)
-    assert flow.shape == (67, 90, 2)
+    assert flow.shape == (67, 99, 2)
     assert apart(estimate(first[None] / 255, second[None] / 255)[0], flow) < 1e-3
     with pytest.raises(UserError, match="too small for raft_small: 64"):
         estimate(first[:50], second[:50])
