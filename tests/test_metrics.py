@@ -1,4 +1,4 @@
-"""Metrics against scikit-image, the published scripts' numbers, and hand-made cases."""
+"""Metrics against scikit-image, the published scripts' numbers, and cases computed by hand."""
 
 import cv2
 import numpy as np
@@ -8,11 +8,14 @@ from skimage.color import rgb2yuv
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from vfi_jax import metrics
-from vfi_jax.errors import UserError
+from vfi_jax.errors import UsageError, UserError
 from vfi_jax.metrics import interpolation_error, psnr
 
 RNG = np.random.default_rng(0)
-SSIM = {name: lambda *args, ssim=ssim: np.asarray(ssim(*args)) for name, ssim in metrics.SSIM.items()}
+
+
+def ssim(name, frame, truth, data_range=255.0):
+    return np.asarray(metrics.ssim(frame, truth, name, data_range))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,7 @@ def test_scores_of_the_published_scripts():
     assert psnr(frame, truth) == pytest.approx(stored["vimeo_psnr"], abs=1e-8)
     assert psnr(frame, truth) == pytest.approx(stored["ucf_psnr"], abs=1e-6)  # theirs in float32
     assert interpolation_error(frame, truth) == pytest.approx(stored["middlebury_ie"], abs=1e-8)
-    assert SSIM["matlab"](frame[None], truth[None])[0] == pytest.approx(
+    assert ssim("matlab", frame[None], truth[None])[0] == pytest.approx(
         stored["vimeo_ssim"], abs=1e-5
     )  # float32 on both sides
     unrounded = psnr(stored["pred"][0], np.float32(truth / 255), data_range=1.0)
@@ -59,7 +62,7 @@ def test_scores_of_ifrnet():
     stored = ops("ops_ifrnet", "metrics")
     a, b = stored["a"], stored["b"]
     assert psnr(a[0], b[0], data_range=1.0) == pytest.approx(stored["psnr"], abs=1e-5)
-    assert SSIM["matlab"](a, b, 1.0)[0] == pytest.approx(stored["ssim3d"], abs=1e-5)
+    assert ssim("matlab", a, b, 1.0)[0] == pytest.approx(stored["ssim3d"], abs=1e-5)
     bytes_a, bytes_b = (np.rint(image * 255).astype(np.uint8) for image in (a[0], b[0]))
     assert interpolation_error(bytes_a, bytes_b) == pytest.approx(stored["ie"], abs=1e-5)
 
@@ -67,10 +70,10 @@ def test_scores_of_ifrnet():
 def test_ssim_matlab():
     stored = ops("ops_rife", "ssim")
     for first, second in ("ab", "ac", "aa"):
-        ours = SSIM["matlab"](stored[first], stored[second], 1.0)
+        ours = ssim("matlab", stored[first], stored[second], 1.0)
         assert ours[0] == pytest.approx(stored[f"ssim_matlab_{first}{second}"], abs=1e-5)
-    assert SSIM["matlab"](stored["s1"], stored["s2"], 1.0)[0] == pytest.approx(stored["ssim_matlab_s1s2"], abs=1e-5)
-    scaled = SSIM["matlab"](stored["a"] * 255, stored["c"] * 255, 255.0)
+    assert ssim("matlab", stored["s1"], stored["s2"], 1.0)[0] == pytest.approx(stored["ssim_matlab_s1s2"], abs=1e-5)
+    scaled = ssim("matlab", stored["a"] * 255, stored["c"] * 255, 255.0)
     assert scaled[0] == pytest.approx(stored["ssim_matlab_ac_255"], abs=1e-5)
 
 
@@ -85,25 +88,30 @@ def test_ssim_of_scikit_image(pair, variant, options):
     wanted = [
         structural_similarity(t, f, data_range=255, channel_axis=-1, **options) for f, t in zip(*pair, strict=True)
     ]
-    assert SSIM[variant](*pair) == pytest.approx(wanted, abs=1e-5)  # ours is float32
-    assert SSIM[variant](*pair) != pytest.approx([value + 2e-4 for value in wanted], abs=1e-5)
+    assert ssim(variant, *pair) == pytest.approx(wanted, abs=1e-5)  # ours is float32
+    assert ssim(variant, *pair) != pytest.approx([value + 2e-4 for value in wanted], abs=1e-5)
 
 
-@pytest.mark.parametrize("name", SSIM)
+@pytest.mark.parametrize("name", metrics.SSIM_VARIANTS)
 def test_ssim_is_a_similarity(pair, name):
     frames, truth = pair
-    assert SSIM[name](truth, truth) == pytest.approx(1, abs=1e-6)
-    assert SSIM[name](truth, frames) == pytest.approx(SSIM[name](frames, truth), abs=1e-6)
-    assert (SSIM[name](frames, truth) < [0.95, 1.0]).all()
-    each = [SSIM[name](frames[i : i + 1], truth[i : i + 1])[0] for i in range(2)]
-    assert SSIM[name](frames, truth) == pytest.approx(each, abs=1e-6)
-    with pytest.raises(ValueError, match="smaller than SSIM's window"):
-        SSIM[name](frames[:, :6], truth[:, :6])
+    values = ssim(name, frames, truth)
+    assert ssim(name, truth, truth) == pytest.approx(1, abs=1e-6)
+    assert ssim(name, truth, frames) == pytest.approx(values, abs=1e-6)
+    assert (values < [0.95, 1.0]).all()
+    assert ssim(name, frames[::-1], truth[::-1])[::-1] == pytest.approx(values, abs=1e-6)  # images do not mix
+    with pytest.raises(UserError, match="smaller than SSIM's window"):
+        ssim(name, frames[:, :6], truth[:, :6])
+
+
+def test_an_unknown_ssim(pair):
+    with pytest.raises(UsageError, match="no SSIM is called 'grey'; there are: matlab, gaussian, gray, uniform"):
+        ssim("grey", *pair)
 
 
 def test_ssim_variants_differ(pair):
     """By more than any tolerance here, so that none stands in for another."""
-    values = [float(ssim(*pair)[0]) for ssim in SSIM.values()]
+    values = [float(ssim(name, *pair)[0]) for name in metrics.SSIM_VARIANTS]
     assert min(abs(a - b) for i, a in enumerate(values) for b in values[:i]) > 1e-3
 
 
@@ -113,28 +121,28 @@ def test_scores_of_cain():
     frame, truth = (np.rint(np.clip(255 * stored[name], 0, 255)).astype(np.uint8) for name in ("pred", "gt"))
     assert np.array_equal(frame, stored["quantized_pred"])
     assert psnr(frame, truth)[0] == pytest.approx(float(stored["psnr"]), abs=1e-3)
-    assert SSIM["matlab"](frame, truth)[0] == pytest.approx(float(stored["ssim_matlab_255"]), abs=1e-5)
+    assert ssim("matlab", frame, truth)[0] == pytest.approx(float(stored["ssim_matlab_255"]), abs=1e-5)
 
 
 def test_scores_of_dbvi():
     """Float frames, neither clipped nor rounded."""
     stored = ops("ops_dbvi", "metrics")
     assert psnr(stored["pred"], stored["gt"], 1.0) == pytest.approx(stored["psnr_each"], abs=1e-4)
-    assert SSIM["matlab"](stored["pred"], stored["gt"], 1.0) == pytest.approx(stored["ssim_each"], abs=1e-5)
+    assert ssim("matlab", stored["pred"], stored["gt"], 1.0) == pytest.approx(stored["ssim_each"], abs=1e-5)
 
 
 def test_figures_are_those_of_the_functions(pair):
     """PSNR and IE of uint8 are exact; the others are the same code."""
-    names = (*metrics.USUAL, "ssim_uniform")
+    names = (*metrics.USUAL, "ssim_uniform", "psnr_luma")
     found = metrics.figures(*pair, names)
     assert tuple(found) == names
     np.testing.assert_array_equal(found["ie"], interpolation_error(*pair))
     np.testing.assert_allclose(found["psnr"], psnr(*pair), rtol=1e-14)
-    for name, ssim in SSIM.items():
-        if name != "matlab":
-            assert metrics.figures(*pair, (f"ssim_{name}",))[f"ssim_{name}"] == pytest.approx(ssim(*pair), abs=1e-6)
-    floats = metrics.figures(*(np.float32(images) for images in pair), names)
-    for name in names:  # float32 sums
+    for name in metrics.SSIM_VARIANTS:
+        assert found[f"ssim_{name}"] == pytest.approx(ssim(name, *pair), abs=1e-6)
+    sums = ("psnr", "psnr_luma", "ie")  # in float32; the others convert both dtypes alike
+    floats = metrics.figures(*(np.float32(images) for images in pair), sums)
+    for name in sums:
         assert floats[name] == pytest.approx(found[name], rel=1e-4), name
     assert metrics.figures(pair[1], pair[1], ("psnr",))["psnr"] == pytest.approx([np.inf, np.inf])
     with pytest.raises(UserError, match="smaller than SSIM's window"):
@@ -163,7 +171,7 @@ def test_ssim_of_the_gray_of_scikit_image(pair):
     grays = [[cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2GRAY) for image in images] for images in pair]
     options = {"data_range": 255, "gaussian_weights": True, "use_sample_covariance": False, "sigma": 1.5}
     wanted = [structural_similarity(t, f, **options) for f, t in zip(*grays, strict=True)]
-    assert SSIM["gray"](*pair) == pytest.approx(wanted, abs=1e-5)
+    assert ssim("gray", *pair) == pytest.approx(wanted, abs=1e-5)
 
 
 def test_normalized_error_by_the_formula(pair):

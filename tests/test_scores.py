@@ -14,7 +14,7 @@ from vfi_jax.benchmarks import BENCHMARKS, Benchmark, BenchmarkSample
 from vfi_jax.data.images import load_image
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import Interpolator
-from vfi_jax.metrics import ssim_matlab
+from vfi_jax.metrics import ssim
 from vfi_jax.ops.pad import Padding
 from vfi_jax.types import Output
 from vfi_jax.viz.sheets import save_png
@@ -71,7 +71,7 @@ def test_figures_of_an_image(data):
     score = scores("ucf101", data, Interpolator(Repeating(), {}, precision=None))[1]
     assert score.psnr == pytest.approx(cv2.PSNR(first, truth), abs=1e-9)
     assert score.ie == pytest.approx(cv2.absdiff(first, truth).mean())
-    assert score.ssim_matlab == pytest.approx(float(ssim_matlab(first[None], truth[None])[0]), abs=1e-6)
+    assert score.ssim_matlab == pytest.approx(float(ssim(first[None], truth[None])[0]), abs=1e-6)
 
 
 @pytest.mark.parametrize(("name", "wanted"), [("vimeo_septuplet", (0, 2, 4, 6)), ("vimeo90k", (0, 0, 2, 2))])

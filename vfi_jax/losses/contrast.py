@@ -7,6 +7,7 @@ from jax import lax
 from jaxtyping import Float
 
 from vfi_jax.errors import UsageError
+from vfi_jax.ops.gray import sobel
 from vfi_jax.types import Array
 
 CELL = 8  # pixels a side
@@ -36,10 +37,7 @@ def contrast_loss(frame: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"
 
 def _contrast(image: Array) -> Array:
     """`[b, (h - 2) // 8, (w - 2) // 8]`."""
-    gray = image.mean(-1)
-    rows = gray[:, :-2] + 2 * gray[:, 1:-1] + gray[:, 2:]
-    columns = gray[..., :-2] + 2 * gray[..., 1:-1] + gray[..., 2:]
-    across, down = rows[..., 2:] - rows[..., :-2], columns[:, 2:] - columns[:, :-2]
+    across, down = sobel(image.mean(-1))
     magnitude = jnp.sqrt((across / 8) ** 2 + (down / 8) ** 2 + TINY**2)
     cell = (1, CELL, CELL)
     return lax.reduce_window(magnitude, 0.0, lax.add, cell, cell, "VALID") / CELL**2

@@ -1,37 +1,23 @@
-"""How close frames and clips are to the ground truth: images, perceptual distance, motion of clips."""
+"""Metrics against ground truth: of images, of perceptual distance, and of motion in clips."""
 
 from vfi_jax.metrics.image import (
-    CHANNELS,
-    GAUSSIAN,
-    GRAY,
-    SSIM,
-    UNIFORM,
+    SSIM_VARIANTS,
     USUAL,
     figures,
     interpolation_error,
     normalized_error,
     psnr,
     sharpness,
-    ssim_gaussian,
-    ssim_gray,
-    ssim_matlab,
-    ssim_uniform,
+    ssim,
 )
 
 __all__ = [
-    "CHANNELS",
-    "GAUSSIAN",
-    "GRAY",
-    "SSIM",
-    "UNIFORM",
+    "SSIM_VARIANTS",
     "USUAL",
     "figures",
     "interpolation_error",
     "normalized_error",
     "psnr",
     "sharpness",
-    "ssim_gaussian",
-    "ssim_gray",
-    "ssim_matlab",
-    "ssim_uniform",
+    "ssim",
 ]

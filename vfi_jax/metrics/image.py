@@ -1,37 +1,37 @@
-"""How near frames are to the truth: one number for each image of a batch, over all pixels and channels.
+"""Image metrics against ground truth: one number per image of a batch, over all pixels and channels.
 
 Frames are `[*b, h, w, 3]` on the scale 0..`data_range`: 255 for uint8, 1 for floats. Rounding, where a protocol wants
-it, comes before. The SSIM differ by their windows and give other figures: name the one you report. `figures` is what
-an evaluation wants of a batch, computed on the device in one program.
+it, comes before. `figures` computes several metrics of a batch on the device in one program.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Shaped, UInt8
 
-from vfi_jax.errors import UserError
+from vfi_jax.errors import UsageError, UserError
+from vfi_jax.ops.gray import rgb_to_gray, sobel
 from vfi_jax.types import Array
 
 GAUSSIAN = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
 GAUSSIAN /= GAUSSIAN.sum()
 UNIFORM = np.full(7, 1 / 7)
 CHANNELS = 3
-GRAY = np.float32([0.299, 0.587, 0.114])  # Rec. 601, as in OpenCV and in scikit-image's YUV
+SSIM_VARIANTS = ("matlab", "gaussian", "gray", "uniform")
+# The figures of every benchmark; a protocol may ask for more.
+USUAL = ("psnr", "ssim_matlab", "ie", "ssim_gaussian", "ssim_gray", "nie", "sharpness")
 
 
 def psnr(
     frame: Shaped[np.ndarray, "*b h w 3"], truth: Shaped[np.ndarray, "*b h w 3"], data_range: float = 255.0
 ) -> Float64[np.ndarray, "*b"] | float:
-    """`10 log10(data_range^2 / mean((a - b)^2))` in dB, in float64; equal frames give inf.
+    """PSNR: `10 log10(data_range^2 / mean((frame - truth)^2))` in dB, in float64; inf for equal frames.
 
-    Exact for uint8 up to the logarithm: sums of whole numbers. RIFE's scripts round the frame half to even before.
+    For uint8 the mean is exact. RIFE's scripts round predictions half to even before.
     """
     squared = _mean((frame.astype(np.float64) - truth.astype(np.float64)) ** 2)
     with np.errstate(divide="ignore"):
@@ -41,72 +41,56 @@ def psnr(
 def interpolation_error(
     frame: UInt8[np.ndarray, "*b h w 3"], truth: UInt8[np.ndarray, "*b h w 3"]
 ) -> Float64[np.ndarray, "*b"] | float:
-    """IE: `mean |a - b|` in 8-bit levels, as RIFE's and IFRNet's Middlebury scripts have it; exact.
+    """IE: `mean |frame - truth|` in 8-bit levels, exact; as in RIFE's and IFRNet's Middlebury scripts.
 
-    Not the root mean square that the Middlebury site ranks by.
+    The Middlebury site ranks by the root mean square instead.
     """
     return _mean(np.abs(frame.astype(np.int16) - truth))
 
 
-def ssim_gaussian(
-    frame: Shaped[Array, "b h w 3"], truth: Shaped[Array, "b h w 3"], data_range: float = 255.0
+def ssim(
+    frame: Shaped[Array, "b h w 3"],
+    truth: Shaped[Array, "b h w 3"],
+    variant: str = "matlab",
+    data_range: float = 255.0,
 ) -> Float32[Array, "b"]:
-    """SSIM of Wang et al. (2004): 2-D Gaussian window, 11x11, sigma 1.5, where it fits in whole; mean over channels.
+    """Structural similarity (Z. Wang et al., "Image Quality Assessment", TIP 2004) in one of four variants.
 
-    As scikit-image with `gaussian_weights=True, use_sample_covariance=False`, in float32.
+    They differ by windows and padding and give different figures, so name the one you report:
+
+    * "matlab": the SSIM of the tables of RIFE, IFRNet, AMT and others ("ssim_matlab", "3-D"). The image is a volume
+      `[h, w, 3]`: Gaussian window 11x11x11, sigma 1.5, over channels too; edges are repeated in all three axes, so that
+      every pixel counts. The published code guesses the range from the first image (255 where it has a value above 128,
+      else 1); here the caller gives it, so a dark image makes no difference.
+    * "gaussian": 2-D Gaussian window 11x11, sigma 1.5, where it fits; mean over channels. As scikit-image with
+      `gaussian_weights=True, use_sample_covariance=False`.
+    * "gray": "gaussian" of the Rec. 601 gray of both frames.
+    * "uniform": 7x7 mean where it fits, sample covariance; scikit-image's default.
+
+    Args:
+      frame: the prediction.
+      truth: the ground truth.
+      variant: a name in `SSIM_VARIANTS`.
+      data_range: 255 for frames in 0..255, 1 for frames in 0..1.
+
+    Returns:
+      One value per image, computed in float32.
 
     Raises:
-      UserError: a side shorter than the window.
+      UserError: a side shorter than the window, where the published code would shrink the window.
+      UsageError: no such variant.
     """
-    return _ssim(frame, truth, data_range, "gaussian")
-
-
-def ssim_uniform(
-    frame: Shaped[Array, "b h w 3"], truth: Shaped[Array, "b h w 3"], data_range: float = 255.0
-) -> Float32[Array, "b"]:
-    """SSIM as scikit-image computes it by default: 7x7 plain mean where it fits in whole, sample covariance.
-
-    Raises:
-      UserError: a side shorter than the window.
-    """
-    return _ssim(frame, truth, data_range, "uniform")
-
-
-def ssim_matlab(
-    frame: Shaped[Array, "b h w 3"], truth: Shaped[Array, "b h w 3"], data_range: float = 255.0
-) -> Float32[Array, "b"]:
-    """SSIM of the tables of RIFE, IFRNet, AMT and others ("ssim_matlab", "3-D").
-
-    The image is a volume [h, w, 3]: Gaussian window 11x11x11, sigma 1.5, channels included, edges repeated in all three
-    axes, so that every pixel counts. The published code guesses the range from the first image (255 where it has a
-    value above 128, else 1); here the caller says it, and an image that is dark throughout makes no difference.
-
-    Raises:
-      UserError: a side shorter than the window, where the published code would shrink it.
-    """
-    return _ssim(frame, truth, data_range, "matlab")
-
-
-def ssim_gray(
-    frame: Shaped[Array, "b h w 3"], truth: Shaped[Array, "b h w 3"], data_range: float = 255.0
-) -> Float32[Array, "b"]:
-    """`ssim_gaussian` of the Rec. 601 gray of both frames.
-
-    Raises:
-      UserError: a side shorter than the window.
-    """
-    return _ssim(frame, truth, data_range, "gray")
-
-
-SSIM: Mapping[str, Callable[..., Float32[Array, "b"]]] = MappingProxyType(
-    {"gaussian": ssim_gaussian, "matlab": ssim_matlab, "uniform": ssim_uniform, "gray": ssim_gray}
-)
+    if variant not in SSIM_VARIANTS:
+        raise UsageError(f"no SSIM is called {variant!r}; there are: {', '.join(SSIM_VARIANTS)}")
+    _check_window(frame, variant)
+    return _ssim(frame, truth, data_range, variant)
 
 
 def sharpness(frame: Shaped[Array, "b h w 3"], truth: Shaped[Array, "b h w 3"]) -> Float32[Array, "b"]:
-    """Mean gradient magnitude (Sobel 3x3 of the gray, edges reflected) over the truth's: below 1 is blurred.
+    """Mean gradient magnitude of the frame over that of the truth: below 1 the frame is blurred. This project's own.
 
-    A truth without any gradient gives inf, or nan where the frame has none either.
+    Gradients are Sobel's (3x3) of the gray, edges reflected. A truth without gradients gives inf, or nan if the frame
+    has none either.
     """
     return _gradient(frame).mean((1, 2)) / _gradient(truth).mean((1, 2))
 
@@ -114,7 +98,9 @@ def sharpness(frame: Shaped[Array, "b h w 3"], truth: Shaped[Array, "b h w 3"]) 
 def normalized_error(
     frame: Shaped[Array, "b h w 3"], truth: Shaped[Array, "b h w 3"], data_range: float = 255.0
 ) -> Float32[Array, "b"]:
-    """NIE: `sqrt(mean(|a - b|^2 / (|grad b|^2 + 1)))`, lengths over RGB, on the scale 0..255, central differences.
+    """NIE: `sqrt(mean(|frame - truth|^2 / (|grad truth|^2 + 1)))` on the scale 0..255; norms over RGB.
+
+    Gradients are central differences.
 
     S. Baker et al., "A Database and Evaluation Methodology for Optical Flow", IJCV 2011, equation 2.
     """
@@ -123,22 +109,21 @@ def normalized_error(
     return jnp.sqrt((((a - b) ** 2).sum(-1) / (squared + 1)).mean((1, 2)))
 
 
-# Of every image; a protocol may ask for more.
-USUAL = ("psnr", "ssim_matlab", "ie", "ssim_gaussian", "ssim_gray", "nie", "sharpness")
-
-
 def figures(
     frame: Shaped[np.ndarray, "b h w 3"], truth: Shaped[np.ndarray, "b h w 3"], names: tuple[str, ...] = USUAL
 ) -> dict[str, Float64[np.ndarray, "b"]]:
-    """Figures of a batch on the scale 0..255, by name.
+    """Computes several metrics of a batch on the scale 0..255.
 
-    Of uint8 `psnr` and `ie` are exact: sums of whole numbers on the device, added up in float64 on the host.
+    For uint8 `psnr` and `ie` are exact: the device sums integers per row, the host adds the rows in float64.
 
     Args:
-      frame: rounded or not.
-      truth: the same dtype.
-      names: of "psnr", "ie", "nie", "sharpness", "ssim_" and a name in SSIM, and "psnr_luma": of the Y of YUV (Rec.
-        601, full range, unrounded), as RIFE's scripts for the HD set have it.
+      frame: the predictions, rounded or not.
+      truth: the ground truth, of the same dtype.
+      names: any of "psnr", "ie", "nie", "sharpness", "ssim_VARIANT" with a name in `SSIM_VARIANTS`, and "psnr_luma":
+        PSNR of the Y of YUV (Rec. 601, full range, unrounded), as in RIFE's scripts for the HD set.
+
+    Returns:
+      One value per image, by name.
 
     Raises:
       UserError: a side shorter than SSIM's window.
@@ -157,30 +142,22 @@ def figures(
 
 @functools.partial(jax.jit, static_argnames="names")
 def _figures(frame: Array, truth: Array, names: tuple[str, ...]) -> dict[str, Array]:
-    """The figures; of means over pixels the sums of each row."""
-    whole = frame.dtype == truth.dtype == jnp.uint8
-    difference = frame.astype(jnp.int32) - truth.astype(jnp.int32) if whole else jnp.float32(frame) - truth
+    """The figures; means over pixels as the sums of each row."""
+    exact = frame.dtype == truth.dtype == jnp.uint8
+    difference = frame.astype(jnp.int32) - truth.astype(jnp.int32) if exact else jnp.float32(frame) - truth
     table = {
         "psnr": lambda: (difference**2).sum((2, 3)),  # int32 holds rows of 11,000 pixels
-        "psnr_luma": lambda: (_gray(difference) ** 2).sum(2),
+        "psnr_luma": lambda: (rgb_to_gray(difference) ** 2).sum(2),
         "ie": lambda: jnp.abs(difference).sum((2, 3)),
         "nie": lambda: normalized_error(frame, truth),
         "sharpness": lambda: sharpness(frame, truth),
-    } | {f"ssim_{name}": functools.partial(_ssim_map, frame, truth, 255.0, name) for name in SSIM}
+    } | {f"ssim_{name}": functools.partial(_ssim_map, frame, truth, 255.0, name) for name in SSIM_VARIANTS}
     return {name: table[name]() for name in names}
 
 
-def _gray(images: Array) -> Array:
-    return jnp.einsum("bhwc,c->bhw", images.astype(jnp.float32), GRAY, precision="highest")
-
-
 def _gradient(images: Array) -> Array:
-    """Length of the Sobel gradient of the gray, `[b, h, w]`."""
-    gray = jnp.pad(_gray(images), ((0, 0), (1, 1), (1, 1)), mode="reflect")
-    down, across = (gray[:, :-2] + 2 * gray[:, 1:-1] + gray[:, 2:], gray[:, 2:] - gray[:, :-2])
-    horizontal = down[:, :, 2:] - down[:, :, :-2]
-    vertical = across[:, :, :-2] + 2 * across[:, :, 1:-1] + across[:, :, 2:]
-    return jnp.hypot(horizontal, vertical)
+    """Magnitude of the Sobel gradient of the gray, edges reflected; `[b, h, w]`."""
+    return jnp.hypot(*sobel(jnp.pad(rgb_to_gray(images), ((0, 0), (1, 1), (1, 1)), mode="reflect")))
 
 
 def _mean(values: np.ndarray) -> np.ndarray | float:
@@ -193,13 +170,8 @@ def _check_window(frame: Array, variant: str) -> None:
         raise UserError(f"frames of {frame.shape[-2]}x{frame.shape[-3]} are smaller than SSIM's window of {window}")
 
 
-def _ssim(frame: Array, truth: Array, data_range: float, variant: str) -> Array:
-    _check_window(frame, variant)
-    return _ssim_on_device(frame, truth, data_range, variant)
-
-
 @functools.partial(jax.jit, static_argnames=("data_range", "variant"))
-def _ssim_on_device(frame: Array, truth: Array, data_range: float, variant: str) -> Array:
+def _ssim(frame: Array, truth: Array, data_range: float, variant: str) -> Array:
     return _ssim_map(frame, truth, data_range, variant)
 
 
@@ -208,7 +180,7 @@ def _ssim_map(frame: Array, truth: Array, data_range: float, variant: str) -> Ar
     # Sample covariance divides by n - 1.
     unbiased = UNIFORM.size**2 / (UNIFORM.size**2 - 1) if variant == "uniform" else 1.0
     if variant == "gray":
-        frame, truth = (_gray(image)[..., None] for image in (frame, truth))
+        frame, truth = (rgb_to_gray(image)[..., None] for image in (frame, truth))
     a, b = (image.astype(jnp.float32) / data_range for image in (frame, truth))
     mean_a, mean_b, square_a, square_b, product = jnp.split(smooth(jnp.concatenate([a, b, a * a, b * b, a * b])), 5)
     variances = unbiased * (square_a - mean_a**2 + square_b - mean_b**2)
@@ -228,7 +200,7 @@ def _uniform(images: Float[Array, "b h w 3"]) -> Array:
 
 def _gaussian_volume(images: Float[Array, "b h w 3"]) -> Array:
     reach = len(GAUSSIAN) // 2
-    # Along the channels the window and the repeated edges come to a constant matrix.
+    # Along the channels the window with repeated edges amounts to a constant matrix.
     nearest = np.clip(np.arange(CHANNELS)[:, None] + np.arange(-reach, reach + 1), 0, CHANNELS - 1)
     mixing = (np.eye(CHANNELS)[nearest] * GAUSSIAN[:, None]).sum(1).astype(np.float32)
     mixed = jnp.einsum("bhwc,dc->bhwd", images, mixing, precision="highest")
@@ -236,7 +208,7 @@ def _gaussian_volume(images: Float[Array, "b h w 3"]) -> Array:
 
 
 def _filtered(images: Array, taps: np.ndarray) -> Array:
-    """Rows, then columns, where the window fits: sums of slices, which CPUs run ten times as fast as convolutions."""
+    """Filters rows, then columns, where the window fits; CPUs sum slices ten times as fast as they convolve."""
     height, width = (side - len(taps) + 1 for side in images.shape[1:3])
     rows = sum(float(tap) * images[:, i : i + height] for i, tap in enumerate(taps))
     return sum(float(tap) * rows[:, :, i : i + width] for i, tap in enumerate(taps))

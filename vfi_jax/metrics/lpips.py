@@ -1,7 +1,7 @@
-"""LPIPS (version 0.1) with AlexNet or VGG16, and FloLPIPS with RAFT in the place of PWC-Net; users bring the weights.
+"""LPIPS (version 0.1) with AlexNet or VGG16, and FloLPIPS with RAFT instead of PWC-Net; users bring the weights.
 
 R. Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018; D. Danier et al.,
-"FloLPIPS", PCS 2022. Frames are RGB on the scale 0..255, rounded or not as a protocol has them.
+"FloLPIPS", PCS 2022. Frames are RGB on the scale 0..255, rounded or not.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from jaxtyping import Float, Shaped
 
 from vfi_jax.types import Array
 
-# Of what is fed in, -1..1
+# Mean and deviation of the network's inputs, which are in -1..1.
 SHIFT = np.float32([-0.030, -0.088, -0.188])
 SPREAD = np.float32([0.458, 0.448, 0.450])
-TINY = 1e-10  # added to the length of a feature
+EPSILON = 1e-10  # added to the norm of a feature
 
 Params = Mapping[str, Array]
 
 
 @dataclasses.dataclass(frozen=True)
 class Net:
-    """A backbone: convolutions with ReLU, some behind a max pooling, some of whose outputs are compared.
+    """A backbone: convolutions with ReLU, of which some follow a max pooling and some have their outputs compared.
 
     Attributes:
-      backbone: torchvision's file, by the start of its name.
-      linear: the file of the package `lpips` that weighs the channels.
-      layers: index of each convolution in `features`, its stride and its padding.
-      pooled: those behind a pooling.
-      tapped: those that are compared.
-      pool: side of the pooling; its stride is 2.
+      backbone: start of the name of torchvision's file.
+      linear: name of the file of the package `lpips` with the channels' weights.
+      layers: index of each convolution in torchvision's `features`, its stride and its padding.
+      pooled: indices of convolutions that follow a pooling.
+      tapped: indices of convolutions whose outputs are compared.
+      pool: side of the pooling window; its stride is 2.
     """
 
     backbone: str
@@ -72,13 +72,16 @@ NETS: Mapping[str, Net] = MappingProxyType(
 def lpips(
     name: str, params: Params, frame: Shaped[Array, "b h w 3"], truth: Shaped[Array, "b h w 3"]
 ) -> Float[Array, "b"]:
-    """The distance of each pair; 0 for equal ones.
+    """LPIPS: `sum_l mean_hw sum_c w_lc (u_l(frame) - u_l(truth))^2`, u_l the features of level l, normalized per pixel.
 
     Args:
-      name: in NETS.
-      params: of `read`.
+      name: a name in NETS.
+      params: parameters under the names of torchvision's and LPIPS's files.
       frame: on the scale 0..255.
-      truth: the same.
+      truth: likewise.
+
+    Returns:
+      The distance of each pair; 0 for equal frames.
     """
     return _lpips(name, params, frame, truth, None)
 
@@ -90,14 +93,18 @@ def flow_weighted_lpips(
     truth: Shaped[Array, "b h w 3"],
     flow: Float[Array, "b h w 2"],
 ) -> Float[Array, "b"]:
-    """The distance with every place weighed by the length of `flow` there: how far the two frames' motions differ.
+    """FloLPIPS: LPIPS whose mean over pixels is weighted by how far the motions of the two frames differ.
 
     Args:
-      name: in NETS.
-      params: of `read`.
+      name: a name in NETS.
+      params: parameters under the names of torchvision's and LPIPS's files.
       frame: on the scale 0..255.
-      truth: the same.
-      flow: the flow from the frame before to `truth`, less that to `frame`; zero everywhere weighs all places alike.
+      truth: likewise.
+      flow: the flow from the previous frame to `truth` minus the flow to `frame`, pixels; zero everywhere gives all
+        pixels the same weight.
+
+    Returns:
+      The distance of each pair.
     """
     return _lpips(name, params, frame, truth, flow)
 
@@ -107,16 +114,16 @@ def _lpips(name: str, params: Params, frame: Array, truth: Array, flow: Array | 
     both = jnp.concatenate([frame, truth]).astype(jnp.float32) / 127.5 - 1
     total = 0.0
     for index, features in enumerate(_features(NETS[name], params, (both - SHIFT) / SPREAD)):
-        unit = features / (jnp.sqrt((features**2).sum(-1, keepdims=True)) + TINY)
+        unit = features / (jnp.sqrt((features**2).sum(-1, keepdims=True)) + EPSILON)
         ours, theirs = jnp.split(unit, 2)
         weight = params[f"lin{index}.model.1.weight"].reshape(-1)
-        place = jnp.einsum("bhwc,c->bhw", (ours - theirs) ** 2, weight, precision="highest")
-        total += place.mean((1, 2)) if flow is None else (place * _weights(flow, place.shape)).sum((1, 2))
+        distance = jnp.einsum("bhwc,c->bhw", (ours - theirs) ** 2, weight, precision="highest")
+        total += distance.mean((1, 2)) if flow is None else (distance * _weights(flow, distance.shape)).sum((1, 2))
     return total
 
 
 def _weights(flow: Array, shape: tuple[int, ...]) -> Array:
-    """Shares of the length of the flow, resized to `[b, h, w]`."""
+    """The length of the flow, resized to `[b, h, w]` and normalized to a sum of 1 per image."""
     resized = jax.image.resize(flow, (*shape, 2), "linear", antialias=False)
     length = jnp.sqrt((resized**2).sum(-1))
     total = length.sum((1, 2), keepdims=True)
@@ -124,8 +131,8 @@ def _weights(flow: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _features(net: Net, params: Params, images: Array) -> list[Array]:
-    """What is compared, each `[b, h, w, c]`."""
-    found = []
+    """The features that are compared, each `[b, h, w, c]`."""
+    tapped = []
     for index, stride, padding in net.layers:
         if index in net.pooled:
             window = (1, net.pool, net.pool, 1)
@@ -141,9 +148,5 @@ def _features(net: Net, params: Params, images: Array) -> list[Array]:
         )
         images = jax.nn.relu(images + params[f"features.{index}.bias"])
         if index in net.tapped:
-            found.append(images)
-    return found
-
-
-def _unit(images: np.ndarray) -> np.ndarray:
-    return np.float32(images) / np.float32(255)
+            tapped.append(images)
+    return tapped

@@ -1,4 +1,4 @@
-"""How similarly two clips move."""
+"""Temporal metrics: whether a predicted clip moves like the ground truth."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Flow = Callable[[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w 3"]], Float[
 def flow_distance(
     prediction: Sequence[UInt8[np.ndarray, "h w 3"]], truth: Sequence[UInt8[np.ndarray, "h w 3"]], flow: Flow
 ) -> float:
-    """tOF: `mean ||flow(p_i, p_i+1) - flow(g_i, g_i+1)||` over pixels and steps of two clips, in pixels.
+    """tOF: `mean ||flow(p_i, p_i+1) - flow(g_i, g_i+1)||` over all pixels and steps of two clips, in pixels.
 
     M. Chu et al., "Learning Temporal Coherence via Self-Supervision for GAN-based Video Generation", ACM TOG 2020.
 
     Args:
-      prediction: the frames of one clip.
-      truth: those of the other, as many and as large.
-      flow: the flow method, from one frame to the next (the paper uses another than DIS).
+      prediction: the frames of the predicted clip.
+      truth: the frames of the ground truth, as many and of the same size.
+      flow: estimates flow from one frame to the next; the paper's method is not DIS.
 
     Returns:
       The distance; nan for a single frame.

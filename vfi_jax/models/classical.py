@@ -18,11 +18,11 @@ from jaxtyping import Float, UInt8
 from vfi_jax.errors import UsageError
 from vfi_jax.models.spec import ModelSpec, NoLossConfig, Published, TorchRules
 from vfi_jax.ops import splat_sum, time_map, warp
+from vfi_jax.ops.gray import GRAY
 from vfi_jax.ops.pad import Padding
 from vfi_jax.types import Array, LossAux, Output
 
 SMALLEST = 16  # pixels; DIS's patches of 8 do not fit into less at its coarsest level
-GRAY = np.float32([0.299, 0.587, 0.114])
 
 
 class Average(nn.Module):
