@@ -18,7 +18,7 @@ from vfi_jax.data import packed
 from vfi_jax.models import registry
 from vfi_jax.models.rife_v4 import SLOPE
 from vfi_jax.types import Array
-from vfi_jax.weights import load
+from vfi_jax.weights import load, save
 
 SOURCE, TARGET = "rife_lap", "rife_lap_s"
 WINDOWS, SIDE, AT_ONCE = 96, 256, 8  # frames that are looked at
@@ -41,7 +41,7 @@ def main() -> None:
     wide = registry.build(SOURCE, **_fields(small, params))
     seen = _activations(wide, params, _pairs(options.frames))
     narrow = {f"block{i}": _narrowed(params[f"block{i}"], seen[f"block{i}"], w) for i, w in enumerate(small.widths)}
-    load.save(options.output, small, {"params": {**fresh["params"], "encode": params["encode"], **narrow}})
+    save.save(options.output, small, {"params": {**fresh["params"], "encode": params["encode"], **narrow}})
 
 
 def _fields(small: nn.Module, params: Mapping[str, Block]) -> dict[str, Any]:

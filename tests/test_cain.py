@@ -58,7 +58,7 @@ def test_small_frames_and_other_times():
     interpolate = vfi_jax.Interpolator(model, variables)
     with pytest.raises(ValueError, match="too small for cain"):
         interpolate(np.zeros((40, 200, 3), np.uint8), np.zeros((40, 200, 3), np.uint8))
-    with pytest.raises(ValueError, match=r"know t = 0\.5 only"):
+    with pytest.raises(ValueError, match=r"support t = 0\.5 only"):
         interpolate(np.zeros((128, 128, 3), np.uint8), np.zeros((128, 128, 3), np.uint8), t=0.25)
 
 

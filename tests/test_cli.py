@@ -7,20 +7,19 @@ from pathlib import Path
 import clips
 import numpy as np
 import pytest
+from tiny_runs import TINY
 
 import vfi_jax
-from vfi_jax import errors
+from vfi_jax import errors, weights
 from vfi_jax.cli import main as cli_main
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.weights import files as weight_files
 
 
 @pytest.fixture
-def made_up(tmp_path) -> Path:
-    """Weights of `rife_v4_12_lite`, the smallest model, that blend little: enough to run on."""
-    path = tmp_path / "made_up.safetensors"
-    _, variables = vfi_jax.create("rife_v4_12_lite")
-    weight_files.write_weights(path, vfi_jax.to_torch("rife_v4_12_lite", variables), {"model": "rife_v4_12_lite"})
+def narrow(tmp_path) -> Path:
+    """Random weights of a narrow `rife_lap`."""
+    path = tmp_path / "narrow.safetensors"
+    vfi_jax.save(path, *vfi_jax.create("rife_lap", **TINY))
     return path
 
 
@@ -37,14 +36,22 @@ def shell(capsys, *arguments):
     ]
 
 
-def test_interpolates_with_weights_of_a_file(tmp_path, capsys, made_up):
+def test_interpolates_with_weights_of_a_file(tmp_path, capsys, narrow):
     source, target = tmp_path / "in.mp4", tmp_path / "out.mp4"
     clips.make_clip(source, frames=4)
-    model = ("--model", "rife_v4_12_lite", "--weights", made_up)
+    model = ("--model", "rife_lap", "--weights", narrow, "--precision", "bfloat16")
     assert shell(capsys, "interpolate", source, "-o", target, "--factor", 3, *model) == (0, [])
     assert len(clips.pictures(target)) == 10
 
 
+def test_models_of_the_shell():
+    """`--fast` is a name for the small model, the large one is the default."""
+    arguments = ["interpolate", "in.mp4", "-o", "out.mp4"]
+    assert cli_main.parser().parse_args(arguments).model == weights.DEFAULT
+    assert cli_main.parser().parse_args([*arguments, "--fast"]).model == weights.FAST
+
+
+@pytest.mark.slow
 def test_fast(tmp_path, capsys):
     clips.make_clip(tmp_path / "in.mp4", frames=2)
     assert cli_main.main(["interpolate", str(tmp_path / "in.mp4"), "-o", str(tmp_path / "out.mp4"), "--fast"]) == 0
@@ -52,17 +59,17 @@ def test_fast(tmp_path, capsys):
 
 
 def test_midpoint_model_refuses_factor_three(tmp_path, capsys):
-    source, path = tmp_path / "in.mp4", tmp_path / "rife.safetensors"
+    source, path = tmp_path / "in.mp4", tmp_path / "cain.safetensors"
     clips.make_clip(source, frames=3)
-    weight_files.write_weights(path, vfi_jax.to_torch("rife", vfi_jax.create("rife")[1]), {})
-    options = ("--factor", 3, "--model", "rife", "--weights", path)
+    vfi_jax.save(path, *vfi_jax.create("cain", groups=1, blocks=1))
+    options = ("--factor", 3, "--model", "cain", "--weights", path)
     code, lines = shell(capsys, "interpolate", source, "-o", tmp_path / "out.mp4", *options)
     assert code == 2
-    assert lines == ["vfi-jax: rife knows the middle frame only: a factor must be a power of two, not 3"]
+    assert lines == ["vfi-jax: cain supports t = 0.5 only: the factor must be a power of two, not 3"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("interpolate", "absent.mp4", "-o", "out.mp4"), 1, "absent.mp4"),
         (("interpolate", ".", "-o", "out.mp4"), 1, "folder"),
@@ -97,21 +104,21 @@ def test_midpoint_model_refuses_factor_three(tmp_path, capsys):
         (("convert", "--model", "rife_m", "--weights", "text.mp4", "--to-torch", "-o", "x.safetensors"), 2, ".pth"),
         (("convert", "--model", "rife_m", "--weights", "text.mp4", "--step", "3"), 2, "steps"),
         (("convert", "--model", "rife_m", "--weights", "text.mp4", "--step", "first"), 2, "first"),
-        (("convert", "--model", "rife_m", "--weights", "text.mp4", "--frozen", "raft"), 2, "HELPER=FILE"),
+        (("convert", "--model", "rife_m", "--weights", "text.mp4", "--frozen", "raft"), 2, "NAME=FILE"),
         (("convert", "--model", "rife_lap", "--weights", "text.mp4"), 2, "part of this package"),
         (("nonsense",), 2, "nonsense"),
         ((), 2, "COMMAND"),
     ],
 )
-def test_bad_input_gets_one_line(tmp_path, monkeypatch, capsys, weights_folder, arguments, code, said):
+def test_bad_input_gets_one_line(tmp_path, monkeypatch, capsys, weights_folder, arguments, code, message):
     monkeypatch.chdir(tmp_path)
     clips.make_clip(Path("in.mp4"), frames=3)
     Path("text.mp4").write_text("no video, no weights, no wheel\n" * 20)
     before = Path("in.mp4").read_bytes()
-    left, lines = shell(capsys, *arguments)
-    assert left == code
+    status, lines = shell(capsys, *arguments)
+    assert status == code
     assert len(lines) == 1, lines
-    assert said in lines[0]
+    assert message in lines[0]
     assert Path("in.mp4").read_bytes() == before
     assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"in.mp4", "text.mp4"}
 

@@ -13,7 +13,6 @@ from eval_program import ROOT, run_eval, table_of, write_sets
 import vfi_jax
 from vfi_jax.data.images import load_image
 from vfi_jax.weights import files as weight_files
-from vfi_jax.weights import load
 
 NARROW = {"widths": (16, 16), "level_scales": (2, 1)}
 
@@ -25,7 +24,7 @@ def data(tmp_path_factory):
 
 def test_command_line(data, tmp_path, capsys):
     model, variables = vfi_jax.create("rife_v4_6", seed=1, **NARROW)
-    load.save(tmp_path / "w.safetensors", model, variables)
+    vfi_jax.save(tmp_path / "w.safetensors", model, variables)
     arguments = [
         "--model=rife_v4_6", f"--weights={tmp_path / 'w.safetensors'}", "--benchmarks=vimeo90k,ucf101",
         f"--data={data}", f"--output={tmp_path / 'out'}", "--batch_size=2", "--per_image",

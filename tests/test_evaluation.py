@@ -24,7 +24,6 @@ from vfi_jax.inference.wrappers import FlipEnsemble, Recursive
 from vfi_jax.models import registry
 from vfi_jax.system import flops
 from vfi_jax.weights import files as weight_files
-from vfi_jax.weights import load
 
 NARROW = {"widths": (16, 16), "level_scales": (2, 1)}
 
@@ -152,7 +151,7 @@ def test_results_of_other_versions_are_dropped(average, ucf101, tmp_path):
 
 def test_the_model_under_a_protocol(tmp_path):
     """Scale where the model has one, flipped frames, recursion for other times, and the precision's dtype."""
-    load.save(tmp_path / "w.safetensors", *vfi_jax.create("rife_v4_6", seed=1, **NARROW))
+    vfi_jax.save(tmp_path / "w.safetensors", *vfi_jax.create("rife_v4_6", seed=1, **NARROW))
     one = evaluate.load_model(f"rife_v4_6={tmp_path / 'w.safetensors'}", precision="bfloat16", tta=True)
     assert one.label == "rife_v4_6-w"
     assert one.model.dtype == jnp.bfloat16
@@ -232,7 +231,7 @@ def test_significance_of_differences():
 
 @pytest.mark.slow
 def test_speed_in_a_process_of_its_own(tmp_path):
-    load.save(tmp_path / "w.safetensors", *vfi_jax.create("rife_v4_25_lite", seed=1))
+    vfi_jax.save(tmp_path / "w.safetensors", *vfi_jax.create("rife_v4_25_lite", seed=1))
     given = f"rife_v4_25_lite={tmp_path / 'w.safetensors'}"
     found = speed.measure({"given": given, "size": "96x64", "batch_size": 2})
     model, variables = vfi_jax.create("rife_v4_25_lite", seed=1)

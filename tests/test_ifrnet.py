@@ -97,5 +97,5 @@ def test_weights_that_ignore_time_know_the_middle_only(tmp_path):
     assert vfi_jax.load("ifrnet_s", tmp_path / "any.safetensors")[0].any_time
     model, variables = vfi_jax.load("ifrnet_s", tmp_path / "middle.safetensors")
     frame = np.zeros((20, 24, 3), np.uint8)
-    with pytest.raises(ValueError, match=r"know t = 0\.5 only"):
+    with pytest.raises(ValueError, match=r"support t = 0\.5 only"):
         vfi_jax.Interpolator(model, variables)(frame, frame, t=0.25)

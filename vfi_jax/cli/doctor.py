@@ -1,7 +1,8 @@
-"""Whether a machine has what the project needs, as rows of a table."""
+"""`vfi-jax doctor`: whether a machine has what the project needs."""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import av
@@ -14,53 +15,75 @@ from vfi_jax.benchmarks import BENCHMARKS
 from vfi_jax.errors import UserError
 from vfi_jax.models import MODELS
 from vfi_jax.system import machine
+from vfi_jax.system.markdown import markdown
 from vfi_jax.video.encode import CONTAINERS
 
-SIDE = 256  # of the product that every device is tried with
-WELL, BAD = "ok", "BAD"
+SIDE = 256  # of the matrices that every device multiplies
+TOLERANCE = 0.02  # of the largest product: bfloat16 products, which TPUs compute by default, pass
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Adds `doctor` to the commands of the shell."""
+    command = commands.add_parser("doctor", help="check whether this machine has what is needed")
+    command.add_argument("--data", type=Path, metavar="DIR", help="a folder of benchmark sets to look for")
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Prints what the machine has.
+
+    Raises:
+      UserError: something is wrong.
+    """
+    rows, problems = examine(options.data)
+    print(markdown([("what", "found"), *rows]))
+    if problems:
+        raise UserError("; ".join(problems))
 
 
 def examine(data: Path | None) -> tuple[list[tuple[str, str]], list[str]]:
-    """What there is, by name, and what is wrong, in words.
+    """Examines devices, encoders, weights and sets.
 
     Args:
       data: the folder that holds benchmark sets, if there is one to look at.
+
+    Returns:
+      Rows (what, state), and the problems in words.
     """
-    found, wrong = machine.environment(), []
+    rows, problems = machine.environment(), []
     for device in jax.local_devices():
-        fine = _computes(device)
-        found[f"{device}"] = WELL if fine else BAD
-        if not fine:
-            wrong.append(f"{device} multiplies wrongly")
+        correct = multiplies_correctly(device)
+        rows[f"{device}"] = "ok" if correct else "BAD"
+        if not correct:
+            problems.append(f"{device} multiplies wrongly")
     for name, encoder in {kind.codec: kind for _, kind in CONTAINERS.values()}.items():
-        there = name in av.codecs_available
-        found[f"encoder {name}"] = WELL if there else BAD
-        if not there:
+        available = name in av.codecs_available
+        rows[f"encoder {name}"] = "ok" if available else "BAD"
+        if not available:
             files = ", ".join(suffix for suffix, (_, kind) in CONTAINERS.items() if kind == encoder)
-            wrong.append(f"FFmpeg has no {name}, which {files} need: pip install av")
+            problems.append(f"FFmpeg has no {name}, which {files} need: pip install av")
     installed = [name for name in MODELS if weights.path_of(name).exists()]
-    found["weights"] = f"{weights.folder()}: {', '.join(installed) or 'none installed'}"
-    if data is not None:
-        found |= _sets(data, wrong)
-    return list(found.items()), wrong
+    rows["weights"] = f"{weights.folder()}: {', '.join(installed) or 'none installed'}"
+    if data is not None and not data.is_dir():
+        problems.append(f"{data}: no such folder")
+    elif data is not None:
+        rows |= _sets(data)
+    return list(rows.items()), problems
 
 
-def _computes(device: jax.Device) -> bool:
-    """Whether a matrix product comes out as on the host; bfloat16 products, which TPUs make, are near enough."""
+def multiplies_correctly(device: jax.Device) -> bool:
+    """Whether a matrix product on a device agrees with the host's."""
     values = np.random.default_rng(0).standard_normal((SIDE, SIDE)).astype(np.float32)
     product = np.asarray(jnp.dot(*jax.device_put((values, values), device)))
-    wanted = values.astype(np.float64) @ values
-    return bool(np.abs(product - wanted).max() < 0.02 * np.abs(wanted).max())
+    expected = values.astype(np.float64) @ values
+    return bool(np.abs(product - expected).max() < TOLERANCE * np.abs(expected).max())
 
 
-def _sets(data: Path, wrong: list[str]) -> dict[str, str]:
-    if not data.is_dir():
-        wrong.append(f"{data}: no such folder")
-        return {}
-    found = {}
+def _sets(data: Path) -> dict[str, str]:
+    rows = {}
     for name, benchmark in BENCHMARKS.items():
         try:
-            found[f"data {name}"] = f"{len(benchmark.find(data))} samples"
+            rows[f"data {name}"] = f"{len(benchmark.find(data))} samples"
         except UserError as error:
-            found[f"data {name}"] = f"not there: {error}"
-    return found
+            rows[f"data {name}"] = f"not there: {error}"
+    return rows

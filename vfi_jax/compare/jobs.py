@@ -17,12 +17,14 @@ from vfi_jax.compare.adapters import Adapter, gain_of
 from vfi_jax.compare.report import CHANNELS_LAST, PUBLISHED
 from vfi_jax.data.synthetic.scenes import random_scene
 from vfi_jax.errors import UsageError
-from vfi_jax.inference import MIDPOINT, order_of
+from vfi_jax.inference import MIDPOINT
 from vfi_jax.models import registry
 from vfi_jax.models.registry import FROZEN
 from vfi_jax.ops import pad
-from vfi_jax.weights import flow_network as helpers_
+from vfi_jax.ops.channels import order_of
+from vfi_jax.weights import flow_network as frozen_networks
 from vfi_jax.weights import load
+from vfi_jax.weights.save import changed_fields
 
 FORMS = (PUBLISHED, CHANNELS_LAST, "compiled")
 OFF_MIDDLE = 0.375  # where a model knows any time: a side that takes t for 1 - t is found out
@@ -89,9 +91,9 @@ def write_weights(job: ComparisonJob, adapter: Adapter, path: Path) -> tuple[Any
     """
     if job.weights:
         model, variables = load.load(job.model, job.weights, job.frozen)
-        helpers_.require_flow_network(model, variables)
-        if own := load.own_fields(model):
-            raise UsageError(f"no published implementation has these weights' fields: {', '.join(own)}")
+        frozen_networks.require(model, variables)
+        if changed := changed_fields(model):
+            raise UsageError(f"no published implementation has these weights' fields: {', '.join(changed)}")
         flow_networks = variables.get(FROZEN, {})
         states = {flow_network: load.to_torch(flow_network, tree) for flow_network, tree in flow_networks.items()}
         state, source = load.to_torch(job.model, variables), str(job.weights)

@@ -21,10 +21,11 @@ from vfi_jax.compare.jobs import ComparisonJob
 from vfi_jax.compare.report import BACKWARD, CHANNELS_LAST, FORWARD, OURS, PUBLISHED, Difference, Outcome, Timing
 from vfi_jax.compare.workers import Worker, WorkerError
 from vfi_jax.errors import UserError
-from vfi_jax.inference import MIDPOINT, order_of
+from vfi_jax.inference import MIDPOINT
 from vfi_jax.metrics import psnr
 from vfi_jax.models import registry
 from vfi_jax.ops import crop
+from vfi_jax.ops.channels import order_of
 from vfi_jax.system import machine
 
 HERE = Path(__file__).parent

@@ -94,7 +94,7 @@ def load_model(
         step=int(step) if step and step.isdigit() else step,
         dtype=named(precision).dtype,
     )
-    flow_network.require_flow_network(model, variables)
+    flow_network.require(model, variables)
     processor = f"{machine.processor()} ({machine.processors()} cores)"
     about = {
         "model": name,

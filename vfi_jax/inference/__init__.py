@@ -1,20 +1,29 @@
-"""From a model to frames: `Interpolator`, wrappers that are called like a model, `FlowEstimator`."""
+"""From a model to frames: `Interpolator`, and wrappers that are called like a model."""
 
-from vfi_jax.inference.interpolator import Interpolator, as_float, intermediate_flows, stacked
-from vfi_jax.inference.wrappers import data_parallel, flip_ensemble, recursive, with_dtype
-from vfi_jax.ops.channels import order_of
+from vfi_jax.inference.interpolator import Interpolator, as_float, intermediate_flows, stack_frames
+from vfi_jax.inference.wrappers import (
+    DataParallel,
+    FlipEnsemble,
+    Recursive,
+    data_parallel,
+    flip_ensemble,
+    recursive,
+    with_dtype,
+)
 from vfi_jax.types import MIDPOINT, Model
 
 __all__ = [
     "MIDPOINT",
+    "DataParallel",
+    "FlipEnsemble",
     "Interpolator",
     "Model",
+    "Recursive",
     "as_float",
     "data_parallel",
     "flip_ensemble",
     "intermediate_flows",
-    "order_of",
     "recursive",
-    "stacked",
+    "stack_frames",
     "with_dtype",
 ]

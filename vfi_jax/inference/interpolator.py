@@ -1,4 +1,10 @@
-"""From a model to frames: `Interpolator`, and wrappers that are called like a model."""
+"""The `Interpolator`: frames of any size and type in, frames between them out.
+
+For example:
+
+    interpolate = Interpolator("rife_m")
+    middle = interpolate(frame0, frame1, t=0.5)
+"""
 
 from __future__ import annotations
 
@@ -14,20 +20,20 @@ from jaxtyping import Float
 
 from vfi_jax import weights
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.inference.wrappers import FINEST, Recursive, with_dtype
+from vfi_jax.inference.wrappers import SMALLEST_INTERVAL, Recursive, with_dtype
 from vfi_jax.models import registry
-from vfi_jax.nn.precision import DEFAULT, Precision, named
+from vfi_jax.nn import precision as precisions
 from vfi_jax.ops import crop, pad
 from vfi_jax.ops.channels import order_of
 from vfi_jax.types import MIDPOINT, Array, Model
-from vfi_jax.weights import load
+from vfi_jax.weights.load import load
 
 
 class Interpolator:
-    """Frames of any size, at the edge of the project: RGB in, RGB out.
+    """Frames between frames of any size: RGB in, RGB out.
 
-    Pads as the published scripts do, reorders channels for the weights, clips, rounds, crops. One compiled program for
-    each padded shape, shared by all sizes that are padded to it.
+    Pads as the published scripts do, reorders channels for the weights, clips, rounds, crops. Compiles one program per
+    padded shape, shared by all sizes that are padded to it.
     """
 
     def __init__(
@@ -35,54 +41,59 @@ class Interpolator:
         model: Model | str | None = None,
         variables: Mapping[str, Any] | None = None,
         *,
-        precision: str | None = DEFAULT,
+        precision: str | None = precisions.DEFAULT,
     ) -> None:
-        """Takes `(model, variables)`, a name in MODELS (weights from the user's folder), or nothing: the default.
+        """Takes a model.
 
-        `precision` is a name in `vfi_jax.nn.precision`; None keeps the model's dtype and leaves products to the backend.
+        Args:
+          model: a module or a wrapper around one; or a name (in MODELS, or `package.module:NAME`), whose weights
+            are then those shipped or installed; None: the shipped default.
+          variables: of the module.
+          precision: a name in `vfi_jax.nn.precision`; None keeps the model's dtype and leaves products to the backend.
 
         Raises:
           UserError: no weights.
-          UsageError: no such model or precision, or a model without variables.
+          UsageError: no such model or precision, or a module without variables.
         """
         if model is None:
             model = weights.DEFAULT
         if isinstance(model, str):
             registry.check_kind(model, "interpolation")
-            model, variables = load.load(model)
+            model, variables = load(model)
         if variables is None:
             raise UsageError("a model needs its variables: Interpolator(model, variables)")
         registry.check_kind(model.variant, "interpolation")
-        self._precision = named(precision) if precision else Precision(None, None)
+        self._precision = precisions.named(precision) if precision else precisions.AS_IS
         self.model = model if self._precision.dtype is None else with_dtype(model, self._precision.dtype)
         self.spec = registry.spec_of(model.variant)
         self.variables = jax.device_put(variables)
 
     def __call__(self, *frames: Any, t: Any = MIDPOINT, **inputs: Any) -> np.ndarray:
-        """The frame at time t between the given ones.
+        """Returns the frame at time t between the given ones.
 
         Args:
           *frames: as many as the model takes, `[h, w, 3]` or `[b, h, w, 3]`, RGB; uint8, uint16, or float in 0..1.
           t: a number; `[b]` or `[b, 1, 1, 1]`; or a map of the frames' size with one channel. 0 < t < 1.
-          **inputs: what the model's `apply` takes beside, as it takes it (a batch, on the padded size).
+          **inputs: further arguments of the model's `apply`, as it takes them (a batch, on the padded size).
 
         Returns:
-          Shape and dtype of one input; integers are rounded half to even.
+          A frame with the shape and dtype of one input; integers are rounded half to even.
 
         Raises:
-          ValueError: number, sizes, dtypes or values of the frames; a t that these weights do not know.
+          UserError: number, sizes, dtypes or values of the frames are wrong, or these weights do not support t.
         """
-        given = stacked(frames, self.spec.num_frames)
-        size, single = given.shape[-3:-1], given.ndim == 4
-        batch = given[None] if single else given
+        stack = stack_frames(frames, self.spec.num_frames)
+        size, single = stack.shape[-3:-1], stack.ndim == 4
+        batch = stack[None] if single else stack
         times = self._times(t, batch.shape[0], size)
-        out = self._cropped(self._predicted(self._padded(batch), times, inputs), batch.dtype, size)
-        return out[0] if single else out
+        frame = self._crop(self._predict(self._pad(batch), times, inputs), batch.dtype, size)
+        return frame[0] if single else frame
 
     def between(self, frames: Sequence[np.ndarray], times: Sequence[float]) -> Iterator[np.ndarray]:
-        """The frames at several times between one set of frames, in order; see `__call__`.
+        """Yields the frames at several times between one set of frames, in order; see `__call__`.
 
-        A midpoint model halves the interval, each frame made once: times are multiples of 1 / 2^n then.
+        A midpoint model halves the interval repeatedly and predicts each frame once: its times are multiples of
+        1 / 2^n.
 
         Args:
           frames: as many as the model takes, `[h, w, 3]`.
@@ -91,80 +102,91 @@ class Interpolator:
         Yields:
           `[h, w, 3]`, dtype of the inputs.
         """
-        given = stacked(frames, self.spec.num_frames)[None]
-        size, padded = given.shape[-3:-1], self._padded(given)
+        batch = stack_frames(frames, self.spec.num_frames)[None]
+        size, padded = batch.shape[-3:-1], self._pad(batch)
         if self.model.any_time:
-            made = (self._predicted(padded, self._times(t, 1, size), {}) for t in times)
+            predictions = (self._predict(padded, self._times(t, 1, size), {}) for t in times)
         else:
-            made = self._halved(padded, 0.0, 1.0, times)
-        for frame in made:
-            yield self._cropped(frame, given.dtype, size)[0]
+            predictions = self._halve(padded, 0.0, 1.0, times)
+        for frame in predictions:
+            yield self._crop(frame, batch.dtype, size)[0]
 
     def flow(self, *frames: Any, t: float = MIDPOINT) -> np.ndarray:
-        """The final flow towards frame 0 (DBVI: from it), `[h, w, 2]` float32 in pixels; for looking at."""
-        given = stacked(frames, self.spec.num_frames)[None]
-        size, padded = given.shape[-3:-1], self._padded(given)
+        """Returns the final flow from t to frame 0 (DBVI: from frame 0 to t), `[h, w, 2]` float32 in pixels.
+
+        Raises:
+          UserError: see `__call__`.
+          UsageError: the model has no flow.
+        """
+        batch = stack_frames(frames, self.spec.num_frames)[None]
+        size, padded = batch.shape[-3:-1], self._pad(batch)
         with self._precision.scope():
             flow = intermediate_flows(self.model, self.variables, padded, self._times(t, 1, size))[..., :2]
         return crop(np.asarray(flow), *size, self.spec.padding, getattr(self.model, "scale", 1.0))[0]
 
     def times(self, factor: int) -> list[float]:
-        """Times of the frames between two that make `factor` times as many.
+        """Returns the times of the new frames between two frames that multiply their number by `factor`.
 
         Raises:
-          UsageError: a factor that is no power of two, for a model that knows the middle only.
+          UsageError: a factor that is no power of two, for a model that supports t = 0.5 only.
         """
         if not self.model.any_time and factor & (factor - 1):
             raise UsageError(
-                f"{self.model.variant} knows the middle frame only: a factor must be a power of two, not {factor}"
+                f"{self.model.variant} supports t = 0.5 only: the factor must be a power of two, not {factor}"
             )
         return [i / factor for i in range(1, factor)]
 
-    def _halved(self, padded: Array, start: float, stop: float, times: Sequence[float]) -> Iterator[Array]:
+    def _halve(self, padded: Array, start: float, stop: float, times: Sequence[float]) -> Iterator[Array]:
         if not times:
             return
         middle = (start + stop) / 2
-        if stop - start < FINEST:
-            raise UsageError(f"{self.model.variant} knows the middle frame only: t = {times[0]:g} is not k / 2^n")
-        frame = self._predicted(padded, np.full((1, 1, 1, 1), MIDPOINT, np.float32), {})
-        yield from self._halved(jnp.stack([padded[:, 0], frame], 1), start, middle, [t for t in times if t < middle])
+        if stop - start < SMALLEST_INTERVAL:
+            raise UsageError(f"{self.model.variant} supports t = 0.5 only: t = {times[0]:g} is not k / 2^n")
+        frame = self._predict(padded, np.full((1, 1, 1, 1), MIDPOINT, np.float32), {})
+        yield from self._halve(jnp.stack([padded[:, 0], frame], 1), start, middle, [t for t in times if t < middle])
         if middle in times:
             yield frame
-        yield from self._halved(jnp.stack([frame, padded[:, -1]], 1), middle, stop, [t for t in times if t > middle])
+        yield from self._halve(jnp.stack([frame, padded[:, -1]], 1), middle, stop, [t for t in times if t > middle])
 
-    def _predicted(self, padded: Array, t: Array, inputs: Mapping[str, Array]) -> Array:
+    def _predict(self, padded: Array, t: Array, inputs: Mapping[str, Array]) -> Array:
         with self._precision.scope():
-            return _predict(self.model, self.variables, padded, t, inputs)
+            return predict(self.model, self.variables, padded, t, inputs)
 
-    def _padded(self, frames: np.ndarray) -> Array:
+    def _pad(self, frames: np.ndarray) -> Array:
         return as_float(pad(frames, self.spec.padding, getattr(self.model, "scale", 1.0)))
 
-    def _cropped(self, frame: Array, dtype: np.dtype, size: tuple[int, int]) -> np.ndarray:
+    def _crop(self, frame: Array, dtype: np.dtype, size: tuple[int, int]) -> np.ndarray:
         padded = np.asarray(_as_type(frame, dtype)).astype(dtype, copy=False)
         return crop(padded, *size, self.spec.padding, getattr(self.model, "scale", 1.0))
 
     def _times(self, t: Any, batch: int, size: tuple[int, int]) -> np.ndarray:
-        """T as `[b, 1, 1, 1]` or a padded map, checked."""
+        """Checks t and returns it as `[b, 1, 1, 1]` or as a padded map."""
         times = np.asarray(t, np.float32)
         if not ((times > 0) & (times < 1)).all():
             raise UserError(f"t must lie between 0 and 1 (exclusive), not {_shown(times)}")
         if isinstance(self.model, Recursive):
-            if (times / FINEST % 1).any():
+            if (times / SMALLEST_INTERVAL % 1).any():
                 raise UserError(f"a recursive model takes t = k / 2^n, not {_shown(times)}")
         elif not self.model.any_time and (times != MIDPOINT).any():
-            raise UserError(f"these weights of {self.model.variant} know t = 0.5 only, not {_shown(times)}")
+            raise UserError(f"{self.model.variant}'s weights support t = 0.5 only, not {_shown(times)}")
         if times.size in (1, batch):
             return np.broadcast_to(times.reshape(-1, 1, 1, 1), (batch, 1, 1, 1))
         if times.shape[-3:] != (*size, 1):
-            raise UserError(f"t has shape {times.shape}: it is a number, one a frame, or a map {(batch, *size, 1)}")
+            raise UserError(f"t has shape {times.shape}: it is a number, one per frame, or a map {(batch, *size, 1)}")
         full = np.broadcast_to(times, (batch, *size, 1))
         edges = dataclasses.replace(self.spec.padding, mode="edge")
         return pad(full, edges, getattr(self.model, "scale", 1.0))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _predict(model: Model, variables: Mapping[str, Any], frames: Array, t: Array, inputs: Mapping[str, Array]) -> Array:
-    """RGB frames `[b, n, h, w, 3]` to the clipped RGB frame `[b, h, w, 3]`, float32."""
+def predict(
+    model: Model,
+    variables: Mapping[str, Any],
+    frames: Float[Array, "b n h w 3"],
+    t: Array,
+    inputs: Mapping[str, Array],
+) -> Float[Array, "b h w 3"]:
+    """Returns a model's clipped RGB frame at t, float32, from RGB frames in 0..1 with legal sides, jitted."""
     frame = model.apply(variables, frames[..., order_of(model)], t, **inputs).frame
     return jnp.clip(frame[..., order_of(model)].astype(jnp.float32), 0, 1)
 
@@ -173,10 +195,10 @@ def _predict(model: Model, variables: Mapping[str, Any], frames: Array, t: Array
 def intermediate_flows(
     model: Model, variables: Mapping[str, Any], frames: Float[Array, "b n h w 3"], t: Array
 ) -> Float[Array, "b h w 4"]:
-    """A model's final flows from t to frame 0 and to frame 1, of RGB frames in 0..1 with legal sides, jitted.
+    """Returns a model's final flows from t to frame 0 and to frame 1, for RGB frames in 0..1 with legal sides, jitted.
 
     Raises:
-      UsageError: it has none.
+      UsageError: the model has none.
     """
     flows = model.apply(variables, frames[..., order_of(model)], t).flows
     if not flows:
@@ -186,7 +208,7 @@ def intermediate_flows(
 
 @jax.jit
 def as_float(frames: Array) -> Array:
-    """Frames of any dtype as float32 in 0..1."""
+    """Converts frames of any dtype to float32 in 0..1."""
     if jnp.issubdtype(frames.dtype, jnp.floating):
         return frames.astype(jnp.float32)
     return frames.astype(jnp.float32) / jnp.iinfo(frames.dtype).max
@@ -199,11 +221,18 @@ def _as_type(frame: Array, dtype: np.dtype) -> Array:
     return jnp.round(frame * np.iinfo(dtype).max).astype(dtype)
 
 
-def stacked(frames: Sequence[Any], count: int) -> np.ndarray:
-    """The frames as `[..., n, h, w, 3]`, checked.
+def stack_frames(frames: Sequence[Any], count: int) -> np.ndarray:
+    """Checks frames and stacks them.
+
+    Args:
+      frames: `[h, w, 3]` or `[b, h, w, 3]` each.
+      count: how many there must be.
+
+    Returns:
+      `[n, h, w, 3]` or `[b, n, h, w, 3]`, dtype of the frames.
 
     Raises:
-      UserError: another number than `count`, or frames of different, unknown or impossible sizes, dtypes or values.
+      UserError: another number, or frames whose sizes, dtypes or values differ or are not supported.
     """
     if len(frames) != count:
         raise UserError(f"this model takes {count} frames, not {len(frames)}")

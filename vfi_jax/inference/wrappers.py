@@ -1,4 +1,10 @@
-"""Wrappers that are called like a model: test-time augmentation, recursion from a midpoint model, many devices."""
+"""Wrappers that are called like a model: test-time augmentation, recursion from a midpoint model, many devices.
+
+For example:
+
+    Interpolator(flip_ensemble(model), variables)  # test-time augmentation
+    Interpolator(recursive(model), variables)  # t = k / 2^n from a model that supports t = 0.5 only
+"""
 
 from __future__ import annotations
 
@@ -14,11 +20,11 @@ from jaxtyping import Float
 
 from vfi_jax.types import MIDPOINT, Array, Model, Output
 
-FINEST = 2.0**-16  # the smallest step of time that `recursive` divides down to
+SMALLEST_INTERVAL = 2.0**-16  # of time, below which `recursive` does not divide
 
 
 class _Wrapper:
-    """Passes on what belongs to the wrapped model."""
+    """Gives the properties of the wrapped model."""
 
     model: Model
 
@@ -34,12 +40,12 @@ class _Wrapper:
 
     @property
     def any_time(self) -> bool:
-        """Whether the weights know other times than 0.5."""
+        """Whether the weights support other times than 0.5."""
         return self.model.any_time
 
     @property
     def scale(self) -> float:
-        """The model's `scale`; padding follows it."""
+        """The model's `scale`, on which padding depends."""
         return getattr(self.model, "scale", 1.0)
 
 
@@ -50,14 +56,14 @@ class FlipEnsemble(_Wrapper):
     model: Model
 
     def apply(self, variables: Mapping[str, Any], frames: Float[Array, "b n h w 3"], t: ArrayLike) -> Output:
-        """Returns the mean frame only: flows and masks of the two passes do not average."""
+        """Returns the mean frame only: flows and masks of the two passes cannot be averaged."""
         t = jnp.asarray(t)
-        turned = self.model.apply(variables, frames[..., ::-1, ::-1, :], t[..., ::-1, ::-1, :] if t.ndim else t)
-        return Output((self.model.apply(variables, frames, t).frame + turned.frame[:, ::-1, ::-1]) / 2)
+        rotated = self.model.apply(variables, frames[..., ::-1, ::-1, :], t[..., ::-1, ::-1, :] if t.ndim else t)
+        return Output((self.model.apply(variables, frames, t).frame + rotated.frame[:, ::-1, ::-1]) / 2)
 
 
 def flip_ensemble(model: Model) -> FlipEnsemble:
-    """Averages the frame with that of the pair turned by 180 degrees, turned back: "TTA", RIFE's "2T"."""
+    """Averages the prediction with that from frames rotated by 180 degrees: test-time augmentation, RIFE's "2T"."""
     return FlipEnsemble(model)
 
 
@@ -68,7 +74,7 @@ class Recursive(_Wrapper):
     model: Model
 
     def apply(self, variables: Mapping[str, Any], frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> Output:
-        """Returns the frame only. t: a number or `[b, 1, 1, 1]`, in steps of a power of two."""
+        """Returns the frame only; t is a number or `[b, 1, 1, 1]`, a multiple of a power of two."""
         batch = frames.shape[0]
         wanted = jnp.broadcast_to(jnp.asarray(t, jnp.float32), (batch, 1, 1, 1))
 
@@ -80,25 +86,25 @@ class Recursive(_Wrapper):
             earlier = wanted < time
             inner = jnp.where(earlier[:, None], jnp.stack([pair[:, 0], frame], 1), jnp.stack([frame, pair[:, 1]], 1))
             moved = jnp.where(wanted == time, time, jnp.where(earlier, time - width / 4, time + width / 4))
-            # Frames that are there already stay.
+            # Samples whose time is reached keep their frame.
             return inner, jnp.where(wanted == time, frame, middle(inner)), moved, width / 2
 
         def unfinished(state: tuple[Array, Array, Array, Array]) -> Array:
-            return jnp.any(state[2] != wanted) & (state[3] > FINEST)
+            return jnp.any(state[2] != wanted) & (state[3] > SMALLEST_INTERVAL)
 
         start = (frames, middle(frames), jnp.full((batch, 1, 1, 1), MIDPOINT), jnp.float32(1))
         return Output(jax.lax.while_loop(unfinished, step, start)[1])
 
 
 def with_dtype(model: Model, dtype: DTypeLike) -> Model:
-    """The model, or the wrapped one, computing in another dtype; one that computes nothing stays as it is."""
+    """Returns the model, or its wrapper, computing in another dtype; a model without that field stays as it is."""
     if isinstance(model, _Wrapper):
         return dataclasses.replace(model, model=with_dtype(model.model, dtype))
     return model.clone(dtype=dtype) if hasattr(model, "dtype") else model
 
 
 def recursive(model: Model) -> Recursive:
-    """Other times from a midpoint model: halves the interval towards t = k / 2^n until it is met (n runs)."""
+    """Gives a midpoint model other times: halves the interval until t = k / 2^n is reached, in n runs."""
     return Recursive(model)
 
 
@@ -116,5 +122,5 @@ class DataParallel(_Wrapper):
 
 
 def data_parallel(model: Model, mesh: Mesh) -> DataParallel:
-    """Splits every batch over the mesh's axis `data`; batches are multiples of its size, t is one a frame."""
+    """Splits every batch over the mesh's axis `data`; batches are multiples of its size, with one t per frame."""
     return DataParallel(model, NamedSharding(mesh, PartitionSpec("data")))

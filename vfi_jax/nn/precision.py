@@ -34,6 +34,8 @@ class Precision:
         return jax.default_matmul_precision(self.products)
 
 
+AS_IS = Precision(None, None)  # the model's own dtype, products left to the backend
+
 PRECISIONS = {
     "float32": Precision(jnp.float32, "highest"),  # without it TPUs multiply in bfloat16 and newer GPUs in TF32
     "default": Precision(jnp.float32, None),

@@ -33,7 +33,8 @@ from vfi_jax.training import state as state_
 from vfi_jax.training import step as training_step
 from vfi_jax.training.data import open_data
 from vfi_jax.training.loop import Loop
-from vfi_jax.weights import flow_network, load
+from vfi_jax.weights import flow_network as frozen_network
+from vfi_jax.weights import load
 
 UNTRAINED = "untrained"  # in the place of a flow_network's weights: to try a recipe
 
@@ -85,13 +86,13 @@ def _helpers(run: config.Train, model: Model, folder: AnyPath, given: Mapping[st
     if not flow_network:
         return {}
     if run_folder.frozen_path(folder).exists() and run_folder.has_checkpoint(folder):
-        return load.load_frozen(run_folder.frozen_path(folder))
+        return frozen_network.load_frozen(run_folder.frozen_path(folder))
     path = run.frozen.get(flow_network) or None
     if path == UNTRAINED:
         return {FROZEN: {flow_network: registry.create(flow_network, run.seed)[1]}}
     if path is None and flow_network in given.get(FROZEN, {}):
         return {FROZEN: given[FROZEN]}
-    found = load.read_flow_network(flow_network, path, {})
+    found = frozen_network.read_frozen(flow_network, path, {})
     if not found and not run.data.labels:
         raise UsageError(
             f"{run.model} needs the weights of {flow_network}: set config.frozen.{flow_network}=FILE, or config.data.labels to "
@@ -139,7 +140,7 @@ def fit(run: config.Train, folder: AnyPath, say: Callable[[str], None] = print, 
         raise UsageError("--profile needs a local --workdir")
     run_folder.open_run(folder, run)
     if variables.get(FROZEN) and distributed.is_main():
-        flow_network.save_frozen(run_folder.frozen_path(folder), variables)
+        frozen_network.save_frozen(run_folder.frozen_path(folder), variables)
     needs_labels = bool(registry.flow_network_of(model)) and not variables[FROZEN]
     sets = open_data(run, folder, labeled_validation=needs_labels, say=say)
     _alike(run, variables, sets.steps_per_epoch)

