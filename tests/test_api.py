@@ -24,6 +24,7 @@ training evaluation compare
 cli
 """
 RANK = {name: rank for rank, line in enumerate(DIRECTION.split("\n")) for name in line.split()}
+PLUGINS = {f"vfi_jax.system.plugins.{name}" for name in ("Registry", "named_entry_points")}  # which needs no JAX
 FILES = sorted(ROOT.rglob("*.py"))
 
 
@@ -86,7 +87,8 @@ def test_walls():
 @pytest.mark.parametrize("path", sorted((ROOT / "data").rglob("*.py")), ids=lambda path: path.name)
 def test_data_never_imports_jax_or_models(path):
     assert not {"jax", "flax"} & {module.partition(".")[0] for module in imports(path)}
-    assert set(units(path)) <= {"errors", "types", "config", "data"}
+    assert set(units(path)) <= {"errors", "types", "config", "data", "system"}
+    assert {module for module in imports(path) if module.startswith("vfi_jax.system")} <= PLUGINS
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "models").rglob("*.py")), ids=lambda path: path.name)

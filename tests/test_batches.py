@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vfi_jax.config import Augment, Data, Mix, Window
-from vfi_jax.data import pipeline, sources
+from vfi_jax.data import parts, pipeline, sources
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.system import sharding
 from vfi_jax.training import device_batches
@@ -109,7 +109,7 @@ def test_mixed_batches():
 
 def test_mixed_sources():
     whole = sources.Synthetic(20, 3, 40, 48)
-    made = [sources.Part(whole, range(10)), sources.Part(whole, range(10, 20))]
+    made = [parts.Part(whole, range(10)), parts.Part(whole, range(10, 20))]
     data = Data(mix=(Mix("other", 0.25),), augment=Augment(crop=32))
     batches = pipeline.Batches(made, data, 4, 0)
     names = [name for _ in range(10) for name in next(batches)["name"].tolist()]

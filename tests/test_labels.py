@@ -15,7 +15,7 @@ from parity import apart
 import vfi_jax
 from vfi_jax.cli import main as cli_main
 from vfi_jax.config import Footage, Window
-from vfi_jax.data import labels, sources
+from vfi_jax.data import labels, parts, sources
 from vfi_jax.data.labels import folder_of, with_labels
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference.flow import FlowEstimator, dis_flow, write_flow
@@ -183,7 +183,7 @@ def test_labels_of_another_set_are_refused(tmp_path):
     with pytest.raises(UserError, match="96x80 there, and 96x72 in the set"):
         _ = with_labels(source, other, "dis", TRIPLET)[0]
     with pytest.raises(UserError, match="has 2 windows, and the set 1"):
-        with_labels(sources.Part(source, [0]), root, "dis", TRIPLET)
+        with_labels(parts.Part(source, [0]), root, "dis", TRIPLET)
     folder_of(root, "dis").rename(folder_of(root, "rife_lap"))
     with pytest.raises(UserError, match="its teacher is dis"):
         with_labels(source, root, "rife_lap", TRIPLET)

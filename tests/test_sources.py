@@ -13,7 +13,7 @@ from clips import make_clip
 
 from vfi_jax.cli import main as cli_main
 from vfi_jax.config import Footage, Scenes
-from vfi_jax.data import packed, sources
+from vfi_jax.data import packed, parts, sources
 from vfi_jax.data.records import ABOUT, INFO
 from vfi_jax.data.synthetic.scenes import random_scene
 from vfi_jax.errors import UsageError, UserError
@@ -70,17 +70,17 @@ def test_vimeo_layout(tmp_path, length):
 def test_published_split_of_vimeo():
     """The first 95 % of 51,313 names, as RIFE's code has it, whatever their clips."""
     source = sources.WindowFolders(Path(), [f"{i // 300:05d}/{i % 300:04d}" for i in range(51313)], has_own_split=True)
-    train, held_out = sources.split(source, 0.5)
+    train, held_out = parts.split(source, 0.5)
     assert (len(train), len(held_out)) == (48747, 2566)
 
 
 def test_clips_are_kept_whole():
     names = [f"{clip}/{window}" for clip in "abcd" for window in range(10)]
-    train, held_out = sources.split(sources.WindowFolders(Path(), names), 0.15)
+    train, held_out = parts.split(sources.WindowFolders(Path(), names), 0.15)
     assert (len(train), len(held_out)) == (30, 10)
     assert not {name[0] for name in train.names} & {name[0] for name in held_out.names}
     with pytest.raises(UserError, match="one clip only"):
-        sources.split(sources.WindowFolders(Path(), names[:10]), 0.15)
+        parts.split(sources.WindowFolders(Path(), names[:10]), 0.15)
 
 
 def test_clips_are_drawn_alike(videos, tmp_path):
@@ -88,8 +88,8 @@ def test_clips_are_drawn_alike(videos, tmp_path):
     write_records(str(videos), tmp_path / "set", CUT)
     source = sources.open_source(str(tmp_path / "set"), 3)
     assert source.by_clip
-    part = sources.Part(source, range(2, len(source)))  # four of six windows of the first clip
-    alike = sources.balanced(part)
+    part = parts.Part(source, range(2, len(source)))  # four of six windows of the first clip
+    alike = parts.balanced(part)
     first = [name for name in alike.names if name.startswith("a.mkv")]
     assert len(first) == len(alike) / 2
     assert set(alike.names) == set(part.names)
@@ -113,7 +113,7 @@ def test_longer_folders_are_cut(tmp_path):
         assert np.array_equal(found[f"{folder}/{first:06d}"], stored[folder][first : first + 3])
     for folder in ("b/1", "b/2", "d"):
         assert np.array_equal(found[folder], stored[folder])
-    train, held_out = sources.split(source, 0.4)
+    train, held_out = parts.split(source, 0.4)
     assert (train.names[-1], held_out.names[0]) == ("b/2", "c/x/000000")
     assert [len(sources.open_source(str(tmp_path / "in" / "a"), 3, step=step)) for step in (1, 3, 6)] == [7, 3, 2]
     shutil.rmtree(tmp_path / "in" / "d")

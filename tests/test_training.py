@@ -19,7 +19,7 @@ from tiny_runs import ROOT, RUN, losses, newest, quiet
 
 import vfi_jax
 from vfi_jax.config import Augment, Data, Footage, Mix, Optimizer, Plateau, Pretrained, Window
-from vfi_jax.data import sources
+from vfi_jax.data import parts, sources
 from vfi_jax.data.synthetic.scenes import random_scene
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.nn.precision import PRECISIONS
@@ -370,7 +370,7 @@ def test_damaged_pictures_are_replaced_told_and_counted(folders, tmp_path):
 
 
 def test_a_damaged_window_is_always_replaced_by_the_same(folders):
-    source = sources.Tolerant(sources.open_source(str(folders), 3))
+    source = parts.Tolerant(sources.open_source(str(folders), 3))
     first, again, other = source[2], source[2], source[5]
     assert first["name"] == again["name"] not in ("clip2", "clip5")
     assert first["damaged"] == again["damaged"]

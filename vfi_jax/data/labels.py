@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, SupportsIndex
 
@@ -22,6 +21,7 @@ from jaxtyping import Float16
 from safetensors import SafetensorError, safe_open
 
 from vfi_jax.config import Window
+from vfi_jax.data.parts import SourceWrapper
 from vfi_jax.data.sources import LISTS, Source
 from vfi_jax.data.windows import frame_selections
 from vfi_jax.errors import UsageError, UserError
@@ -44,7 +44,7 @@ def file_of(folder: Path, index: int) -> Path:
 
 
 @dataclasses.dataclass(frozen=True)
-class LabeledSource:
+class LabeledSource(SourceWrapper):
     """A source whose windows carry `flow` or `flows`, float16, as this module's docstring says.
 
     Attributes:
@@ -53,28 +53,8 @@ class LabeledSource:
       about: content of `labels.json`.
     """
 
-    source: Source
     folder: Path
     about: dict[str, Any]
-
-    @property
-    def has_own_split(self) -> bool:
-        """See `sources.Source`."""
-        return self.source.has_own_split
-
-    @property
-    def by_clip(self) -> bool:
-        """See `sources.Source`."""
-        return self.source.by_clip
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Names of the windows."""
-        return self.source.names
-
-    def __len__(self) -> int:
-        """Number of windows."""
-        return len(self.source)
 
     def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
         """Reads a window with its label.

@@ -1,14 +1,14 @@
-"""Sets of windows with random access: `source[i]` is `{"frames": uint8 [n, h, w, 3], "name": str}`, RGB.
+"""Sources: sets of windows with random access. `source[i]` is `{"frames": uint8 [n, h, w, 3] RGB, "name": str}`.
 
-A set is told by what its path holds. Sources open their files lazily, so they can be sent to worker processes.
+`open_source` detects the type of a set from the folder's contents, or loads a source of another package. Sources open
+their files lazily, so that they can be sent to worker processes.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, SupportsIndex, runtime_checkable
 
@@ -18,21 +18,20 @@ from vfi_jax.data import records
 from vfi_jax.data.images import images_in, is_image, load_image, to_uint8, videos_in
 from vfi_jax.data.synthetic.scenes import random_scene
 from vfi_jax.errors import DamagedError, UsageError, UserError
+from vfi_jax.system.plugins import Registry, named_entry_points
 
 SYNTHETIC = "synthetic:"
 LISTS = {"train": ("tri_trainlist.txt", "sep_trainlist.txt"), "test": ("tri_testlist.txt", "sep_testlist.txt")}
-REPLACEMENT, REPLACEMENTS = 7, 8  # beside the index, to draw what replaces a damaged window; how many are tried
-VIMEO_TRAINING_SHARE = 0.95  # of the published training list; the rest is validation, as in RIFE's code
 
 
 @runtime_checkable
 class Source(Protocol):
-    """What the pipeline reads; Grain's protocol of random access, with names.
+    """A set of windows, as the pipeline reads it: Grain's protocol of random access, with names.
 
     Attributes:
-      names: one a window, `CLIP/WINDOW`.
-      has_own_split: windows of one clip are in one part by the set's own order (Vimeo90K's published list).
-      by_clip: clips differ in length and kind, so that training draws from every clip alike.
+      names: one per window, `CLIP/WINDOW`.
+      has_own_split: True for Vimeo90K's training list, whose published split into training and validation is kept.
+      by_clip: True if clips differ in length and kind, so that training draws from each clip equally often.
     """
 
     names: Sequence[str]
@@ -43,17 +42,22 @@ class Source(Protocol):
         """Number of windows."""
 
     def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
-        """`frames` uint8 `[n, h, w, 3]` and `name`."""
+        """Returns `frames` uint8 `[n, h, w, 3]` and `name`; may raise `DamagedError`, see `parts.Tolerant`."""
+
+
+# Sources of other packages: `factory(argument, length=..., step=..., listed=...)` returns a `Source`. The arguments
+# after the first are those of `open_source`; a factory may ignore them.
+FACTORIES = Registry({}, "vfi_jax.sources", Callable, "source of data")
 
 
 @dataclasses.dataclass(frozen=True)
 class WindowFolders:
-    """Folders of numbered images: one a window (Vimeo90K's `sequences/*/*/im1.png, ...`), or longer ones (GoPro's).
+    """Folders of numbered images: one per window (Vimeo90K's `sequences/*/*/im1.png, ...`), or longer ones (GoPro's).
 
     Attributes:
-      root: what the names are below.
-      names: of the windows: a folder's, relative to `root`, or `FOLDER/FIRST`, the number of an image in it (from 0).
-      length: frames a window of a longer folder.
+      root: folder that the names are relative to.
+      names: of the windows: `FOLDER`, or `FOLDER/FIRST` with the number of an image in it, counted from 0.
+      length: frames per window of a longer folder.
       has_own_split: see `Source`.
       by_clip: see `Source`.
     """
@@ -75,8 +79,7 @@ class WindowFolders:
           DamagedError: an image is missing or unreadable, or sizes differ within the window.
         """
         name = self.names[index]
-        files = self._files(name)
-        frames = [to_uint8(load_image(file)) for file in files]
+        frames = [to_uint8(load_image(file)) for file in self._files(name)]
         if not frames:
             raise DamagedError(f"{self.root / name}: no images in it; take it off the list, or fetch the set again")
         sizes = {frame.shape for frame in frames}
@@ -96,14 +99,16 @@ class WindowFolders:
 
 @dataclasses.dataclass(frozen=True)
 class Synthetic:
-    """Made-up scenes (`data.synthetic.random_scene`), drawn on demand: window i is that of seed i.
+    """Synthetic scenes (`data.synthetic.scenes.random_scene`), rendered on demand; window i is the scene of seed i.
 
     Attributes:
       count: number of windows.
-      length: frames a window, from time 0 to 1.
+      length: frames per window, from time 0 to 1.
       height: pixels.
       width: pixels.
       speed: pixels that the fastest layer moves from the first frame to the last.
+      has_own_split: see `Source`.
+      by_clip: see `Source`.
     """
 
     count: int
@@ -116,7 +121,7 @@ class Synthetic:
 
     @property
     def names(self) -> Sequence[str]:
-        """Each scene is a clip of its own."""
+        """One clip per scene."""
         return [f"scene{index:06d}/0" for index in range(self.count)]
 
     def __len__(self) -> int:
@@ -124,63 +129,43 @@ class Synthetic:
         return self.count
 
     def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
-        """Draws a window."""
+        """Renders a window."""
         number = int(index)
         scene = random_scene(number, self.height, self.width, speed=self.speed)
         frames = [scene.frame(time) for time in np.linspace(0, 1, self.length)]
         return {"frames": np.rint(255 * np.stack(frames)).astype(np.uint8), "name": f"scene{number:06d}/0"}
 
 
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """Some windows of a source, in an order of its own; a window may come more than once."""
-
-    source: Source
-    indices: Sequence[int]
-
-    @property
-    def has_own_split(self) -> bool:
-        """See `Source`."""
-        return self.source.has_own_split
-
-    @property
-    def by_clip(self) -> bool:
-        """See `Source`."""
-        return self.source.by_clip
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Of the windows in the part."""
-        return [self.source.names[index] for index in self.indices]
-
-    def __len__(self) -> int:
-        """Number of windows."""
-        return len(self.indices)
-
-    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
-        """Reads a window of the part."""
-        return self.source[self.indices[index]]
-
-
 def is_footage(path: str) -> bool:
-    """Whether a path is a folder of video files, which has to be made into records first."""
+    """Returns whether a path is a folder of video files, of which records have to be made first."""
     folder = Path(path)
     return bool(path) and folder.is_dir() and not records.is_records(folder) and bool(videos_in(folder))
 
 
+def is_plugin(path: str) -> bool:
+    """Returns whether a path that does not exist names a source of another package, see `open_source`."""
+    if not path or path.startswith(SYNTHETIC) or Path(path).exists():
+        return False
+    name = path.partition("?")[0]
+    module, _, attribute = name.partition(":")
+    is_reference = bool(attribute) and all(part.isidentifier() for part in module.split("."))
+    return is_reference or name in named_entry_points(FACTORIES.group)
+
+
 def open_source(path: str, length: int, *, step: int = 1, listed: str = "train") -> Source:
-    """The set at a path.
+    """Opens the set at a path.
 
     Args:
-      path: Vimeo90K (triplet or septuplet, with its lists), records, any tree of folders of images, or
-        `synthetic:COUNT`.
-      length: frames a window; of synthetic ones, and of those cut out of folders with more images; 0: folders whole.
+      path: Vimeo90K (triplet or septuplet, with its lists), records, any tree of folders of images,
+        `synthetic:COUNT`, or a source of another package: `package.module:NAME`, or a name that an installed package
+        registers in the entry point group `vfi_jax.sources`; what follows a `?` is passed to it.
+      length: frames per window, of synthetic ones and of those cut out of folders with more images; 0: folders whole.
       step: images from the start of a window in such a folder to that of the next.
-      listed: which of Vimeo90K's lists: "train" or "test"; the other where there is no such list.
+      listed: which of Vimeo90K's lists: "train" or "test"; the other if that one is missing.
 
     Raises:
-      UserError: nothing there, or nothing that is recognized.
-      UsageError: an empty path, or a COUNT that is no number.
+      UserError: the folder is missing, or holds no set that is recognized.
+      UsageError: the path is empty, COUNT is no number, or the source of the other package cannot be used.
     """
     if not path:
         raise UsageError("data.path is empty: name a set, such as --config.data.path=FOLDER")
@@ -189,6 +174,8 @@ def open_source(path: str, length: int, *, step: int = 1, listed: str = "train")
         if not count.isdigit() or not int(count):
             raise UsageError(f"{path}: a number of scenes is needed, such as synthetic:64")
         return Synthetic(int(count), length)
+    if is_plugin(path):
+        return _open_plugin(path, length, step, listed)
     folder = Path(path)
     if not folder.is_dir():
         raise UserError(f"{path}: no such folder")
@@ -200,99 +187,35 @@ def open_source(path: str, length: int, *, step: int = 1, listed: str = "train")
         if not names:
             raise UserError(f"{folder / lists[0]} is empty")
         return WindowFolders(folder / "sequences", names, has_own_split="train" in lists[0])
+    return _open_folders(folder, length, step)
+
+
+def _open_plugin(path: str, length: int, step: int, listed: str) -> Source:
+    name, _, argument = path.partition("?")
+    source = FACTORIES.find(name)(argument, length=length, step=step, listed=listed)
+    if not isinstance(source, Source):
+        needed = ("names", "has_own_split", "by_clip", "__len__", "__getitem__")
+        missing = ", ".join(attribute for attribute in needed if not hasattr(source, attribute))
+        raise UsageError(f"source of data {name} returned a {type(source).__name__}, which lacks {missing}")
+    if not len(source):
+        raise UserError(f"{path}: no windows in it")
+    return source
+
+
+def _open_folders(folder: Path, length: int, step: int) -> WindowFolders:
     counts = Counter(file.parent.relative_to(folder) for file in folder.rglob("*") if is_image(file))
     if not counts:
         raise UserError(
-            f"{path}: no set that is known: Vimeo90K (sequences/ and its lists) or folders of images; "
+            f"{folder}: no set that is known: Vimeo90K (sequences/ and its lists) or folders of images; "
             "for videos run `vfi-jax prepare records` first"
         )
-    found = sorted((str(below), count) for below, count in counts.items())
-    names = [name for below, count in found for name in _cut(below, count, length, step)]
+    clips = sorted((str(below), count) for below, count in counts.items())
+    names = [name for below, count in clips for name in _names_of_windows(below, count, length, step)]
     return WindowFolders(folder, names, length)
 
 
-def _cut(folder: str, count: int, length: int, step: int) -> list[str]:
-    """Names of the windows in a folder of `count` images; the whole folder's, where it has no more than a window."""
+def _names_of_windows(folder: str, count: int, length: int, step: int) -> list[str]:
+    """Names the windows in a folder of `count` images; the folder is one window if it has no more than `length`."""
     if not length or count <= length:
         return [folder]
     return [f"{folder}/{first:06d}" for first in range(0, count - length + 1, step)]
-
-
-@dataclasses.dataclass(frozen=True)
-class Tolerant:
-    """A source in which a window that cannot be read is replaced by another, the same one every time.
-
-    Its windows have one field more, `damaged`: why the window that was asked for is not there, or "".
-    """
-
-    source: Source
-
-    @property
-    def has_own_split(self) -> bool:
-        """See `Source`."""
-        return self.source.has_own_split
-
-    @property
-    def by_clip(self) -> bool:
-        """See `Source`."""
-        return self.source.by_clip
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Of the windows."""
-        return self.source.names
-
-    def __len__(self) -> int:
-        """Number of windows."""
-        return len(self.source)
-
-    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
-        """Reads a window, or what replaces it.
-
-        Raises:
-          DamagedError: neither can be read, nor others that were tried.
-        """
-        damaged, rng = "", np.random.default_rng([REPLACEMENT, int(index)])
-        for place in (int(index), *rng.integers(len(self), size=REPLACEMENTS)):
-            try:
-                return {**self.source[int(place)], "damaged": damaged}
-            except DamagedError as error:
-                damaged = damaged or str(error)
-        raise DamagedError(f"{damaged}; nor can {REPLACEMENTS} others of the set")
-
-
-def split(source: Source, holdout: float) -> tuple[Part, Part]:
-    """Training and validation: the last `holdout` of the windows, moved back to where a clip begins.
-
-    Vimeo90K's training list is split as published: its first 95 %.
-
-    Raises:
-      UserError: a single clip, which cannot be split.
-    """
-    count = len(source)
-    at = int(count * VIMEO_TRAINING_SHARE) if source.has_own_split else boundary(source.names, holdout)
-    if not 0 < at < count:
-        raise UserError("the set has one clip only: name others with --config.data.validation=FOLDER")
-    return Part(source, range(at)), Part(source, range(at, count))
-
-
-def balanced(source: Source) -> Part:
-    """Every clip as often as the one with the most windows: those of shorter clips are repeated."""
-    clips: dict[str, list[int]] = {}
-    for index, name in enumerate(source.names):
-        clips.setdefault(clip_of(name), []).append(index)
-    longest = max(map(len, clips.values()))
-    return Part(source, [index for own in clips.values() for index in itertools.islice(itertools.cycle(own), longest)])
-
-
-def boundary(names: Sequence[str], holdout: float) -> int:
-    """Index of the first window held out: the last `holdout` of them, moved back to where a clip begins."""
-    at = min(len(names) - 1, round(len(names) * (1 - holdout)))
-    while at > 0 and clip_of(names[at]) == clip_of(names[at - 1]):
-        at -= 1
-    return at
-
-
-def clip_of(name: str) -> str:
-    """The clip of a window's name; a window without one is its own."""
-    return name.rpartition("/")[0] or name

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from vfi_jax.config import Window
 from vfi_jax.data.labels import ABOUT, METADATA_KEY, PER_FILE, file_of, folder_of, read_about
-from vfi_jax.data.sources import SYNTHETIC, Source, open_source
+from vfi_jax.data.sources import SYNTHETIC, Source, is_plugin, open_source
 from vfi_jax.data.windows import frame_selections, target_times
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import MIDPOINT, as_float, intermediate_flows
@@ -91,7 +91,7 @@ def write_flow_labels(
 
 
 def _check(path: str, teacher: str, weights: Path | None, frames: int, step: int) -> None:
-    if path.startswith(SYNTHETIC):
+    if path.startswith(SYNTHETIC) or is_plugin(path):
         raise UsageError(f"{path} has no folder for labels: make records of it first (`vfi-jax prepare records`)")
     if frames < 0 or step < 1:
         raise UsageError(f"frames {frames} and step {step}: 0 or more, and 1 or more, are needed")

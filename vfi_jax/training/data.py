@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from vfi_jax import config
-from vfi_jax.data import packed, pipeline, sources
+from vfi_jax.data import packed, parts, pipeline, sources
 from vfi_jax.data.labels import with_labels
 from vfi_jax.data.records import is_records
 from vfi_jax.errors import UsageError, UserError
@@ -134,11 +134,11 @@ def open_data(
     if run.data.validation:
         train, held_out = source, _validation_source(run, labeled=labeled_validation)
     else:
-        train, held_out = sources.split(source, run.data.holdout)
+        train, held_out = parts.split(source, run.data.holdout)
     if train.by_clip:
-        train = sources.balanced(train)
+        train = parts.balanced(train)
     batches = pipeline.Batches(
-        [sources.Tolerant(source) for source in (train, *mixed)],
+        [parts.Tolerant(source) for source in (train, *mixed)],
         run.data,
         run.batch_size,
         run.seed,
@@ -181,7 +181,7 @@ def _packed_sets(run: config.Train) -> RunData:
         raise UsageError("config.data.labels: a packed set has none; make records to use them")
     frames, about = packed.read(Path(run.data.path))
     others = {path: packed.read(Path(path)) for path in run.data.shares}
-    at = len(frames) if run.data.validation else sources.boundary(about["names"], run.data.holdout)
+    at = len(frames) if run.data.validation else parts.first_held_out(about["names"], run.data.holdout)
     sets = {run.data.path: frames[:at], **{path: other for path, (other, _) in others.items()}}
     names = {run.data.path: about["names"][:at], **{path: of["names"] for path, (_, of) in others.items()}}
     batches = device_batches.PackedBatches(sets, run.data, run.batch_size, run.seed, sharding.data_mesh(), names=names)

@@ -81,6 +81,8 @@ def _data(path: str, frames: int, crop: int) -> Data:
 def _kind(path: str) -> str:
     if path.startswith(sources.SYNTHETIC):
         return "scenes, drawn on demand"
+    if sources.is_plugin(path):
+        return "plug-in"
     if not is_records(Path(path)):
         return "folders of pictures"
     return f"ArrayRecord, {read_about(Path(path))['settings']['encoding']}"
