@@ -13,12 +13,14 @@ from tiny_runs import RECIPE, ROOT, RUN, quiet
 import vfi_jax
 from vfi_jax import config, losses
 from vfi_jax.cli import main as cli_main
-from vfi_jax.errors import UsageError
+from vfi_jax.data import sources
+from vfi_jax.errors import UsageError, UserError
 from vfi_jax.evaluation.extra_metrics import load_metric
 from vfi_jax.models import ModelSpec
 from vfi_jax.models.registry import spec_of
 from vfi_jax.system.plugins import load_object, named_entry_points
 from vfi_jax.training import fit
+from vfi_jax.training.data import open_data
 
 SOURCE = '''
 """A package of somebody else."""
@@ -95,6 +97,17 @@ class Ramps:
 
 
 RAMPS = Ramps()
+
+
+def ramps(argument, *, length, step, listed):
+    return Ramps(tuple(f"{listed}/{number}" for number in range(int(argument or 12))))
+
+
+def nothing(argument, **options):
+    return [argument]
+
+
+ENTRIES = [1, 2]
 '''
 ENTRY_POINTS = """
 [vfi_jax.models]
@@ -107,7 +120,7 @@ squares = PACKAGE.parts:squares
 worst = PACKAGE.parts:worst_error
 
 [vfi_jax.sources]
-ramps = PACKAGE.parts:RAMPS
+ramps = PACKAGE.parts:ramps
 """
 
 
@@ -189,6 +202,55 @@ def test_a_metric_from_outside(package):
     for reference, name in (("worst", "worst"), ("outside.parts:worst_error", "worst_error")):
         metric = load_metric(reference)
         assert {name: [7, 7]} == {key: list(values) for key, values in metric.function(frame, truth, frame).items()}
+
+
+@pytest.mark.parametrize(
+    ("path", "count"),
+    [("outside.parts:RAMPS", 12), ("outside.parts:ramps", 12), ("outside.parts:ramps?5", 5), ("ramps?7", 7)],
+)
+def test_a_source_from_outside(package, path, count):
+    source = sources.open_source(path, 3)
+    assert isinstance(source, sources.Source)
+    assert len(source) == count
+    assert source[1]["frames"].shape == (3, 64, 64, 3)
+
+
+def test_a_run_with_a_source_from_outside(package, tmp_path):
+    """With a mix and a validation set from outside, whose factory is asked for the test list."""
+    data = config.Data(
+        path="ramps?16", mix=(config.Mix("outside.parts:RAMPS", 0.5),), validation="ramps?4",
+        augment=dataclasses.replace(RUN.data.augment, crop=32),
+    )  # fmt: skip
+    run = dataclasses.replace(RUN, data=data)
+    opened = open_data(run, tmp_path / "run", labeled_validation=False)
+    names = {str(name).partition("/")[0] for _ in range(2) for name in next(opened.batches)["name"]}
+    assert names == {"train", "ramp"}
+    assert {str(name) for batch in opened.validation() for name in batch["name"]} <= {f"test/{i}" for i in range(4)}
+    opened.batches.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("outside.parts:RAMPS?5", "takes no argument"),
+        ("outside.parts:nothing", "gives a list, which lacks names, has_own_split, by_clip"),
+        ("outside.parts:SOME", "has no SOME"),
+        ("outside.parts:ENTRIES", "neither a Source nor a function"),
+        ("outside.parts:ramps?0", "no windows in it"),
+        ("nowhere.parts:ramps", "nowhere.parts cannot be imported"),
+        ("slopes", "no such folder"),
+    ],
+)
+def test_sources_that_cannot_be_used(package, path, message):
+    with pytest.raises(UserError) as error:
+        sources.open_source(path, 3)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_labels_need_a_folder(package, capsys):
+    assert cli_main.main(["prepare", "flow", "ramps", "--teacher", "dis"]) == 2
+    assert "ramps has no folder for labels" in capsys.readouterr().err
 
 
 def test_models_lists_what_is_installed(package, capsys):

@@ -45,9 +45,9 @@ class Source(Protocol):
         """Returns `frames` uint8 `[n, h, w, 3]` and `name`; may raise `DamagedError`, see `parts.Tolerant`."""
 
 
-# Sources of other packages: `factory(argument, length=..., step=..., listed=...)` returns a `Source`. The arguments
-# after the first are those of `open_source`; a factory may ignore them.
-FACTORIES = Registry({}, "vfi_jax.sources", Callable, "source of data")
+# Sources of other packages: each is a `Source`, or a function `(argument, *, length, step, listed)` that returns one.
+# `argument` is the text after the `?` of the path, the others are those of `open_source`.
+PLUGINS: Registry[Source | Callable[..., Source]] = Registry({}, "vfi_jax.sources", None, "source of data")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +149,7 @@ def is_plugin(path: str) -> bool:
     name = path.partition("?")[0]
     module, _, attribute = name.partition(":")
     is_reference = bool(attribute) and all(part.isidentifier() for part in module.split("."))
-    return is_reference or name in named_entry_points(FACTORIES.group)
+    return is_reference or name in named_entry_points(PLUGINS.group)
 
 
 def open_source(path: str, length: int, *, step: int = 1, listed: str = "train") -> Source:
@@ -158,7 +158,7 @@ def open_source(path: str, length: int, *, step: int = 1, listed: str = "train")
     Args:
       path: Vimeo90K (triplet or septuplet, with its lists), records, any tree of folders of images,
         `synthetic:COUNT`, or a source of another package: `package.module:NAME`, or a name that an installed package
-        registers in the entry point group `vfi_jax.sources`; what follows a `?` is passed to it.
+        registers in the entry point group `vfi_jax.sources`, optionally followed by `?ARGUMENT`; see `PLUGINS`.
       length: frames per window, of synthetic ones and of those cut out of folders with more images; 0: folders whole.
       step: images from the start of a window in such a folder to that of the next.
       listed: which of Vimeo90K's lists: "train" or "test"; the other if that one is missing.
@@ -192,11 +192,17 @@ def open_source(path: str, length: int, *, step: int = 1, listed: str = "train")
 
 def _open_plugin(path: str, length: int, step: int, listed: str) -> Source:
     name, _, argument = path.partition("?")
-    source = FACTORIES.find(name)(argument, length=length, step=step, listed=listed)
+    source = PLUGINS.find(name)
+    if isinstance(source, type) or not isinstance(source, Source):
+        if not callable(source):
+            raise UsageError(f"source of data {name} is a {type(source).__name__}: neither a Source nor a function")
+        source = source(argument, length=length, step=step, listed=listed)
+    elif argument:
+        raise UsageError(f"source of data {name} takes no argument: leave ?{argument} out")
     if not isinstance(source, Source):
         needed = ("names", "has_own_split", "by_clip", "__len__", "__getitem__")
         missing = ", ".join(attribute for attribute in needed if not hasattr(source, attribute))
-        raise UsageError(f"source of data {name} returned a {type(source).__name__}, which lacks {missing}")
+        raise UsageError(f"source of data {name} gives a {type(source).__name__}, which lacks {missing}")
     if not len(source):
         raise UserError(f"{path}: no windows in it")
     return source
