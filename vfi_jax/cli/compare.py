@@ -22,12 +22,12 @@ def add(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument("--weights", type=Path, metavar="FILE", help="weights for both (default: random)")
     common.add_frozen(command)
-    command.add_argument("--sizes", default="448x256", metavar="WxH,...", help="of the frames (%(default)s)")
+    command.add_argument("--sizes", default="448x256", metavar="WxH,...", help="frame sizes (%(default)s)")
     command.add_argument("--batch", type=int, default=1, metavar="N", help="samples per batch (%(default)s)")
-    command.add_argument("--benchmark", type=Path, metavar="FOLDER", help="triplets: PSNR of both, and real frames")
-    command.add_argument("--backward", action="store_true", help="compute gradients too")
-    command.add_argument("--forms", default="", metavar="NAME,...", help="of PyTorch: published,channels_last,compiled")
-    command.add_argument("--rounds", type=int, default=7, metavar="N", help="how often each side runs (%(default)s)")
+    command.add_argument("--benchmark", type=Path, metavar="FOLDER", help="triplets: compare PSNR on them too")
+    command.add_argument("--backward", action="store_true", help="compare gradients too")
+    command.add_argument("--forms", default="", metavar="NAME,...", help="PyTorch's: published,channels_last,compiled")
+    command.add_argument("--rounds", type=int, default=7, metavar="N", help="timed runs of each side (%(default)s)")
     command.add_argument(
         "--minutes", type=float, default=10.0, metavar="N", help="leave out a form that compiles longer (%(default)s)"
     )
@@ -37,7 +37,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--torch-python", default=sys.executable, metavar="FILE", help="a Python with torch (this one)"
     )
-    command.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="for table, JSON and plot")
+    command.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="existing folder for table, JSON and plot"
+    )
     command.set_defaults(run=run)
 
 

@@ -1,6 +1,6 @@
-"""`vfi-jax compare`: ours beside a published PyTorch implementation, same weights, same frames, same run.
+"""`vfi-jax compare`: our models beside published PyTorch implementations, on the same weights and frames.
 
-Each side computes in a process of its own, which waits for orders of one line (`worker_channel`): `ours` has JAX and no
-torch, `theirs` torch and no JAX, perhaps under another Python. `measure` gives the orders, `outcome` tells what came
-of them, `adapters` knows the public repositories.
+Each side computes in its own process, which answers orders of one line (`workers`): `jax_worker` has JAX and no torch,
+`torch_worker` torch and no JAX, perhaps under another Python. `adapters` lists the public repositories, `jobs` writes
+weights and frames, `launch` starts the processes, `measure` compares and times them, `report` writes the outcome.
 """

@@ -1,6 +1,6 @@
-"""The public PyTorch implementations of our models, and how each is reached: a row a repository.
+"""The public PyTorch implementations of our models, a row per repository.
 
-None of their code is here: `theirs` imports it from the user's checkout or from an installed package.
+None of their code is here: `torch_worker` imports it from the user's checkout or from an installed package.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ Arguments = Mapping[str, str | int]
 
 @dataclasses.dataclass(frozen=True)
 class Adapter:
-    """One implementation.
+    """A published implementation.
 
     Attributes:
-      name: of the repository or package.
-      models: names in MODELS -> the arguments of `network` for each.
+      name: name of the repository or package.
+      models: names in MODELS and the arguments of `network` for each.
       network: the class in `torch_networks` that builds and calls it, or FILE:CLASS.
-      gain: of made-up weights: such that flows are some pixels long and nothing overflows.
-      run_against: the commit or version that it was compared with, "" where it was not.
-      why_not: then, the reason.
-      marker: a file of the checkout by which it is known; "" for an installed package.
+      gain: gain of random weights; with it flows are some pixels long and nothing overflows.
+      run_against: the commit or version that was compared; "" where none was.
+      why_not: why none was compared.
+      marker: a file by which a checkout is recognized; "" for an installed package.
     """
 
     name: str
@@ -115,15 +115,18 @@ ADAPTERS: tuple[Adapter, ...] = (
 
 
 def choose(model: str, repository: str) -> tuple[Adapter, Path | None]:
-    """The adapter of a model for a checkout or an installed package, and the checkout's folder.
+    """Chooses the adapter of a model for a checkout or an installed package.
 
     Args:
       model: in MODELS.
       repository: a folder, or the name of an installed package.
 
+    Returns:
+      The adapter, and the checkout's folder; None for an installed package.
+
     Raises:
-      UsageError: none of that model, or not of this repository.
-      UserError: no such folder.
+      UsageError: the model has no published implementation.
+      UserError: no such folder, or one of another repository.
     """
     known = [adapter for adapter in ADAPTERS if model in adapter.models]
     if not known:
@@ -141,9 +144,9 @@ def choose(model: str, repository: str) -> tuple[Adapter, Path | None]:
             return adapter, folder.resolve()
     markers = " or ".join(adapter.marker for adapter in known if adapter.marker)
     lacks = f"it has no {markers}; " if markers else ""
-    raise UserError(f"{repository} is not what {model} is compared with: {lacks}wanted is {names}")
+    raise UserError(f"{repository} is not what {model} is compared with: {lacks}it must be {names}")
 
 
 def gain_of(model: str) -> float:
-    """The gain of made-up weights of a model that has an adapter."""
+    """The gain of random weights for a model that has an adapter."""
     return next(adapter.gain for adapter in ADAPTERS if model in adapter.models)

@@ -1,4 +1,4 @@
-"""What a comparison found: as a table, JSON and a picture."""
+"""The outcome of a comparison as tables, JSON and a plot."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ Spread = tuple[float, float, float]  # lower quartile, median, upper quartile
 
 
 @dataclasses.dataclass(frozen=True)
-class Difference:
-    """How far the two sides' results are apart at one size.
+class OutputDifference:
+    """How far the two sides' outputs differ at one size.
 
     Attributes:
       size: WIDTHxHEIGHT.
-      frame_max: greatest absolute difference of the frames, in 0..1; None of a flow network.
-      frame_mean: mean of it.
+      frame_max: greatest absolute difference of the frames, in 0..1; None for a flow network.
+      frame_mean: mean absolute difference of the frames.
       flow_max: greatest absolute difference of the final flows, pixels; None where a model has none.
-      flow_mean: mean of it.
+      flow_mean: mean absolute difference of the final flows.
       flow_longest: greatest component of the published flow, pixels.
-      noise: greatest absolute difference of the frames (a flow network's flows) that the published
-        implementation makes in channels_last and as published; None where it did not run so.
-      gradient: length of the difference of the gradients over all parameters, over the length of the published one.
-      gradient_noise: the same of the published implementation in channels_last and as published.
+      noise: greatest absolute difference between the published implementation's frames (a flow network's flows) in
+        channels_last and as published; None where it did not run in channels_last.
+      gradient: norm of the difference of the gradients over all parameters, divided by the norm of the published one.
+      gradient_noise: likewise between the published implementation in channels_last and as published.
     """
 
     size: str
@@ -49,15 +49,15 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """One side at one size.
+    """Times of one side at one size.
 
     Attributes:
       size: WIDTHxHEIGHT.
       direction: `FORWARD` or `BACKWARD`.
       side: `OURS` or a form of the published implementation.
       first: seconds of the first run, compilation included.
-      seconds: a frame, of each round; in a round every side ran once, in turn.
-      memory: peak bytes of the process so far.
+      seconds: seconds per frame in each round; in a round every side runs once.
+      memory: peak memory of the process so far, bytes.
       failed: why there are no figures, in one line.
     """
 
@@ -72,17 +72,17 @@ class Timing:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """All of a comparison.
+    """The outcome of a comparison.
 
     Attributes:
       about: what ran, by name: model, implementation, weights, versions, device, precision.
-      differences: one a size.
+      differences: one per size.
       timings: by size, direction and side.
       scores: mean PSNR of each side over a benchmark, dB; empty without one.
     """
 
     about: Mapping[str, Any]
-    differences: Sequence[Difference]
+    differences: Sequence[OutputDifference]
     timings: Sequence[Timing]
     scores: Mapping[str, float]
 
@@ -94,17 +94,17 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def ratios(ours: Timing, theirs: Timing) -> Spread:
-    """The spread of ours over theirs, round by round: what disturbs a round disturbs both."""
+    """The spread of our time over theirs, round by round, since a disturbance slows both sides of a round."""
     return spread([a / b for a, b in zip(ours.seconds, theirs.seconds, strict=True)])
 
 
 def best_form(timings: Sequence[Timing]) -> Timing:
-    """The published implementation's form with the least median among timings of one size and direction."""
+    """The fastest form of the published implementation, by median, among timings of one size and direction."""
     return min((t for t in timings if t.side != OURS and not t.failed), key=lambda timing: spread(timing.seconds)[1])
 
 
 def text(outcome: Outcome) -> str:
-    """The whole as Markdown."""
+    """The outcome as Markdown."""
     about = "\n".join(f"- {name}: {value}" for name, value in outcome.about.items() if value not in ("", None))
     parts = [f"# {outcome.about['model']} beside {outcome.about['implementation']}", about, _differences(outcome)]
     if outcome.scores:
@@ -112,19 +112,19 @@ def text(outcome: Outcome) -> str:
         parts.append(f"Mean PSNR over {outcome.about['benchmark']}: {shown}.")
     parts.append(_timings(outcome))
     parts.append(
-        "PyTorch to itself: how far what it makes in channels_last is from that as published: frames, or gradients. "
-        "Seconds a frame: median (lower, upper quartile); every side ran once a round, in turn. Ratio: ours over "
-        "theirs in the same round. Memory: peak of the process, inputs, weights and libraries included. First: the "
-        "first run, compilation included."
+        "PyTorch to itself: difference between its results in channels_last and as published, of frames or gradients. "
+        "Seconds per frame: median (lower, upper quartile) over rounds, in which every side runs once. Ratio: our time "
+        "over theirs in the same round. Memory: peak of the process, including inputs, weights and libraries. First: "
+        "first run, including compilation."
     )
     return "\n\n".join(parts) + "\n"
 
 
 def _differences(outcome: Outcome) -> str:
-    flows = ("flow, greatest, px", "mean", "longest flow, px")
-    rows = [("size", "frame, greatest", "mean", *flows, "PyTorch to itself", "gradient, relative", "PyTorch to itself")]
-    for found in outcome.differences:
-        rows.append((found.size, *(_figure(value) for value in dataclasses.astuple(found)[1:])))
+    flows = ("flow, max, px", "mean", "longest flow, px")
+    rows = [("size", "frame, max", "mean", *flows, "PyTorch to itself", "gradient, relative", "PyTorch to itself")]
+    for difference in outcome.differences:
+        rows.append((difference.size, *(_figure(value) for value in dataclasses.astuple(difference)[1:])))
     return markdown(rows)
 
 
@@ -133,7 +133,7 @@ def _figure(value: float | None) -> str:
 
 
 def _timings(outcome: Outcome) -> str:
-    rows = [("size", "run", "side", "seconds a frame", "ratio", "memory, MB", "first, s")]
+    rows = [("size", "run", "side", "seconds per frame", "ratio", "memory, MB", "first, s")]
     for group in _groups(outcome.timings):
         ours = next(timing for timing in group if timing.side == OURS)
         best = best_form(group)
@@ -163,7 +163,7 @@ def write(outcome: Outcome, folder: Path) -> None:
     """Writes `compare.md`, `compare.json` and `compare.png` into a folder.
 
     Raises:
-      UserError: it cannot be written.
+      UserError: the folder cannot be written.
     """
     with written_whole(folder / "compare.md") as partial:
         partial.write_text(text(outcome))
@@ -177,12 +177,12 @@ def _plot(outcome: Outcome) -> Figure:
     groups = _groups(outcome.timings)
     figure = Figure(figsize=(3 + 2.5 * len(groups), 4), layout="constrained")
     for axes, group in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, strict=True):
-        there = [timing for timing in group if not timing.failed]
-        spreads = np.array([spread(timing.seconds) for timing in there])
+        timings = [timing for timing in group if not timing.failed]
+        spreads = np.array([spread(timing.seconds) for timing in timings])
         below, above = spreads[:, 1] - spreads[:, 0], spreads[:, 2] - spreads[:, 1]
-        colors = ["tab:blue" if timing.side == OURS else "tab:orange" for timing in there]
-        axes.bar([timing.side for timing in there], spreads[:, 1], yerr=[below, above], capsize=4, color=colors)
-        axes.set(title=f"{group[0].size}, {group[0].direction}", ylabel="seconds a frame")
+        colors = ["tab:blue" if timing.side == OURS else "tab:orange" for timing in timings]
+        axes.bar([timing.side for timing in timings], spreads[:, 1], yerr=[below, above], capsize=4, color=colors)
+        axes.set(title=f"{group[0].size}, {group[0].direction}", ylabel="seconds per frame")
         axes.tick_params(axis="x", rotation=30)
     figure.suptitle(f"{outcome.about['model']} beside {outcome.about['implementation']}", fontsize="medium")
     return figure

