@@ -80,5 +80,5 @@ def run(options: argparse.Namespace) -> None:
 def _sizes(text: str) -> tuple[tuple[int, int], ...]:
     pairs = [part.split("x") for part in text.split(",")]
     if not all(len(pair) == 2 and all(side.isdigit() for side in pair) for pair in pairs):
-        raise UsageError(f"--sizes {text}: WIDTHxHEIGHT is needed, more of them after commas")
+        raise UsageError(f"--sizes {text} must read WIDTHxHEIGHT,WIDTHxHEIGHT,...")
     return tuple((int(width), int(height)) for width, height in pairs)
