@@ -425,5 +425,5 @@ def test_torch_reads_what_is_written(tmp_path, name):
     expected = state_dict.to_torch(vfi_jax.MODELS[name], variables)
     assert {key.removeprefix("module.") for key in stored} == expected.keys()
     for key, value in expected.items():
-        if not state_dict._matches(key, vfi_jax.MODELS[name].training_only):
+        if not state_dict.matches(key, vfi_jax.MODELS[name].training_only):
             np.testing.assert_array_equal(stored[f"module.{key}"].numpy(), value, err_msg=key)

@@ -129,8 +129,8 @@ def test_mean_of_weights_with_flow_networks(narrow):
 
 
 def test_flow_networks_that_a_model_does_not_have(tmp_path):
-    with pytest.raises(UsageError, match="rife_lap has no frozen 'raft'; it takes: none"):
-        vfi_jax.load("rife_lap", frozen={"raft": tmp_path / "x"})
+    with pytest.raises(UsageError, match="rife_lap_s has no frozen 'raft'; it takes: none"):
+        vfi_jax.load("rife_lap_s", frozen={"raft": tmp_path / "x"})
     with pytest.raises(UsageError, match="dbvi_2x has no frozen 'rife'; it takes: raft, raft_small"):
         vfi_jax.from_torch("dbvi_2x", {}, frozen={"rife": {}})
     with pytest.raises(UsageError, match="flow_network is 'rife', which is no flow network"):

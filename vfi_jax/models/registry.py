@@ -29,6 +29,8 @@ FROZEN = "frozen"  # the collection of flow_networks' variables
 
 def module_shapes(spec: ModelSpec, model: nn.Module) -> dict[str, Any]:
     """Variables of a model as `jax.ShapeDtypeStruct`s, training-only ones included; nothing is computed."""
+    if "channel_order" in model.__dataclass_fields__:
+        model = model.clone(channel_order="rgb")  # one trace for both
     found = _traced(model, spec.num_frames, spec.kind == "interpolation")
     return {"params": {}, **jax.tree.map(lambda leaf: leaf, found)}
 
@@ -98,9 +100,10 @@ def create(name: str, seed: int = 0, **fields: Any) -> tuple[nn.Module, dict[str
       UsageError: no such model or field.
     """
     model, spec = build(name, **fields), spec_of(name)
+    flow_network = flow_network_of(model)
     declared = module_shapes(spec, model)
     variables = {collection: initialize(tree, spec.init_rules, seed) for collection, tree in declared.items()}
-    if flow_network := flow_network_of(model):
+    if flow_network:
         variables[FROZEN] = {flow_network: create(flow_network, seed)[1]}
     return model, variables
 

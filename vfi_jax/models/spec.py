@@ -19,7 +19,7 @@ class TorchRules:
       names: (pattern, replacement) pairs for `re.sub`, applied in turn to the path ("block0/conv0_0/weight");
         what is left of "/" then becomes ".".
       layouts: (pattern, layout) pairs, the first that is found in the reference's name decides; layouts are the keys
-        of `torch_import.LAYOUTS`, and a name that none is found in keeps its layout.
+        of `torch_io.state_dict.LAYOUTS`; a name that no pattern is found in keeps its layout.
     """
 
     names: tuple[tuple[str, str], ...] = ()

@@ -1,8 +1,8 @@
-"""Reads torch's checkpoint files (.pth, .pkl, .pt, .ckpt) without torch and without running what they name.
+"""Reads PyTorch's checkpoint files (.pth, .pkl, .pt, .ckpt) without PyTorch and without running what they name.
 
-Two formats, told apart by content. Zip (torch 1.6 and later): one folder of any name with `data.pkl`, one record
-`data/KEY` a storage, and perhaps `byteorder`. Older: five pickles (magic number, version, system, object, storage
-keys), then for each key the number of elements as int64 and the elements, little-endian whatever the machine.
+The content tells which of two formats a file has. Zip (torch 1.6 and later): one folder of any name with `data.pkl`, a
+record `data/KEY` per storage, and perhaps `byteorder`. Older: five pickles (magic number, version, system, object,
+storage keys), then for each key the number of elements as int64 and the elements, little-endian on every machine.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from vfi_jax.torch_io.unpickler import BadFileError, Kind, Storage, Tensor, Unpi
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "params_ema", "params", "gNet")
 
-_MAX_PICKLE = 4 << 20  # bytes; a tensor takes about 150 of them
+_MAX_PICKLE = 4 << 20  # bytes; about 150 of them describe a tensor
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
 _NOT_TORCH = "not a torch weights file"
-_DAMAGE = (  # what zipfile, pickletools and numpy raise on bytes that make no sense
+_DAMAGE = (  # errors of zipfile, pickletools and numpy on bytes that make no sense
     ValueError,
     TypeError,
     LookupError,
@@ -43,17 +43,21 @@ _DAMAGE = (  # what zipfile, pickletools and numpy raise on bytes that make no s
 
 
 def read_torch(path: str | Path) -> dict[str, np.ndarray]:
-    """Tensors of a state dict by name, in the file's order.
+    """Returns the tensors of a state dict by name, in the file's order.
 
-    The state dict is, for a checkpoint, the first mapping with tensors under one of `WRAPPERS`, else the file's top
-    mapping. What else these mappings hold (epoch, optimizer, settings) is left out.
+    The state dict of a checkpoint is the first mapping with tensors under one of `WRAPPERS`, else the file's top
+    mapping. Other contents of these mappings (epoch, optimizer, settings) are left out.
+
+    Args:
+      path: the file.
 
     Returns:
       Writable arrays in C order and native byte order, dtype as stored; bfloat16 becomes float32 (exact).
 
     Raises:
-      UserError: one line with the path: no such file, a folder, empty, not a torch file, a TorchScript archive, cut
-        short or damaged, larger unfolded than its size allows, or it names anything beyond tensors and containers.
+      UserError: no such file, a folder, an empty file, not a PyTorch file, a TorchScript archive, a damaged file or one
+        cut short, one whose tensors are larger than its size allows, or one that names anything but tensors and
+        containers; one line with the path.
     """
     path = Path(path)
     try:
@@ -72,7 +76,7 @@ def read_torch(path: str | Path) -> dict[str, np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class _Checkpoint:
-    """An open file: the object in it, byte order ("<" or ">"), and how to get all bytes of a storage's record."""
+    """An open file: its object, byte order ("<" or ">"), and a function that reads all bytes of a storage's record."""
 
     root: Any
     order: str
@@ -117,12 +121,12 @@ def _read_zip(file: BinaryIO, size: int) -> _Checkpoint:
 
 
 def _folder(names: Iterable[str]) -> str:
-    """Folder of `data.pkl` with its slash; torch names it after the file."""
-    found = [name.removesuffix("data.pkl") for name in names if re.fullmatch(r"[^/]+/data\.pkl", name)]
-    if not found:
+    """The folder of `data.pkl` with its slash; torch names it after the file."""
+    folders = [name.removesuffix("data.pkl") for name in names if re.fullmatch(r"[^/]+/data\.pkl", name)]
+    if not folders:
         raise BadFileError(f"a zip file, but {_NOT_TORCH} (it has no data.pkl)")
-    check(len(found) == 1, f"{len(found)} data.pkl where torch writes one")
-    return found[0]
+    check(len(folders) == 1, f"{len(folders)} data.pkl where torch writes one")
+    return folders[0]
 
 
 def _info(infos: dict[str, zipfile.ZipInfo], name: str) -> zipfile.ZipInfo:
@@ -134,7 +138,7 @@ def _info(infos: dict[str, zipfile.ZipInfo], name: str) -> zipfile.ZipInfo:
 
 def _small(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> bytes:
     if info.file_size > limit:
-        raise BadFileError(f"its record {info.filename[:80]!r} has {info.file_size} bytes; more than {limit} is absurd")
+        raise BadFileError(f"its record {info.filename[:80]!r} has {info.file_size} bytes, more than {limit}")
     return archive.read(info)
 
 
@@ -168,7 +172,7 @@ def _read_older(file: BinaryIO, size: int) -> _Checkpoint:
 def _record_starts(
     file: BinaryIO, position: int, size: int, keys: list[str], storages: dict[str, tuple[Kind, int]]
 ) -> dict[str, int]:
-    """Where each record's elements start, after checking that all are there."""
+    """Where each record's elements start, after checking that the file holds them all."""
     starts = {}
     for key in keys:
         check(key in storages, f"no tensor says what the storage {key[:80]!r} holds")
@@ -178,7 +182,7 @@ def _record_starts(
         position += 8 + numel * kind.size
         if position > size:
             raise BadFileError(f"cut short: it has {size} bytes and needs {position} or more; fetch it again")
-        check(int.from_bytes(file.read(8), "little", signed=True) == numel, "a storage of another length than told")
+        check(int.from_bytes(file.read(8), "little", signed=True) == numel, "a storage of another length than declared")
     return starts
 
 
@@ -204,18 +208,18 @@ def _state_dict(root: Any) -> dict[str, Tensor]:
             check(all(isinstance(name, str) for name in tensors), "tensors without names")
             if tensors:
                 return tensors
-    found = ", ".join(f"{name!r:.40}" for name in list(root)[:8]) or "nothing"
-    raise BadFileError(f"no tensors at the top or under {', '.join(WRAPPERS)}, but {found}")
+    contents = ", ".join(f"{name!r:.40}" for name in list(root)[:8]) or "nothing"
+    raise BadFileError(f"no tensors at the top or under {', '.join(WRAPPERS)}, but {contents}")
 
 
 def _arrays(checkpoint: _Checkpoint, tensors: dict[str, Tensor], file_size: int) -> dict[str, np.ndarray]:
-    """Arrays of the tensors; each record is read once, however many tensors share it."""
+    """The tensors as arrays; each record is read once, however many tensors share it."""
     storages = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
     total = sum(storage.whole * storage.kind.size for storage in storages.values())
     total += sum(math.prod(t.size) * np.dtype(t.storage.kind.result).itemsize for t in tensors.values())
-    # Compression, shared storages and zero strides are legal, and each can make much of a few bytes.
+    # Compression, shared storages and zero strides are legal, and each can expand a few bytes to many.
     if total > max(64 << 20, 16 * file_size):
-        raise BadFileError(f"would unfold to more than 16 times its {file_size} bytes; not a weights file to trust")
+        raise BadFileError(f"would expand to more than 16 times its {file_size} bytes; not a weights file to trust")
     records = {key: checkpoint.record(storage) for key, storage in storages.items()}
     return {name: _array(tensor, records[tensor.storage.key], checkpoint.order) for name, tensor in tensors.items()}
 

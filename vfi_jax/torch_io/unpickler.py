@@ -1,8 +1,8 @@
-"""A pickle machine for state dicts: it builds tensors' descriptions and plain containers, and calls nothing else.
+"""A pickle machine for state dicts: it builds descriptions of tensors and plain containers, and calls nothing else.
 
-All that a pickle may name stands in `NAMES`; every other name is refused unseen, and opcodes that state dicts do not
-need are not there. No opcode costs more memory or time than its own length and what it takes off the stack: nothing
-is copied, compared, hashed or printed in depth, so that a bound on a pickle's bytes bounds the rest.
+A pickle may name only what stands in `NAMES`; every other name is refused without being looked up, and opcodes that
+state dicts do not need are missing. No opcode costs more memory or time than its own length and what it pops off the
+stack: nothing is copied, compared, hashed or printed in depth, so that a bound on a pickle's bytes bounds the rest.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _LITERALS |= {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "SHORT_BINBYTES",
 
 
 class BadFileError(Exception):
-    """What is wrong with a file, in one line without its path."""
+    """A file that cannot be read; the message is one line without its path."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """Element of a storage.
+    """The type of a storage's elements.
 
     Attributes:
-      stored: dtype of its bytes.
-      result: dtype of the array made of them; the upper half of a float32 where `stored` is "u2".
+      stored: dtype of the bytes.
+      result: dtype of the array; where `stored` is "u2" the bytes are the upper halves of float32s.
     """
 
     stored: str
@@ -46,7 +46,7 @@ class Kind:
 
 @dataclasses.dataclass(frozen=True)
 class Storage:
-    """Elements `[start, start + numel)` of the record `key`, which holds `whole` of them."""
+    """Elements `[start, start + numel)` of the record `key`, which holds `whole` elements."""
 
     kind: Kind
     key: str
@@ -67,13 +67,13 @@ class Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """One of the few functions that a pickle may call."""
+    """A function that a pickle may call."""
 
     make: Callable[..., Any]
 
 
 def check(condition: bool, what: str) -> None:
-    """Raises BadFileError that says `what` is damaged, unless the condition holds."""
+    """Raises BadFileError, which names `what` is damaged, unless the condition holds."""
     if not condition:
         raise BadFileError(f"damaged: {what}; fetch it again")
 
@@ -83,10 +83,10 @@ def _is_count(value: Any) -> bool:
 
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> Tensor:
-    """`torch._utils._rebuild_tensor_v2` (rest: requires_grad, hooks, metadata) and its forerunner without rest."""
+    """`torch._utils._rebuild_tensor_v2` (rest: requires_grad, hooks, metadata) and its predecessor without rest."""
     check(isinstance(storage, Storage) and _is_count(offset), "a tensor without storage")
     check(type(size) is tuple and type(stride) is tuple and len(size) == len(stride), "a tensor without a shape")
-    check(len(size) <= _MAX_DIMENSIONS and all(map(_is_count, size + stride)), "a tensor with an absurd shape")
+    check(len(size) <= _MAX_DIMENSIONS and all(map(_is_count, size + stride)), "a tensor with an impossible shape")
     check(len(rest) < 3 or (len(rest) == 3 and not rest[2]), "a tensor with a pending negation or conjugation")
     if 0 not in size:
         last = offset + sum((count - 1) * step for count, step in zip(size, stride, strict=True))
@@ -105,12 +105,12 @@ def _ordered_dict(items: Any = None) -> dict[str | int, Any]:
         check(isinstance(items, list), "an odd ordered dict")
         for key, value in items:
             _set_item(result, key, value)
-        items.clear()  # else one list, named again and again, would be copied as often
+        items.clear()  # a list that is named many times is copied once
     return result
 
 
 def _same(kind: type) -> Call:
-    """A constructor whose only argument of that kind says all that is wanted."""
+    """A constructor that returns its first argument, which has to be of that kind."""
 
     def make(value: Any, *_: Any) -> Any:
         check(isinstance(value, kind), f"an odd {kind.__name__}")
@@ -152,24 +152,24 @@ class Unpickler:
     """Runs the pickles of one file.
 
     Attributes:
-      storages: what the persistent ids named: key to kind and number of elements.
+      storages: key to kind and number of elements, of the storages that persistent ids name.
     """
 
     def __init__(self) -> None:
         self.storages: dict[str, tuple[Kind, int]] = {}
 
     def load(self, stream: io.BytesIO) -> Any:
-        """The next pickle of the stream, which then stands behind it.
+        """Runs the next pickle of the stream and returns its object; the stream then stands behind the pickle.
 
         Raises:
-          BadFileError: it names what is not in NAMES, or describes a tensor that cannot be.
-          ValueError, TypeError, LookupError: it makes no sense.
+          BadFileError: the pickle names something outside of `NAMES`, or describes an impossible tensor.
+          ValueError, TypeError, LookupError: the pickle makes no sense.
         """
         self._stack: list[Any] = []
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of odd escapes in names, which are refused anyhow
+            warnings.simplefilter("ignore", DeprecationWarning)  # about escapes in names that are refused anyway
             for opcode, argument, _ in pickletools.genops(stream):
                 self._step(opcode.name, argument)
         return self._stack.pop()
@@ -190,16 +190,16 @@ class Unpickler:
 
     def _above_mark(self) -> list[Any]:
         start = self._marks.pop()
-        taken = self._stack[start:]
+        popped = self._stack[start:]
         del self._stack[start:]
-        return taken
+        return popped
 
     def _last(self, count: int) -> tuple[Any, ...]:
         start = len(self._stack) - count
-        check(start >= 0, "a pickle that takes more than there is")
-        taken = tuple(self._stack[start:])
+        check(start >= 0, "a pickle that pops more than it pushed")
+        popped = tuple(self._stack[start:])
         del self._stack[start:]
-        return taken
+        return popped
 
     def _append(self, values: list[Any] | tuple[Any, ...]) -> None:
         check(isinstance(self._stack[-1], list), "an odd list")
@@ -215,7 +215,7 @@ class Unpickler:
     def _name(self, name: str) -> None:
         if name not in NAMES:
             if not re.fullmatch(r"\w+(\.[\w<>]+)+", name):
-                raise ValueError("a name that is none")
+                raise ValueError("a malformed name")
             raise BadFileError(
                 f"names the function or class {name[:80]}; a weights file holds only tensors: "
                 "do not load this file, or have its author save the state_dict() alone"
@@ -233,12 +233,12 @@ class Unpickler:
 
     def _call(self) -> None:
         function, arguments = self._last(2)
-        check(isinstance(function, Call) and isinstance(arguments, tuple), "a call of what is no function")
+        check(isinstance(function, Call) and isinstance(arguments, tuple), "a call of something that is not a function")
         self._stack.append(function.make(*arguments))
 
     def _build(self) -> None:
-        self._stack.pop()  # attributes of an ordered dict, such as a state dict's _metadata: nobody reads them
-        check(isinstance(self._stack[-1], dict), "attributes of what has none")
+        self._stack.pop()  # attributes of an ordered dict, such as a state dict's _metadata: nothing reads them
+        check(isinstance(self._stack[-1], dict), "attributes of something that has none")
 
     def _storage(self) -> None:
         """A persistent id: ("storage", kind, key, device, numel) and, in the older format, a view or None."""

@@ -1,7 +1,7 @@
-"""Writes torch's zip format without torch: what `torch.save` makes of a state dict, and any `torch.load` reads.
+"""Writes PyTorch's zip format without PyTorch: a file as `torch.save` writes it, which any `torch.load` reads.
 
-One uncompressed archive with `data.pkl` (protocol 2), a record `data/N` a tensor, aligned so that it can be mapped into
-memory, `byteorder` and `version`. The same arrays give the same bytes.
+One uncompressed archive with `data.pkl` (protocol 2), a record `data/N` per tensor, aligned so that it can be mapped
+into memory, `byteorder` and `version`. The same arrays give the same bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FOLDER = "archive"
 _HEADER = 30  # bytes of a zip record before its name
 _MARK, _TUPLE, _REDUCE = b"(", b"t", b"R"
 _EMPTY_ORDERED_DICT = b"ccollections\nOrderedDict\n)" + _REDUCE
-# bfloat16 is no type of NumPy's.
+# NumPy has no bfloat16.
 _STORAGES = {
     np.dtype(kind.result): name.removeprefix("torch.")
     for name, kind in NAMES.items()
@@ -32,13 +32,13 @@ _STORAGES = {
 def write_torch(
     path: Path, state: Mapping[str, np.ndarray], *, key: str = "", numbers: Mapping[str, int] | None = None
 ) -> None:
-    """Writes a state dict; the file appears under its name only when it is whole.
+    """Writes a state dict; the file appears under its name only when it is complete.
 
     Args:
       path: the file.
-      state: name to array of a type that torch has.
-      key: where not "": the file holds a dict with the state dict under this key.
-      numbers: what else that dict holds.
+      state: name to array, of a dtype that PyTorch has.
+      key: of the state dict in a dict that the file holds; "" writes the state dict itself.
+      numbers: further entries of that dict.
 
     Raises:
       UserError: the folder is missing or the disk is full.
@@ -57,8 +57,8 @@ def write_torch(
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
-    """A record whose bytes begin at a multiple of the alignment, filled up as torch does."""
-    info = zipfile.ZipInfo(f"{_FOLDER}/{name}")  # dated 1980: nothing in the file depends on the day
+    """Adds a record whose bytes begin at a multiple of the alignment, padded as torch does."""
+    info = zipfile.ZipInfo(f"{_FOLDER}/{name}")  # dated 1980: the bytes do not depend on the day
     start = archive.fp.tell() + _HEADER + len(info.filename) + 4
     filler = -start % ALIGNMENT
     info.extra = struct.pack("<2sH", b"FB", filler) + b"Z" * filler
