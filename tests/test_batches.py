@@ -18,14 +18,14 @@ from vfi_jax.training import device_batches
 def test_batches_do_not_depend_on_workers(workers):
     source = sources.Synthetic(10, 5, 40, 48)
     data = Data(window=Window(5, sorted_share=0.5), augment=Augment(crop=32), workers=workers)
-    batches = pipeline.Batches([source], data, 4, seed=3)
+    batches = pipeline.GrainBatches([source], data, 4, seed=3)
     found = [next(batches) for _ in range(4)]
     state = batches.get_state()
     following = next(batches)
     batches.close()
     assert json.loads(json.dumps(state)) == {"global_next_index": 16}
     checksum = [(batch["name"].tolist(), int(batch["frames"].sum()), int(batch["target"].sum())) for batch in found]
-    alone = pipeline.Batches([source], dataclasses.replace(data, workers=0), 4, seed=3)
+    alone = pipeline.GrainBatches([source], dataclasses.replace(data, workers=0), 4, seed=3)
     assert checksum == [
         (batch["name"].tolist(), int(batch["frames"].sum()), int(batch["target"].sum()))
         for batch in (next(alone) for _ in range(4))
@@ -41,7 +41,7 @@ def test_batches_do_not_depend_on_workers(workers):
 def test_enlargement_comes_before_the_crop():
     """Crops larger than the frames are possible, and all of the sample grows."""
     augment = Augment(64, enlarge=1.0, jitter=0.05)
-    batches = pipeline.Batches([sources.Synthetic(4, 3, 40, 48)], Data(augment=augment), 4, 0)
+    batches = pipeline.GrainBatches([sources.Synthetic(4, 3, 40, 48)], Data(augment=augment), 4, 0)
     batch = next(batches)
     batches.close()
     assert batch["frames"].shape == (4, 2, 64, 64, 3)
@@ -51,8 +51,8 @@ def test_enlargement_comes_before_the_crop():
 def test_processes_share_a_batch():
     source = sources.Synthetic(10, 3, 40, 48)
     data = Data(augment=Augment(crop=32))
-    parts = [pipeline.Batches([source], data, 4, 0, process_index=i, process_count=2) for i in range(2)]
-    all_of_it = pipeline.Batches([source], data, 4, 0)
+    parts = [pipeline.GrainBatches([source], data, 4, 0, process_index=i, process_count=2) for i in range(2)]
+    all_of_it = pipeline.GrainBatches([source], data, 4, 0)
     batch, halves = next(all_of_it), [next(part) for part in parts]
     assert sorted(name for half in halves for name in half["name"].tolist()) == sorted(batch["name"].tolist())
     for iterator in (*parts, all_of_it):
@@ -111,7 +111,7 @@ def test_mixed_sources():
     whole = sources.Synthetic(20, 3, 40, 48)
     made = [parts.Part(whole, range(10)), parts.Part(whole, range(10, 20))]
     data = Data(mix=(Mix("other", 0.25),), augment=Augment(crop=32))
-    batches = pipeline.Batches(made, data, 4, 0)
+    batches = pipeline.GrainBatches(made, data, 4, 0)
     names = [name for _ in range(10) for name in next(batches)["name"].tolist()]
     batches.close()
     others = set(whole.names[10:])

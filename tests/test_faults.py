@@ -32,7 +32,7 @@ from vfi_jax.training import optimizer as optimizer_
 from vfi_jax.training import state as state_
 from vfi_jax.training import step as training_step
 
-NEXT = pipeline.Batches.__next__
+NEXT = pipeline.GrainBatches.__next__
 
 
 def number(batches):
@@ -48,7 +48,7 @@ def spoil(monkeypatch, numbers):
         batch = NEXT(self)
         return {**batch, "t": batch["t"] * np.nan} if bad else batch
 
-    monkeypatch.setattr(pipeline.Batches, "__next__", following)
+    monkeypatch.setattr(pipeline.GrainBatches, "__next__", following)
 
 
 def leave_out(monkeypatch, numbers):
@@ -57,7 +57,7 @@ def leave_out(monkeypatch, numbers):
             NEXT(self)
         return NEXT(self)
 
-    monkeypatch.setattr(pipeline.Batches, "__next__", following)
+    monkeypatch.setattr(pipeline.GrainBatches, "__next__", following)
 
 
 def equal(first, second):
@@ -192,7 +192,7 @@ def test_a_wish_to_stop(whole, tmp_path, monkeypatch, workers_end):
 
     with monkeypatch.context() as patch:
         if workers_end:
-            patch.setattr(pipeline.Batches, "__next__", following)
+            patch.setattr(pipeline.GrainBatches, "__next__", following)
         fit.fit(RUN, tmp_path, stop)
     assert told[-1] == "stopped at step 3; the same command continues"
     assert signal.getsignal(signal.SIGTERM) == before

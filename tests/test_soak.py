@@ -22,12 +22,12 @@ from absl import app
 import numpy as np
 import train
 from vfi_jax.data import pipeline
-following = pipeline.Batches.__next__
+following = pipeline.GrainBatches.__next__
 def spoiled(self):
     bad = self.get_state()["global_next_index"] // {batch} == {number}
     batch = following(self)
     return {{**batch, "t": batch["t"] * np.nan}} if bad else batch
-pipeline.Batches.__next__ = spoiled
+pipeline.GrainBatches.__next__ = spoiled
 app.run(train.main, flags_parser=train.parse_flags)
 """
 

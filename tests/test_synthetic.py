@@ -49,7 +49,7 @@ def psnr(a, b):
 
 def disk(radius, motion, color):
     image = np.broadcast_to(np.array(color, np.float32), (4 * radius, 4 * radius, 3)).copy()
-    return scenes.cut(image, textures.superellipse(2), motion)
+    return scenes.cutout_layer(image, textures.superellipse(2), motion)
 
 
 def plain(value=0.5, motion=None, height=64, width=96):
@@ -58,7 +58,7 @@ def plain(value=0.5, motion=None, height=64, width=96):
 
 def noise_ground(motion, side=400):
     rng = np.random.default_rng(0)
-    return scenes.ground(textures.clouds(rng, side, side), motion)
+    return scenes.opaque_layer(textures.clouds(rng, side, side), motion)
 
 
 def smooth_photo():
@@ -153,7 +153,7 @@ def test_later_layers_hide_earlier_ones():
 
 def test_holes_are_seen_through():
     image = np.ones((120, 120, 3), np.float32)
-    ring = scenes.cut(image, textures.superellipse(2), Motion((48, 32), velocity=(2, 0)), hole=0.5)
+    ring = scenes.cutout_layer(image, textures.superellipse(2), Motion((48, 32), velocity=(2, 0)), hole=0.5)
     scene = Scene(64, 96, plain(0.25), (ring,))
     np.testing.assert_allclose(scene.frame(0)[32, 48], 0.25, atol=1e-5)
     np.testing.assert_allclose(scene.flow(0, 1)[32, [48, 27], 0], [0, 2], atol=1e-5)

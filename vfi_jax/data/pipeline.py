@@ -1,4 +1,4 @@
-"""From a source to batches on the host: shuffled, augmented, resumable, with Grain."""
+"""Batches on the host, from sources: shuffled, augmented and resumable, with Grain."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from vfi_jax.data.sources import Source
 from vfi_jax.data.windows import training_sample, validation_sample
 from vfi_jax.errors import UserError
 
-ORDER, AUGMENTATION = 1, 2  # added to the seed, so that the two draws differ
-AHEAD = 4  # batches made in threads before they are asked for; Grain's own 500 fill the memory and starve the step
+ORDER_OFFSET, AUGMENTATION_OFFSET = 1, 2  # added to the seed, so that the two draws are independent
+READ_AHEAD = 4  # batches that threads prepare in advance; Grain's default of 500 fills the memory and starves the step
 
 
-class _Prepare(grain.transforms.RandomMap):
-    """Window to augmented sample."""
+class _MakeSample(grain.transforms.RandomMap):
+    """Maps a window to an augmented sample."""
 
     def __init__(self, window: Window, augment: Augment) -> None:
         self._window, self._augment = window, augment
 
     def random_map(self, element: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         augment, sample = self._augment, training_sample(element, self._window, rng)
-        # Steps that are off take nothing from rng, so that recipes without them draw what they always did.
+        # Steps that are off take nothing from rng, so that adding one leaves the draws of other recipes alone.
         if augment.enlarge and rng.random() < augment.enlarge:
             sample = enlarge(sample)
         sample = crop(sample, augment.crop, rng)
@@ -39,11 +39,11 @@ class _Prepare(grain.transforms.RandomMap):
         return transform(sample, draw(rng, augment))
 
 
-class Batches:
-    """An endless iterator of training batches of this process.
+class GrainBatches:
+    """Endless iterator of this process's training batches.
 
-    Batches: `frames` uint8 `[b, k, s, s, 3]`, `target` `[b, s, s, 3]`, `t` float32 `[b, 1, 1, 1]`, `name`, and the
-    source's labels. Each epoch has an order of its own; the same seed gives the same batches for any number of workers.
+    A batch holds `frames` uint8 `[b, k, s, s, 3]`, `target` `[b, s, s, 3]`, `t` float32 `[b, 1, 1, 1]`, `name`, and the
+    source's labels. Each epoch has its own order; the batches depend on the seed, not on the number of workers.
     """
 
     def __init__(
@@ -56,7 +56,15 @@ class Batches:
         process_index: int = 0,
         process_count: int = 1,
     ) -> None:
-        """`sources` are `data.path` and those of `data.mix`; `batch_size` is that of all processes together.
+        """Starts at the beginning of the data.
+
+        Args:
+          sources: those of `data.path` and of `data.mix`, in this order.
+          data: window, augmentation, shares and workers.
+          batch_size: of all processes together.
+          seed: of order and augmentation.
+          process_index: of this process.
+          process_count: number of processes.
 
         Raises:
           UserError: fewer windows than a batch.
@@ -67,40 +75,41 @@ class Batches:
             )
         if not flags.FLAGS.is_parsed():  # Grain's workers read a flag
             flags.FLAGS.mark_as_parsed()
-        shuffled = [grain.MapDataset.source(source).shuffle(seed=seed + ORDER).repeat() for source in sources]
+        shuffled = [grain.MapDataset.source(source).shuffle(seed=seed + ORDER_OFFSET).repeat() for source in sources]
         if len(shuffled) > 1:
             shares = list(data.shares.values())
             shuffled = [grain.MapDataset.mix(shuffled, [1 - sum(shares), *shares])]
-        samples = shuffled[0].random_map(_Prepare(data.window, data.augment), seed=seed + AUGMENTATION)
+        samples = shuffled[0].random_map(_MakeSample(data.window, data.augment), seed=seed + AUGMENTATION_OFFSET)
+        threads = min(READ_AHEAD, os.cpu_count() or 1)
         self._iterator = grain.experimental.ElasticIterator(
             samples,
             batch_size,
             grain.sharding.ShardOptions(process_index, process_count, drop_remainder=True),
-            read_options=grain.ReadOptions(num_threads=min(AHEAD, os.cpu_count() or 1), prefetch_buffer_size=AHEAD),
+            read_options=grain.ReadOptions(num_threads=threads, prefetch_buffer_size=READ_AHEAD),
             multiprocessing_options=grain.MultiprocessingOptions(num_workers=data.workers) if data.workers else None,
         )
 
-    def __iter__(self) -> Batches:
+    def __iter__(self) -> GrainBatches:
         return self
 
     def __next__(self) -> dict[str, Any]:
         return next(self._iterator)
 
     def get_state(self) -> dict[str, Any]:
-        """The place in the data, ready for JSON; independent of workers and processes."""
+        """Returns the position in the data, ready for JSON; it does not depend on workers and processes."""
         return dict(self._iterator.get_state())
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Continues from `get_state`."""
+        """Continues from a position that `get_state` returned."""
         self._iterator.set_state(dict(state))
 
     def names(self, state: Mapping[str, Any]) -> Sequence[str]:
-        """None: the batches have them."""
+        """Returns no names, because the batches have a field `name`."""
         del state
         return []
 
     def close(self) -> None:
-        """Ends the workers."""
+        """Stops the worker processes."""
         if close := getattr(self._iterator, "close", None):
             close()
 
@@ -108,16 +117,22 @@ class Batches:
 def validation_batches(
     source: Source, window: Window, batch_size: int, limit: int, *, process_index: int = 0, process_count: int = 1
 ) -> Iterator[dict[str, Any]]:
-    """Whole frames without augmentation, at most `limit` of them evenly spread; a batch has one size of frames.
+    """Yields batches of whole frames without augmentation; all frames of a batch have one size.
 
-    Each process takes every `process_count`-th of them.
+    Args:
+      source: the windows.
+      window: the selections of frames; `validation_sample` takes one of them.
+      batch_size: maximum number of samples per batch.
+      limit: maximum number of windows, evenly spread over the source.
+      process_index: of this process, which takes every `process_count`-th window.
+      process_count: number of processes.
 
     Yields:
-      `frames` uint8 `[b, k, h, w, 3]`, `target`, `t`, `name`; b is at most `batch_size`.
+      `frames` uint8 `[b, k, h, w, 3]`, `target` `[b, h, w, 3]`, `t` float32 `[b, 1, 1, 1]`, and `name`.
     """
     indices = np.linspace(0, len(source) - 1, min(limit, len(source))).round().astype(int)
-    mine = indices[process_index::process_count]
-    samples = (validation_sample(source[index], window) for index in mine)
+    share = indices[process_index::process_count]
+    samples = (validation_sample(source[index], window) for index in share)
     for _, alike in itertools.groupby(samples, key=lambda sample: sample["frames"].shape):
         while group := list(itertools.islice(alike, batch_size)):
             yield {name: np.stack([sample[name] for sample in group]) for name in group[0]}

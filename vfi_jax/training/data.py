@@ -137,7 +137,7 @@ def open_data(
         train, held_out = parts.split(source, run.data.holdout)
     if train.by_clip:
         train = parts.balanced(train)
-    batches = pipeline.Batches(
+    batches = pipeline.GrainBatches(
         [parts.Tolerant(source) for source in (train, *mixed)],
         run.data,
         run.batch_size,

@@ -68,7 +68,7 @@ def measure(
     data = _data(path, len(source[0]["frames"]), crop)
     rates = []
     for count in workers:
-        batches = pipeline.Batches([source], dataclasses.replace(data, workers=count), batch_size, 0)
+        batches = pipeline.GrainBatches([source], dataclasses.replace(data, workers=count), batch_size, 0)
         rates.append(Rate(path, _kind(path), count, _timed(batches, batch_size, seconds)))
         batches.close()
     return rates

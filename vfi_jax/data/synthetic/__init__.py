@@ -1,1 +1,1 @@
-"""Synthetic scenes whose every frame and motion is exact."""
+"""Synthetic scenes, in which every frame and all motion is exact."""

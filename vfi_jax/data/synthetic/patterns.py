@@ -1,6 +1,6 @@
-"""Scenes of repeated patterns, on which matching by looks alone goes astray: a panel glides over a quiet ground.
+"""Scenes of repeated patterns, which mislead matching by appearance: a panel glides over a smooth background.
 
-The panel's edges and the ground tell how far it moved; its inside looks the same a period further.
+Only the panel's edges show how far it moved; its inside looks the same one period further.
 """
 
 from __future__ import annotations
@@ -8,15 +8,15 @@ from __future__ import annotations
 import numpy as np
 
 from vfi_jax.data.synthetic import textures
-from vfi_jax.data.synthetic.scenes import DENSITY, Motion, Scene, cut, ground
+from vfi_jax.data.synthetic.scenes import DENSITY, Motion, Scene, cutout_layer, opaque_layer
 from vfi_jax.data.synthetic.textures import Image, Random
 
 KINDS = ("stripes", "checks", "dots", "mesh")
-PERIODS = (8.0, 24.0)  # pixels, least and most
+PERIODS = (8.0, 24.0)  # shortest and longest, pixels
 
 
 def periodic(rng: Random, kind: str, height: int, width: int, period: float, angle: float) -> Image:
-    """A pattern of two colors that repeats every `period` texels along `angle` (radians), and across it."""
+    """Draws a pattern of two colors that repeats every `period` texels along `angle` (radians) and across it."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     along = 2 * np.pi * (x * np.cos(angle) + y * np.sin(angle)) / period
     across = 2 * np.pi * (y * np.cos(angle) - x * np.sin(angle)) / period
@@ -31,12 +31,12 @@ def periodic(rng: Random, kind: str, height: int, width: int, period: float, ang
 
 
 def pattern_scene(seed: int, kind: str, periods: float, height: int, width: int) -> Scene:
-    """A scene whose panel moves by `periods` of its pattern, along it, from time 0 to 1.
+    """Draws a scene whose panel moves by `periods` of its pattern, along it, from time 0 to 1.
 
     Args:
-      seed: of a PCG64 generator: colors, period, angle, place.
+      seed: of the PCG64 generator that draws colors, period, angle and position.
       kind: in KINDS.
-      periods: of the pattern.
+      periods: distance that the panel moves, in periods of its pattern.
       height: pixels.
       width: pixels.
     """
@@ -47,8 +47,8 @@ def pattern_scene(seed: int, kind: str, periods: float, height: int, width: int)
     rows, columns = (int(DENSITY * side * rng.uniform(0.5, 0.7)) for side in (height, width))
     image = periodic(rng, kind, rows, columns, DENSITY * period, angle)
     start, velocity = middle - step / 2, (float(step[0]), float(step[1]))
-    panel = cut(image, textures.superellipse(8), Motion((float(start[0]), float(start[1])), velocity))
-    back = textures.clouds(rng, int(1.4 * DENSITY * height), int(1.4 * DENSITY * width))
+    panel = cutout_layer(image, textures.superellipse(8), Motion((float(start[0]), float(start[1])), velocity))
+    background = textures.clouds(rng, int(1.4 * DENSITY * height), int(1.4 * DENSITY * width))
     drift = rng.uniform(-2, 2, 2)
-    under = Motion((width / 2, height / 2), (float(drift[0]), float(drift[1])))
-    return Scene(height, width, ground(back, under), (panel,))
+    background_motion = Motion((width / 2, height / 2), (float(drift[0]), float(drift[1])))
+    return Scene(height, width, opaque_layer(background, background_motion), (panel,))

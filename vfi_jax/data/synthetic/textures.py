@@ -1,6 +1,6 @@
-"""What scenes are cut from: generated patterns, parts of photos, and outlines. Colors are float32 RGB in 0..1.
+"""Textures of scenes: generated patterns, parts of photos, and outlines of layers.
 
-Sizes are in texels. Everything random is drawn from the generator given.
+Colors are float32 RGB in 0..1, sizes are in texels, and each function draws from the generator that it is given.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from jaxtyping import Float, Float32, UInt8
 Random = np.random.Generator
 Image = Float32[np.ndarray, "h w 3"]
 Colors = Float32[np.ndarray, "n 3"]
-Outline = Float[np.ndarray, "720"]  # distance from the center at `ANGLES`, in half sides, at most 1
+Outline = Float[np.ndarray, "720"]  # distance from the center at `ANGLES`, relative to half a side, at most 1
 ANGLES = np.linspace(0, 2 * np.pi, 720, endpoint=False)
-MARGIN = 5.0  # texels left free around an outline, so that its soft edge ends inside the texture
+MARGIN = 5.0  # texels left empty around an outline, so that its soft edge ends inside the texture
 
 
 def noise(rng: Random, height: int, width: int, coarsest: float, finest: float = 3.0) -> Float32[np.ndarray, "h w"]:
-    """Value noise in 0..1: octaves from `coarsest` to `finest` texels, of amplitude wavelength to the power 0.8."""
+    """Draws value noise in 0..1: octaves from `coarsest` to `finest` texels, amplitude wavelength^0.8."""
     total, cell = np.zeros((height, width), np.float32), coarsest
     while cell >= finest:
         rows, columns = int(height / cell) + 3, int(width / cell) + 3
@@ -33,35 +33,35 @@ def noise(rng: Random, height: int, width: int, coarsest: float, finest: float =
 
 
 def rgb(*codes: int) -> Colors:
-    """Colors from codes as in the web's `#RRGGBB`."""
+    """Returns colors from codes such as 0xRRGGBB."""
     return np.array([[code >> 16, code >> 8 & 255, code & 255] for code in codes], np.float32) / 255
 
 
 def ramp(value: Float[np.ndarray, "h w"], colors: Colors, stops: Sequence[float] | None = None) -> Image:
-    """The color of each value in 0..1 on the way through `colors`, which lie at `stops` or evenly apart."""
+    """Maps values in 0..1 to colors by interpolation between `colors`, which lie at `stops` or at even distances."""
     stops = np.linspace(0, 1, len(colors)) if stops is None else stops
     return np.stack([np.interp(value, stops, channel) for channel in colors.T], axis=-1).astype(np.float32)
 
 
 def palette(rng: Random, count: int) -> Colors:
-    """`count` colors of two families of hue, from dark to light in random order."""
+    """Draws `count` colors of two families of hue, from dark to light, in random order."""
     hue = (rng.uniform(0, 360) + rng.choice([0, 30, 180], count) + rng.normal(0, 15, count)) % 360
     hsv = np.stack([hue, rng.uniform(0.3, 0.95, count), rng.permutation(np.linspace(0.2, 1, count))], axis=-1)
     return cv2.cvtColor(hsv[None].astype(np.float32), cv2.COLOR_HSV2RGB)[0]
 
 
 def clouds(rng: Random, height: int, width: int) -> Image:
-    """Value noise in six colors."""
+    """Draws value noise in six colors."""
     return ramp(noise(rng, height, width, max(8.0, rng.uniform(0.1, 0.4) * height)), palette(rng, 6))
 
 
 def _grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Texels from the center: x `[1, width]`, y `[height, 1]`."""
+    """Returns positions relative to the center: x `[1, width]` and y `[height, 1]`."""
     return np.arange(width)[None] - (width - 1) / 2, np.arange(height)[:, None] - (height - 1) / 2
 
 
 def tiles(rng: Random, height: int, width: int) -> Image:
-    """Checks, bricks or stripes at an angle, each tile in a color of its own."""
+    """Draws checks, bricks or stripes at an angle, with a random color per tile."""
     (x, y), angle, cell = _grid(height, width), rng.uniform(0, np.pi), rng.uniform(12, 40)
     aspect = rng.choice([1, 2.5, 1e4])
     row = np.floor((y * np.cos(angle) - x * np.sin(angle)) / cell).astype(int)
@@ -71,7 +71,7 @@ def tiles(rng: Random, height: int, width: int) -> Image:
 
 
 def sectors(colors: Colors, height: int, width: int, spokes: int, rings: int) -> Image:
-    """A wheel: `spokes` sectors by `rings` rings, neighbors in different colors."""
+    """Draws a wheel of `spokes` sectors by `rings` rings, in which neighbors differ in color."""
     x, y = _grid(height, width)
     ring = np.floor(rings * 2 * np.hypot(x / width, y / height)).astype(int)
     sector = np.floor((np.arctan2(y / height, x / width) / (2 * np.pi) + 0.5) * spokes).astype(int)
@@ -79,7 +79,7 @@ def sectors(colors: Colors, height: int, width: int, spokes: int, rings: int) ->
 
 
 def write(image: Image, text: str, place: tuple[float, float], size: float, color: Float32[np.ndarray, "3"]) -> None:
-    """Letters into `image`, in place; `place` is the left end of the base line, `size` the height of capitals."""
+    """Writes letters into `image`, in place; `place` is the left end of the baseline, `size` the height of capitals."""
     base = cv2.getTextSize(text, cv2.FONT_HERSHEY_DUPLEX, 1, 2)[0][1]
     alpha = np.zeros(image.shape[:2], np.uint8)
     at, thick = (int(place[0]), int(place[1])), max(1, round(size / 10))
@@ -89,7 +89,7 @@ def write(image: Image, text: str, place: tuple[float, float], size: float, colo
 
 
 def letters(rng: Random, height: int, width: int) -> Image:
-    """Lines of random letters over clouds."""
+    """Draws lines of random letters over clouds."""
     image, colors = clouds(rng, height, width), palette(rng, 6)
     baseline = 0.0
     while baseline < height:
@@ -101,7 +101,7 @@ def letters(rng: Random, height: int, width: int) -> Image:
 
 
 def terrain(rng: Random, height: int, width: int) -> Image:
-    """Land and sea from above, lit from the upper left."""
+    """Draws land and sea from above, lit from the upper left."""
     level = noise(rng, height, width, 0.5 * min(height, width))
     colors = rgb(0x163A69, 0x287896, 0x60B2AA, 0xE8D5A0, 0x80A84E, 0x30683E, 0x706254, 0x968C84, 0xF6F6FA)
     image = ramp(level, colors, [0.0, 0.3, 0.42, 0.45, 0.5, 0.62, 0.72, 0.82, 0.95])
@@ -110,7 +110,7 @@ def terrain(rng: Random, height: int, width: int) -> Image:
 
 
 def texture(rng: Random, height: int, width: int) -> Image:
-    """Any of the patterns above, with grain."""
+    """Draws one of the patterns above, with grain."""
     kind = rng.choice(["clouds", "tiles", "letters", "terrain", "sectors"])
     if kind == "sectors":
         image = sectors(palette(rng, 5), height, width, 5 * int(rng.integers(2, 6)), int(rng.integers(3, 8)))
@@ -120,7 +120,7 @@ def texture(rng: Random, height: int, width: int) -> Image:
 
 
 def crop(rng: Random, photo: UInt8[np.ndarray, "_ _ 3"], height: int, width: int) -> Image:
-    """A random part of `photo`, at random mirrored. Photos that are too small are enlarged."""
+    """Crops a random part of `photo`, mirrored with probability one half; enlarges photos that are too small."""
     ratio = min(photo.shape[0] / height, photo.shape[1] / width) * rng.uniform(0.6, 1)
     rows, columns = max(1, int(ratio * height)), max(1, int(ratio * width))
     top, left = rng.integers(photo.shape[0] - rows + 1), rng.integers(photo.shape[1] - columns + 1)
@@ -131,18 +131,18 @@ def crop(rng: Random, photo: UInt8[np.ndarray, "_ _ 3"], height: int, width: int
 
 
 def superellipse(power: float) -> Outline:
-    """Outline: 2 is the ellipse, 1 a rhombus, large powers a rectangle with round corners."""
+    """Returns the outline of a superellipse: 2 is an ellipse, 1 a rhombus, large powers a rounded rectangle."""
     radius = (np.abs(np.cos(ANGLES)) ** power + np.abs(np.sin(ANGLES)) ** power) ** (-1 / power)
     return radius / max(1.0, np.abs(radius * np.cos(ANGLES)).max())
 
 
 def petals(count: int, depth: float) -> Outline:
-    """Outline of a flower or gear; `depth` is the share of the radius between petals."""
+    """Returns the outline of a flower or gear; between petals the radius is smaller by the fraction `depth`."""
     return 1 - depth * (0.5 - 0.5 * np.cos(count * ANGLES))
 
 
 def outline(rng: Random) -> Outline:
-    """A superellipse, a flower or a blob."""
+    """Draws the outline of a superellipse, a flower or a blob."""
     kind = rng.integers(3)
     if kind == 0:
         return superellipse(rng.uniform(1, 8))
@@ -155,7 +155,7 @@ def outline(rng: Random) -> Outline:
 
 
 def mask(height: int, width: int, radius: Outline, hole: float = 0.0) -> Float32[np.ndarray, "h w"]:
-    """Coverage in 0..1 of an outline that fills the rectangle, less the same outline `hole` times as large."""
+    """Renders the coverage, 0..1, of an outline that fills the rectangle, minus the outline scaled by `hole`."""
     fine, bits = 4, 4  # supersampling; fractional bits of fillPoly's corners
     half = np.array([width, height]) / 2
     outline = radius[:, None] * np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=-1) * (half - MARGIN)
