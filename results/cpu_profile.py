@@ -1,12 +1,12 @@
-"""What takes the time of models on CPUs: `python results/cpu_profile.py [MODEL...]`. Writes `cpu_profile.md`.
+"""Profiles models on CPUs: `python results/cpu_profile.py [MODEL...]`. Writes `cpu_profile.md`.
 
-Of XLA's own trace: milliseconds of forward passes, and the shares of convolutions, of what samples (gathers), of what
-moves numbers (pads, concatenations, copies, transposes) and of the rest. Operations that run at once count in full,
-so shares are of their sum. Beside them the roofline's two numbers: milliseconds that the model's multiply-adds take at
-the rate of a large product (convolutions by tiles need fewer), and that the program's bytes, by XLA's cost model, take
-at the rate of a large copy; caches spare some of those. GFLOP/s are those of the convolutions alone; below, what the
-machine reaches in a large product, a large copy and such convolutions, by XLA and PyTorch (`--torch-python FILE`: of a
-Python that has it).
+From XLA's trace: milliseconds of forward passes, and the shares of convolutions, of sampling (gathers), of moving
+(pads, concatenations, copies, transposes) and of the rest. Concurrent operations count in full, so shares are of the
+sum of their times. Beside them the roofline's two bounds: the milliseconds that the model's multiply-adds take at the
+rate of a large matrix product (convolutions by tiles need fewer), and that the program's bytes, by XLA's cost model,
+take at the rate of a large copy (caches save some). GFLOP/s are those of the convolutions alone. A second table has the
+rates of a large product, a large copy and such convolutions in XLA and PyTorch (`--torch-python FILE`: a Python with
+torch).
 """
 
 import argparse
@@ -38,7 +38,7 @@ KINDS = ("convolutions", "sampling", "moving", "rest")
 # Height, width, channels in and out of 3x3 convolutions that these models have.
 CONVOLUTIONS = ((32, 64, 192, 192), (64, 112, 90, 90), (64, 112, 144, 144), (128, 224, 96, 96))
 PRODUCT = 2048
-COPIED = 1 << 28  # bytes, more than caches hold
+COPY_BYTES = 1 << 28  # more than caches hold
 TORCH = """
 import statistics, time, torch
 
@@ -62,7 +62,7 @@ for height, width, channels, features in {convolutions}:
 
 
 def main() -> None:
-    """A table of models, and one of convolutions."""
+    """Measures; prints and writes a table of models and one of rates."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("models", nargs="*", default=NAMES, metavar="MODEL")
     parser.add_argument("--torch-python", metavar="FILE")
@@ -97,7 +97,7 @@ def _of(name: str, product: float, copy: float) -> tuple[str, ...]:
     flop = 2 * flops.multiply_adds(forward, variables, frames)
     compiled = jax.jit(forward).lower(variables, frames).compile()
     seconds = _seconds(lambda: compiled(variables, frames))
-    spent = _spent(lambda: compiled(variables, frames), _kinds(compiled.as_text()))
+    spent = _spent(lambda: compiled(variables, frames), kinds_of_instructions(compiled.as_text()))
     moved = compiled.cost_analysis()["bytes accessed"]
     roof = f"{flop / product / 1e6:.0f}", f"{moved / 1e9:.2f}", f"{moved / copy / 1e6:.0f}"
     shares = (f"{spent[kind] / sum(spent.values()):.2f}" for kind in KINDS)
@@ -115,7 +115,7 @@ def _seconds(once: Callable[[], Any]) -> float:
 
 
 def _spent(once: Callable[[], Any], kinds: Mapping[str, str]) -> collections.Counter[str]:
-    """Seconds a run by kind."""
+    """Seconds per run by kind of operation."""
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             for _ in range(TRACED):
@@ -129,14 +129,14 @@ def _spent(once: Callable[[], Any], kinds: Mapping[str, str]) -> collections.Cou
     return spent
 
 
-def _kinds(program: str) -> dict[str, str]:
-    """Instructions of a program to kinds, by what the computations that they call hold."""
+def kinds_of_instructions(program: str) -> dict[str, str]:
+    """The kind of each instruction of a program, by the operations in the computation that it calls."""
     bodies = dict(re.findall(r"^%?([\w.\-]+) \([^\n]*\{\n(.*?)^\}", program, re.M | re.S))
     kinds = {}
     for line in program.splitlines():
         if instruction := re.match(r"\s*(?:ROOT )?%?([\w.\-]+) = ", line):
             called = re.search(r"(?:calls|to_apply)=%?([\w.\-]+)", line)
-            if not re.search(r" (while|conditional|call)\(", line):  # their bodies are traced
+            if not re.search(r" (while|conditional|call)\(", line):  # the trace has their bodies
                 kinds[instruction[1]] = _kind(bodies.get(called[1], "") if called else line)
     return kinds
 
@@ -151,15 +151,15 @@ def _kind(text: str) -> str:
 
 
 def _product() -> float:
-    """GFLOP/s."""
+    """GFLOP/s of a matrix product."""
     side = jnp.ones((PRODUCT, PRODUCT))
     compiled = jax.jit(jnp.matmul).lower(side, side).compile()
     return 2 * PRODUCT**3 / _seconds(lambda: compiled(side, side)) / 1e9
 
 
 def _copy() -> float:
-    """GB/s, of what is read and what is written, in place: no pages that the system has to fetch first."""
-    numbers = jnp.ones(COPIED // 4)
+    """GB/s read and written, in place, so that the system need not map new pages."""
+    numbers = jnp.ones(COPY_BYTES // 4)
     compiled = jax.jit(lambda x: x + 1, donate_argnums=0).lower(numbers).compile()
 
     def once() -> Any:
@@ -167,11 +167,11 @@ def _copy() -> float:
         numbers = compiled(numbers)
         return numbers
 
-    return 2 * COPIED / _seconds(once) / 1e9
+    return 2 * COPY_BYTES / _seconds(once) / 1e9
 
 
 def _convolutions() -> list[float]:
-    """GFLOP/s of each."""
+    """GFLOP/s of each convolution."""
     rates = []
     for height, width, channels, features in CONVOLUTIONS:
         x, kernel = jnp.ones((1, height, width, channels)), jnp.ones((3, 3, channels, features))
@@ -186,7 +186,7 @@ def _convolved(x: Any, kernel: Any) -> Any:
 
 
 def _torch(python: str) -> list[str]:
-    """GFLOP/s of the product and of each convolution."""
+    """GFLOP/s of the product and of each convolution in PyTorch."""
     code = TORCH.format(timed=TIMED, product=PRODUCT, convolutions=CONVOLUTIONS)
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
     return [f"{float(word):.0f}" for word in done.stdout.split()]

@@ -1,6 +1,6 @@
-"""Time of a model over another's: `python results/pairs.py rife_v4_25 rife_lap_s`, frames of 1280x720, both in turn.
+"""Times two models in turn on frames of 1280x720: `python results/pairs.py rife_v4_25 rife_lap_s`.
 
-Prints the median of the ratios within pairs, and the quartiles.
+Prints the median and the quartiles of the second model's time over the first's within pairs.
 """
 
 import sys
@@ -14,11 +14,11 @@ PAIRS = 20
 
 
 def main() -> None:
-    """A line."""
+    """Measures and prints a line."""
     frames = np.random.default_rng(0).integers(0, 256, (2, 720, 1280, 3), np.uint8)
     models = [vfi_jax.Interpolator(*vfi_jax.load(name)) for name in sys.argv[1:3]]
     taken = np.zeros((PAIRS, 2))
-    for number in (*range(-2, 0), *range(PAIRS)):  # two to warm up, which the last pairs overwrite
+    for number in (*range(-2, 0), *range(PAIRS)):  # two warm-up pairs, overwritten by the last ones
         for index in (0, 1) if number % 2 else (1, 0):
             begun = time.perf_counter()
             models[index](*frames)

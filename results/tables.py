@@ -1,8 +1,8 @@
-"""Writes the tables of README.md and docs/*.md and the plots from what was measured: `python results/tables.py`.
+"""Writes the measured tables of README.md and docs/*.md, and the plots: `python results/tables.py`.
 
-`quality.csv` is `table.csv` of a run of eval.py, `cost.csv` that of one with `--speed`, `compare.csv` what
-`beside_pytorch.py` writes, `compare_gpu.csv` the same of runs on a GPU, `end_to_end.csv` what the script of its name
-does; every row says when, how and with what it was measured.
+`quality.csv` is `table.csv` of a run of eval.py, `cost.csv` of one with `--speed`. `beside_pytorch.py` writes
+`compare.csv`, and `compare_gpu.csv` on a GPU; `end_to_end.py` writes `end_to_end.csv`. Every row says when, how and
+with what it was measured.
 """
 
 from __future__ import annotations
@@ -21,49 +21,48 @@ QUALITY = ROOT / "results/quality.csv"
 COST = ROOT / "results/cost.csv"
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 COMPARE, COMPARE_GPU = ROOT / "results/compare.csv", ROOT / "results/compare_gpu.csv"
-WHOLE = ROOT / "results/end_to_end.csv"
-COLUMNS = 3  # of panels
-KEY = ("model", "direction", "size", "batch", "precision", "jax")  # of a comparison
+END_TO_END = ROOT / "results/end_to_end.csv"
+PANELS_PER_ROW = 3
+KEY = ("model", "direction", "size", "batch", "precision", "jax")  # identifies a comparison
 BEGIN, END = "<!-- from results/{} -->\n", "<!-- end -->\n"
 SETS = {
     "devset": "devset (448x256 triplets of real clips)",
     "ucf101": "UCF101 (DVF's test set, 256x256)",
     "middlebury_native": 'Middlebury "other", own sizes',
-    "clips": "clips (every second frame rebuilt)",
-    "patterns": "patterns (made up)",
-    "motion_720p": "motion_720p (made up)",
+    "clips": "clips (every second frame predicted)",
+    "patterns": "patterns (synthetic)",
+    "motion_720p": "motion_720p (synthetic)",
 }
 
 Row = Mapping[str, str]
 
 
 def read(path: Path) -> list[Row]:
-    """The rows."""
+    """Reads the rows of a CSV."""
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
 
-def block(rows: Sequence[Row]) -> str:
+def quality(rows: Sequence[Row]) -> str:
     """The tables of quality: by set and by motion."""
     models = list(dict.fromkeys(row["model"] for row in rows))
-    whole = {(row["benchmark"], row["model"]): row for row in rows if not row["part"]}
-    moved = {(row["part"], row["model"]): row for row in rows if row["benchmark"] == "motion_720p"}
-    speeds = [part for part, _ in moved if part.endswith(" px") and not part.startswith("motion")]
-    quality = [["set", "images", *models]]
+    of_sets = {(row["benchmark"], row["model"]): row for row in rows if not row["part"]}
+    of_speeds = {(row["part"], row["model"]): row for row in rows if row["benchmark"] == "motion_720p"}
+    speeds = [part for part, _ in of_speeds if part.endswith(" px") and not part.startswith("motion")]
+    by_set = [["set", "images", *models]]
     for name, about in SETS.items():
-        own = [whole[name, model] for model in models if (name, model) in whole]
-        if not own:
-            continue
-        quality.append([about, own[0]["images"], *map(_quality, own)])
-    motion = [["speed", *models]]
-    motion += [[name, *(f"{float(moved[name, m]['psnr']):.2f}" for m in models)] for name in dict.fromkeys(speeds)]
+        if of_set := [of_sets[name, model] for model in models if (name, model) in of_sets]:
+            by_set.append([about, of_set[0]["images"], *map(_quality, of_set)])
+    by_speed = [["speed", *models]]
+    for name in dict.fromkeys(speeds):
+        by_speed.append([name, *(f"{float(of_speeds[name, model]['psnr']):.2f}" for model in models)])
     return "\n\n".join(
         [
-            'PSNR in dB (SSIM "matlab", sharpness; of clips VMAF too):',
-            markdown(quality),
-            "PSNR by speed of the fastest layer, from the first frame to the second, on `motion_720p`:",
-            markdown(motion),
-            _told(rows[0]),
+            'PSNR in dB (SSIM "matlab", sharpness; for clips also VMAF):',
+            markdown(by_set),
+            "PSNR in dB on `motion_720p`, by the motion of the fastest layer from the first frame to the second:",
+            markdown(by_speed),
+            _provenance(rows[0]),
         ]
     )
 
@@ -79,34 +78,34 @@ def costs(rows: Sequence[Row]) -> str:
     table = [["model", *names]]
     for row in _by_model(rows).values():
         table.append([row["model"], *(f"{float(row[name]):.3g}" for name in names.values())])
-    return "\n\n".join([f"Cost at {rows[0]['size']}:", markdown(table), _told(rows[0])])
+    return "\n\n".join([f"Cost at {rows[0]['size']}:", markdown(table), _provenance(rows[0])])
 
 
 def _by_model(rows: Sequence[Row]) -> dict[str, Row]:
-    """The first row of each."""
-    found: dict[str, Row] = {}
+    """The first row of each model."""
+    first: dict[str, Row] = {}
     for row in rows:
-        found.setdefault(row["model"], row)
-    return found
+        first.setdefault(row["model"], row)
+    return first
 
 
-def _told(row: Row) -> str:
+def _provenance(row: Row) -> str:
     return f"{row['date']}; {row['versions']}; {row['machine']}; `python {row['command']}`.\n"
 
 
 def plot(rows: Sequence[Row], costs: Sequence[Row], path: Path) -> None:
-    """PSNR over seconds a frame, a panel a set."""
+    """Draws PSNR over seconds per frame, a panel per set."""
     spent = _by_model(costs)
     names = [name for name in SETS if any(row["benchmark"] == name for row in rows)]
-    lines = -(-len(names) // COLUMNS)
-    figure = Figure(figsize=(5 * COLUMNS, 4 * lines), layout="constrained")
-    for axes, name in zip(figure.subplots(lines, COLUMNS, squeeze=False).flat, names, strict=False):
+    panel_rows = -(-len(names) // PANELS_PER_ROW)
+    figure = Figure(figsize=(5 * PANELS_PER_ROW, 4 * panel_rows), layout="constrained")
+    for axes, name in zip(figure.subplots(panel_rows, PANELS_PER_ROW, squeeze=False).flat, names, strict=False):
         for row in rows:
             if row["benchmark"] == name and not row["part"]:
-                place = float(spent[row["model"]]["seconds"]), float(row["psnr"])
-                axes.plot(*place, "o")
-                axes.annotate(row["model"], place, textcoords="offset points", xytext=(4, 4), fontsize="small")
-        axes.set(title=name, xlabel=f"seconds a frame at {costs[0]['size']}", ylabel="PSNR, dB", xscale="log")
+                point = float(spent[row["model"]]["seconds"]), float(row["psnr"])
+                axes.plot(*point, "o")
+                axes.annotate(row["model"], point, textcoords="offset points", xytext=(4, 4), fontsize="small")
+        axes.set(title=name, xlabel=f"seconds per frame at {costs[0]['size']}", ylabel="PSNR, dB", xscale="log")
         axes.margins(x=0.2)
         axes.grid(alpha=0.3)
     figure.savefig(path)
@@ -121,13 +120,16 @@ def beside(rows: Sequence[Row]) -> str:
         seconds = [f"{float(row['seconds']):.3g}" for row in (ours, published)]
         memory = f"{float(ours['memory_mb']) / float(published['memory_mb']):.2f}"
         lines.append([*(ours[name] for name in KEY), *seconds, _ratio(published), best["side"], _ratio(best), memory])
-    told = "Seconds a frame, medians; ratios: ours over theirs within a round (quartiles); memory: ours over PyTorch's."
-    met = {name: "; ".join(dict.fromkeys(row[name] for row in rows)) for name in ("date", "versions", "machine")}
-    how = f"{met['date']}; {met['versions']}; {met['machine']}; `{rows[0]['command']}`."
-    return "\n\n".join([markdown(lines), told, how + "\n"])
+    note = (
+        "Median seconds per frame. Ratios: our time over theirs in the same round, median (quartiles). "
+        "Memory: ours over PyTorch's, as published."
+    )
+    about = {name: "; ".join(dict.fromkeys(row[name] for row in rows)) for name in ("date", "versions", "machine")}
+    how = f"{about['date']}; {about['versions']}; {about['machine']}; `{rows[0]['command']}`."
+    return "\n\n".join([markdown(lines), note, how + "\n"])
 
 
-def whole(rows: Sequence[Row]) -> str:
+def end_to_end(rows: Sequence[Row]) -> str:
     """The table of whole tools on one clip."""
     lines = [["tool", "jax", "seconds", "peak memory, GB", "frames", "sound", "PSNR, dB"]]
     for row in rows:
@@ -135,12 +137,12 @@ def whole(rows: Sequence[Row]) -> str:
         sound = {"True": "kept", "False": "lost"}[row["sound"]]
         memory = f"{float(row['memory_mb']) / 1e3:.2f}"
         lines.append([row["tool"], version, row["seconds"], memory, row["frames"], sound, row["psnr"]])
-    told = {name: "; ".join(dict.fromkeys(row[name] for row in rows)) for name in ("clip", "date", "machine")}
-    return f"{markdown(lines)}\n\n{'; '.join(told.values())}; `{rows[0]['command']}`.\n"
+    about = {name: "; ".join(dict.fromkeys(row[name] for row in rows)) for name in ("clip", "date", "machine")}
+    return f"{markdown(lines)}\n\n{'; '.join(about.values())}; `{rows[0]['command']}`.\n"
 
 
 def runs(rows: Sequence[Row]) -> list[dict[str, Row]]:
-    """Rows by side, for each `KEY`; those without figures left out."""
+    """Rows by side for each `KEY`, without those that failed."""
     found: dict[tuple[str, ...], dict[str, Row]] = {}
     for row in rows:
         if not row["failed"]:
@@ -149,7 +151,7 @@ def runs(rows: Sequence[Row]) -> list[dict[str, Row]]:
 
 
 def fastest(group: Mapping[str, Row]) -> Row:
-    """The row of PyTorch's fastest form."""
+    """The row of the fastest form of PyTorch."""
     return min((row for name, row in group.items() if name != OURS), key=lambda row: float(row["seconds"]))
 
 
@@ -158,19 +160,19 @@ def _ratio(row: Row) -> str:
 
 
 def plot_beside(rows: Sequence[Row], path: Path) -> None:
-    """Ratios of times, ours over the published implementation in its forms."""
+    """Draws our times over those of the published implementation in its forms."""
     groups = runs(rows)
     figure = Figure(figsize=(9, 1 + 0.3 * len(groups)), layout="constrained")
     axes = figure.subplots()
     sides = [side for side in dict.fromkeys(row["side"] for row in rows) if side != OURS]
     for side, marker in zip(sides, "osx", strict=False):
-        there = [(float(group[side]["ratio"]), place) for place, group in enumerate(groups) if side in group]
-        axes.plot(*zip(*there, strict=True), marker, label=f"PyTorch, {side}")
+        points = [(float(group[side]["ratio"]), y) for y, group in enumerate(groups) if side in group]
+        axes.plot(*zip(*points, strict=True), marker, label=f"PyTorch, {side}")
     first = [group[OURS] for group in groups]
     axes.set_yticks(range(len(groups)), [_label(row) for row in first])
     axes.invert_yaxis()
     axes.axvline(1, color="gray")
-    axes.set(xlabel="time of ours over PyTorch's (below 1: ours is faster)", xlim=(0, None))
+    axes.set(xlabel="our time over PyTorch's (below 1: ours is faster)", xlim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path)
@@ -180,7 +182,7 @@ def _label(row: Row) -> str:
     return f"{row['model']}, {row['direction']}, {row['size']} x{row['batch']}, jax {row['jax']}"
 
 
-def put(text: str, name: str, block: str) -> str:
+def replace_block(text: str, name: str, block: str) -> str:
     """Replaces the block of a file of measurements in a page."""
     begin = BEGIN.format(name)
     before, rest = text.split(begin)
@@ -196,11 +198,11 @@ def page_with(name: str) -> Path:
 def blocks() -> dict[str, str]:
     """Name of each file of measurements to its tables."""
     return {
-        QUALITY.name: block(read(QUALITY)),
+        QUALITY.name: quality(read(QUALITY)),
         COST.name: costs(read(COST)),
         COMPARE.name: beside(read(COMPARE)),
         COMPARE_GPU.name: beside(read(COMPARE_GPU)),
-        WHOLE.name: whole(read(WHOLE)),
+        END_TO_END.name: end_to_end(read(END_TO_END)),
     }
 
 
@@ -208,7 +210,7 @@ def main() -> None:
     """Rewrites the blocks in README.md and docs/*.md, and draws the plots."""
     for name, tables in blocks().items():
         page = page_with(name)
-        page.write_text(put(page.read_text(), name, tables))
+        page.write_text(replace_block(page.read_text(), name, tables))
     plot(read(QUALITY), read(COST), QUALITY.with_suffix(".png"))
     plot_beside(read(COMPARE), COMPARE.with_suffix(".png"))
 

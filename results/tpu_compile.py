@@ -1,16 +1,17 @@
-"""Programs for machines that are not here: compiled for TPU pods by their own compiler, lowered for GPUs.
+"""Ahead-of-time compilation for accelerators that are not attached: compiled for TPU pods, lowered for GPUs.
 
     pip install 'vfi_jax[tpu]'
     python results/tpu_compile.py -o results
 
-writes `tpu_compile.csv` and `tpu_compile.md`; rows that are there are kept, so that it continues where it was ended.
-Models that are the same network with other weights share what was made for one of them.
-`--models a,b`, `--topologies v5e:8x8`, `--minutes 10` (of one compilation, which is left out if it takes longer),
-`--precision float32`, `--effort 0` (the compiler's usual one: up to three times as long, other fusions,
-other bytes and memory). Rows say which they had; compare bytes and memory only where both are the same.
+writes `tpu_compile.csv` and `tpu_compile.md`. Existing rows are kept, so an interrupted run continues. Models of the
+same network with other weights share its rows. `--models a,b` and `--topologies v5e:8x8` choose what to compile; a
+compilation that takes longer than `--minutes 10` is left out. `--effort 0` is the compiler's default: it takes up to
+three times as long and gives other fusions, bytes and memory. Compare bytes and memory only between rows of one
+precision and effort.
 
-The forward pass and the training step of every model, with the crop and the batch (rounded up to a multiple of the
-chips) of its recipe in `configs/`, or of one for the same network. Bytes and operations are the compiler's estimate.
+Compiled are the forward pass and the training step of every model, with the crop and the batch size (rounded up to a
+multiple of the chips) of its recipe in `configs/`, or of a recipe for the same network. Bytes and operations are the
+compiler's estimates.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # libtpu would ask the machine which TPU it has
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # libtpu would query which TPU the machine has
 
 import jax
 import jax.numpy as jnp
@@ -46,44 +47,44 @@ from vfi_jax.nn.precision import PRECISIONS
 from vfi_jax.system import sharding
 from vfi_jax.system.files import written_whole
 from vfi_jax.system.markdown import markdown
-from vfi_jax.training import optimizer as optimizer_
-from vfi_jax.training import state as state_
-from vfi_jax.training import step as training_step
+from vfi_jax.training.optimizer import optimizer
+from vfi_jax.training.state import init_state
+from vfi_jax.training.step import make_step
 
-HBM = {"v5e": 16.0, "v6e": 32.0}  # GB a chip, as their maker says
+HBM = {"v5e": 16.0, "v6e": 32.0}  # GB per chip, by the maker's data sheet
 TOPOLOGIES = ("v5e:8x8", "v6e:4x4")
 CUDA = "cuda"  # lowered, not compiled
 FORWARD, TRAIN = "forward", "train"
 CONFIGS = Path("configs")
-CROP, BATCH = 256, 64  # where there is no recipe
-EMA, RATE = 0.998, 1e-4
-PRECISION = "default"  # a convolution of "float32" is six products there, which take three times as long to compile
-EFFORT = -1.0  # of the compiler, from -1 to 1: half the time on v6e; operations are the same, bytes are not
-CHANNELS = {"flow": 4, "flows": 8}  # of labels
+CROP, BATCH = 256, 64  # for networks without a recipe
+EMA, LEARNING_RATE = 0.998, 1e-4
+PRECISION = "default"  # on TPUs a float32 convolution is six products, which take three times as long to compile
+EFFORT = -1.0  # of the compiler, from -1 to 1; the least halves the time on v6e and changes bytes, not operations
+LABEL_CHANNELS = {"flow": 4, "flows": 8}
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What came of one program.
+    """A program and its figures.
 
     Attributes:
       model: in MODELS.
       program: "forward" or "train".
       target: topology, or "cuda".
       jax: version.
-      batch: over all chips.
-      crop: side of the frames, pixels.
+      batch: batch size over all chips.
+      crop: height and width of the frames, pixels.
       precision: a name in `nn.precision.PRECISIONS`.
-      effort: of the compiler, from -1 to 1.
-      seconds: of compiling; of lowering for "cuda".
-      gb: memory a chip needs, 10^9 bytes.
-      fits: whether the chip has as much.
-      all_reduces: in the program.
-      all_gathers: in the program.
+      effort: the compiler's effort, from -1 to 1.
+      seconds: time to compile, or to lower for "cuda".
+      gb: memory needed per chip, 10^9 bytes.
+      fits: whether the chip has that much.
+      all_reduces: all-reduce operations in the program.
+      all_gathers: all-gather operations in the program.
       float64: arrays of float64 in the program.
-      callbacks: to the host.
-      gflop: a chip and step, by the compiler's cost model.
-      gbytes: accessed by a chip in a step, by the same.
+      callbacks: callbacks to the host.
+      gflop: 10^9 operations per chip and step, by the compiler's cost model.
+      gbytes: 10^9 bytes accessed per chip and step, by the compiler's cost model.
       note: why there are no figures.
     """
 
@@ -108,7 +109,7 @@ class Row:
 
 
 def programs(name: str) -> tuple[str, ...]:
-    """What is compiled of a model: flow networks are not trained here, and methods without parameters not at all."""
+    """The programs of a model: for flow networks the forward pass only, for methods without parameters none."""
     spec = MODELS[name]
     if not spec.params:
         return ()
@@ -116,21 +117,21 @@ def programs(name: str) -> tuple[str, ...]:
 
 
 def compiled(row: Row) -> Row:
-    """Compiles what is planned in a row for all chips of its topology.
+    """Compiles the program of a row for all chips of its topology.
 
     Raises:
       UserError: no libtpu, or no such topology.
     """
     try:
         chips = topologies.get_topology_desc(row.target, platform="tpu").devices
-    except Exception as error:  # of the plug-in, of many kinds
+    except Exception as error:  # the plugin raises many kinds
         raise UserError(
-            f"{row.target} cannot be compiled for: {str(error).splitlines()[0]}; pip install 'vfi_jax[tpu]'"
+            f"cannot compile for {row.target}: {str(error).splitlines()[0]}; pip install 'vfi_jax[tpu]'"
         ) from None
     lowered = _lowered(row, Mesh(np.array(chips), ("data",), axis_types=(AxisType.Auto,)))
     begun = time.perf_counter()
-    made = lowered.compile(compiler_options={"exec_time_optimization_effort": row.effort})
-    seconds, memory, costs = time.perf_counter() - begun, made.memory_analysis(), made.cost_analysis()
+    program = lowered.compile(compiler_options={"exec_time_optimization_effort": row.effort})
+    seconds, memory, costs = time.perf_counter() - begun, program.memory_analysis(), program.cost_analysis()
     sizes = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     gb = (sizes + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes) / 1e9
     return dataclasses.replace(
@@ -140,21 +141,21 @@ def compiled(row: Row) -> Row:
         fits=gb < HBM[row.target.split(":")[0]],
         gflop=round(costs["flops"] / 1e9, 1),
         gbytes=round(costs["bytes accessed"] / 1e9, 2),
-        **_counted(made.as_text()),
+        **count_operations(program.as_text()),
     )
 
 
 def lowered_for_cuda(row: Row) -> Row:
-    """Lowers what is planned in a row for one GPU, which needs none."""
+    """Lowers the program of a row for one GPU, which need not be there."""
     begun = time.perf_counter()
     exported = jax.export.export(_jitted(row, sharding.data_mesh()), platforms=[CUDA])(*_shapes(row))
     seconds, text = time.perf_counter() - begun, exported.mlir_module()
-    found = _counted(text)
-    return dataclasses.replace(row, seconds=round(seconds, 1), float64=found["float64"], callbacks=found["callbacks"])
+    counts = count_operations(text)
+    return dataclasses.replace(row, seconds=round(seconds, 1), float64=counts["float64"], callbacks=counts["callbacks"])
 
 
 def planned(name: str, program: str, target: str, precision: str = PRECISION, effort: float = EFFORT) -> Row:
-    """The row of a program before it is made."""
+    """The row of a program before it is compiled."""
     (crop, batch), chips = recipe(name), _chips(target)
     multiple = MODELS[name].padding.multiple
     batch = math.ceil((batch if chips > 1 else 1) / chips) * chips
@@ -162,17 +163,17 @@ def planned(name: str, program: str, target: str, precision: str = PRECISION, ef
 
 
 def recipe(name: str) -> tuple[int, int]:
-    """Crop and batch of a model's recipe in `configs/`, or of one for the same network."""
-    found = {}
+    """Crop and batch size of a model's recipe in `configs/`, or of a recipe for the same network."""
+    recipes = {}
     for path in sorted(CONFIGS.glob("*.py")):
-        read = runpy.run_path(str(path))["get_config"]()
-        found[read.model] = (read.data.augment.crop, read.batch_size)
-    alike = (sizes for other, sizes in found.items() if MODELS[other].module is MODELS[name].module)
-    return found.get(name) or next(alike, (CROP, BATCH))
+        config = runpy.run_path(str(path))["get_config"]()
+        recipes[config.model] = (config.data.augment.crop, config.batch_size)
+    same_network = (sizes for other, sizes in recipes.items() if MODELS[other].module is MODELS[name].module)
+    return recipes.get(name) or next(same_network, (CROP, BATCH))
 
 
-def _counted(text: str) -> dict[str, int]:
-    """Of a program as text: HLO, or StableHLO."""
+def count_operations(text: str) -> dict[str, int]:
+    """Counts collectives, float64 arrays and callbacks in a program as text: HLO or StableHLO."""
     calls = {name: len(re.findall(rf" {name}(?:-start)?\(", text)) for name in ("all-reduce", "all-gather")}
     return {
         "all_reduces": calls["all-reduce"],
@@ -189,7 +190,7 @@ def _lowered(row: Row, mesh: Mesh) -> Any:
 def _jitted(row: Row, mesh: Mesh) -> Any:
     spec, model = MODELS[row.model], registry.build(row.model)
     if row.program == TRAIN:
-        return training_step.make_step(
+        return make_step(
             spec,
             model,
             _transform(),
@@ -212,46 +213,52 @@ def _jitted(row: Row, mesh: Mesh) -> Any:
 
 
 def _shapes(row: Row) -> tuple[Any, Any]:
-    """Of the arguments: variables and frames, or state and batch."""
+    """Shapes of the arguments: variables and frames, or state and batch."""
     spec, variables = MODELS[row.model], registry.shapes(row.model)
     frames = jax.ShapeDtypeStruct((row.batch, spec.num_frames, row.crop, row.crop, 3), jnp.uint8)
     if row.program == FORWARD:
         return variables, frames
-    state = jax.eval_shape(lambda given: state_.init_state(given, _transform(), ema=True), variables)
+    state = jax.eval_shape(lambda given: init_state(given, _transform(), ema=True), variables)
     return state, batch_shapes(row.model, row.batch, row.crop)
 
 
 def batch_shapes(name: str, batch: int, crop: int) -> dict[str, Any]:
-    """What a training step of a model takes, labels included where its recipe has any, as `jax.ShapeDtypeStruct`s."""
+    """The batch of a training step as `jax.ShapeDtypeStruct`s, with labels where the model's recipe has any."""
     spec = MODELS[name]
-    labels = () if "teacher_frame" in spec.needs else spec.needs  # the recipes of those have no teacher
+    labels = () if "teacher_frame" in spec.needs else spec.needs  # the recipes have no teacher
     return {
         "frames": jax.ShapeDtypeStruct((batch, spec.num_frames, crop, crop, 3), jnp.uint8),
         "target": jax.ShapeDtypeStruct((batch, crop, crop, 3), jnp.uint8),
         "t": jax.ShapeDtypeStruct((batch, 1, 1, 1), jnp.float32),
-        **{label: jax.ShapeDtypeStruct((batch, crop, crop, CHANNELS[label]), jnp.float16) for label in labels},
+        **{label: jax.ShapeDtypeStruct((batch, crop, crop, LABEL_CHANNELS[label]), jnp.float16) for label in labels},
     }
 
 
 def _transform() -> Any:
-    return optimizer_.optimizer(Optimizer(rate=RATE, clip_norm=1.0), 1000, 100)
+    return optimizer(Optimizer(rate=LEARNING_RATE, clip_norm=1.0), 1000, 100)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Compiles what is missing, each in a process of its own, and writes the tables."""
+    """Compiles missing programs, each in its own process, and writes the tables."""
     parser = argparse.ArgumentParser(prog="python results/tpu_compile.py", description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, default=Path("results"), metavar="DIR")
-    parser.add_argument("--models", default=",".join(MODELS), help="names, by commas (all)")
-    parser.add_argument("--topologies", default=",".join((CUDA, *TOPOLOGIES)), help="names, by commas (%(default)s)")
-    parser.add_argument("--minutes", type=float, default=10, help="of one compilation, at most (%(default)s)")
+    parser.add_argument("--models", default=",".join(MODELS), help="names, separated by commas (default: all)")
+    parser.add_argument(
+        "--topologies", default=",".join((CUDA, *TOPOLOGIES)), help="names, separated by commas (default: %(default)s)"
+    )
+    parser.add_argument("--minutes", type=float, default=10, help="limit for one compilation (default: %(default)s)")
     parser.add_argument(
         "--precision", choices=("float32", "default"), default=PRECISION, help="of products (%(default)s)"
     )
-    parser.add_argument("--effort", type=float, default=EFFORT, help="of the compiler, from -1 to 1 (%(default)s)")
-    parser.add_argument("--one", nargs=3, metavar=("MODEL", "PROGRAM", "TARGET"), help="prints that row as JSON")
+    parser.add_argument(
+        "--effort", type=float, default=EFFORT, help="the compiler's effort, from -1 to 1 (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--one", nargs=3, metavar=("MODEL", "PROGRAM", "TARGET"), help="compile one program and print its row as JSON"
+    )
     options = parser.parse_args(arguments)
     if options.one:
-        print(json.dumps(dataclasses.asdict(_made(planned(*options.one, options.precision, options.effort)))))
+        print(json.dumps(dataclasses.asdict(_complete(planned(*options.one, options.precision, options.effort)))))
         return 0
     rows = _read(options.output / "tpu_compile.csv")
     names = sorted(options.models.split(","), key=lambda name: MODELS[name].params)  # small ones first
@@ -260,26 +267,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if (name, program, target) in {(row["model"], row["program"], row["target"]) for row in rows}:
             continue
         row = dataclasses.asdict(planned(name, program, target, options.precision, options.effort))
-        twin = next((other for other in rows if _same(other, row)), None)
-        rows.append({**twin, "model": name} if twin else _in_a_process(row, 60 * options.minutes))
+        twin = next((other for other in rows if _is_same_program(other, row)), None)
+        rows.append({**twin, "model": name} if twin else _run_process(row, 60 * options.minutes))
         _write(options.output, rows)
         print(rows[-1], flush=True)
     return 0
 
 
-def _made(row: Row) -> Row:
+def _complete(row: Row) -> Row:
     return lowered_for_cuda(row) if row.target == CUDA else compiled(row)
 
 
-def _same(row: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether a row is of the program that is wanted, made for a model whose weights alone are others."""
+def _is_same_program(row: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether a row is of the wanted program, for a model that differs in its weights alone."""
     one, other = MODELS[row["model"]], MODELS[wanted["model"]]
     networks = [(spec.module, spec.config, spec.loss_config) for spec in (one, other)]
-    given = ("program", "target", "jax", "batch", "crop", "precision", "effort")
-    return networks[0] == networks[1] and all(str(row[name]) == str(wanted[name]) for name in given)
+    settings = ("program", "target", "jax", "batch", "crop", "precision", "effort")
+    return networks[0] == networks[1] and all(str(row[name]) == str(wanted[name]) for name in settings)
 
 
-def _in_a_process(row: dict[str, Any], seconds: float) -> dict[str, Any]:
+def _run_process(row: dict[str, Any], seconds: float) -> dict[str, Any]:
     command = [sys.executable, __file__, "--one", row["model"], row["program"], row["target"]]
     command += ["--precision", row["precision"], "--effort", str(row["effort"])]
     try:
@@ -287,7 +294,7 @@ def _in_a_process(row: dict[str, Any], seconds: float) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         return {**row, "note": f"left out: compiles for more than {seconds / 60:g} minutes"}
     if done.returncode:
-        return {**row, "note": "failed: " + (done.stderr.strip().splitlines() or ["no reason told"])[-1][:200]}
+        return {**row, "note": "failed: " + (done.stderr.strip().splitlines() or ["no message"])[-1][:200]}
     return json.loads(done.stdout.splitlines()[-1])
 
 

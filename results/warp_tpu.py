@@ -1,7 +1,8 @@
-"""What the forms of the warp cost a TPU, by its compiler's cost model: `python results/warp_tpu.py` (`vfi_jax[tpu]`).
+"""Cost of the warp's forms on TPUs by the compiler's cost model: `python results/warp_tpu.py` (needs `vfi_jax[tpu]`).
 
-Writes `warp_tpu.csv`: bytes accessed and temporaries of a warp of 8 images of 256x448 on one chip of v5e, and of its
-gradients. Estimates, not measurements. "taps": a gather for each of four neighbors; "packed": the one gather in use.
+Writes `warp_tpu.csv`: bytes accessed and temporary memory of a warp of 8 images of 256x448 on one v5e chip, and of its
+gradients; estimates, not measurements. "taps" is a gather for each of the four neighbors, "packed" the single gather in
+use.
 """
 
 import csv
@@ -27,7 +28,7 @@ IMAGES, SIZE = 8, (256, 448)
 
 
 def gradients(image, flow, seed):
-    """Of image and flow."""
+    """Gradients of image and flow."""
     return jax.vjp(warp, image, flow)[1](seed)
 
 

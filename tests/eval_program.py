@@ -1,6 +1,5 @@
 """Small benchmark sets in the published layouts, and eval.py in this process."""
 
-import functools
 import importlib.util
 import sys
 from pathlib import Path
@@ -49,13 +48,13 @@ def write_sets(root):
     return root
 
 
-@functools.cache
 def program():
-    """The module eval.py, whose flags can be defined once only."""
-    spec = importlib.util.spec_from_file_location("eval_program_of_tests", ROOT / "eval.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The module eval.py; a process can define its flags once, so it is shared with docs/generate.py."""
+    if "eval" not in sys.modules:
+        spec = importlib.util.spec_from_file_location("eval", ROOT / "eval.py")
+        sys.modules["eval"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["eval"])
+    return sys.modules["eval"]
 
 
 def run_eval(*arguments):

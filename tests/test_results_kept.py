@@ -28,14 +28,14 @@ def test_pages_have_the_tables_of_the_files(tables):
         assert text.split(tables.BEGIN.format(name))[1].split(tables.END)[0] == block
 
 
-def test_every_row_says_how_it_was_measured(tables):
+def test_every_row_names_its_measurement(tables):
     for row in [*tables.read(tables.QUALITY), *tables.read(tables.COST)]:
         assert all(row[name] for name in ("benchmark", "model", "images", "date", "versions", "machine", "command"))
         assert row["command"].startswith("eval.py ")  # no path of the machine
         assert row["version"]
 
 
-def test_costs_are_told_and_drawn(tables, tmp_path):
+def test_costs_in_a_table_and_a_plot(tables, tmp_path):
     rows = tables.read(tables.QUALITY)
     spent = dict.fromkeys(("seconds", "peak_gb", "gmac", "params_m"), "1.5")
     spent = [{**row, **spent, "size": "640x480"} for row in rows]
@@ -51,7 +51,7 @@ def side(name, seconds, ratio, **more):
     return row | about | more
 
 
-def test_times_are_told_beside_the_fastest_form(tables, tmp_path):
+def test_times_beside_the_fastest_form(tables, tmp_path):
     rows = [side("ours", "1.0", "1"), side("published", "2.0", "0.5", memory_mb="400")]
     rows += [side("compiled", "0.8", "1.25"), side("channels_last", "", "", failed="out of memory")]
     line = next(line for line in tables.beside(rows).splitlines() if "cain" in line)
@@ -61,7 +61,7 @@ def test_times_are_told_beside_the_fastest_form(tables, tmp_path):
     assert (tmp_path / "plot.png").stat().st_size > 5_000
 
 
-def test_ratios_above_their_limits_are_told(monkeypatch):
+def test_ratios_above_their_limits_are_listed(monkeypatch):
     monkeypatch.syspath_prepend(PATH.parent)  # whose scripts import one another
     above = script(PATH.with_name("beside_pytorch.py")).above
     rows = [side("ours", "1.0", "1"), side("published", "1.2", "0.83"), side("compiled", "0.8", "1.25")]
@@ -71,8 +71,8 @@ def test_ratios_above_their_limits_are_told(monkeypatch):
     assert above(named) == ["rife_v4_25, forward, 448x256 x1, jax jax: 0.70 of PyTorch's time (published), limit 0.65"]
 
 
-def test_operations_are_told_apart(monkeypatch):
-    """By what the computations hold that they call."""
+def test_kinds_of_operations(monkeypatch):
+    """The operations in the computations that an instruction calls decide."""
     monkeypatch.syspath_prepend(PATH.parent)
     program = """
 %fused_1 (p: f32[4]) -> f32[4] {
@@ -86,6 +86,6 @@ ENTRY %main (x: f32[4]) -> f32[4] {
   ROOT %sum.5 = f32[8]{0} add(%pad.4, %pad.4)
 }
 """
-    kinds = script(PATH.with_name("cpu_profile.py"))._kinds(program)
+    kinds = script(PATH.with_name("cpu_profile.py")).kinds_of_instructions(program)
     found = [kinds[name] for name in ("add_fusion.2", "conv.3", "pad.4", "sum.5")]
     assert found == ["sampling", "convolutions", "moving", "rest"]
