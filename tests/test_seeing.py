@@ -123,7 +123,7 @@ def test_only_programs_of_steps_count():
 
 def test_memory_is_that_of_the_process():
     """Not what the process held that started it, which a process that is started begins with."""
-    child = "from vfi_jax.system import machine; print(machine.used()['host_gb'])"
+    child = "from vfi_jax.system import machine; print(machine.peak_memory()['host_gb'])"
     parent = f"import subprocess, sys; b'x' * (1 << 30); subprocess.run([sys.executable, '-c', {child!r}], check=True)"
     told = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, check=True)
     assert 0.1 < float(told.stdout) < 0.8

@@ -35,7 +35,7 @@ def seen_whole(scene, time_from, time_to, pixels=3):
     """Visible, and out of the cubic's reach of edges, where pixels mix two surfaces, in both frames."""
     whole = []
     for time in (time_from, time_to):
-        top = scene._top(scene._pixels(), time).astype(np.uint8)
+        top = scene.surfaces(time).astype(np.uint8)
         size = np.ones((2 * pixels + 1,) * 2, np.uint8)
         whole.append((cv2.erode(top, size) == cv2.dilate(top, size)).astype(np.float32))
     there = cubic_sample(whole[1][..., None], scene.flow(time_from, time_to))[..., 0]

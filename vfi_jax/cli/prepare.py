@@ -22,81 +22,139 @@ from vfi_jax.prepare.scenes import pack_scenes
 from vfi_jax.system import distributed
 from vfi_jax.system.markdown import markdown
 
-SETS = "records|published|pack|scenes|flow|bench"
+ACTIONS = "records|published|pack|scenes|flow|bench"
+SCENES_HELP = {
+    "count": "number of scenes",
+    "size": "side of the frames, pixels",
+    "frames": "frames per window",
+    "layers": "maximum number of layers in front of the background",
+    "slowest": "minimum motion of the fastest layer over a window, pixels",
+    "fastest": "maximum motion of the fastest layer over a window, pixels",
+    "blurred": "fraction of the scenes with motion blur",
+    "lit": "fraction of the scenes whose light changes",
+    "seed": "seed of the first scene; the others count from it",
+}
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Adds `prepare` to the commands of the shell."""
     command = commands.add_parser("prepare", help="make training sets")
-    actions = command.add_subparsers(required=True, metavar=SETS)
-    action = actions.add_parser("records", help="any source as ArrayRecord files; the same command continues")
-    action.add_argument("source", help="a folder of videos, Vimeo90K, a folder of window folders, synthetic:COUNT")
-    action.add_argument("--encoding", choices=ENCODINGS, default="png", help="of frames (%(default)s)")
+    actions = command.add_subparsers(required=True, metavar=ACTIONS)
+    for add_action in (_add_records, _add_published, _add_pack, _add_scenes, _add_flow, _add_bench):
+        add_action(actions)
+
+
+def _add_records(actions: argparse._SubParsersAction) -> None:
+    action = actions.add_parser("records", help="write any source as ArrayRecord files; the same command resumes")
     action.add_argument(
-        "--smallest", type=_from(0), default=0, metavar="PX", help="leave out windows with a shorter side"
+        "source", help="a folder of videos, Vimeo90K, a folder of window folders, synthetic:COUNT, or a plug-in"
     )
-    action.set_defaults(run=_records)
+    action.add_argument(
+        "--smallest", type=_from(0), default=0, metavar="PX", help="leave out windows whose shorter side is smaller"
+    )
+    _add_encoding(action)
     _add_footage(action, "DIR", "folder of the set")
-    action = actions.add_parser("published", help="a published training set as records, checked; with a report")
+    action.set_defaults(run=_records)
+
+
+def _add_published(actions: argparse._SubParsersAction) -> None:
+    action = actions.add_parser("published", help="check a published training set and write it as records")
     action.add_argument("name", help=", ".join(PUBLISHED))
-    action.add_argument("root", type=Path, help="its folder, as unpacked")
-    action.add_argument("--encoding", choices=ENCODINGS, default="png", help="of frames (%(default)s)")
+    action.add_argument("root", type=Path, help="folder to which its archive was unpacked")
     action.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the set")
+    _add_encoding(action)
     action.set_defaults(run=_published)
-    action = actions.add_parser(
-        "pack", help="crops of a folder of videos in one file, for sets that live on the device"
-    )
+
+
+def _add_encoding(action: argparse.ArgumentParser) -> None:
+    action.add_argument("--encoding", choices=ENCODINGS, default="png", help="encoding of frames (%(default)s)")
+
+
+def _add_pack(actions: argparse._SubParsersAction) -> None:
+    action = actions.add_parser("pack", help="write crops of videos into one file, for sets that stay on the device")
     action.add_argument("source", type=Path, help="a folder of videos")
     action.add_argument("--size", type=_from(1), default=224, metavar="PX", help="side of the crops (%(default)s)")
     action.add_argument(
-        "--megabytes", type=_from(1), default=1000, metavar="MB", help="of frames, at most (%(default)s)"
+        "--megabytes", type=_from(1), default=1000, metavar="MB", help="maximum size of the frames (%(default)s)"
     )
-    action.add_argument("--seed", type=_from(0), default=0, help="of the crops' places (%(default)s)")
-    action.set_defaults(run=_pack)
+    action.add_argument("--seed", type=_from(0), default=0, help="seed of the crops' positions (%(default)s)")
     _add_footage(action, "FILE", ".safetensors")
-    _add_scenes(actions)
-    action = actions.add_parser("bench", help="how fast sets feed training")
-    action.add_argument("paths", nargs="+", metavar="PATH", help="a set, as data.path takes it")
-    action.add_argument("--workers", default="0,2", metavar="N,M", help="processes to try (%(default)s)")
-    action.add_argument("--batch", type=int, default=8, metavar="N", help="samples a batch (%(default)s)")
-    action.add_argument("--crop", type=int, default=192, metavar="PX", help="side of the crops (%(default)s)")
-    action.add_argument("--frames", type=int, default=0, metavar="N", help="a window (as the set has them)")
-    action.add_argument("--seconds", type=float, default=5.0, metavar="S", help="measured each (%(default)s)")
-    action.add_argument("--demand", type=float, metavar="R", help="samples/s of one device, by a run's log")
-    action.set_defaults(run=_bench)
-    action = actions.add_parser("flow", help="flow labels beside a set; the same command continues")
-    action.add_argument("path", help="the set: records, Vimeo90K, a folder of window folders")
-    action.add_argument("--teacher", required=True, metavar="NAME", help="dis, raft, raft_small, rife_v4_25, ...")
-    action.add_argument("--weights", type=Path, metavar="FILE", help="the teacher's (those installed)")
-    action.add_argument("--inputs", default="", metavar="I,J", help="two or four frames of a window (first and last)")
-    action.add_argument("--target", type=int, default=-1, metavar="I", help="the frame between (the middle one)")
-    action.add_argument("--frames", type=int, default=0, metavar="N", help="a window of longer folders (folders whole)")
-    action.add_argument("--step", type=int, default=1, metavar="N", help="between such windows (%(default)s)")
-    action.add_argument("--list", choices=("train", "test"), default="train", help="of Vimeo90K's (%(default)s)")
-    action.add_argument("--coordinator", metavar="HOST:PORT", help="of several processes, where no cluster says it")
-    action.add_argument("--processes", type=int, metavar="N", help="their number")
-    action.add_argument("--process", type=int, metavar="I", help="which of them this is, from 0")
-    action.set_defaults(run=_labels)
+    action.set_defaults(run=_pack)
+
+
+def _add_footage(action: argparse.ArgumentParser, metavar: str, output: str) -> None:
+    cut = Footage()
+    action.add_argument("-o", "--output", type=Path, required=True, metavar=metavar, help=output)
+    action.add_argument(
+        "--frames", type=int, metavar="N", help=f"frames per window ({cut.frames}; folders of images: whole)"
+    )
+    action.add_argument(
+        "--step", type=int, default=cut.step, metavar="N", help="frames from one window to the next (%(default)s)"
+    )
+    action.add_argument(
+        "--short-side", type=int, default=cut.short_side, metavar="PX", help="reduce frames to this short side (keep)"
+    )
+    action.add_argument(
+        "--per-clip", type=int, default=cut.per_clip, metavar="N", help="maximum number of windows per clip (all)"
+    )
 
 
 def _add_scenes(actions: argparse._SubParsersAction) -> None:
-    scenes = Scenes()
-    action = actions.add_parser("scenes", help="made-up scenes in one packed file, every frame exact")
-    action.add_argument("photos", type=Path, nargs="?", help="a folder of pictures to cut them from (patterns)")
+    action = actions.add_parser("scenes", help="write synthetic scenes into one packed file; every frame is exact")
+    action.add_argument("photos", type=Path, nargs="?", help="a folder of images to cut surfaces from (patterns)")
     action.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".safetensors")
     for field in dataclasses.fields(Scenes):
-        default = getattr(scenes, field.name)
-        action.add_argument(f"--{field.name}", type=type(default), default=default, help="(%(default)s)")
+        description = f"{SCENES_HELP[field.name]} (%(default)s)"
+        action.add_argument(f"--{field.name}", type=type(field.default), default=field.default, help=description)
     action.set_defaults(run=_scenes)
 
 
-def _add_footage(command: argparse.ArgumentParser, metavar: str, output: str) -> None:
-    cut = Footage()
-    command.add_argument("-o", "--output", type=Path, required=True, metavar=metavar, help=output)
-    command.add_argument("--frames", type=int, metavar="N", help=f"a window ({cut.frames}; folders of images: whole)")
-    command.add_argument("--step", type=int, default=cut.step, metavar="N", help="between windows (%(default)s)")
-    command.add_argument("--short-side", type=int, default=cut.short_side, metavar="PX", help="reduce to (kept)")
-    command.add_argument("--per-clip", type=int, default=cut.per_clip, metavar="N", help="windows at most (all)")
+def _add_flow(actions: argparse._SubParsersAction) -> None:
+    action = actions.add_parser("flow", help="write flow labels beside a set; the same command resumes")
+    action.add_argument("path", help="the set: records, Vimeo90K, a folder of window folders")
+    action.add_argument("--teacher", required=True, metavar="NAME", help="dis, raft, raft_small, rife_v4_25, ...")
+    action.add_argument(
+        "--weights", type=Path, metavar="FILE", help="weights of the teacher (those shipped or installed)"
+    )
+    action.add_argument(
+        "--inputs", default="", metavar="I,J", help="indices of two or four frames of a window (first and last)"
+    )
+    action.add_argument(
+        "--target", type=int, default=-1, metavar="I", help="index of the target frame (the middle one)"
+    )
+    action.add_argument(
+        "--frames", type=int, default=0, metavar="N", help="frames per window of longer folders (folders whole)"
+    )
+    action.add_argument(
+        "--step", type=int, default=1, metavar="N", help="images from one such window to the next (%(default)s)"
+    )
+    action.add_argument(
+        "--list", choices=("train", "test"), default="train", help="which of Vimeo90K's lists (%(default)s)"
+    )
+    action.add_argument(
+        "--coordinator", metavar="HOST:PORT", help="address of the first of several processes, if no cluster gives it"
+    )
+    action.add_argument("--processes", type=int, metavar="N", help="number of processes")
+    action.add_argument("--process", type=int, metavar="I", help="index of this process, from 0")
+    action.set_defaults(run=_flow)
+
+
+def _add_bench(actions: argparse._SubParsersAction) -> None:
+    action = actions.add_parser("bench", help="measure the input pipeline of sets, without a model")
+    action.add_argument("paths", nargs="+", metavar="PATH", help="a set, as data.path takes it")
+    action.add_argument(
+        "--workers", default="0,2", metavar="N,M", help="numbers of worker processes to measure (%(default)s)"
+    )
+    action.add_argument("--batch", type=int, default=8, metavar="N", help="samples per batch (%(default)s)")
+    action.add_argument("--crop", type=int, default=192, metavar="PX", help="side of the crops (%(default)s)")
+    action.add_argument("--frames", type=int, default=0, metavar="N", help="frames per window (those of the set)")
+    action.add_argument(
+        "--seconds", type=float, default=5.0, metavar="S", help="time of each measurement (%(default)s)"
+    )
+    action.add_argument(
+        "--demand", type=float, metavar="R", help="samples/s that one device consumes, from a run's log"
+    )
+    action.set_defaults(run=_bench)
 
 
 def _footage(options: argparse.Namespace) -> Footage:
@@ -111,7 +169,7 @@ def _option(field: str) -> str:
 
 
 def _from(least: int) -> Callable[[str], int]:
-    """The type of an option that takes integers from `least` on."""
+    """Returns the type of an option that takes integers from `least` on."""
 
     def number(text: str) -> int:
         if int(text) < least:
@@ -167,10 +225,10 @@ def _scenes(options: argparse.Namespace) -> None:
     config = Scenes(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Scenes)})
     check_bounds(config, _option)
     counts = pack_scenes(options.photos, options.output, config)
-    print(f"{options.output}: {counts['windows']} windows, cut from {counts['photos']} pictures")
+    print(f"{options.output}: {counts['windows']} windows, cut from {counts['photos']} photos")
 
 
-def _labels(options: argparse.Namespace) -> None:
+def _flow(options: argparse.Namespace) -> None:
     given = options.inputs.split(",") if options.inputs else []
     if not all(index.isdigit() for index in given):
         raise UsageError(f"--inputs {options.inputs}: indices of frames are needed, such as 0,2,4,6")

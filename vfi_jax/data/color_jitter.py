@@ -40,7 +40,7 @@ def jitter(sample: Sample, strength: float, rng: np.random.Generator) -> Sample:
 
 
 class Jitter(NamedTuple):
-    """A color jitter: factors about 1, the shift of the hue in turns, and the order of the four (indices of `STEPS`)."""
+    """A color jitter: factors about 1, the shift of the hue in turns, and their order (indices of `STEPS`)."""
 
     brightness: float
     contrast: float

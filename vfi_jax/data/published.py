@@ -1,4 +1,4 @@
-"""Training sets as their authors publish them: where things lie, how many there are, how large, and what is wrong."""
+"""Training sets in their authors' layout: folders, numbers and sizes, and a survey of what is missing or damaged."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from vfi_jax.data.images import images_in, load_image
 from vfi_jax.data.sources import WindowFolders
 from vfi_jax.errors import DamagedError, UsageError, UserError
 
-THREADS = 4  # that decode, to check
+THREADS = 4  # for decoding
 
 
 @dataclasses.dataclass(frozen=True)
 class PublishedLayout:
-    """A set's layout.
+    """The layout of a set.
 
     Attributes:
-      folder: below the set's own, where its clips are.
-      clips: folders of images in the training part.
-      size: (height, width), pixels.
-      listed: a file that names the clips, relative to the set's folder; "": all folders with images.
-      names: of the clips, where the authors give them in their code; (): any.
-      frames: images a clip; 0: any number.
-      window: frames of the windows that are cut, and `step` from one to the next.
-      step: see `window`.
+      folder: of the clips, relative to the set's folder.
+      clips: number of folders of images in the training part; 0: unknown.
+      size: (height, width) of all images, pixels.
+      listed: file with the names of the clips, relative to the set's folder; "": all folders with images.
+      names: of the clips, if the authors' code lists them; (): any.
+      frames: images per clip; 0: any number.
+      window: frames per window.
+      step: frames from the start of a window to that of the next.
     """
 
     folder: str
@@ -48,8 +48,8 @@ GOPRO = (
     "0868_11_01 0881_11_00"
 )
 
-# Windows are those of the published recipes: IFRNet's of 9 frames for GoPro and Adobe240, whose frames are extracted
-# into a folder a video; all 65 of a clip of X4K1000FPS.
+# Windows follow the published recipes: 9 frames (IFRNet) for GoPro and Adobe240, whose frames are extracted into one
+# folder per video, and all 65 frames of a clip for X4K1000FPS.
 PUBLISHED: Mapping[str, PublishedLayout] = MappingProxyType(
     {
         "vimeo_triplet": PublishedLayout("sequences", 51_313, (256, 448), "tri_trainlist.txt", frames=3, window=3),
@@ -65,14 +65,14 @@ PUBLISHED: Mapping[str, PublishedLayout] = MappingProxyType(
 
 @dataclasses.dataclass(frozen=True)
 class Survey:
-    """What a look at a set found.
+    """The result of `survey`.
 
     Attributes:
-      source: its good windows.
-      expected: clips that it should have; 0: unknown.
+      source: the windows without a missing or damaged image.
+      expected: number of clips that the set should have; 0: unknown.
       clips: number of clips that are there.
-      missing: what is not there, a line each.
-      damaged: files that cannot be read or have another size, a line each.
+      missing: one line per missing clip, image or list entry.
+      damaged: one line per file that cannot be read or has another size.
     """
 
     source: WindowFolders
@@ -82,7 +82,7 @@ class Survey:
     damaged: Sequence[str]
 
     def lines(self) -> list[str]:
-        """The report: a summary, then a line for each thing."""
+        """Formats the report: a summary, then one line per finding."""
         count = f"{self.clips} of {self.expected} clips" if self.expected else f"{self.clips} clips"
         summary = (
             f"{count}, {len(self.source)} good windows; missing: {len(self.missing)}, damaged: {len(self.damaged)}"
@@ -91,15 +91,15 @@ class Survey:
 
 
 def survey(name: str, root: Path) -> Survey:
-    """Looks at a set: decodes every image of its training part.
+    """Checks a set by decoding every image of its training part.
 
     Args:
       name: in `PUBLISHED`.
-      root: the folder that the archive was unpacked to.
+      root: folder to which the archive was unpacked.
 
     Raises:
-      UsageError: no such set.
-      UserError: nothing of it is there.
+      UsageError: the set is unknown.
+      UserError: the set is not there, or no window of it is intact.
     """
     if name not in PUBLISHED:
         raise UsageError(f"no training set is called {name!r}; there are: {', '.join(PUBLISHED)}")
@@ -109,57 +109,61 @@ def survey(name: str, root: Path) -> Survey:
         raise UserError(f"{folder}: no such folder; {name} is laid out as {name}/{layout.folder}/CLIP/IMAGE")
     clips, missing = _clips(layout, root)
     files = {clip: images_in(folder / clip) for clip in clips}
-    if layout.frames:
-        missing += [f"{clip} has {len(own)} of {layout.frames} images" for clip, own in files.items()
-                    if len(own) < layout.frames]  # fmt: skip
-    wrong = _wrong([file for own in files.values() for file in own], layout.size)
-    names = [window for clip, own in files.items() for window in _windows(clip, own, layout, wrong)]
+    missing += [
+        f"{clip} has {len(images)} of {layout.frames} images"
+        for clip, images in files.items()
+        if len(images) < layout.frames
+    ]
+    damaged = _damaged([file for images in files.values() for file in images], layout.size)
+    names = [window for clip, images in files.items() for window in _intact_windows(clip, images, layout, damaged)]
     if not names:
         raise UserError(f"{folder} holds no good window of {layout.window} images: {len(clips)} clips, "
-                        f"{len(missing)} things missing, {len(wrong)} files damaged")  # fmt: skip
+                        f"{len(missing)} things missing, {len(damaged)} files damaged")  # fmt: skip
     source = WindowFolders(folder, names, layout.window)
-    return Survey(source, layout.clips, len(clips), missing, [wrong[file] for file in sorted(wrong)])
+    return Survey(source, layout.clips, len(clips), missing, [damaged[file] for file in sorted(damaged)])
 
 
 def _clips(layout: PublishedLayout, root: Path) -> tuple[list[str], list[str]]:
-    """Clips that are there, and what is missing."""
+    """Returns the clips that are there, and one line per missing one."""
     folder = root / layout.folder
-    there = sorted({str(file.parent.relative_to(folder)) for file in folder.rglob("*") if file.is_file()})
+    present = sorted({str(file.parent.relative_to(folder)) for file in folder.rglob("*") if file.is_file()})
     if not layout.listed:
-        named = [clip for clip in layout.names if clip not in there]
-        short = layout.clips - len(there)
+        named = [clip for clip in layout.names if clip not in present]
+        short = layout.clips - len(present)
         lines = [f"clip {clip}" for clip in named] or ([f"{short} clips"] if short > 0 else [])
-        return there, lines
+        return present, lines
     file = root / layout.listed
     if not file.is_file():
         raise UserError(f"{file}: the list of the training part is missing; fetch the set again")
-    wanted = file.read_text().split()
-    lines = [f"clip {clip}" for clip in sorted(set(wanted) - set(there))]
-    if len(wanted) < layout.clips:
-        lines.insert(0, f"{layout.clips - len(wanted)} lines of {layout.listed}")
-    present = set(there)
-    return [clip for clip in wanted if clip in present], lines
+    listed = file.read_text().split()
+    lines = [f"clip {clip}" for clip in sorted(set(listed) - set(present))]
+    if len(listed) < layout.clips:
+        lines.insert(0, f"{layout.clips - len(listed)} lines of {layout.listed}")
+    known = set(present)
+    return [clip for clip in listed if clip in known], lines
 
 
-def _wrong(files: Sequence[Path], size: tuple[int, int]) -> dict[Path, str]:
-    """Why each bad file is bad."""
+def _damaged(files: Sequence[Path], size: tuple[int, int]) -> dict[Path, str]:
+    """Returns the damaged files, each with one line that says why."""
 
-    def look(file: Path) -> str:
+    def check(file: Path) -> str:
         try:
-            found = load_image(file).shape[:2]
+            height, width = load_image(file).shape[:2]
         except DamagedError as error:
             return str(error)
-        return "" if found == size else f"{file} is {found[1]}x{found[0]}, not {size[1]}x{size[0]}"
+        return "" if (height, width) == size else f"{file} is {width}x{height}, not {size[1]}x{size[0]}"
 
     with ThreadPoolExecutor(THREADS) as pool:
-        reasons = tqdm(pool.map(look, files), total=len(files), unit="image", desc="check")
+        reasons = tqdm(pool.map(check, files), total=len(files), unit="image", desc="check")
         return {file: reason for file, reason in zip(files, reasons, strict=True) if reason}
 
 
-def _windows(clip: str, files: Sequence[Path], layout: PublishedLayout, wrong: Mapping[Path, str]) -> Iterator[str]:
-    """Names of the windows without a bad image."""
+def _intact_windows(
+    clip: str, files: Sequence[Path], layout: PublishedLayout, damaged: Mapping[Path, str]
+) -> Iterator[str]:
+    """Yields the names of the windows without a damaged image."""
     if layout.frames and len(files) != layout.frames:
         return
     for first in range(0, len(files) - layout.window + 1, layout.step):
-        if not any(file in wrong for file in files[first : first + layout.window]):
+        if not any(file in damaged for file in files[first : first + layout.window]):
             yield clip if len(files) == layout.window else f"{clip}/{first:06d}"

@@ -55,7 +55,7 @@ def measure_here(request: Mapping[str, Any]) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (interpolate.spec.num_frames, 1, height, width, 3), np.uint8)
     seconds = _median_seconds(interpolate, frames)
-    memory = machine.used()
+    memory = machine.peak_memory()
     fps = batch / (_median_seconds(interpolate, frames.repeat(batch, 1)) if batch > 1 else seconds)
     shape = np.moveaxis(pad(frames, interpolate.spec.padding, getattr(model, "scale", 1.0)), 0, 1).shape
     times = np.full((1, 1, 1, 1), MIDPOINT, np.float32)

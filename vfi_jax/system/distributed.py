@@ -1,7 +1,6 @@
-"""The processes of a run, one a host or one a device: who they are, and what they have to agree on.
+"""The processes of a run, one per host or one per device: starting, synchronization and gathering of values.
 
-A process that is alone agrees with itself at no cost. Where there are several, each has to call these functions, in
-the same order.
+With a single process these functions return at once. With several, each process has to call them in the same order.
 """
 
 from __future__ import annotations
@@ -19,24 +18,24 @@ from jaxtyping import Float
 
 from vfi_jax.errors import UsageError, UserError
 
-SHUTDOWN = 60  # seconds that a process waits for the others at its end; JAX's own are 300
-GRACE = 2  # seconds
+SHUTDOWN_TIMEOUT = 60  # seconds that a process waits for the others at its end; JAX's default is 300
+GRACE = 2  # seconds in which other processes may report their own failure
 
 
 def initialize(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
-    """Joins the processes of a run; to be called before a device is touched.
+    """Connects the processes of a run; to be called before any device is used.
 
-    Without arguments the environment says who they are, as JAX reads it: a TPU pod, SLURM, Open MPI, Kubernetes. Where
-    it says nothing, or `processes` is 1, this process is alone.
+    Without arguments JAX detects the processes from the environment (TPU pod, SLURM, Open MPI, Kubernetes). If it
+    detects none, or `processes` is 1, this process is the only one.
 
     Args:
       coordinator: address of the first process, `HOST:PORT`.
-      processes: their number.
-      process: which of them this is, from 0.
+      processes: number of processes.
+      process: index of this process, from 0.
 
     Raises:
-      UsageError: some arguments without the others, or a number out of range.
-      UserError: the others do not come.
+      UsageError: only some of the arguments are given, or a number is out of range.
+      UserError: the other processes cannot be reached.
     """
     given = (coordinator, processes, process)
     if processes == 1 or jax.distributed.is_initialized():
@@ -46,59 +45,59 @@ def initialize(coordinator: str | None = None, processes: int | None = None, pro
     if processes is not None and not 0 <= process < processes:
         raise UsageError(f"--process {process}: it must lie between 0 and {processes - 1}")
     try:
-        jax.distributed.initialize(*given, shutdown_timeout_seconds=SHUTDOWN)
+        jax.distributed.initialize(*given, shutdown_timeout_seconds=SHUTDOWN_TIMEOUT)
     except (ValueError, RuntimeError) as error:
-        # JAX has no question for whether there is a cluster: it says so, or that devices are in use already.
+        # JAX has no query for a cluster; it raises if there is none, or if devices are already in use.
         alone = "coordinator_address" in str(error) or "must be called before" in str(error)
         if coordinator is not None or not alone:
-            raise UserError(f"the processes do not come together: {str(error).splitlines()[0]}") from None
+            raise UserError(f"the processes cannot connect: {str(error).splitlines()[0]}") from None
 
 
 def exit(code: int) -> NoReturn:
-    """Ends this process after a failure; the others are lost with it, and those that wait for it notice."""
+    """Ends this process after a failure; processes that wait for it fail as well."""
     if not jax.distributed.is_initialized():
         sys.exit(code)
     sys.stdout.flush()
     sys.stderr.flush()
-    if is_main():  # it keeps the others alive: where all fail alike they may say so themselves
+    if is_main():  # the others end with it; give those that fail alike time to report
         time.sleep(GRACE)
-    os._exit(code)  # Python's own way out waits for processes that wait for this one
+    os._exit(code)  # sys.exit would wait for processes that wait for this one
 
 
 def is_main() -> bool:
-    """Whether this process is the one that writes what all share."""
+    """Returns whether this process is the one that writes shared files."""
     return jax.process_index() == 0
 
 
-def by_main(say: Callable[[str], None]) -> Callable[[str], None]:
-    """`say` in the first process, silence in the others."""
-    return say if is_main() else _unheard
+def by_main(log: Callable[[str], None]) -> Callable[[str], None]:
+    """Returns `log` in the main process, and a function that does nothing in the others."""
+    return log if is_main() else _ignore
 
 
-def barrier(place: str) -> None:
-    """Until every process has come to `place`."""
+def barrier(name: str) -> None:
+    """Waits until every process has reached the barrier of this name."""
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(place)
+        multihost_utils.sync_global_devices(name)
 
 
-def all_agree(fine: bool) -> bool:
-    """Whether all processes say so."""
-    return bool(allgather(np.array([fine], np.float64)).all())
+def all_agree(flag: bool) -> bool:
+    """Returns whether `flag` is true in every process."""
+    return bool(allgather(np.array([flag], np.float64)).all())
 
 
 def allgather(values: Float[np.ndarray, " k"]) -> Float[np.ndarray, "processes k"]:
-    """What each process has, in float64."""
+    """Gathers the values of every process, in float64."""
     values = np.ascontiguousarray(values, np.float64)
     if jax.process_count() == 1:
         return values[None]
-    # As pairs of words: JAX would round to 32 bits.
+    # As pairs of 32-bit words, because JAX would round float64 to float32.
     return np.asarray(multihost_utils.process_allgather(values.view(np.uint32))).view(np.float64)
 
 
 def local(tree: Any) -> Any:
-    """Arrays that are the same on every device, as they are on this process's first."""
+    """Returns this process's first copy of arrays that are replicated over devices."""
     return jax.tree.map(lambda leaf: leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf, tree)
 
 
-def _unheard(_: str) -> None:
+def _ignore(_: str) -> None:
     pass

@@ -1,6 +1,6 @@
 """Files that appear under their name only when they are whole, and their hashes; here and in object stores.
 
-A path is `pathlib`'s, or, where it is an address such as gs://BUCKET/FOLDER, `epath`'s, which Orbax works with too.
+Local paths are `pathlib`'s. An address such as gs://BUCKET/FOLDER is a path of `epath`, which Orbax uses too.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from pathlib import Path, PurePath
 
 from vfi_jax.errors import UserError
 
-AnyPath = PurePath  # what pathlib's and epath's paths have in common
+AnyPath = PurePath  # common base of pathlib's and epath's paths
 
 
 def path_of(text: str | os.PathLike[str]) -> AnyPath:
-    """The path that a text names; nothing is looked up.
+    """Parses a path or an address.
 
     Raises:
-      UserError: an address that the installed packages cannot reach.
+      UserError: the address cannot be reached with the installed packages.
     """
     if "://" not in str(text):
         return Path(text)
-    from etils import epath  # local work does without
+    from etils import epath  # not needed for local paths
 
     try:
         path = epath.Path(text)
         path.exists()
-    except Exception as error:  # of the store's own package, of its network, of its permissions
+    except Exception as error:  # from the store's package, its network or its permissions
         missing = isinstance(error, ImportError | ValueError | NotImplementedError)
         advice = "; gs:// needs gcsfs: pip install 'vfi_jax[gcs]'" if missing else ""
         raise UserError(f"{text} cannot be reached: {str(error).splitlines()[0]}{advice}") from None
@@ -38,20 +38,20 @@ def path_of(text: str | os.PathLike[str]) -> AnyPath:
 
 
 def is_remote(path: AnyPath) -> bool:
-    """Whether a path is in an object store."""
+    """Returns whether a path lies in an object store."""
     return not isinstance(path, Path)
 
 
 @contextmanager
 def written_whole(path: AnyPath) -> Iterator[Path]:
-    """Gives a temporary name beside `path`; on leaving well it is flushed to the disk and renamed, else removed.
+    """Context manager: gives a temporary file beside `path`, which replaces `path` if the block succeeds.
 
-    The temporary name keeps the suffix, hidden and marked with the process: `.NAME.PID.part.SUFFIX`. An object store
-    has no renaming, and needs none: an object is there when its upload is complete, and not before. The temporary file
-    is on the local disk then.
+    The temporary file is named `.NAME.PID.part.SUFFIX`; it is flushed to the disk before it is renamed, and removed if
+    the block fails. For an object store, where an object appears only when its upload is complete, the temporary file
+    is on the local disk.
 
     Raises:
-      UserError: the folder does not exist, `path` is a folder, or writing fails (disk full, no permission).
+      UserError: the folder is missing, `path` is a folder, or writing fails (disk full, no permission).
     """
     if is_remote(path):
         with _uploaded(path) as partial:
@@ -75,7 +75,7 @@ def written_whole(path: AnyPath) -> Iterator[Path]:
 
 
 def _sync(path: Path) -> None:
-    """Has the disk itself hold what was written."""
+    """Flushes a file or folder to the disk."""
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)
@@ -92,20 +92,20 @@ def _uploaded(path: AnyPath) -> Iterator[Path]:
 
 
 def upload(source: Path, target: AnyPath) -> None:
-    """Puts a file into an object store, in one piece.
+    """Copies a file into an object store, in one piece.
 
     Raises:
-      UserError: that failed.
+      UserError: the upload failed.
     """
     try:
         target.write_bytes(source.read_bytes())
-    except Exception as error:  # whatever the store's own package raises
+    except Exception as error:  # the store's package may raise anything
         raise UserError(f"{target} cannot be written: {str(error).splitlines()[0]}") from None
 
 
 @contextmanager
 def local_copy(path: AnyPath) -> Iterator[Path]:
-    """The path itself, or a copy on the local disk of what is elsewhere."""
+    """Context manager: gives the path itself, or a temporary local copy of a remote file."""
     if not is_remote(path):
         yield path
         return
@@ -116,6 +116,6 @@ def local_copy(path: AnyPath) -> Iterator[Path]:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """Returns the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

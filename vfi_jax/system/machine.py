@@ -1,4 +1,4 @@
-"""The machine that work is done on: versions, devices, memory, peaks, and the cache of compiled programs."""
+"""The machine: versions, devices, memory, peak FLOP/s, and the cache of compiled programs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 import jax
 
 PACKAGES = ("vfi_jax", "jax", "jaxlib", "libtpu", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "av")
-# Part of a device's name, and its dense peak in FLOP/s with bfloat16 inputs (V100 and T4: float16), by the makers' data
-# sheets; the first that fits.
+# Part of a device's name and its dense peak in FLOP/s with bfloat16 inputs (V100 and T4: float16), from the vendors'
+# data sheets; the first match counts.
 PEAKS = (
     ("TPU v4", 275e12),
     ("TPU v5 lite", 197e12),
@@ -36,23 +36,23 @@ PEAKS = (
 
 
 def peak_of(device: str) -> float | None:
-    """Dense peak of a device by its name (`jax.Device.device_kind`), FLOP/s; None for those not in `PEAKS`."""
+    """Returns the dense peak of a device by its `jax.Device.device_kind`, FLOP/s; None if it is not in `PEAKS`."""
     return next((peak for name, peak in PEAKS if name in device), None)
 
 
-def used() -> dict[str, float]:
-    """The most memory this process has used so far, 10^9 bytes: `host_gb`, and `device_gb` where devices tell."""
-    found = {}
-    with contextlib.suppress(ImportError):  # Windows tells none
-        found["host_gb"] = _most_held() / 1e9
+def peak_memory() -> dict[str, float]:
+    """Returns this process's peak memory, 10^9 bytes: `host_gb`, and `device_gb` if devices report it."""
+    used = {}
+    with contextlib.suppress(ImportError):  # not available on Windows
+        used["host_gb"] = _peak_resident() / 1e9
     peaks = [(device.memory_stats() or {}).get("peak_bytes_in_use") for device in jax.local_devices()]
-    if told := [peak for peak in peaks if peak is not None]:
-        found["device_gb"] = max(told) / 1e9
-    return found
+    if reported := [peak for peak in peaks if peak is not None]:
+        used["device_gb"] = max(reported) / 1e9
+    return used
 
 
 def environment() -> dict[str, str]:
-    """What a run depends on beside its config, by name."""
+    """Returns what a run depends on beside its config, by name: versions, devices, memory, flags."""
     devices = jax.devices()
     kinds = {
         device.device_kind: sum(other.device_kind == device.device_kind for other in devices) for device in devices
@@ -70,30 +70,30 @@ def environment() -> dict[str, str]:
     }
 
 
-def as_text(found: dict[str, str]) -> str:
-    """A line each, `NAME: VALUE`."""
-    return "".join(f"{name}: {value}\n" for name, value in found.items())
+def as_text(entries: dict[str, str]) -> str:
+    """Formats entries as lines `NAME: VALUE`."""
+    return "".join(f"{name}: {value}\n" for name, value in entries.items())
 
 
 def processor() -> str:
-    """Its name, as far as the system tells it."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text().splitlines() if told.exists() else ()
+    """Returns the processor's name, as far as the system reports it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else ()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 
 
 def processors() -> int:
-    """How many this process may use."""
+    """Returns the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def keep_programs() -> None:
-    """Has compiled programs kept for later processes, in `vfi_jax/programs/PROCESSORS` under the XDG cache folder.
+    """Enables JAX's persistent compilation cache, in `vfi_jax/programs/PROCESSORS` under the XDG cache folder.
 
-    By their number, because a program for CPUs is cut into as many parts when it is compiled, which JAX's key does not
-    tell: one made where a single processor was free would go on using one. A folder that was chosen before stays
-    (`JAX_COMPILATION_CACHE_DIR`); `JAX_ENABLE_COMPILATION_CACHE=false` has none.
+    The folder depends on the number of processors, because a program for CPUs is divided into as many parts when it is
+    compiled, and JAX's cache key leaves that out: a program compiled for one processor would go on using one. A folder
+    that is already set stays (`JAX_COMPILATION_CACHE_DIR`); `JAX_ENABLE_COMPILATION_CACHE=false` disables the cache.
     """
     if jax.config.jax_compilation_cache_dir is None:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -101,10 +101,10 @@ def keep_programs() -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache))
 
 
-def _most_held() -> int:
-    """Bytes; `ru_maxrss` begins with what the process held that started this one.
+def _peak_resident() -> int:
+    """Returns the peak resident memory, bytes; `ru_maxrss`, unlike `VmHWM`, includes that of the parent process.
 
-    `compare.workers`, which runs without this package, has the same.
+    `compare.workers`, which runs without this package, has a copy.
     """
     status = Path("/proc/self/status")
     if status.exists():
@@ -122,7 +122,7 @@ def _version(package: str) -> str:
 
 
 def _memory() -> float:
-    """Of the host, bytes."""
+    """Returns the memory of the host, bytes."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError):  # Windows
@@ -131,4 +131,4 @@ def _memory() -> float:
 
 def _limits() -> str:
     limits = {(device.memory_stats() or {}).get("bytes_limit") for device in jax.local_devices()}
-    return ", ".join(f"{limit / 1e9:.1f} GB" for limit in limits if limit) or "not told"
+    return ", ".join(f"{limit / 1e9:.1f} GB" for limit in limits if limit) or "unknown"

@@ -69,7 +69,7 @@ class Meter:
             "wait_s": waited / laps,
             "compute_s": (took - waited) / laps,
             "compiles": self.compiles,
-            **machine.used(),
+            **machine.peak_memory(),
         }
         if self.flops and (peak := machine.peak_of(jax.devices()[0].device_kind)):
             row["mfu"] = self.flops * laps / took / (peak * jax.device_count())

@@ -1,7 +1,8 @@
 """Decoding: a video file as RGB frames with exact timestamps.
 
 Frames are `[h, w, 3]`, RGB, full range, the right way up: uint8, or uint16 (0..65535) where the source has more than
-8 bits. Times are `Fraction` seconds on the file's own clock, never counted up where the file tells them.
+8 bits. Times are `Fraction` seconds on the file's own clock; they follow from the frame rate only where the file has no
+timestamps.
 """
 
 from __future__ import annotations
@@ -30,21 +31,21 @@ SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FUL
 _LIMITED, _FULL = 1, 2  # AVColorRange
 _BT709, _UNSPECIFIED, _BT601 = 1, 2, 5  # AVColorSpace; swscale has the same numbers
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9, 14: 9}  # AVColorSpace to swscale's
-_TEXT_ART = {"ansi", "bintext", "idf", "xbin"}  # FFmpeg draws text and unknown binary files as pictures
-_DECLARES_LENGTH = ("mov", "matroska", "avi")  # formats whose header says how long the file should be
+_TEXT_ART = {"ansi", "bintext", "idf", "xbin"}  # FFmpeg decodes text and unknown binary files with these
+_DECLARES_LENGTH = ("mov", "matroska", "avi")  # formats whose header declares the length of the file
 
 
 @dataclass(frozen=True)
 class Color:
-    """How YUV and RGB are converted, and the tags to write. Numbers are FFmpeg's (AVCOL_*).
+    """How YUV and RGB are converted, and the tags to write; numbers are FFmpeg's (AVCOL_*).
 
     Attributes:
-      matrix: swscale's number of the matrix; where the tag is missing or unknown to it BT.601, in both directions.
+      matrix: swscale's number of the matrix; BT.601, in both directions, if the tag is missing or unknown to swscale.
       full: whether YUV uses the full range.
-      space: tag of the matrix.
-      range: tag of the range.
-      primaries: tag.
-      transfer: tag.
+      space: matrix tag.
+      range: range tag.
+      primaries: primaries tag.
+      transfer: transfer tag.
     """
 
     matrix: int
@@ -57,23 +58,23 @@ class Color:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What is known of a video before it is decoded as a whole.
+    """Properties of a video that are known before all of it is decoded.
 
     Attributes:
       path: the file.
       container: FFmpeg's name of the file format.
       codec: FFmpeg's name of the codec.
-      width: pixels as shown, after rotation.
-      height: pixels as shown, after rotation.
-      rate: nominal frames per second; timestamps decide, not this.
-      time_base: seconds; every timestamp that the file tells is a multiple of it.
-      frames: number of frames as the file announces it, or an estimate from its duration; None where neither is known.
+      width: displayed width, after rotation, pixels.
+      height: displayed height, after rotation, pixels.
+      rate: nominal frames per second; timestamps take precedence.
+      time_base: seconds, of which every timestamp of the file is a multiple.
+      frames: number of frames that the file declares, or an estimate from its duration; None if neither is known.
       pixel_format: FFmpeg's name.
       bits: per channel.
-      turned: whether rotation swaps the sides.
-      aspect: sample aspect ratio as shown, after rotation; None where unknown.
+      turned: whether the rotation swaps width and height.
+      aspect: displayed sample aspect ratio, after rotation; None if unknown.
       color: of the first frame.
-      audio: codec of each sound track.
+      audio: codec of each audio stream.
     """
 
     path: Path
@@ -93,7 +94,7 @@ class VideoInfo:
 
 
 class TimedFrame(NamedTuple):
-    """A frame, when it is shown, and for how long (seconds)."""
+    """A frame with its display time and duration, seconds."""
 
     time: Fraction
     duration: Fraction
@@ -101,12 +102,16 @@ class TimedFrame(NamedTuple):
 
 
 def exact(ratio: Rational | None) -> Fraction | None:
-    """A ratio of PyAV, whose arithmetic may be that of 32 bits, as a fraction; None where it is unset."""
+    """Converts a ratio of PyAV, whose arithmetic may have 32 bits, to a fraction; returns None if it is unset."""
     return Fraction(ratio.numerator, ratio.denominator) if ratio else None
 
 
 def open_input(path: Path) -> av.container.InputContainer:
-    """Open a media file. Raises UserError, in one line, where it is missing, no file, empty or not a medium."""
+    """Opens a media file.
+
+    Raises:
+      UserError: it is missing, not a file, empty, or not a medium.
+    """
     if not path.exists():
         raise UserError(f"{path}: no such file")
     if path.is_dir():
@@ -116,7 +121,7 @@ def open_input(path: Path) -> av.container.InputContainer:
     if not path.stat().st_size:
         raise UserError(f"{path}: is empty (0 bytes); give a video file")
     try:
-        # Absolute, because FFmpeg takes "name:" at the front for a protocol.
+        # Absolute, because FFmpeg mistakes a leading "name:" for a protocol.
         return _open(os.path.abspath(path))
     except av.FFmpegError as error:
         raise UserError(f"{path}: is not a video, or is cut short or damaged ({error.strerror})") from error
@@ -130,13 +135,17 @@ def _open(name: str) -> av.container.InputContainer:
 
 
 def clock_origin(container: av.container.InputContainer) -> Fraction:
-    """Seconds at which the file's clock starts, where that is arbitrary (MPEG transport streams); otherwise 0."""
+    """Returns the start of the file's clock in seconds if it is arbitrary (MPEG transport streams), otherwise 0."""
     arbitrary = bool(container.format.flags & av.format.Flags.ts_discont.value)
     return Fraction(container.start_time or 0, av.time_base) if arbitrary else Fraction(0)
 
 
 def probe(path: Path) -> VideoInfo:
-    """Describe a video. Decodes one frame, so that whatever is no video is found out. Raises UserError as Reader."""
+    """Describes a video; decodes one frame, which detects files that are no videos.
+
+    Raises:
+      UserError: as `Reader`.
+    """
     with Reader(path) as reader:
         return reader.info
 
@@ -146,11 +155,11 @@ class Reader:
 
     Attributes:
       info: the video.
-      notes: one line for each thing that was mended or is odd; complete once `frames` is exhausted.
+      notes: one line for each repair and for each unusual property; complete once `frames` is exhausted.
 
     Raises:
-      UserError: one line, where the file is missing, not a video, has no frames, ends early, is damaged, or changes its
-        size; from the constructor or while `frames` runs.
+      UserError: the file is missing, not a video, has no frames, ends early, is damaged, or changes its size; raised by
+        the constructor or by `frames`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -162,7 +171,7 @@ class Reader:
             self._tick = exact(self._stream.time_base)
             self._origin = clock_origin(self._container)
             self._scaler = VideoReformatter()
-            self._count, self._damaged, self._repeated, self._mended = 0, 0, 0, 0
+            self._count, self._damaged, self._repeated, self._reordered = 0, 0, 0, 0
             self._packets: Counter[int] = Counter()
             self._cut, self._end, self._last = False, Fraction(0), Fraction(0)
             self._raw = self._decode()
@@ -183,17 +192,17 @@ class Reader:
 
     @property
     def notes(self) -> list[str]:
-        """What was mended or is odd, one line each."""
-        found = [
+        """Lists repairs and unusual properties, one line each."""
+        candidates = [
             (self._repeated, "frames repeat the timestamp of the one before and were dropped"),
-            (self._mended, "timestamps run backwards and were replaced by the frame rate's"),
+            (self._reordered, "timestamps run backwards and were replaced by the frame rate's"),
             (self._damaged, "frames are damaged in the source"),
             (self._first.interlaced_frame, "the source is interlaced; deinterlace it first for a good result"),
         ]
-        return [text if count is True else f"{count} {text}" for count, text in found if count]
+        return [text if count is True else f"{count} {text}" for count, text in candidates if count]
 
     def frames(self) -> Iterator[TimedFrame]:
-        """Every frame in the order of time, once; times start where the file's clock does."""
+        """Yields every frame once, in the order of time; times start at the start of the file's clock."""
         before: av.VideoFrame | None = None
         duration = 1 / self.info.rate
         for frame in itertools.chain([self._first], self._raw):
@@ -209,17 +218,17 @@ class Reader:
         self._check_complete()
 
     def _time(self, frame: av.VideoFrame, following: Fraction, *, is_first: bool) -> Fraction:
-        """The frame's own time, or `following` where it has none or it lies before the last one's."""
+        """Returns the frame's timestamp, or `following` if it has none or does not lie after the previous frame's."""
         if frame.pts is None:
             return following
         time = frame.pts * self._tick - self._origin
         if is_first or time > self._last:
             return time
-        self._mended += 1
+        self._reordered += 1
         return following
 
     def _image(self, frame: av.VideoFrame) -> np.ndarray:
-        """The frame as RGB, upright."""
+        """Converts a frame to upright RGB."""
         transpose, flip_rows, flip_columns = self._turn
         size = (frame.height, frame.width) if transpose else (frame.width, frame.height)
         if size != (self.info.width, self.info.height):
@@ -238,7 +247,7 @@ class Reader:
         return np.ascontiguousarray(image[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1])
 
     def _decode(self) -> Iterator[av.VideoFrame]:
-        """Every frame as the decoder gives it. Reads all streams, since the longest one tells where the file ends."""
+        """Yields every frame as decoded. Reads all streams, since the longest one shows where the file ends."""
         try:
             for packet in self._container.demux():
                 self._note_end(packet)
@@ -256,14 +265,14 @@ class Reader:
             self._cut = packet.is_corrupt
 
     def _check_complete(self) -> None:
-        """Refuse a file that ends before its header says so; FFmpeg itself takes that for the end of the video."""
+        """Raises for a file that ends before its header says so; FFmpeg itself takes that for the end of the video."""
         name = self._container.format.name
         if not any(word in name for word in _DECLARES_LENGTH):
             return
         missing = self._cut
         if "mov" in name:
-            watched = (self._stream, *self._container.streams.audio)
-            missing |= any(self._packets[s.index] < len(s.index_entries) for s in watched)
+            streams = (self._stream, *self._container.streams.audio)
+            missing |= any(self._packets[s.index] < len(s.index_entries) for s in streams)
         elif self._container.duration:
             length = Fraction(self._container.duration, av.time_base)
             missing |= length - self._end > 2 / self.info.rate
@@ -277,7 +286,7 @@ class Reader:
         stream, turned = self._stream, self._turn[0]
         rate = exact(stream.guessed_rate) or exact(stream.average_rate) or Fraction(25)
         tick = self._tick
-        if frame.pts is None:  # no clock in the file: frames follow each other at the rate
+        if frame.pts is None:  # without timestamps, frames follow each other at the nominal rate
             tick = frame.duration * tick or 1 / rate
         size = (frame.width, frame.height)
         aspect = exact(stream.sample_aspect_ratio)
@@ -300,10 +309,10 @@ class Reader:
 
 
 def _video_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:
-    """The first moving picture of a file; UserError where there is none."""
-    pictures = container.streams.video
-    videos = [s for s in pictures if not s.disposition & Disposition.attached_pic]
-    if pictures and not videos:
+    """Returns the first video stream that is not a cover; raises UserError if there is none."""
+    streams = container.streams.video
+    videos = [s for s in streams if not s.disposition & Disposition.attached_pic]
+    if streams and not videos:
         raise UserError(f"{path}: is not a video: its only picture is a cover")
     if not videos or (videos[0].codec_context and videos[0].codec_context.name in _TEXT_ART):
         raise UserError(f"{path}: is not a video")
@@ -313,28 +322,28 @@ def _video_stream(path: Path, container: av.container.InputContainer) -> av.Vide
 
 
 def _estimate(container: av.container.InputContainer, stream: av.VideoStream, rate: Fraction) -> int | None:
-    """Number of frames as announced, else from the duration, else None."""
+    """Returns the number of frames as declared, else from the duration, else None."""
     length = Fraction(container.duration, av.time_base) if container.duration else None
     return stream.frames or (max(1, round(length * rate)) if length else None)
 
 
 def _color(frame: av.VideoFrame, stream: av.VideoStream) -> Color:
-    """The frame's own tags, which may differ from the file's."""
+    """Reads a frame's own tags, which may differ from the file's."""
     context = stream.codec_context
     full = frame.color_range == _FULL or frame.format.name.startswith("yuvj")
     tags = {"primaries": context.color_primaries, "transfer": context.color_trc}
-    if frame.format.is_rgb:  # no matrix to keep: the one of HD video, and say so
+    if frame.format.is_rgb:  # RGB has no matrix to keep; write HD video's, with its tag
         return Color(matrix=_BT709, full=False, space=_BT709, range=_LIMITED, **tags)
-    space = frame.colorspace or _UNSPECIFIED  # 0 means RGB, which it is not
+    space = frame.colorspace or _UNSPECIFIED  # 0 means RGB, which this frame is not
     written = _FULL if full else frame.color_range
     return Color(matrix=_MATRICES.get(space, _BT601), full=full, space=space, range=written, **tags)
 
 
 def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
-    """(transpose, then flip rows, then flip columns) that turn a frame upright, from its display matrix."""
+    """Returns, from its display matrix, how a frame is turned upright: transpose, then flip rows, then flip columns."""
     matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
     if matrix is None:
         return False, False, False
-    # A point (x, y) of the picture is shown at (a x + c y, b x + d y).
+    # A point (x, y) of the frame is displayed at (a x + c y, b x + d y).
     a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
     return (True, b < 0, c < 0) if abs(b) > abs(a) else (False, d < 0, a < 0)

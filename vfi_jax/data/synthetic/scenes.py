@@ -160,8 +160,8 @@ class Scene:
     def flow(self, time_from: float, time_to: float) -> Float32[np.ndarray, "h w 2"]:
         """Returns the motion of the surface visible at each pixel from `time_from` to `time_to`, (x, y) in pixels.
 
-        It is defined where the surface is hidden at `time_to`, too. Backward convention: `warp(frame(time_to), flow)` is
-        `frame(time_from)` where `visible(time_from, time_to)`.
+        It is defined also where the surface is hidden at `time_to`. Backward convention: `warp(frame(time_to), flow)`
+        is `frame(time_from)` where `visible(time_from, time_to)`.
         """
         return self._trace(time_from, time_to)[1].astype(np.float32)
 
@@ -171,6 +171,10 @@ class Scene:
         target = self._pixels() + flow
         inside = ((target >= 0) & (target <= (self.width - 1, self.height - 1))).all(axis=-1)
         return inside & (self._top(target, time_to) == top)
+
+    def surfaces(self, time: float) -> Int[np.ndarray, "h w"]:
+        """Returns the index of the surface visible at each pixel: 0 is the background, 1 the first layer."""
+        return self._top(self._pixels(), time)
 
     def _pixels(self) -> Float64[np.ndarray, "h w 2"]:
         return np.stack(np.meshgrid(np.arange(self.width), np.arange(self.height)), axis=-1).astype(np.float64)
@@ -187,7 +191,7 @@ class Scene:
     def _trace(self, time_from: float, time_to: float) -> tuple[np.ndarray, np.ndarray]:
         """Returns the surface visible at each pixel at `time_from`, and its motion from there, float64."""
         pixels = self._pixels()
-        top = self._top(pixels, time_from)
+        top = self.surfaces(time_from)
         flow = np.zeros_like(pixels)
         for index, layer in enumerate((self.background, *self.layers)):
             here = top == index
