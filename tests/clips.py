@@ -1,4 +1,4 @@
-"""Small clips for tests, made with PyAV, and what is read back from them."""
+"""Writes small clips for tests with PyAV and reads them back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MATRIX_OF_TAG = {1: 1, 5: 5, 6: 5, 9: 9}  # AVCOL_SPC_* to swscale's number
 
 
 def moving(index: int, size: tuple[int, int] = SIZE) -> np.ndarray:
-    """A smooth picture, `[h, w, 3]` uint8, that differs from frame to frame."""
+    """Draws a smooth image, `[h, w, 3]` uint8, that differs from frame to frame."""
     width, height = size
     y, x = np.mgrid[:height, :width]
     channels = [np.sin(x / 9 + index / 2), np.sin(y / 7 - index / 3), np.sin((x + y) / 11 + index)]
@@ -24,7 +24,7 @@ def moving(index: int, size: tuple[int, int] = SIZE) -> np.ndarray:
 
 
 def patches(index: int, size: tuple[int, int] = SIZE) -> np.ndarray:
-    """Saturated colors in columns of equal width."""
+    """Draws saturated colors in columns of equal width."""
     width, height = size
     return np.repeat(np.repeat(np.uint8([SATURATED]), width // len(SATURATED), 1), height, 0)
 
@@ -49,7 +49,7 @@ def make_clip(
     aspect: Fraction | None = None,
     copies: Sequence[tuple[str, bytes]] = (),
 ) -> Path:
-    """Write a clip; its frames are shown at `times` (seconds; by default at `rate`), the last one for `last` seconds.
+    """Writes a clip; its frames are shown at `times` (seconds; by default at `rate`), the last one for `last` seconds.
 
     `tags` are of the stream (color_range, colorspace, color_primaries, color_trc), and pixels follow them; `rotation`
     is (degrees counter-clockwise, mirrored); `copies` are attachments (name, data).
@@ -111,7 +111,7 @@ def _write_sound(out: av.container.OutputContainer, track: av.AudioStream, secon
 
 
 def shown(path: Path) -> list[tuple[Fraction, Fraction]]:
-    """(time, duration) of every frame, in seconds."""
+    """Reads the (time, duration) of every frame, in seconds."""
     with av.open(str(path)) as clip:
         stream = clip.streams.video[0]
         tick = Fraction(stream.time_base)
@@ -119,7 +119,7 @@ def shown(path: Path) -> list[tuple[Fraction, Fraction]]:
 
 
 def pictures(path: Path, pix_fmt: str = "rgb24") -> list[np.ndarray]:
-    """Every frame as `[h, w, 3]` RGB, by its own tags."""
+    """Decodes every frame as `[h, w, 3]` RGB, by its own tags."""
     flags = av.video.reformatter.Interpolation
     exact = flags.BICUBIC | flags.ACCURATE_RND | flags.FULL_CHR_H_INT
     with av.open(str(path)) as clip:
@@ -129,18 +129,18 @@ def pictures(path: Path, pix_fmt: str = "rgb24") -> list[np.ndarray]:
 
 
 def packets(path: Path, kind: str = "audio") -> list[list[tuple[Fraction, bytes]]]:
-    """(time, data) of every packet of each stream of a kind."""
+    """Reads (time, data) of every packet of each stream of a kind."""
     with av.open(str(path)) as clip:
         streams = [s for s in clip.streams if s.type == kind]
-        found: dict[int, list[tuple[Fraction, bytes]]] = {s.index: [] for s in streams}
+        by_stream: dict[int, list[tuple[Fraction, bytes]]] = {s.index: [] for s in streams}
         for packet in clip.demux(streams) if streams else ():
             if packet.size:
-                found[packet.stream_index].append((packet.pts * Fraction(packet.time_base), bytes(packet)))
-        return list(found.values())
+                by_stream[packet.stream_index].append((packet.pts * Fraction(packet.time_base), bytes(packet)))
+        return list(by_stream.values())
 
 
 def remux(source: Path, target: Path, stamps: Sequence[int]) -> None:
-    """Copy the video packets of a file, with other timestamps, in ticks of the source."""
+    """Copies the video packets of a file with other timestamps, in ticks of the source."""
     with av.open(str(source)) as clip, av.open(str(target), "w") as out:
         stream = out.add_stream_from_template(clip.streams.video[0])
         for stamp, packet in zip(stamps, clip.demux(clip.streams.video[0]), strict=False):

@@ -1,4 +1,4 @@
-"""From a window to a sample: the choice of frames, and an augmentation that is the same in NumPy and in JAX."""
+"""Windows to samples: selection of frames, and augmentation that agrees in NumPy and JAX."""
 
 import itertools
 
@@ -44,7 +44,7 @@ def test_reversal_of_time(sample):
 
 
 @pytest.mark.parametrize("rotation", range(4))
-def test_pictures_are_flipped_then_turned_clockwise(sample, rotation):
+def test_images_are_flipped_then_rotated_clockwise(sample, rotation):
     for channels, rows, columns in itertools.product((False, True), repeat=3):
         wanted = sample["target"][:, :, ::-1] if channels else sample["target"]
         wanted = wanted[::-1] if rows else wanted
@@ -57,10 +57,10 @@ def test_pictures_are_flipped_then_turned_clockwise(sample, rotation):
     "decision", [Decision(False, r, c, False, q, p) for r in (0, 1) for c in (0, 1) for q in range(4) for p in (0, 1)]
 )
 def test_flow_still_leads_to_the_same_pixels(decision):
-    """Warping and augmenting change places: the augmented flow warps the augmented image."""
+    """Warping and augmentation commute: the augmented flow warps the augmented image."""
     image = RNG.integers(0, 256, (1, 8, 8, 3)).astype(np.float32)
     inside = np.stack(np.meshgrid(np.arange(8), np.arange(8)), -1)
-    # Whole steps to places inside the frame, so that no rounding and no border comes in.
+    # Whole steps to positions inside the frame, so that neither rounding nor edges matter.
     flow = (RNG.integers(0, 8, (8, 8, 2)) - inside).astype(np.float32)
     sample = {"frames": image, "target": np.asarray(warp(image, flow[None]))[0], "t": np.float32(0.5)}
     sample["flow"] = np.concatenate([flow, flow], -1)
@@ -90,7 +90,7 @@ def test_decisions_have_the_published_chances():
 
 
 def published(case):
-    """A stored sample of IFRNet's code, its pictures cut to the leftmost square; the flow as published."""
+    """Loads a stored sample of IFRNet's code, with the published flow."""
     stored, prefix = ops("ops_ifrnet", "augment"), case and f"{case}/"
     frames = np.stack([stored[f"{prefix}img0"], stored[f"{prefix}img1"]])
     return {"frames": frames, "target": stored[f"{prefix}imgt"], "flow": stored[f"{prefix}flow"]}
@@ -107,7 +107,7 @@ def published(case):
     ],
 )
 def test_published_augmentation_of_ifrnet(case, decision, columns):
-    """On a square of the stored 10x14 pictures."""
+    """On a square of the stored 10x14 images."""
     sample = {name: value[..., :10, :] for name, value in published("").items()}
     turned = transform({**sample, "t": np.float32(0.5)}, decision)
     for name, value in published(case).items():
@@ -126,7 +126,7 @@ def test_enlarging_keeps_types(sample):
     for name in ("frames", "target", "flow", "flows"):
         assert larger[name].dtype == sample[name].dtype
         assert larger[name].shape[-3:-1] == (16, 16)
-    # Bilinear doubling keeps the mean, but for the border.
+    # Bilinear doubling keeps the mean, except at the edges.
     assert larger["flows"][..., 0].astype(float).mean() == pytest.approx(
         2 * sample["flows"][..., 0].mean(dtype=float), abs=0.2
     )

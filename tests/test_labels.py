@@ -146,7 +146,7 @@ def test_a_networks_labels_are_its_flows(tmp_path, raft_small):
     expected = np.concatenate([estimate(middle, first), estimate(middle, second)], -1)
     assert apart(window["flow"].astype(np.float32), expected) < 2e-3 * np.abs(expected).max()
     save(path, model, jax.tree.map(lambda leaf: 2 * leaf, variables))
-    with pytest.raises(UsageError, match="made otherwise \\(weights:"):
+    with pytest.raises(UsageError, match="other settings \\(weights:"):
         write_flow_labels(str(root), "raft_small", weights=path, inputs=(), target=-1)
 
 

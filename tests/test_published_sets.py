@@ -16,7 +16,7 @@ SIZE = (24, 32)
 
 @pytest.fixture
 def layouts(monkeypatch):
-    """The published layouts, of small sets of small pictures."""
+    """The published layouts, for small sets of small images."""
     small = {
         name: dataclasses.replace(layout, size=SIZE, clips=min(layout.clips, 3), frames=min(layout.frames, 7))
         for name, layout in published.PUBLISHED.items()
@@ -59,15 +59,15 @@ def test_gopro_is_cut_into_windows_of_nine(tmp_path):
     names = published.PUBLISHED["gopro"].names
     write(tmp_path / "train" / names[0], 25)
     write(tmp_path / "train" / names[1], 10)
-    found = published.survey("gopro", tmp_path)
-    assert found.source.names == [
+    report = published.survey("gopro", tmp_path)
+    assert report.source.names == [
         f"{names[0]}/000000",
         f"{names[0]}/000008",
         f"{names[0]}/000016",
         f"{names[1]}/000000",
     ]
-    assert found.missing == [f"clip {names[2]}"]
-    assert found.lines()[0] == "2 of 3 clips, 4 good windows; missing: 1, damaged: 0"
+    assert report.missing == [f"clip {names[2]}"]
+    assert report.lines()[0] == "2 of 3 clips, 4 good windows; missing: 1, damaged: 0"
 
 
 @pytest.mark.usefixtures("layouts")
@@ -75,9 +75,9 @@ def test_wrong_sizes_take_their_windows_away(tmp_path):
     write(tmp_path / "train/video", 17)
     image = np.zeros((10, 12, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "train/video/im12.png"), image)
-    found = published.survey("adobe240", tmp_path)
-    assert found.source.names == ["video/000000"]
-    assert found.damaged == [f"{tmp_path / 'train/video/im12.png'} is 12x10, not 32x24"]
+    report = published.survey("adobe240", tmp_path)
+    assert report.source.names == ["video/000000"]
+    assert report.damaged == [f"{tmp_path / 'train/video/im12.png'} is 12x10, not 32x24"]
 
 
 @pytest.mark.usefixtures("layouts")

@@ -27,15 +27,15 @@ CUT = Footage(frames=3, step=3)
 
 
 def write_windows(root, names, length=3, size=(20, 24)):
-    """A tree of window folders; returns what is in it."""
-    rng, found = np.random.default_rng(0), {}
+    """Writes a tree of window folders; returns its frames by name."""
+    rng, stored = np.random.default_rng(0), {}
     for name in names:
         frames = rng.integers(0, 256, (length, *size, 3), np.uint8)
         (root / name).mkdir(parents=True)
         for index, frame in enumerate(frames, 1):
             save_png(root / name / f"im{index}.png", frame)
-        found[name] = frames
-    return found
+        stored[name] = frames
+    return stored
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_clips_are_kept_whole():
 
 
 def test_clips_are_drawn_alike(videos, tmp_path):
-    """Footage is sampled by clip: the shorter one is repeated, and no window of the longer is lost."""
+    """Footage is sampled by clip: windows of the shorter clip are repeated, and none of the longer is lost."""
     write_records(str(videos), tmp_path / "set", CUT)
     source = sources.open_source(str(tmp_path / "set"), 3)
     assert source.by_clip
@@ -102,17 +102,17 @@ def test_pictures_are_in_the_order_of_their_numbers(tmp_path):
 
 
 def test_longer_folders_are_cut(tmp_path):
-    """As GoPro's and X-TRAIN's: a folder of more images than a window holds several, which are one clip."""
+    """A folder with more images than a window, as in GoPro and X-TRAIN, holds several windows of one clip."""
     stored = write_windows(tmp_path / "in", ["a", "c/x"], length=9)
     stored |= write_windows(tmp_path / "in", ["b/1", "b/2"], length=3) | write_windows(tmp_path / "in", ["d"], length=2)
     source = sources.open_source(str(tmp_path / "in"), 3, step=4)
     cut = [(folder, first) for folder in ("a", "c/x") for first in (0, 4)]
     assert source.names == ["a/000000", "a/000004", "b/1", "b/2", "c/x/000000", "c/x/000004", "d"]
-    found = {name: source[index]["frames"] for index, name in enumerate(source.names)}
+    windows = {name: source[index]["frames"] for index, name in enumerate(source.names)}
     for folder, first in cut:
-        assert np.array_equal(found[f"{folder}/{first:06d}"], stored[folder][first : first + 3])
+        assert np.array_equal(windows[f"{folder}/{first:06d}"], stored[folder][first : first + 3])
     for folder in ("b/1", "b/2", "d"):
-        assert np.array_equal(found[folder], stored[folder])
+        assert np.array_equal(windows[folder], stored[folder])
     train, held_out = parts.split(source, 0.4)
     assert (train.names[-1], held_out.names[0]) == ("b/2", "c/x/000000")
     assert [len(sources.open_source(str(tmp_path / "in" / "a"), 3, step=step)) for step in (1, 3, 6)] == [7, 3, 2]
@@ -224,7 +224,7 @@ def test_records_continue_after_a_kill(tmp_path, eight_per_file):
 
 def test_damaged_records(tmp_path, eight_per_file):
     write_records("synthetic:10", tmp_path / "set", Footage(frames=3))
-    with pytest.raises(UsageError, match="made with other settings"):
+    with pytest.raises(UsageError, match="records with other settings"):
         write_records("synthetic:11", tmp_path / "set", Footage(frames=3))
     file = tmp_path / "set" / "windows-train.array_record-00001"
     file.write_bytes(file.read_bytes()[:-1000])
@@ -240,8 +240,8 @@ def test_sets_without_a_usable_window(tmp_path, capsys):
     make_clip(tmp_path / "still.mp4", frames=12, size=(64, 64), picture=lambda i, _: still)
     for kind, output in (("records", tmp_path / "set"), ("pack", tmp_path / "set.safetensors")):
         assert cli_main.main(["prepare", kind, str(tmp_path), "-o", str(output), "--frames", "3", "--step", "1"]) == 1
-        told = capsys.readouterr().err.strip().splitlines()[-1]
-        assert "no usable window in 1 clips; rejected: 10 duplicate" in told
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert "no usable window in 1 clips; rejected: 10 duplicate" in error
     assert not (tmp_path / "set.safetensors").exists()
 
 
@@ -278,7 +278,7 @@ def test_packed_windows(videos, tmp_path):
     assert again.read_bytes() == output.read_bytes()
     whole = output.read_bytes()
     output.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match="is not a whole packed set"):
+    with pytest.raises(UserError, match="is not a complete packed set"):
         packed.read(output)
 
 
@@ -302,7 +302,7 @@ def test_crops_are_of_the_frames(videos, tmp_path):
 
 
 def test_small_windows_are_left_out_one_by_one(tmp_path, eight_per_file):
-    """Also across a stop: what was looked at and left out counts in the place."""
+    """Across an interruption too: windows that were left out before it are counted and not read again."""
     stored = write_windows(tmp_path / "in", [f"a/{i:03d}" for i in range(14)])
     for index in (3, 12):
         for image in (tmp_path / f"in/a/{index:03d}").iterdir():

@@ -31,16 +31,16 @@ def catmull_rom(t):
     )
 
 
-def seen_whole(scene, time_from, time_to, pixels=3):
-    """Visible, and out of the cubic's reach of edges, where pixels mix two surfaces, in both frames."""
-    whole = []
+def interior_of_both(scene, time_from, time_to, pixels=3):
+    """Returns pixels that are visible in both frames and beyond the cubic's reach of edges, where surfaces mix."""
+    interiors = []
     for time in (time_from, time_to):
         top = scene.surfaces(time).astype(np.uint8)
         size = np.ones((2 * pixels + 1,) * 2, np.uint8)
-        whole.append((cv2.erode(top, size) == cv2.dilate(top, size)).astype(np.float32))
-    there = cubic_sample(whole[1][..., None], scene.flow(time_from, time_to))[..., 0]
+        interiors.append((cv2.erode(top, size) == cv2.dilate(top, size)).astype(np.float32))
+    there = cubic_sample(interiors[1][..., None], scene.flow(time_from, time_to))[..., 0]
     inside = cv2.erode(scene.visible(time_from, time_to).astype(np.uint8), size, borderValue=0)
-    return (inside > 0) & (whole[0] == 1) & (there > 0.999)
+    return (inside > 0) & (interiors[0] == 1) & (there > 0.999)
 
 
 def psnr(a, b):
@@ -77,14 +77,14 @@ def smooth_photo():
 def test_warping_by_the_flow_gives_the_frame(seed, photos, least):
     scene = random_scene(seed, 96, 128, speed=10.0, photos=photos)
     for times in ((0.0, 1.0), (0.5, 0.0), (0.25, 1.5)):
-        seen = seen_whole(scene, *times)
+        seen = interior_of_both(scene, *times)
         assert seen.mean() > 0.3
         assert psnr(cubic_sample(scene.frame(times[1]), scene.flow(*times))[seen], scene.frame(times[0])[seen]) > least
 
 
 def test_a_wrong_flow_would_be_noticed():
     scene = random_scene(3, 96, 128, speed=10.0, photos=[smooth_photo()])
-    seen = seen_whole(scene, 0, 1)
+    seen = interior_of_both(scene, 0, 1)
     warped = cubic_sample(scene.frame(1), scene.flow(0, 1) + np.float32(0.1))
     assert psnr(warped[seen], scene.frame(0)[seen]) < 52
 
@@ -126,7 +126,7 @@ def test_flow_there_and_back():
     scene = random_scene(1, 96, 128, speed=9.0)
     there, back = scene.flow(0, 1), scene.flow(1, 0)
     there_and_back = there + cubic_sample(back, there)
-    np.testing.assert_allclose(there_and_back[seen_whole(scene, 0, 1)], 0, atol=1e-3)
+    np.testing.assert_allclose(there_and_back[interior_of_both(scene, 0, 1)], 0, atol=1e-3)
 
 
 def test_turning_growing_and_bending():

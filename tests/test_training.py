@@ -216,7 +216,7 @@ def test_a_teacher_that_is_the_pupil_has_nothing_to_teach(whole, tmp_path):
         ({"data": Data(path="synthetic:12", augment=Augment(crop=100))}, "rife_lap needs a multiple of 64"),
         ({"loss": {"pyramid_levels": 6}}, "a pyramid of 6 levels needs sides divisible by 64 and of 96 or more"),
         ({"data": Data(path="nowhere", augment=Augment(crop=64))}, "nowhere: no such folder"),
-        ({"data": Data(path="nowhere.safetensors", augment=Augment(crop=64))}, "not a whole packed set"),
+        ({"data": Data(path="nowhere.safetensors", augment=Augment(crop=64))}, "not a complete packed set"),
         ({"init_from": Pretrained("rife", "nowhere.pkl")}, "nowhere.pkl: no such weights file"),
         ({"teacher": Pretrained("rife_lap", "nowhere.pkl")}, "nowhere.pkl: no such weights file"),
         ({"teacher": Pretrained("raft")}, "raft"),

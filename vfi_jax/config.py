@@ -161,7 +161,8 @@ class Data:
 
     Attributes:
       path: the training set, whose type is detected from its contents: Vimeo90K triplets or septuplets, a folder of
-        windows, of records or of video files, a packed file; or `synthetic:COUNT`, synthetic scenes.
+        windows, of records or of video files, a packed file; `synthetic:COUNT`, synthetic scenes; or a source of
+        another package, `package.module:NAME` or its registered name, optionally with `?ARGUMENT`.
       mix: additional sets and their shares; the remaining samples come from `path`.
       validation: the validation set, folders of images or records; "": the last `holdout` of `path`, whole clips.
       holdout: fraction of `path` that is held out for validation.

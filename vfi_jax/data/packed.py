@@ -33,7 +33,7 @@ def read(path: Path) -> tuple[UInt8[np.ndarray, "m n h w 3"], dict[str, Any]]:
                 raise UserError(f"{path} holds no packed windows: make one with `vfi-jax prepare pack`")
             return file.get_tensor("frames"), about
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a whole packed set: {str(error).splitlines()[0]}; make it again") from None
+        raise UserError(f"{path} is not a complete packed set: {str(error).splitlines()[0]}; make it again") from None
 
 
 @dataclasses.dataclass(frozen=True)

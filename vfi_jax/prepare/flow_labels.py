@@ -117,13 +117,13 @@ def _begin(folder: Path, about: dict[str, Any]) -> None:
     if existing is not None and existing != about:
         differing = next(name for name in about if existing[name] != about[name])
         raise UsageError(
-            f"{folder} holds labels made otherwise ({differing}: {existing[differing]}, now {about[differing]}): "
+            f"{folder} holds labels with other settings ({differing}: {existing[differing]}, now {about[differing]}): "
             "delete it first"
         )
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise UserError(f"{folder} cannot be made: {error.strerror}") from None
+        raise UserError(f"{folder} cannot be created: {error.strerror}") from None
     if distributed.is_main():
         with written_whole(folder / ABOUT) as partial:
             partial.write_text(json.dumps(about))

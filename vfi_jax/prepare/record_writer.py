@@ -77,7 +77,7 @@ class RecordSetWriter:
         if (folder / ABOUT).is_file():
             about = read_about(folder)
             if about["settings"] != json.loads(json.dumps(settings)):
-                raise UsageError(f"{folder} holds records made with other settings: choose another folder")
+                raise UsageError(f"{folder} holds records with other settings: choose another folder")
             self._about = about
             (folder / INFO).unlink(missing_ok=True)
             if about["info"]:

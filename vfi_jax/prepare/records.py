@@ -73,13 +73,13 @@ def write_published(name: str, root: Path, output: Path, *, encoding: str = "png
       UsageError: the set or the encoding is unknown, or `output` holds a set with other settings.
       UserError: the set is not there, or the folder cannot be written.
     """
-    found = survey(name, root)
+    report = survey(name, root)
     settings = {"source": f"{name}: {root}", "encoding": encoding, "smallest": 0, "footage": None}
-    counts = _write(output, settings, lambda: _group_of_source(found.source))
+    counts = _write(output, settings, lambda: _group_of_source(report.source))
     with written_whole(output / REPORT) as partial:
-        partial.write_text("\n".join(found.lines()) + "\n")
-    rejected = {"missing": len(found.missing), "damaged": len(found.damaged)}
-    return {"windows": counts["windows"], "clips": found.clips, "expected": found.expected, "rejected": rejected}
+        partial.write_text("\n".join(report.lines()) + "\n")
+    rejected = {"missing": len(report.missing), "damaged": len(report.damaged)}
+    return {"windows": counts["windows"], "clips": report.clips, "expected": report.expected, "rejected": rejected}
 
 
 def _write(output: Path, settings: dict[str, Any], groups: Callable[[], list[WindowGroup]]) -> dict[str, Any]:

@@ -75,5 +75,5 @@ def _load_photos(folder: Path | None) -> list[np.ndarray]:
         return []
     paths = sorted(filter(is_image, folder.rglob("*"))) if folder.is_dir() else []
     if not paths:
-        raise UserError(f"{folder}: no such folder of pictures (PNG or JPEG)")
+        raise UserError(f"{folder}: no such folder of images (PNG or JPEG)")
     return [to_uint8(load_image(path)) for path in paths]

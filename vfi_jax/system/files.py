@@ -1,4 +1,4 @@
-"""Files that appear under their name only when they are whole, and their hashes; here and in object stores.
+"""Files that appear under their name only when they are complete, and their hashes; locally and in object stores.
 
 Local paths are `pathlib`'s. An address such as gs://BUCKET/FOLDER is a path of `epath`, which Orbax uses too.
 """
