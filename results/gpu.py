@@ -26,9 +26,9 @@ from vfi_jax.models import MODELS, registry
 from vfi_jax.nn.precision import PRECISIONS
 from vfi_jax.ops import warp
 from vfi_jax.system import flops, machine, sharding
-from vfi_jax.training import optimizer as optimizer_
 from vfi_jax.training import state
-from vfi_jax.training import step as training_step
+from vfi_jax.training.optimizer import make_optimizer
+from vfi_jax.training.step import make_step
 
 NAMES = ("rife", "rife_v4_25", "rife_lap", "rife_lap_s", "ifrnet_s", "ifrnet", "ifrnet_l", "cain", "dbvi_2x")
 MEASURED = ("float32", "bfloat16")
@@ -103,9 +103,9 @@ def batch_of(name: str, size: int, side: int) -> dict[str, Any]:
 
 def step_of(name: str, model: Any, variables: Any, precision: Any) -> tuple[Callable[..., Any], Callable[[], Any]]:
     """A training step, and what makes the state before the first."""
-    spec, transform = MODELS[name], optimizer_.optimizer(Optimizer(rate=1e-4), 1000, 100)
+    spec, transform = MODELS[name], make_optimizer(Optimizer(rate=1e-4), 1000, 100)
     chosen = {"loss_config": spec.loss_config, "extra_losses": {}, "ema": 0.998, "seed": 0}
-    step = training_step.make_step(spec, model, transform, sharding.data_mesh(), precision=precision, **chosen)
+    step = make_step(spec, model, transform, sharding.data_mesh(), precision=precision, **chosen)
     return step, lambda: sharding.replicate(state.init_state(variables, transform, ema=True))
 
 

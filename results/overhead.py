@@ -1,6 +1,6 @@
 """What guards and checkpoints cost a training step: `python results/overhead.py [PAIRS]`; writes `overhead.csv`.
 
-The step of `configs/rife_lap.py` (8 crops of 192x192) on made-up frames. Guards: it beside the same step that never
+The step of `configs/rife_lap.py` (8 crops of 192x192) on random frames. Guards: it beside the same step that never
 looks whether loss, gradient and parameters are finite, in turn; the ratio of each pair. Checkpoints: the seconds that
 the loop waits for a save that begins, checksums among them, and those that a step in the meantime takes longer.
 """
@@ -24,10 +24,10 @@ from vfi_jax import config
 from vfi_jax.nn import precision
 from vfi_jax.runs import checkpoints as steps
 from vfi_jax.system import machine, sharding
-from vfi_jax.training import fit, loop
-from vfi_jax.training import optimizer as optimizer_
-from vfi_jax.training import state as state_
+from vfi_jax.training import fit
 from vfi_jax.training import step as training_step
+from vfi_jax.training.optimizer import make_optimizer
+from vfi_jax.training.state import init_state, items
 
 ROOT = Path(__file__).parent.parent
 BETWEEN = 4  # steps, from a save to the next
@@ -36,7 +36,7 @@ BETWEEN = 4  # steps, from a save to the next
 def prepared(run: config.Train):
     """What makes a step, a function that begins a state, and a batch."""
     spec, model, variables, loss_config = fit.build(run, Path())
-    transform, mesh = optimizer_.optimizer(run.optimizer, run.steps, 1), sharding.data_mesh()
+    transform, mesh = make_optimizer(run.optimizer, run.steps, 1), sharding.data_mesh()
     side, draw = run.data.augment.crop, np.random.default_rng(0).integers
     batch = {
         "frames": draw(0, 256, (run.batch_size, 2, side, side, 3), np.uint8),
@@ -51,7 +51,7 @@ def prepared(run: config.Train):
         )  # fmt: skip
 
     def begin():
-        return jax.tree.map(jnp.array, sharding.replicate(state_.init_state(variables, transform, ema=bool(run.ema))))
+        return jax.tree.map(jnp.array, sharding.replicate(init_state(variables, transform, ema=bool(run.ema))))
 
     return step, begin, sharding.shard_batch(batch, mesh)
 
@@ -87,7 +87,7 @@ def main() -> None:
         checkpoints = steps.Checkpoints(Path(folder))
         for number in range(max(3, pairs // BETWEEN)):
             begun = time.perf_counter()
-            checkpoints.save(number, loop._items(state), {"step": number}, None, print)
+            checkpoints.save(number, items(state), {"step": number}, None, print)
             held.append(time.perf_counter() - begun)
             for _ in range(BETWEEN):
                 state, took = seconds(function, state, batch)

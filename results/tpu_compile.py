@@ -47,7 +47,7 @@ from vfi_jax.nn.precision import PRECISIONS
 from vfi_jax.system import sharding
 from vfi_jax.system.files import written_whole
 from vfi_jax.system.markdown import markdown
-from vfi_jax.training.optimizer import optimizer
+from vfi_jax.training.optimizer import make_optimizer
 from vfi_jax.training.state import init_state
 from vfi_jax.training.step import make_step
 
@@ -235,7 +235,7 @@ def batch_shapes(name: str, batch: int, crop: int) -> dict[str, Any]:
 
 
 def _transform() -> Any:
-    return optimizer(Optimizer(rate=LEARNING_RATE, clip_norm=1.0), 1000, 100)
+    return make_optimizer(Optimizer(rate=LEARNING_RATE, clip_norm=1.0), 1000, 100)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -24,13 +24,14 @@ from vfi_jax.data import pipeline
 from vfi_jax.data.packed import METADATA_KEY
 from vfi_jax.errors import UserError
 from vfi_jax.nn.precision import PRECISIONS
-from vfi_jax.runs import folder as run_folder
+from vfi_jax.runs.checkpoints import Checkpoints
+from vfi_jax.runs.log import read_log
 from vfi_jax.system import sharding
 from vfi_jax.training import data as run_data
 from vfi_jax.training import fit
-from vfi_jax.training import optimizer as optimizer_
-from vfi_jax.training import state as state_
-from vfi_jax.training import step as training_step
+from vfi_jax.training.optimizer import make_optimizer
+from vfi_jax.training.state import init_state
+from vfi_jax.training.step import make_step
 
 NEXT = pipeline.GrainBatches.__next__
 
@@ -67,10 +68,10 @@ def equal(first, second):
 def test_a_bad_step_changes_nothing():
     """But its number, its count, and the place in the schedule of the rate."""
     spec, model, variables, loss_config = fit.build(RUN, Path())
-    transform, mesh = optimizer_.optimizer(RUN.optimizer, RUN.steps, 1), sharding.data_mesh()
-    state = state_.init_state(variables, transform, ema=True)
+    transform, mesh = make_optimizer(RUN.optimizer, RUN.steps, 1), sharding.data_mesh()
+    state = init_state(variables, transform, ema=True)
     precision = PRECISIONS[RUN.precision]
-    step = training_step.make_step(
+    step = make_step(
         spec, model, transform, mesh, loss_config=loss_config, extra_losses={}, ema=0.9, seed=0, precision=precision
     )
     rng = np.random.default_rng(0)
@@ -104,7 +105,7 @@ def test_bad_steps_are_told(tmp_path, monkeypatch):
     spoil(monkeypatch, {1})
     told = []
     fit.fit(RUN, tmp_path, told.append)
-    rows = [row for row in run_folder.read_log(tmp_path) if "rate" in row]
+    rows = [row for row in read_log(tmp_path) if "rate" in row]
     assert ["loss" in row for row in rows] == [True, False, True, True]
     assert [row["skipped"] for row in rows] == [0, 1, 1, 1]
     assert "loss not finite, skipped" in told[1]
@@ -136,7 +137,7 @@ def test_a_rollback_goes_on_past_the_bad_data(tmp_path, monkeypatch):
     for name in ("whole", "killed"):
         found = newest(tmp_path / name)
         assert losses(tmp_path / name) == losses(tmp_path / "without")
-        rows = [row for row in run_folder.read_log(tmp_path / name) if "rollback" in row]
+        rows = [row for row in read_log(tmp_path / name) if "rollback" in row]
         assert rows == [{"step": 2, "rollback": 1, "from_step": 4}]
         assert (found["position"].pop("skipped"), found["position"].pop("rollbacks")) == ({"in_row": 0, "total": 2}, 1)
         wanted = newest(tmp_path / "without")
@@ -166,7 +167,7 @@ def test_weights_that_are_lost_stop_the_run(tmp_path):
     """Not by the data's fault: also what was saved is finite, and a run without a checkpoint begins anew."""
     wild = dataclasses.replace(RUN, optimizer=Optimizer(rate=1e12, warmup=2), steps=40, log_every=100)
     wild = dataclasses.replace(wild, checkpoint_every=1, validate_every=1, guard=Guard(bad_steps=2, rollbacks=1))
-    with pytest.raises(UserError, match=r"lower optimizer\.rate"):
+    with pytest.raises(UserError, match=r"lower --config\.optimizer\.rate"):
         fit.fit(wild, tmp_path, quiet)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(vfi_jax.load("rife_lap", tmp_path)[1]))
 
@@ -244,10 +245,10 @@ def test_killed_at_random_steps(source, tmp_path):
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
     rows = [
         [{k: v for k, v in row.items() if not re.search(r"_s$|_s_device|_gb$|compiles", k)} for row in log]
-        for log in (run_folder.read_log(tmp_path / name) for name in ("killed", "whole"))
+        for log in (read_log(tmp_path / name) for name in ("killed", "whole"))
     ]
     assert rows[0] == rows[1]
-    checkpoints = [run_folder.Checkpoints(tmp_path / name) for name in ("killed", "whole")]
+    checkpoints = [Checkpoints(tmp_path / name) for name in ("killed", "whole")]
     assert checkpoints[0].chosen("best") == checkpoints[1].chosen("best")
 
 

@@ -16,7 +16,7 @@ from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference.flow import dis_flow
 from vfi_jax.metrics import psnr
 from vfi_jax.prepare.flow_labels import write_flow_labels
-from vfi_jax.runs import folder as run_folder
+from vfi_jax.runs.log import read_log
 from vfi_jax.training import fit
 from vfi_jax.viz.sheets import save_png
 from vfi_jax.weights.average import average
@@ -195,7 +195,7 @@ def test_labels_instead_of_the_flow_network(tmp_path):
         psnr(vfi_jax.Interpolator(model, variables)(*batch[::2], t=0.5, flows=given[None])[0], window[3])
         for given in (flows, 0 * flows)
     ]
-    assert run_folder.read_log(tmp_path / "run")[-1]["validation_psnr"] == pytest.approx(scores[0], abs=1e-4)
+    assert read_log(tmp_path / "run")[-1]["validation_psnr"] == pytest.approx(scores[0], abs=1e-4)
     assert abs(scores[0] - scores[1]) > 1e-3  # fresh weights see little of them
 
 

@@ -22,12 +22,12 @@ from tiny_runs import ROOT, RUN, Command, losses, newest, quiet
 from vfi_jax.config import Optimizer
 from vfi_jax.errors import UsageError
 from vfi_jax.nn.precision import PRECISIONS
-from vfi_jax.runs import folder as run_folder
+from vfi_jax.runs.log import read_log
 from vfi_jax.system import distributed, sharding
 from vfi_jax.training import fit
-from vfi_jax.training import optimizer as optimizer_
-from vfi_jax.training import state as state_
-from vfi_jax.training import step as training_step
+from vfi_jax.training.optimizer import make_optimizer
+from vfi_jax.training.state import init_state
+from vfi_jax.training.step import make_step
 
 STEPS = 20
 # The rate is that of the recipe and small: losses of warped frames have kinks, and a weight that a larger step of Adam
@@ -156,7 +156,7 @@ def test_topologies_agree(alone, tmp_path, name):
 
 
 def last_score(folder):
-    return [row for row in run_folder.read_log(folder) if "validation_psnr" in row][-1]
+    return [row for row in read_log(folder) if "validation_psnr" in row][-1]
 
 
 @pytest.mark.slow
@@ -293,7 +293,7 @@ def test_a_process_that_is_lost_ends_the_run(tmp_path):
 def test_parts_of_a_batch_are_the_whole():
     """Loss, terms and the step of the whole batch, by a step that takes it in parts."""
     spec, model, variables, loss_config = fit.build(RUN, Path())
-    transform, mesh = optimizer_.optimizer(RUN.optimizer, RUN.steps, 1), sharding.data_mesh()
+    transform, mesh = make_optimizer(RUN.optimizer, RUN.steps, 1), sharding.data_mesh()
     rng = np.random.default_rng(0)
     batch = {
         "frames": rng.integers(0, 256, (4, 2, 64, 64, 3), np.uint8),
@@ -302,7 +302,7 @@ def test_parts_of_a_batch_are_the_whole():
     }
     found = []
     for accumulate in (1, 2):
-        step = training_step.make_step(
+        step = make_step(
             spec,
             model,
             transform,
@@ -314,7 +314,7 @@ def test_parts_of_a_batch_are_the_whole():
             precision=PRECISIONS[RUN.precision],
             accumulate=accumulate,
         )
-        state, metrics = step(state_.init_state(variables, transform, ema=True), sharding.shard_batch(batch, mesh))
+        state, metrics = step(init_state(variables, transform, ema=True), sharding.shard_batch(batch, mesh))
         found.append((jax.tree.map(float, metrics), optax.tree.get(state.optimizer, "mu")))
     (metrics, moments), (wanted, whole) = found[1], found[0]
     assert metrics == pytest.approx(wanted, rel=1e-5)
@@ -323,7 +323,7 @@ def test_parts_of_a_batch_are_the_whole():
 
 def test_a_batch_that_does_not_divide(tmp_path):
     run = dataclasses.replace(RUN, batch_size=6, accumulate=4)
-    wanted = "batch_size 6 does not divide over 1 devices times accumulate 4: 4 or 8 does"
+    wanted = "batch_size 6 does not divide over 1 devices times --config.accumulate 4: 4 or 8 does"
     with pytest.raises(UsageError, match=wanted):
         fit.fit(run, tmp_path, quiet)
 

@@ -15,11 +15,12 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from vfi_jax.errors import UserError
+from vfi_jax.errors import UsageError, UserError
 from vfi_jax.runs import checkpoints as steps
 from vfi_jax.runs import checksums
-from vfi_jax.runs import folder as run_folder
 from vfi_jax.runs.checkpoints import Checkpoints
+from vfi_jax.runs.folder import read_params
+from vfi_jax.runs.selection import parse_step
 
 RNG = np.random.default_rng(0)
 LEAVES = {
@@ -73,12 +74,12 @@ def test_any_sharding_has_the_same_sum():
     code = """
 import jax, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
-from vfi_jax import integrity
+from vfi_jax.runs import checksums
 mesh = jax.make_mesh((2, 2), ("a", "b"), axis_types=(AxisType.Auto,) * 2)
 array = np.random.default_rng(0).normal(size=(4, 6, 8)).astype(np.float32)
 specs = [P(), P("a"), P(None, "b"), P(("a", "b")), P("b", None, "a")]
-sums = {integrity.checksums(jax.device_put(array, NamedSharding(mesh, spec)))[""] for spec in specs}
-assert sums == {integrity.checksums(array)[""]}, sums
+sums = {checksums.checksums(jax.device_put(array, NamedSharding(mesh, spec)))[""] for spec in specs}
+assert sums == {checksums.checksums(array)[""]}, sums
 """
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **flags})
@@ -92,7 +93,7 @@ def save(folder, steps):
     checkpoints = Checkpoints(folder)
     for step, psnr in steps.items():
         items = jax.tree.map(lambda leaf, step=step: leaf + step, ITEMS)
-        checkpoints.save(step, items, {"step": step, "data": {"next": 10 * step}}, psnr, pytest.fail)
+        checkpoints.save(step, items, {"step": step, "data": {"next": 10 * step}, "model": {}}, psnr, pytest.fail)
     checkpoints.close()
 
 
@@ -125,6 +126,12 @@ def half_write(place):
     (place / "params").mkdir(parents=True)
 
 
+def unseal(place):
+    file = place / "position/metadata"
+    position = json.loads(file.read_text())
+    file.write_text(json.dumps({name: position[name] for name in ("step", "data", "model")}))
+
+
 def move_data(place):
     file = place / "position/metadata"
     file.write_text(file.read_text().replace('"next": 30', '"next": 31').replace('"next":30', '"next":31'))
@@ -136,6 +143,7 @@ DAMAGES = {
     "truncated manifest": (truncate("params/manifest.ocdbt"), "3 cannot be restored: .*params"),
     "truncated position": (truncate("position/metadata"), "3 cannot be restored: "),
     "changed position": (move_data, "3 cannot be restored: position has changed since it was saved"),
+    "no checksums": (unseal, "3 cannot be restored: position has changed since it was saved"),
     "no optimizer": (lambda place: shutil.rmtree(place / "optimizer"), "3 cannot be restored: it has no optimizer"),
     "no position": (lambda place: shutil.rmtree(place / "position"), "3 cannot be restored: it has no position"),
     "half-written": (half_write, "3 cannot be restored: it has no optimizer"),
@@ -184,39 +192,24 @@ def test_where_no_step_is_whole_all_stay(saved, tmp_path):
     checkpoints.close()
 
 
-def test_steps_without_checksums_load(saved, tmp_path):
-    """As they were saved before there were any, the score being a metric of Orbax's."""
-    folder = tmp_path / "run"
-    shutil.copytree(saved, folder)
-    for step in (1, 2, 3):
-        file = folder / f"checkpoints/{step}/position/metadata"
-        old = {name: value for name, value in json.loads(file.read_text()).items() if name in ("step", "data")}
-        file.write_text(json.dumps(old))
-    (folder / "checkpoints/1/metrics").mkdir()
-    (folder / "checkpoints/1/metrics/metrics").write_text('{"psnr": 31.5}')
-    checkpoints = Checkpoints(folder)
-    assert checkpoints.newest_good(ITEMS, pytest.fail)[0] == 3
-    assert checkpoints.chosen("best") == 1
-    checkpoints.close()
-
-
 def test_parameters_of_a_damaged_step(saved, tmp_path):
     """Only what is read is looked at; a step that was asked for by its number is not replaced."""
     folder, told = tmp_path / "run", []
     shutil.copytree(saved, folder)
     truncate("optimizer/**/d/*")(folder / "checkpoints/3")
-    params, _ = run_folder.read_params(folder, None, ITEMS["params"], pytest.fail)
+    params, _ = read_params(folder, "newest", ITEMS["params"], pytest.fail)
     assert params["a"][0] == 3
+    assert read_params(folder, None, ITEMS["params"], pytest.fail)[0]["a"][0] == 1  # the best
     flip(folder / "checkpoints/3")
-    params, _ = run_folder.read_params(folder, None, ITEMS["params"], told.append)
+    params, _ = read_params(folder, "newest", ITEMS["params"], told.append)
     assert params["a"][0] == 2
     assert len(told) == 1
-    assert told[0].endswith("trying step 2 in its place")
+    assert told[0].endswith("trying step 2 instead")
     flip(folder / "checkpoints/1")
-    assert run_folder.read_params(folder, "best", ITEMS["params"], told.append)[0]["a"][0] == 2
+    assert read_params(folder, "best", ITEMS["params"], told.append)[0]["a"][0] == 2
     assert "checkpoints/1 cannot be restored" in told[1]
     with pytest.raises(UserError, match="checkpoints/3 cannot be restored: params/a changed"):
-        run_folder.read_params(folder, 3, ITEMS["params"], pytest.fail)
+        read_params(folder, 3, ITEMS["params"], pytest.fail)
     assert (folder / "checkpoints/3").is_dir()
 
 
@@ -224,8 +217,14 @@ def test_latest_and_best_are_kept(tmp_path):
     save(tmp_path, {1: 20.0, 2: 30.0, 3: None, 4: 25.0, 5: None, 6: None})
     checkpoints = Checkpoints(tmp_path)
     assert checkpoints.steps() == [2, 5, 6]
-    assert [checkpoints.chosen(step) for step in (None, "best")] == [6, 2]
+    assert [checkpoints.chosen(step) for step in (None, "best", "newest", 5)] == [2, 2, 6, 5]
     checkpoints.close()
+
+
+def test_the_step_that_the_shell_names():
+    assert [parse_step(text) for text in (None, "", "best", "newest", "12")] == [None, None, "best", "newest", 12]
+    with pytest.raises(UsageError, match="--step last: a number, `best` or `newest` is needed"):
+        parse_step("last")
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax drops its coroutines

@@ -11,12 +11,12 @@ from parity import ops
 
 from vfi_jax.config import Milestones, Optimizer, Plateau
 from vfi_jax.errors import UsageError
-from vfi_jax.training import optimizer as optimizer_
+from vfi_jax.training.optimizer import make_optimizer, make_schedule, observe, plateau_factor
 
 
 def test_published_schedule():
     stored = ops("ops_rife", "lr_schedule")
-    schedule = optimizer_.schedule(Optimizer(rate=3e-4, final_rate=3e-6, warmup=2000), 300 * 761, 761)
+    schedule = make_schedule(Optimizer(rate=3e-4, final_rate=3e-6, warmup=2000), 300 * 761, 761)
     rates = [float(schedule(step)) for step in stored["steps"]]
     # optax computes in float32, and cos near pi loses digits of what is left.
     assert rates == pytest.approx(stored["lr"].tolist(), rel=1e-4, abs=1e-12)
@@ -24,7 +24,7 @@ def test_published_schedule():
 
 def test_published_schedule_of_ifrnet():
     stored = ops("ops_ifrnet", "lr")
-    schedule = optimizer_.schedule(Optimizer(rate=1e-4, final_rate=1e-5), int(stored["total"]), 2137)
+    schedule = make_schedule(Optimizer(rate=1e-4, final_rate=1e-5), int(stored["total"]), 2137)
     rates = [float(schedule(step)) for step in stored["iteration"] if step <= stored["total"]]
     assert rates == pytest.approx(stored["lr"][stored["iteration"] <= stored["total"]].tolist(), rel=1e-4)
 
@@ -33,7 +33,7 @@ def test_published_schedule_of_ifrnet():
 def test_published_milestones_of_dbvi(case, epochs):
     stored, epoch = ops("ops_dbvi", "losses")[case], 7
     config = Optimizer(rate=5e-4, final_rate=5e-4, milestones=Milestones(epochs, 0.4))
-    schedule = optimizer_.schedule(config, len(stored) * epoch, epoch)
+    schedule = make_schedule(config, len(stored) * epoch, epoch)
     for first, wanted in enumerate(stored):
         ends = [float(schedule(step)) for step in (first * epoch, first * epoch + epoch - 1)]
         assert ends == pytest.approx([wanted, wanted], rel=1e-6)
@@ -41,7 +41,7 @@ def test_published_milestones_of_dbvi(case, epochs):
 
 def stepped(config, gradients, losses, params):
     """Parameters after each step of the optimizer."""
-    transform = optimizer_.optimizer(config, len(losses), len(losses))
+    transform = make_optimizer(config, len(losses), len(losses))
     state, found = transform.init(params), []
     for loss in losses:
         updates, state = transform.update(gradients, state, params, value=jnp.float32(loss))
@@ -63,7 +63,7 @@ def test_adam_is_the_textbook_one():
         assert float(found["mapping_0"]["kernel"]) == pytest.approx(1 + 0.01 * (head - 1), rel=1e-5)
         assert float(found["idle"]) == 1
     with pytest.raises(UsageError, match="no parameter's path has 'maping' in it"):
-        optimizer_.optimizer(Optimizer(rate_factors={"maping": 0.01}), 1, 1).init(params)
+        make_optimizer(Optimizer(rate_factors={"maping": 0.01}), 1, 1).init(params)
 
 
 def test_a_loss_far_above_the_first_is_skipped():
@@ -78,7 +78,7 @@ def test_a_loss_far_above_the_first_is_skipped():
 def test_options_that_are_off_leave_the_state_as_it_was():
     params = {"a": jnp.ones(3)}
     theirs = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(optax.constant_schedule(1e-3))).init(params)
-    ours = optimizer_.optimizer(Optimizer(clip_norm=1.0), 10, 10).init(params)
+    ours = make_optimizer(Optimizer(clip_norm=1.0), 10, 10).init(params)
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
 
 
@@ -86,7 +86,7 @@ def test_options_that_are_off_leave_the_state_as_it_was():
 def test_plateaus_are_those_of_pytorch(seed):
     """Its rule in plain words: after more than `patience` losses in a row that are not 1e-4 better, the rate falls."""
     config = Plateau(factor=0.5, patience=2)
-    transform = optimizer_.optimizer(Optimizer(1.0, 1.0, plateau=config, weight_decay=0.0), 100, 100)
+    transform = make_optimizer(Optimizer(1.0, 1.0, plateau=config, weight_decay=0.0), 100, 100)
     params = {"a": jnp.ones(2)}
     state = transform.init(params)
     rate, best, bad = 1.0, float("inf"), 0
@@ -94,21 +94,21 @@ def test_plateaus_are_those_of_pytorch(seed):
     creeping = falling.min() * (1 - 2e-5 * np.arange(1, 5))  # better, but by less than 1e-4
     losses = np.concatenate([falling, creeping])
     for loss in losses.tolist():
-        state = optimizer_.observe(state, loss, config)
+        state = observe(state, loss, config)
         if loss < best * (1 - 1e-4):
             best, bad = loss, 0
         else:
             bad += 1
         if bad > 2:
             rate, bad = 0.5 * rate, 0
-        assert optimizer_.plateau_factor(state) == rate
+        assert plateau_factor(state) == rate
     assert rate < 0.1
     updates, _ = transform.update({"a": jnp.ones(2)}, state, params, value=jnp.float32(1))
     assert np.asarray(updates["a"]) == pytest.approx(-rate, rel=1e-4)  # Adam's first step is as long as the rate
 
 
 def test_decay_is_on_every_parameter():
-    transform = optimizer_.optimizer(Optimizer(rate=0.1, weight_decay=0.5), 10, 10)
+    transform = make_optimizer(Optimizer(rate=0.1, weight_decay=0.5), 10, 10)
     params = {"bias": jnp.ones(3), "weight": jnp.ones((2, 2))}
     updates, _ = transform.update(jax.tree.map(jnp.zeros_like, params), transform.init(params), params, value=0.0)
     for update in jax.tree.leaves(updates):

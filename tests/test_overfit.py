@@ -17,7 +17,7 @@ from vfi_jax.data.images import average
 from vfi_jax.data.windows import frame_selections, inner_inputs, validation_sample
 from vfi_jax.metrics import psnr
 from vfi_jax.prepare.flow_labels import write_flow_labels
-from vfi_jax.runs import folder as run_folder
+from vfi_jax.runs.log import read_log
 from vfi_jax.training import fit
 from vfi_jax.video.decode import Reader
 from vfi_jax.viz.sheets import save_png
@@ -90,7 +90,7 @@ def test_eight_windows_are_learned_by_heart(values, tmp_path):
         write_flow_labels(str(folder), teacher, weights=None, inputs=window.inputs, target=window.target)
     data = dataclasses.replace(run.data, path=str(folder), validation=str(folder))
     fit.fit(dataclasses.replace(run, data=data), tmp_path / "run")
-    scores = [row["validation_psnr"] for row in run_folder.read_log(tmp_path / "run") if "validation_psnr" in row]
+    scores = [row["validation_psnr"] for row in read_log(tmp_path / "run") if "validation_psnr" in row]
     mean = averaging(folder, run.data.window)
     print(f"{scores[-1]:.2f} dB, the mean of the two frames {mean:.2f} dB")
     assert scores[-1] > mean + GAIN

@@ -13,7 +13,8 @@ from tiny_runs import RUN, losses, newest
 
 import vfi_jax
 from vfi_jax.errors import UserError
-from vfi_jax.runs import folder as run_folder
+from vfi_jax.runs import log
+from vfi_jax.runs.log import read_log
 from vfi_jax.system.files import path_of, written_whole
 from vfi_jax.training import fit
 
@@ -87,15 +88,15 @@ def test_the_log_is_sent_before_a_step_is(bucket, monkeypatch):
     """A run that is killed has all rows up to the step that it continues from."""
     there = path_of("gs://bucket/run")
     there.mkdir(parents=True)
-    log = run_folder.Log(there, 0)
-    log.write({"step": 1, "loss": 0.5})
-    assert run_folder.read_log(there) == []
-    log.flush()
-    assert run_folder.read_log(there) == [{"step": 1, "loss": 0.5}]
-    monkeypatch.setattr(run_folder, "SENT_EVERY", 0)
-    log.write({"step": 2, "loss": 0.4})
-    assert len(run_folder.read_log(there)) == 2
-    log.close()
+    rows = log.Log(there, 0)
+    rows.write({"step": 1, "loss": 0.5})
+    assert read_log(there) == []
+    rows.flush()
+    assert read_log(there) == [{"step": 1, "loss": 0.5}]
+    monkeypatch.setattr(log, "UPLOAD_EVERY", 0)
+    rows.write({"step": 2, "loss": 0.4})
+    assert len(read_log(there)) == 2
+    rows.close()
 
 
 def test_stores_that_cannot_be_reached(tmp_path, monkeypatch):

@@ -16,10 +16,10 @@ from vfi_jax.cli import doctor
 from vfi_jax.cli import main as cli_main
 from vfi_jax.errors import UserError
 from vfi_jax.models import registry
-from vfi_jax.runs import folder as run_folder
+from vfi_jax.runs.log import read_log
 from vfi_jax.system import flops, machine
 from vfi_jax.training import fit
-from vfi_jax.training import step as training_step
+from vfi_jax.training import run as training_run
 from vfi_jax.training.meter import Meter
 
 
@@ -29,7 +29,7 @@ def run(tmp_path_factory):
     folder, told, make_step, counts = (
         tmp_path_factory.mktemp("runs") / "seen",
         [],
-        training_step.make_step,
+        training_run.make_step,
         itertools.count(1),
     )
     other = jax.jit(lambda array: array + 1)
@@ -44,7 +44,7 @@ def run(tmp_path_factory):
         return stepped
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training_step, "make_step", patched)
+        patch.setattr(training_run, "make_step", patched)
         patch.setattr(machine, "PEAKS", (("cpu", 1e12),))
         fit.fit(RUN, folder, told.append, profile=1)
     return folder, told
@@ -52,7 +52,7 @@ def run(tmp_path_factory):
 
 def test_rows_of_the_log(run):
     """The share of the peak follows from the model's multiply-adds: twice, three times; the loss has some too."""
-    rows = [row for row in run_folder.read_log(run[0]) if "rate" in row]
+    rows = [row for row in read_log(run[0]) if "rate" in row]
     frames = jax.ShapeDtypeStruct((1, 2, 64, 64, 3), jnp.float32)
     model, shapes = registry.build("rife_lap", **TINY), registry.shapes("rife_lap", **TINY)
     one = flops.multiply_adds(lambda v, f: model.apply(v, f, 0.5).frame, shapes, frames)
@@ -69,7 +69,7 @@ def test_a_second_compile_is_told(run):
     assert warnings[0].startswith(
         "warning: step 3 compiled the program anew, which costs time; its batch: frames (2, 2, 64"
     )
-    compiles = [row["compiles"] for row in run_folder.read_log(run[0]) if "rate" in row]
+    compiles = [row["compiles"] for row in read_log(run[0]) if "rate" in row]
     assert (compiles[1] - compiles[0], compiles[2] - compiles[1], compiles[3] - compiles[2]) == (0, 1, 0)
 
 
@@ -91,7 +91,7 @@ def test_report(run, tmp_path, capsys):
     ]
     assert (target / "figures.md").read_text() == text
     cells = dict([cell.strip() for cell in line.split("|")[1:3]] for line in text.splitlines())
-    rows = run_folder.read_log(folder)
+    rows = read_log(folder)
     assert cells["step"] == "4"
     assert cells["last loss"] == f"{[row['loss'] for row in rows if 'loss' in row][-1]:.5f}"
     assert cells["best validation"].endswith("dB at step 4")

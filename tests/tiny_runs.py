@@ -11,10 +11,12 @@ from pathlib import Path
 
 from vfi_jax import config
 from vfi_jax.config import Augment, Data, Optimizer, Train, Window
-from vfi_jax.runs import folder as run_folder
+from vfi_jax.runs.checkpoints import Checkpoints
+from vfi_jax.runs.folder import read_config
+from vfi_jax.runs.log import read_log
 from vfi_jax.training import fit
-from vfi_jax.training import optimizer as optimizer_
-from vfi_jax.training import state as state_
+from vfi_jax.training.optimizer import make_optimizer
+from vfi_jax.training.state import init_state
 
 ROOT = Path(__file__).parent.parent
 TINY = {"widths": (16, 16), "level_scales": (2, 1), "encoder": None, "features": 0, "refinement": None}
@@ -38,16 +40,16 @@ def quiet(_):
 
 
 def losses(folder):
-    return [row["loss"] for row in run_folder.read_log(folder) if "loss" in row]
+    return [row["loss"] for row in read_log(folder) if "loss" in row]
 
 
 def newest(folder):
     """Everything saved at the newest step, by path."""
-    checkpoints = run_folder.Checkpoints(folder)
+    checkpoints = Checkpoints(folder)
     step = checkpoints.steps()[-1]
-    run = run_folder.read_config(folder)
+    run = read_config(folder)
     _, _, variables, _ = fit.build(run, folder)
-    state = state_.init_state(variables, optimizer_.optimizer(run.optimizer, run.steps, 1), ema=True)
+    state = init_state(variables, make_optimizer(run.optimizer, run.steps, 1), ema=True)
     wanted = {"params": state.params, "optimizer": state.optimizer, "ema": state.ema}
     items, position = checkpoints.restore(step, wanted)
     checkpoints.close()

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from vfi_jax.cli import common
+from vfi_jax.runs.selection import parse_step
 from vfi_jax.weights.convert import convert
 from vfi_jax.weights.flow_network import frozen_files
-from vfi_jax.weights.read import parse_step
 
 
 def add(commands: argparse._SubParsersAction) -> None:

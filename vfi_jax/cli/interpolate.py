@@ -11,10 +11,10 @@ from vfi_jax.cli import common
 from vfi_jax.inference import Interpolator
 from vfi_jax.models import registry
 from vfi_jax.nn import precision
+from vfi_jax.runs.selection import parse_step
 from vfi_jax.video import interpolate as video
 from vfi_jax.weights import flow_network
 from vfi_jax.weights.load import load
-from vfi_jax.weights.read import parse_step
 
 
 def add(commands: argparse._SubParsersAction) -> None:

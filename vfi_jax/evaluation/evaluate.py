@@ -30,6 +30,7 @@ from vfi_jax.inference import MIDPOINT, Interpolator, data_parallel, flip_ensemb
 from vfi_jax.models import registry
 from vfi_jax.models.classical import SMALLEST
 from vfi_jax.nn.precision import DEFAULT, named
+from vfi_jax.runs.selection import parse_step
 from vfi_jax.system import machine
 from vfi_jax.system.sharding import data_mesh
 from vfi_jax.viz.sheets import save_png
@@ -91,7 +92,7 @@ def load_model(
         name,
         source,
         flow_network.frozen_files(frozen),
-        step=int(step) if step and step.isdigit() else step,
+        step=parse_step(step),
         dtype=named(precision).dtype,
     )
     flow_network.require(model, variables)

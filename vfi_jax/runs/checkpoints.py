@@ -1,4 +1,4 @@
-"""The saved steps of a run: Orbax behind it, a checksum for every leaf, and what is done about failures."""
+"""The saved steps of a run: Orbax checkpoints with a checksum per leaf, and recovery from damage and full disks."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN,
 
 from vfi_jax.errors import UserError
 from vfi_jax.runs import checksums
+from vfi_jax.runs.selection import best_of, select
 from vfi_jax.system import distributed
 from vfi_jax.system.files import AnyPath, is_remote
 
 CHECKPOINTS, DAMAGED = "checkpoints", "damaged"
 POSITION, CHECKSUMS, SEAL, SCORE = "position", "checksums", "seal", "psnr"
 KEPT = 2  # newest steps
-PATIENCE = 2  # failures in a row to save, of which the last ends the run
-SHOWN = 3  # damaged leaves that are named
+MAX_FAILURES = 2  # of saves in a row; the last one ends the run
+SHOWN = 3  # damaged leaves that a message names
 
 
 class SaveError(UserError):
-    """A step could not be written."""
+    """A step cannot be written."""
 
 
 class Checkpoints:
-    """The saved steps of a run: the two newest, and the one with the best validation score, whichever that is.
+    """The saved steps of a run: the two newest ones and the one with the best validation score.
 
-    A step holds `params`, `ema` where it is kept, `optimizer`, and `position`: step, place in the data, score,
-    counters, a checksum for every leaf of the others, and one of itself.
+    A step holds `params`, `ema` if there is one, `optimizer`, and `position`: step, place in the data, score, counters,
+    a checksum for every leaf of the other items, and a checksum of itself.
     """
 
     def __init__(self, folder: AnyPath) -> None:
@@ -57,23 +58,25 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(_absolute(self._folder), options=options)
 
     def steps(self) -> list[int]:
-        """Saved steps, rising."""
+        """Returns the numbers of the saved steps, rising."""
         return sorted(self._manager.all_steps())
 
     def chosen(self, step: int | str | None) -> int:
-        """The number of a step: itself, that of the "best" by validation, or the newest for None.
+        """Returns the number of a saved step.
+
+        Args:
+          step: a number, "newest", or "best" by validation, which None stands for; the newest where none was validated.
 
         Raises:
-          UserError: there is none.
+          UserError: there is no such step, or nothing is saved.
         """
         steps = self.steps()
         if not steps:
             raise UserError(f"{self._folder.parent} has no checkpoint yet")
-        best = _best_of(steps, self.score)
-        found = {None: steps[-1], "best": steps[-1] if best is None else best}.get(step, step)
-        if found not in steps:
-            raise UserError(f"{self._folder.parent} has no step {found}; it has: {', '.join(map(str, steps))}")
-        return int(found)
+        try:
+            return select(steps, step, self.score)
+        except UserError as error:
+            raise UserError(f"{self._folder.parent} {error}") from None
 
     def save(
         self,
@@ -81,24 +84,32 @@ class Checkpoints:
         items: Mapping[str, Any],
         position: Mapping[str, Any],
         psnr: float | None,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
         *,
         last: bool = False,
     ) -> bool:
-        """Saves in the background, and returns whether that began; `psnr` is the validation score, where there is one.
+        """Saves a step in the background; returns whether that began.
 
-        A failure is told and the run may go on; whether the step before was written is known only now, or at `close`.
+        A failure is logged, and the run may go on. Whether the step before was written is known only now or at `close`.
+
+        Args:
+          step: its number.
+          items: trees of arrays by name.
+          position: other values, ready for JSON.
+          psnr: validation score, where there is one.
+          log: prints a line.
+          last: whether this is the last step of the run.
 
         Raises:
           UserError: the second failure in a row, or one at the last step.
         """
-        self._attempt(self._finish, say, last=last)
-        return self._attempt(functools.partial(self._begin, step, items, position, psnr), say, last=last)
+        self._attempt(self._finish, log, last=last)
+        return self._attempt(functools.partial(self._begin, step, items, position, psnr), log, last=last)
 
-    def _attempt(self, act: Callable[[], None], say: Callable[[str], None], *, last: bool = False) -> bool:
+    def _attempt(self, action: Callable[[], None], log: Callable[[str], None], *, last: bool = False) -> bool:
         problem = ""
         try:
-            act()
+            action()
         except SaveError as error:
             problem = str(error)
         if distributed.all_agree(not problem):
@@ -106,19 +117,19 @@ class Checkpoints:
         problem = problem or f"{self._folder} cannot be written by another process"
         self._failures += 1
         self._start_over()
-        if last or self._failures >= PATIENCE:
+        if last or self._failures >= MAX_FAILURES:
             advice = f"free some space and run the same command again ({self._kept()})"
             raise SaveError(f"{problem}; {advice}")
-        say(f"warning: {problem}; the run goes on and tries again at the next save ({self._kept()})")
+        log(f"warning: {problem}; the run goes on and tries again at the next save ({self._kept()})")
         return False
 
     def settle(self) -> None:
-        """Waits until what is being saved is on the disk.
+        """Waits until the step that is being saved is on the disk.
 
         Raises:
-          UserError: it could not be written.
+          UserError: it cannot be written.
         """
-        self._attempt(self._finish, _unheard, last=True)
+        self._attempt(self._finish, _ignore, last=True)
 
     def _kept(self) -> str:
         steps = self.steps()
@@ -127,36 +138,36 @@ class Checkpoints:
     def _begin(self, step: int, items: Mapping[str, Any], position: Mapping[str, Any], psnr: float | None) -> None:
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(items))
         free = math.inf if is_remote(self._folder) else shutil.disk_usage(self._folder.parent).free
-        # Orbax fails in the background, after a while: better not to begin.
+        # Orbax would fail later, in the background.
         if not distributed.all_agree(free >= needed):
             raise SaveError(
                 f"{self._folder} cannot be written: the disk is full ({free / 1e6:.0f} MB free, {needed / 1e6:.0f} MB "
                 "needed)"
             )
-        whole = {**position, SCORE: psnr, CHECKSUMS: checksums.checksums(dict(items))}
-        whole[SEAL] = checksums.seal(whole)
+        sealed = {**position, SCORE: psnr, CHECKSUMS: checksums.checksums(dict(items))}
+        sealed[SEAL] = checksums.seal(sealed)
         parts = {name: ocp.args.StandardSave(item) for name, item in items.items()}
-        args = ocp.args.Composite(**parts, position=ocp.args.JsonSave(whole))
+        args = ocp.args.Composite(**parts, position=ocp.args.JsonSave(sealed))
         self._pending = step
         self._scores.pop(step, None)
         if psnr is not None:
             self._scores[step] = psnr
-        with self._told():
+        with self._one_line():
             saved = self._manager.save(step, args=args, force=True)
         if not saved:
-            raise UserError(f"{self._folder} took no step {step}: is another run writing there?")
+            raise UserError(f"{self._folder} does not take step {step}: is another run writing there?")
 
     def _finish(self) -> None:
-        """Waits until what is being saved is on the disk."""
+        """Waits until the step that is being saved is on the disk."""
         if self._pending is None:
             return
-        with self._told():
+        with self._one_line():
             self._manager.wait_until_finished()
         self._pending, self._failures = None, 0
 
     def _start_over(self) -> None:
-        """Makes room of what was half written, and a manager that knows of no failure."""
-        with contextlib.suppress(Exception):  # told already
+        """Removes a half-written step, and opens a manager that knows of no failure."""
+        with contextlib.suppress(Exception):  # reported already
             self._manager.close()
         if self._pending is not None and distributed.is_main():
             for part in self._folder.glob(f"{self._pending}.orbax-checkpoint-tmp*"):
@@ -166,30 +177,35 @@ class Checkpoints:
         self._open()
 
     def restore(self, step: int, items: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Items as they are in `items` (arrays or `ShapeDtypeStruct`s with shardings), and the position.
+        """Reads a step and verifies its checksums.
+
+        Args:
+          step: its number.
+          items: what to read, by name: trees of arrays, or of `ShapeDtypeStruct`s with shardings.
+
+        Returns:
+          The items, and the position.
 
         Raises:
-          UserError: the step is damaged (named: the item, the leaf or what Orbax found) or of another model.
+          UserError: the step is damaged (the message names the item, the leaf or the file) or of another model.
         """
-        _hush()
+        _silence_orbax()
         place = self._folder / str(step)
         for name in (*items, POSITION):
             if not (place / name).is_dir():
                 raise UserError(f"{place} cannot be restored: it has no {name}")
         like = {name: ocp.args.StandardRestore(jax.tree.map(_abstract, item)) for name, item in items.items()}
         try:
-            found = self._manager.restore(step, args=ocp.args.Composite(**like, position=ocp.args.JsonRestore()))
+            saved = self._manager.restore(step, args=ocp.args.Composite(**like, position=ocp.args.JsonRestore()))
         except Exception as error:  # damaged data is a plain Exception to Orbax
-            raise UserError(f"{place} cannot be restored: {_found(error, place)}") from None
-        restored = {name: found[name] for name in items}
-        return restored, self._verified(place, restored, found[POSITION])
+            raise UserError(f"{place} cannot be restored: {_cause(error, place)}") from None
+        restored = {name: saved[name] for name in items}
+        return restored, self._verified(place, restored, saved[POSITION])
 
-    def _verified(self, place: AnyPath, items: Mapping[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
-        """The position alone, after a look at all checksums; steps of old, which have none, pass."""
-        position = {name: value for name, value in whole.items() if name != SEAL}
-        if SEAL not in whole and CHECKSUMS not in whole:
-            return position
-        if whole.get(SEAL) != checksums.seal(position):
+    def _verified(self, place: AnyPath, items: Mapping[str, Any], sealed: dict[str, Any]) -> dict[str, Any]:
+        """Checks all checksums; returns the position without them."""
+        position = {name: value for name, value in sealed.items() if name != SEAL}
+        if CHECKSUMS not in position or sealed.get(SEAL) != checksums.seal(position):
             raise UserError(f"{place} cannot be restored: {POSITION} has changed since it was saved")
         recorded = position.pop(CHECKSUMS)
         names = checksums.differing(dict(items), {k: v for k, v in recorded.items() if k.split("/")[0] in items})
@@ -201,33 +217,36 @@ class Checkpoints:
         return position
 
     def newest_good(
-        self, items: Mapping[str, Any], say: Callable[[str], None]
+        self, items: Mapping[str, Any], log: Callable[[str], None]
     ) -> tuple[int, dict[str, Any], dict[str, Any]] | None:
-        """Step, items and position of the newest step that is whole; None where nothing was saved.
+        """Returns number, items and position of the newest undamaged step; None where nothing is saved.
 
-        Damaged ones are told and set aside, into the run's folder `damaged`, so that their numbers are free again.
+        Damaged steps are logged and moved to the run's folder `damaged`, so that their numbers can be saved again.
+
+        Args:
+          items: see `restore`.
+          log: prints a line.
 
         Raises:
-          UserError: none is whole.
+          UserError: all steps are damaged.
         """
-        self._attempt(self._finish, say)
+        self._attempt(self._finish, log)
         failed: list[int] = []
         for step in reversed(self.steps()):
             try:
-                found = self.restore(step, items)
-                problem = ""
+                restored, problem = self.restore(step, items), ""
             except UserError as error:
-                found, problem = ({}, {}), str(error)
+                restored, problem = ({}, {}), str(error)
             if distributed.all_agree(not problem):
-                self._set_aside(failed, say)
-                return step, *found
-            say(f"warning: {problem or f'step {step} cannot be restored by another process'}")
+                self._set_aside(failed, log)
+                return step, *restored
+            log(f"warning: {problem or f'step {step} cannot be restored by another process'}")
             failed.append(step)
         if failed:
             raise UserError(f"none of the steps in {self._folder} can be restored; they stay as they are")
         return None
 
-    def _set_aside(self, steps: Sequence[int], say: Callable[[str], None]) -> None:
+    def _set_aside(self, steps: Sequence[int], log: Callable[[str], None]) -> None:
         for step in steps:
             self._scores.pop(step, None)
             if distributed.is_main():
@@ -236,36 +255,32 @@ class Checkpoints:
                 aside = next(name for name in names if not name.exists())
                 aside.parent.mkdir(exist_ok=True)
                 (self._folder / str(step)).rename(aside)
-                say(f"warning: step {step} is now {aside}")
+                log(f"warning: step {step} is now {aside}")
         if steps:
             distributed.barrier("damaged steps are set aside")
             self._manager.reload()
 
     def close(self) -> None:
-        """Waits until what is being saved is on the disk, and lets go of the folder.
+        """Waits until the step that is being saved is on the disk, and releases the folder.
 
         Raises:
-          UserError: it could not be written.
+          UserError: it cannot be written.
         """
-        with self._told():
+        with self._one_line():
             self._manager.close()
 
     def score(self, step: int) -> float | None:
-        """The validation score of a step; None where there is none, or it cannot be read."""
+        """Returns the validation score of a step; None where it was not validated, or cannot be read."""
         if step not in self._scores:
-            place = self._folder / str(step)
-            # Steps of old have it where Orbax keeps metrics.
-            whole = _read_json(place / POSITION / "metadata")
-            old = {} if SEAL in whole else _read_json(place / "metrics" / "metrics")
-            value = whole.get(SCORE, old.get(SCORE))
+            value = _read_json(self._folder / str(step) / POSITION / "metadata").get(SCORE)
             if not isinstance(value, int | float):
                 return None
             self._scores[step] = float(value)
         return self._scores[step]
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        """What Orbax says in many words, of this step or of the one before, in one line."""
+    def _one_line(self) -> Iterator[None]:
+        """Re-raises Orbax errors as a one-line SaveError; they may concern this step or the one before."""
         try:
             yield
         except (OSError, ValueError, RuntimeError) as error:
@@ -273,33 +288,27 @@ class Checkpoints:
             raise SaveError(f"{self._folder} cannot be written: {why}") from None
 
 
-def _unheard(_: str) -> None:
+def _ignore(_: str) -> None:
     pass
 
 
 class _Best(PreservationPolicy):
-    """Keeps the step with the best score."""
+    """Orbax policy: keeps the step with the best score."""
 
     def __init__(self, score: Callable[[int], float | None]) -> None:
         self._score = score
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        """Orbax's question: which of the steps stay."""
+        """Returns for each checkpoint whether it stays."""
         del context
-        best = _best_of([info.step for info in checkpoints], self._score)
+        best = best_of([info.step for info in checkpoints], self._score)
         return [info.step == best for info in checkpoints]
 
 
-def _best_of(steps: Sequence[int], score: Callable[[int], float | None]) -> int | None:
-    """The newest of those with the highest score."""
-    scored = [(value, step) for step in steps if (value := score(step)) is not None]
-    return max(scored)[1] if scored else None
-
-
 @functools.cache
-def _hush() -> None:
-    """Drops what Orbax's threads print late of an error that is told here: closed event loops, reads not awaited."""
-    logging.getLogger("asyncio").addFilter(_is_news)
+def _silence_orbax() -> None:
+    """Drops what Orbax's threads print late about an error that is reported here: closed event loops, lost reads."""
+    logging.getLogger("asyncio").addFilter(_is_relevant)
     before = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
@@ -309,29 +318,29 @@ def _hush() -> None:
     sys.unraisablehook = hook
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """False of a failed read of a checkpoint that nothing awaited."""
-    told = record.getMessage()
-    return not ("exception was never retrieved" in told and "ocdbt" in told)  # the store that Orbax keeps arrays in
+def _is_relevant(record: logging.LogRecord) -> bool:
+    """Whether a record is anything but the failed read of a checkpoint that nothing awaited."""
+    message = record.getMessage()
+    return not ("exception was never retrieved" in message and "ocdbt" in message)  # Orbax's array store
 
 
-def _found(error: Exception, place: AnyPath) -> str:
-    """What Orbax found, and in which file of the step, where it says so."""
+def _cause(error: Exception, place: AnyPath) -> str:
+    """Returns Orbax's message, and the file of the step where it names one."""
     files = re.findall(rf"{re.escape(str(_absolute(place)))}/([^\"\\\\]+)", str(error))
     return f"{str(error).split(':')[0]} in {max(files, key=len)}" if files else _brief(error)
 
 
 def _brief(error: Exception) -> str:
-    """What can be told in a line."""
+    """Returns the first line of an error's message."""
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
 def _read_json(path: AnyPath) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _absolute(path: AnyPath) -> AnyPath:
@@ -339,7 +348,7 @@ def _absolute(path: AnyPath) -> AnyPath:
 
 
 def _remove(folder: AnyPath) -> None:
-    """With all that is in it, as far as that goes."""
+    """Removes a folder and its content as far as possible."""
     if not is_remote(folder):
         shutil.rmtree(folder, ignore_errors=True)
         return
@@ -348,7 +357,7 @@ def _remove(folder: AnyPath) -> None:
 
 
 def _drop_empty_steps(folder: AnyPath) -> None:
-    """Takes away what a crash may leave: Orbax would count it as the newest step and save nothing before it."""
+    """Removes empty steps that a crash may leave: Orbax would take one for the newest and save no earlier step."""
     if is_remote(folder):  # a store has no empty folders
         return
     for step in folder.glob("[0-9]*"):

@@ -1,4 +1,4 @@
-"""Checksums of what is saved: a position-weighted sum of the bits of an array, the same however it is split."""
+"""Checksums of saved arrays: a position-weighted sum of their bits, the same for every sharding."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding
 
+from vfi_jax.system import sharding
 from vfi_jax.types import Array
 
 WORD = 4  # bytes
 
 
 def checksums(tree: Any) -> dict[str, int]:
-    """The checksum of every leaf by its path, `a/b/0`: `sum_i (2 i + 1) w_i mod 2^32` over its words in C order.
+    """Returns the checksum of each leaf by its path, `a/b/0`: `sum_i (2 i + 1) w_i mod 2^32` over its words in C order.
 
-    A word is an element's bits as an unsigned number; elements of 64 bits are two words, the lower first. All weights
-    are odd, so that no single flipped bit goes unseen. Computed where the leaf lies; with several processes all of
-    them have to call this, and all get the same numbers.
+    A word is the bits of an element as an unsigned number; elements of 64 bits are two words, the lower first. All
+    weights are odd, so that any single flipped bit changes the sum. It is computed on the leaf's devices; with several
+    processes all of them must call this, and all get the same numbers.
     """
     leaves = jax.tree.leaves_with_path(tree)
     sums = jax.device_get([_checksum(leaf) for _, leaf in leaves])
@@ -33,13 +34,13 @@ def checksums(tree: Any) -> dict[str, int]:
 
 
 def differing(tree: Any, recorded: Mapping[str, int]) -> list[str]:
-    """Paths of the leaves whose checksum is not the recorded one, or that stand on one side only."""
-    found = checksums(tree)
-    return [path for path in sorted({*found, *recorded}) if found.get(path) != recorded.get(path)]
+    """Returns the paths of leaves whose checksum differs from the recorded one, or that only one side has."""
+    present = checksums(tree)
+    return [path for path in sorted({*present, *recorded}) if present.get(path) != recorded.get(path)]
 
 
 def seal(text: Mapping[str, Any]) -> int:
-    """A checksum of what goes into a JSON file."""
+    """Returns a checksum of the content of a JSON file."""
     return zlib.crc32(json.dumps(text, sort_keys=True).encode())
 
 
@@ -61,13 +62,13 @@ def _checksum(leaf: Any) -> Any:
 
 @functools.cache
 def _summed(mesh: Any) -> Any:
-    """The jitted sum, whose result is on every device of the mesh."""
-    return jax.jit(_sum, out_shardings=NamedSharding(mesh, PartitionSpec()) if mesh is not None else None)
+    """Returns the jitted sum, whose result is on every device of the mesh."""
+    return jax.jit(_sum, out_shardings=None if mesh is None else sharding.replicated(mesh))
 
 
 def _sum(values: Array) -> Array:
     words = _words(values)
-    # No reshape: it would gather a leaf that is split.
+    # A reshape would gather a sharded leaf.
     steps = [math.prod(words.shape[axis + 1 :]) for axis in range(words.ndim)]
     place = jnp.zeros(words.shape, jnp.uint32)
     for axis, step in enumerate(steps):

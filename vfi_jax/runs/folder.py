@@ -1,4 +1,4 @@
-"""A run's folder: `config.json`, `environment.txt`, `checkpoints/STEP/`, `metrics.jsonl`, `curves.png`, `samples/`."""
+"""A run's folder: `config.json`, `environment.txt`, `checkpoints/STEP/`, and what `log` writes."""
 
 from __future__ import annotations
 
@@ -7,28 +7,22 @@ import itertools
 import json
 import os
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import UInt8
 
 from vfi_jax import config
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.runs.checkpoints import CHECKPOINTS, Checkpoints
 from vfi_jax.system import distributed, machine
-from vfi_jax.system.files import AnyPath, is_remote, upload, written_whole
-from vfi_jax.viz.sheets import save_png
+from vfi_jax.system.files import AnyPath, written_whole
 
-CONFIG, ENVIRONMENT, METRICS, SAMPLES = "config.json", "environment.txt", "metrics.jsonl", "samples"
+CONFIG, ENVIRONMENT = "config.json", "environment.txt"
 CURVES = "curves.png"
 FROZEN_FILE = "frozen.safetensors"
-SENT_EVERY = 30  # seconds, to an object store, which takes no more than a write of one object a second
-RESUMABLE = (
+RESUMABLE = (  # fields of the recipe that a resumed run may change
     "steps",
     "epochs",
     "log_every",
@@ -42,7 +36,7 @@ RESUMABLE = (
 
 
 def is_run(path: AnyPath) -> bool:
-    """Whether a folder is that of a run."""
+    """Whether a folder is a run's."""
     return (path / CONFIG).is_file()
 
 
@@ -52,12 +46,12 @@ def has_checkpoint(folder: AnyPath) -> bool:
 
 
 def frozen_path(folder: AnyPath) -> AnyPath:
-    """Where a run keeps the weights of its model's frozen flow networks, if it has any."""
+    """Returns the file in a run's folder that holds the weights of the model's frozen flow network."""
     return folder / FROZEN_FILE
 
 
 def read_config(folder: AnyPath) -> config.Train:
-    """The config that a run was started with.
+    """Reads the recipe of a run.
 
     Raises:
       UserError: it is missing or damaged.
@@ -71,10 +65,10 @@ def read_config(folder: AnyPath) -> config.Train:
 
 
 def open_run(folder: AnyPath, wanted: config.Train) -> None:
-    """Makes the folder of a run, or checks that the one there is of the same run; one without a checkpoint may change.
+    """Makes the folder of a run, or checks that it belongs to the same run; without a checkpoint the recipe may change.
 
     Raises:
-      UsageError: it holds a run with another config; says what differs.
+      UsageError: it holds a run with another recipe; the message names a field that differs.
       UserError: it cannot be written.
     """
     try:
@@ -82,7 +76,7 @@ def open_run(folder: AnyPath, wanted: config.Train) -> None:
         probe = folder / f".{jax.process_index()}.{os.getpid()}.probe"
         probe.write_text("")
         probe.unlink()
-    except Exception as error:  # an object store's package has kinds of its own
+    except Exception as error:  # packages of object stores have exceptions of their own
         why = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UserError(f"{folder} cannot be written: {why}; choose another --workdir") from None
     text = json.dumps(config.as_dict(wanted), indent=2)
@@ -113,16 +107,20 @@ def _brief(value: Any) -> str:
 def read_params(
     folder: AnyPath, step: int | str | None, like: Any, warn: Callable[[str], None] | None = None
 ) -> tuple[Any, dict[str, Any]]:
-    """Parameters of a run as NumPy arrays, the averaged ones where they were kept, and the model's fields they imply.
+    """Reads the parameters of a run as NumPy arrays, the averaged ones where there are some.
 
     Args:
       folder: of the run.
-      step: a number, "best" (by validation), or None: the newest.
-      like: the parameters' tree, for their shapes.
-      warn: told of a damaged step, in whose place the newest good one is used; by default standard error is.
+      step: a number, "newest", or "best" by validation, which None stands for; the newest where none was validated.
+        A damaged step is replaced by the newest good one, unless it was given by its number.
+      like: the tree of the parameters, for their shapes.
+      warn: prints a line about a damaged step; None: to standard error.
+
+    Returns:
+      The parameters, and the fields of the model that go with them.
 
     Raises:
-      UserError: no such step, nothing saved yet; the step of that number is damaged, or all are.
+      UserError: there is no such step, nothing is saved, or the step or all of them are damaged.
     """
     if not (folder / CHECKPOINTS).is_dir():
         raise UserError(f"{folder} has no checkpoint yet")
@@ -139,101 +137,7 @@ def read_params(
             except UserError as error:
                 if following is None:
                     raise
-                warn(f"warning: {error}; trying step {following} in its place")
-        return jax.tree.map(np.asarray, items[name]), position.get("model", {})
+                warn(f"warning: {error}; trying step {following} instead")
+        return jax.tree.map(np.asarray, items[name]), position["model"]
     finally:
         checkpoints.close()
-
-
-class Log:
-    """`metrics.jsonl`: one row a line, each with `step`; on resuming, rows after the restored step are taken off."""
-
-    def __init__(self, folder: AnyPath, step: int, *, tensorboard: bool = False) -> None:
-        self._folder = folder
-        self._board = _tensorboard(folder) if tensorboard else None
-        self._path = folder / METRICS
-        rows = [row for row in read_log(folder) if _stays(row, step)] if self._path.exists() else []
-        with written_whole(self._path) as partial:
-            partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        self._begun = time.monotonic()
-        self._copy = None
-        if is_remote(self._path):  # objects do not grow: the file does, elsewhere, and is sent now and then
-            self._copy = tempfile.NamedTemporaryFile("w", suffix=METRICS)  # noqa: SIM115
-            self._copy.write(self._path.read_text())
-        self._file = self._copy or self._path.open("a")
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Appends a row and flushes it.
-
-        Raises:
-          UserError: the disk is full; the next call tries again to write what is left of it.
-        """
-        try:
-            self._file.write(json.dumps(row) + "\n")
-            self._file.flush()
-        except OSError as error:
-            raise UserError(f"{self._path} cannot be written: {error.strerror}") from None
-        if time.monotonic() - self._begun > SENT_EVERY:
-            self.flush()
-        if self._board:
-            for name, value in row.items():
-                self._board.add_scalar(name, value, row["step"])
-
-    def flush(self) -> None:
-        """Makes sure that every row so far is where the run is.
-
-        Raises:
-          UserError: an object store does not take it.
-        """
-        self._begun = time.monotonic()
-        if self._copy:
-            self._copy.flush()
-            upload(Path(self._copy.name), self._path)
-
-    def picture(self, step: int, image: UInt8[np.ndarray, "h w 3"]) -> None:
-        """Keeps a sheet of samples as `samples/STEP.png`."""
-        folder = self._folder / SAMPLES
-        folder.mkdir(exist_ok=True)
-        save_png(folder / f"{step:07d}.png", image)
-        if self._board:
-            self._board.add_image("samples", image, step, dataformats="HWC")
-
-    def close(self) -> None:
-        """Closes the file.
-
-        Raises:
-          UserError: the disk is full.
-        """
-        try:
-            self.flush()
-            self._file.close()
-        except OSError as error:
-            raise UserError(f"{self._path} cannot be written: {error.strerror}") from None
-        if self._board:
-            self._board.close()
-
-
-def _stays(row: Mapping[str, Any], step: int) -> bool:
-    """Whether a row is of what led to the step; a rollback to it is of what came after."""
-    return row["step"] < step or (row["step"] == step and "rollback" not in row)
-
-
-def _tensorboard(folder: AnyPath) -> Any:
-    if is_remote(folder):
-        raise UsageError("config.tensorboard: its files can only be in a local --workdir")
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        raise UserError("tensorboard needs tensorboardX: pip install 'vfi_jax[logging]', or leave it off") from None
-    return SummaryWriter(str(folder / "tensorboard"))
-
-
-def read_log(folder: AnyPath) -> list[dict[str, Any]]:
-    """The rows of a run's log; a half-written last line is left out."""
-    rows = []
-    for line in (folder / METRICS).read_text().splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return rows

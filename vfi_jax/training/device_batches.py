@@ -10,13 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from jaxtyping import UInt8
 
 from vfi_jax.config import Augment, Data, Window
 from vfi_jax.data.augment import Decision, transform
 from vfi_jax.data.windows import frame_selections, target_times
 from vfi_jax.errors import UsageError, UserError
+from vfi_jax.system import sharding
 from vfi_jax.types import Array
 
 
@@ -50,14 +51,14 @@ class PackedBatches:
         counts = samples_of(data, batch_size)
         for path, frames in sets.items():
             _check(path, frames.shape, data, counts[path])
-        whole, split = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("data",)))
-        # Not `device_put`, by which processes would send each other the whole set to see that it is the same.
-        self._sets = [jax.make_array_from_process_local_data(whole, frames) for frames in sets.values()]
+        # With `device_put` the processes would send each other the whole set to check that it is the same.
+        placement = sharding.replicated(mesh)
+        self._sets = [jax.make_array_from_process_local_data(placement, frames) for frames in sets.values()]
         self._sample = jax.jit(
             functools.partial(
                 _batch, window=data.window, augment=data.augment, counts=tuple(counts[path] for path in sets)
             ),
-            out_shardings=split,
+            out_shardings=sharding.divided(mesh),
         )
         self._counts, self._names = counts, names or {}
         self._key, self._next = jax.random.key(seed), 0

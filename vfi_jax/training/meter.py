@@ -1,4 +1,4 @@
-"""How fast a run is: seconds waited and computed, samples a second, programs compiled, use of the devices."""
+"""Throughput of a run: seconds waiting and computing, samples per second, compiled programs, device utilization."""
 
 from __future__ import annotations
 
@@ -10,36 +10,41 @@ import jax
 
 from vfi_jax.system import machine
 
-COMPILED = "/jax/core/compile/backend_compile_duration"  # JAX's event, one a program
+COMPILED = "/jax/core/compile/backend_compile_duration"  # JAX's event, one per program
 
 
 class Meter:
-    """Measures the steps since the last lap; counts the programs that steps compile as long as it is entered."""
+    """Context manager: measures the steps of a lap, and counts the programs that steps compile while it is entered.
+
+    Attributes:
+      compiles: number of programs compiled by steps.
+      flops: floating-point operations of a step on all devices; 0: unknown.
+    """
 
     def __init__(self, batch_size: int) -> None:
         self._batch_size = batch_size
         self.compiles = 0
-        self.flops = 0.0  # of a step on all devices; 0: not known
+        self.flops = 0.0
         self._stepping = False
         self.start()
 
     def __enter__(self) -> Meter:
-        jax.monitoring.register_event_duration_secs_listener(self._heard)
+        jax.monitoring.register_event_duration_secs_listener(self._count)
         return self
 
     def __exit__(self, *_: object) -> None:
-        jax.monitoring.unregister_event_duration_listener(self._heard)
+        jax.monitoring.unregister_event_duration_listener(self._count)
 
-    def _heard(self, event: str, _: float, **__: object) -> None:
+    def _count(self, event: str, _: float, **__: object) -> None:
         self.compiles += self._stepping and event == COMPILED
 
     def start(self) -> None:
-        """Begins a lap."""
+        """Starts a lap."""
         self._begun, self._waited, self._laps = time.perf_counter(), 0.0, 0
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """A context whose time counts as waiting for data, once a step."""
+        """Context manager: its time counts as waiting for data; entered once per step."""
         begun = time.perf_counter()
         yield
         self._waited += time.perf_counter() - begun
@@ -47,7 +52,7 @@ class Meter:
 
     @contextlib.contextmanager
     def stepping(self) -> Iterator[None]:
-        """A context in which what is compiled is the training step."""
+        """Context manager: programs compiled in it count as compiled by a step."""
         self._stepping = True
         try:
             yield
@@ -55,10 +60,10 @@ class Meter:
             self._stepping = False
 
     def lap(self) -> dict[str, float]:
-        """Ends a lap and begins the next: what goes into a row of the log.
+        """Ends a lap, starts the next, and returns measurements for a row of the log.
 
-        `wait_s` and `compute_s` are of a step. `mfu` is the share of the devices' peak (`machine.PEAKS`) that the
-        model's own operations take; only where both are known.
+        `wait_s` and `compute_s` are seconds per step. `mfu` is the fraction of the devices' peak (`machine.PEAKS`) that
+        the model's operations reach; only where both are known.
         """
         took, waited, laps = time.perf_counter() - self._begun, self._waited, max(1, self._laps)
         self.start()

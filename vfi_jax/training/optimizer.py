@@ -1,4 +1,4 @@
-"""The optimizer of a recipe, put together from optax's parts, and what those lack."""
+"""The optimizer of a recipe: a chain of optax transformations, and those that optax lacks."""
 
 from __future__ import annotations
 
@@ -13,15 +13,20 @@ from vfi_jax.config import Optimizer, Plateau
 from vfi_jax.errors import UsageError
 from vfi_jax.types import Array
 
-LEAST_GAIN = 1e-4  # share by which a loss must fall below the best to count as better; PyTorch's default
+MIN_IMPROVEMENT = 1e-4  # relative; PyTorch's default
 
 
-def schedule(config: Optimizer, steps: int, epoch: int) -> optax.Schedule:
-    """Learning rate at step s (from 0) of `steps`, but for the plateau's factor; `epoch` is the steps of a pass.
+def make_schedule(config: Optimizer, steps: int, epoch: int) -> optax.Schedule:
+    """Returns the learning rate over the number of the step, without the plateau's factor.
 
-    `rate * s / warmup` before `warmup`, then `final + (rate - final) * (0.5 + 0.5 cos(pi (s - warmup) / (steps -
-    warmup)))`: RIFE's published code. Times the milestones' factor for each that has begun. The rate never depends on
-    the number of devices.
+    At step s it is `rate * s / warmup` before `warmup`, then `final_rate + (rate - final_rate) * (0.5 + 0.5 cos(pi (s -
+    warmup) / (steps - warmup)))`, as in RIFE's published code, times the milestones' factor for each milestone that has
+    passed. It does not depend on the number of devices.
+
+    Args:
+      config: of the recipe.
+      steps: number of steps of the run.
+      epoch: number of steps per epoch.
     """
     warm = optax.linear_schedule(0.0, config.rate, config.warmup)
     cosine = optax.cosine_decay_schedule(
@@ -35,16 +40,21 @@ def schedule(config: Optimizer, steps: int, epoch: int) -> optax.Schedule:
     return lambda step: smooth(step) * drops(step)
 
 
-def optimizer(config: Optimizer, steps: int, epoch: int) -> optax.GradientTransformationExtraArgs:
-    """AdamW (0.9, beta2, 1e-8) with decay on every parameter, under `schedule`, after clipping where asked for.
+def make_optimizer(config: Optimizer, steps: int, epoch: int) -> optax.GradientTransformationExtraArgs:
+    """Returns AdamW (0.9, beta2, 1e-8) with decay on all parameters, under `make_schedule`, after clipping.
 
-    `update` takes the loss as `value`, which `skip_above` looks at. The plateau's factor and the first loss are part of
-    the state. What a config leaves out is no part of it.
+    `update` takes the loss as `value`, for `skip_above`. The state holds the plateau's factor and the first loss; parts
+    that the recipe does not use are left out of the chain and of the state.
+
+    Args:
+      config: of the recipe.
+      steps: number of steps of the run.
+      epoch: number of steps per epoch.
     """
     moments = [optax.scale_by_adam(b2=config.beta2), optax.add_decayed_weights(config.weight_decay)]
     if config.skip_above:
         moments = [_skipping(optax.chain(*moments), config.skip_above)]
-    parts = [*moments, optax.scale_by_learning_rate(schedule(config, steps, epoch))]
+    parts = [*moments, optax.scale_by_learning_rate(make_schedule(config, steps, epoch))]
     if config.rate_factors:
         parts.append(_scaling(config.rate_factors))
     if config.plateau.factor != 1:
@@ -54,7 +64,7 @@ def optimizer(config: Optimizer, steps: int, epoch: int) -> optax.GradientTransf
 
 
 class SkipState(NamedTuple):
-    """The first loss of the run (NaN before it is known), steps skipped in a row, and the state of what is skipped."""
+    """State of `_skipping`: first loss of the run (NaN: not known yet), steps skipped in a row, the inner state."""
 
     first: Array
     in_row: Array
@@ -62,30 +72,30 @@ class SkipState(NamedTuple):
 
 
 def _skipping(inner: optax.GradientTransformationExtraArgs, times: float) -> optax.GradientTransformationExtraArgs:
-    """`inner`, left as it is by a step whose loss is above `times` the first; the update of that step is zero."""
+    """Applies `inner`, except in steps whose loss is more than `times` the first: their update is zero."""
 
     def init(params: Any) -> SkipState:
         return SkipState(jnp.float32(jnp.nan), jnp.int32(0), inner.init(params))
 
     def update(updates: Any, state: SkipState, params: Any, *, value: Array, **_: Any) -> tuple[Any, SkipState]:
         first = jnp.where(jnp.isnan(state.first), value, state.first)
-        made, after = inner.update(updates, state.inner, params)
+        update, after = inner.update(updates, state.inner, params)
         skipped = value > times * first
-        made = jax.tree.map(lambda new: jnp.where(skipped, 0, new), made)
+        update = jax.tree.map(lambda new: jnp.where(skipped, 0, new), update)
         kept = jax.tree.map(lambda old, new: jnp.where(skipped, old, new), state.inner, after)
-        return made, SkipState(first, jnp.where(skipped, state.in_row + 1, 0), kept)
+        return update, SkipState(first, jnp.where(skipped, state.in_row + 1, 0), kept)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _scaling(factors: Mapping[str, float]) -> optax.GradientTransformation:
-    """Updates times the factor of the first name that is part of the parameter's path, `a/b/kernel`."""
+    """Multiplies updates by the factor of the first name that occurs in the parameter's path, `a/b/kernel`."""
 
     def init(params: Any) -> optax.EmptyState:
         paths = [_path(keys) for keys, _ in jax.tree.leaves_with_path(params)]
         for name in factors:
             if not any(name in path for path in paths):
-                raise UsageError(f"config.optimizer.rate_factors: no parameter's path has {name!r} in it")
+                raise UsageError(f"--config.optimizer.rate_factors: no parameter's path has {name!r} in it")
         return optax.EmptyState()
 
     def update(updates: Any, state: optax.EmptyState, _: Any) -> tuple[Any, optax.EmptyState]:
@@ -102,7 +112,7 @@ def _path(keys: Any) -> str:
 
 
 class PlateauState(NamedTuple):
-    """Factor of the rate, the best validation loss, and the number of validations since that were no better."""
+    """State of a plateau: factor of the learning rate, best validation loss, number of validations since then."""
 
     factor: Array
     best: Array
@@ -110,7 +120,7 @@ class PlateauState(NamedTuple):
 
 
 def _on_plateaus() -> optax.GradientTransformation:
-    """Updates times the factor that `observe` keeps."""
+    """Multiplies updates by the factor that `observe` maintains."""
 
     def init(_: Any) -> PlateauState:
         return PlateauState(jnp.float32(1), jnp.float32(jnp.inf), jnp.int32(0))
@@ -122,16 +132,21 @@ def _on_plateaus() -> optax.GradientTransformation:
 
 
 def observe(state: optax.OptState, loss: float, config: Plateau) -> optax.OptState:
-    """The optimizer's state after a validation, by the rule of PyTorch's `ReduceLROnPlateau` (mode "min").
+    """Returns the optimizer's state after a validation, by the rule of PyTorch's `ReduceLROnPlateau` (mode "min").
 
-    After more than `patience` validations without a better loss the rate falls and the count begins again. A state
-    without a plateau is returned as it is.
+    After more than `patience` validations in a row without improvement the learning rate drops and the count starts
+    over. A state without a plateau is returned unchanged.
+
+    Args:
+      state: of `make_optimizer`.
+      loss: of the validation.
+      config: of the recipe.
     """
 
     def after(part: Any) -> Any:
         if not isinstance(part, PlateauState):
             return part
-        better = loss < part.best * (1 - LEAST_GAIN)
+        better = loss < part.best * (1 - MIN_IMPROVEMENT)
         waited = jnp.where(better, 0, part.waited + 1)
         falls = waited > config.patience
         factor = jnp.where(falls, config.factor * part.factor, part.factor)
@@ -141,10 +156,15 @@ def observe(state: optax.OptState, loss: float, config: Plateau) -> optax.OptSta
 
 
 def unless(bad: Array, before: Any, after: Any) -> Any:
-    """`before` where the step was bad, else `after`: parameters or states, of which only the rate's count goes on.
+    """Returns `before` if the step was bad, otherwise `after`; only the count of the schedule advances in both cases.
 
-    `optax.apply_if_finite` looks at the updates alone, holds the schedule back, and lets the parameters go after all
-    once it has seen too many: here a checkpoint is better.
+    `optax.apply_if_finite` checks only the updates, delays the schedule, and after too many bad steps applies them
+    anyway, where this package returns to a checkpoint.
+
+    Args:
+      bad: boolean scalar.
+      before: parameters or states before the step.
+      after: the same after the step.
     """
 
     def chosen(old: Any, new: Any) -> Any:
@@ -154,12 +174,12 @@ def unless(bad: Array, before: Any, after: Any) -> Any:
 
 
 def plateau_factor(state: optax.OptState) -> float:
-    """What the rate of `schedule` is multiplied by."""
+    """Returns the plateau's factor of the learning rate; 1 where there is no plateau."""
     return next((float(part.factor) for part in _parts(state, PlateauState)), 1.0)
 
 
 def skipped_in_row(state: optax.OptState) -> int:
-    """Steps that were skipped since the last that was not."""
+    """Returns the number of steps that `skip_above` has skipped in a row."""
     return next((int(part.in_row) for part in _parts(state, SkipState)), 0)
 
 

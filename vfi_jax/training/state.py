@@ -15,7 +15,7 @@ from vfi_jax.types import Array
 
 @flax.struct.dataclass
 class Skips:
-    """Steps whose loss, gradient or outcome was not finite: int32 counts of them in a row up to now, and in all."""
+    """Numbers of steps whose loss, gradient or result was not finite, int32: in a row up to now, and in total."""
 
     in_row: Array
     total: Array
@@ -23,15 +23,15 @@ class Skips:
 
 @flax.struct.dataclass
 class State:
-    """What a run has learned.
+    """Training state.
 
     Attributes:
       step: int32, steps done.
-      params: what is trained, float32.
-      optimizer: optax's state.
-      skips: counts of the steps that changed neither of these nor `ema`.
-      ema: averaged parameters; None where none are kept.
-      constants: the model's other collections, which training leaves as they are: frozen flow networks, statistics.
+      params: trained parameters, float32.
+      optimizer: state of the optax transformation.
+      skips: counts of the steps that changed none of the above nor `ema`.
+      ema: averaged parameters; None: no averaging.
+      constants: the model's other collections, which training does not change: frozen flow network, statistics.
     """
 
     step: Array
@@ -43,7 +43,7 @@ class State:
 
     @property
     def best(self) -> dict[str, Any]:
-        """The variables to judge and to ship: with averaged parameters where they are kept."""
+        """The variables for validation and release: averaged parameters where there are some."""
         return {"params": self.params if self.ema is None else self.ema, **self.constants}
 
 
@@ -55,8 +55,14 @@ class Teacher(NamedTuple):
 
 
 def init_state(variables: Mapping[str, Any], transform: optax.GradientTransformation, *, ema: bool) -> State:
-    """The state before the first step."""
+    """Returns the state before the first step."""
     params = variables["params"]
     constants = {name: tree for name, tree in variables.items() if name != "params"}
     skips = Skips(jnp.int32(0), jnp.int32(0))
     return State(jnp.int32(0), params, transform.init(params), skips, params if ema else None, constants)
+
+
+def items(state: State) -> dict[str, Any]:
+    """Returns the parts of the state that a checkpoint holds as arrays, by name."""
+    parts = {"params": state.params, "optimizer": state.optimizer}
+    return parts if state.ema is None else {**parts, "ema": state.ema}

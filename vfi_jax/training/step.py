@@ -1,4 +1,4 @@
-"""The training step and its state: pure functions; one program runs on one CPU, eight GPUs or a pod."""
+"""The training step, a pure function: one program runs on one CPU, eight GPUs or a pod."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from vfi_jax.inference import Model
 from vfi_jax.losses import RECONSTRUCTION
 from vfi_jax.models.spec import ModelSpec
 from vfi_jax.nn.precision import Precision
-from vfi_jax.system import flops
-from vfi_jax.training import optimizer as optimizer_
+from vfi_jax.system import flops, sharding
+from vfi_jax.training.optimizer import unless
 from vfi_jax.training.state import Skips, State, Teacher
 from vfi_jax.types import Array, Batch, Output
 
@@ -37,43 +37,43 @@ def make_step(
     teacher: Teacher | None = None,
     accumulate: int = 1,
 ) -> Callable[[State, Batch], tuple[State, dict[str, Array]]]:
-    """The jitted training step: `(state, batch) -> (state, metrics)`. The state is donated.
+    """Makes the jitted training step `(state, batch) -> (state, metrics)`. The state is donated.
 
-    There are no collectives in it: the batch is split over the mesh and the state is not, and XLA adds the reduction
-    of the gradients. Pictures of the batch are RGB uint8 (or float32 in 0..1) and are put into the model's channel
-    order here.
+    It has no collectives: the batch is divided over the mesh, the state is replicated, and XLA adds the reduction of
+    the gradients. Images of the batch are RGB, uint8 or float32 in 0..1; the step puts them into the model's channel
+    order.
 
     Args:
       spec: of the model.
       model: the module.
-      transform: the optimizer; told the loss as `value`.
-      mesh: of `data_mesh`.
+      transform: the optimizer, which gets the loss as `value`.
+      mesh: see `sharding.data_mesh`.
       loss_config: of the model's objective.
-      extra_losses: name in `losses.RECONSTRUCTION` to weight; those of weight 0 are left out.
-      ema: decay of the averaged parameters; 0 where none are kept.
-      seed: of what the objective draws; each step folds its number in.
-      precision: of the products.
-      teacher: gives each batch `teacher_frame`, its frame, and `flow`, its last flows.
-      accumulate: parts of the batch that are computed one after another. Objectives are means over samples, so that the
-        mean over equal parts is the whole batch's. (`optax.MultiSteps` would make a step of each part: for the log, the
-        rate, the averages and what is done about bad steps.)
+      extra_losses: weights of additional losses by their names, see `losses.RECONSTRUCTION`; a weight of 0 leaves a
+        loss out.
+      ema: decay of the averaged parameters, where the state has some.
+      seed: of the objective's random numbers; the number of the step is folded in.
+      precision: of products.
+      teacher: adds its prediction to each batch as `teacher_frame`, and its last flows as `flow`.
+      accumulate: number of equal parts of a batch that are computed in turn. Objectives are means over samples, so the
+        mean over the parts is that of the batch. (`optax.MultiSteps` would count each part as a step: in the log, the
+        learning rate, the averages and the guard against bad steps.)
 
     Returns:
-      The step; its metrics are `loss`, `loss/TERM` for every term (already weighted) and `gradient_norm`. Where loss,
-      gradient or new parameters are not finite it changes nothing but the step's number and `skips`.
+      The step. Its metrics are `loss`, `loss/TERM` for every term (already weighted) and `gradient_norm`. If loss,
+      gradient or new parameters are not finite, it changes nothing but the step's number and `skips`.
 
     Raises:
-      UsageError: no such extra loss.
+      UsageError: an unknown extra loss, or one that does not return a scalar (when the step is traced).
     """
-    check_losses(extra_losses)
+    extras = {name: (RECONSTRUCTION.find(name), weight) for name, weight in extra_losses.items() if weight}
 
     def objective(params: Any, state: State, batch: Batch, part: Array) -> tuple[Array, dict[str, Array]]:
         rng = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), state.step), part)
         variables = {"params": params, **state.constants}
         total, aux = spec.loss(model, variables, batch, loss_config, step=state.step, rng=rng)
-        weights = {name: weight for name, weight in extra_losses.items() if weight}
-        extras = {name: w * RECONSTRUCTION[name](aux.frame, batch["target"]) for name, w in weights.items()}
-        return total + sum(extras.values()), {**aux.terms, **extras}
+        terms = {name: w * _scalar(name, loss(aux.frame, batch["target"])) for name, (loss, w) in extras.items()}
+        return total + sum(terms.values()), {**aux.terms, **terms}
 
     def step(state: State, batch: Batch, teacher_variables: Any = None) -> tuple[State, dict[str, Array]]:
         batch = _ready(batch, model.channel_order)
@@ -92,16 +92,22 @@ def make_step(
         bad = ~_finite([loss, metrics["gradient_norm"], params])
         metrics |= {f"loss/{name}": value for name, value in terms.items()}
         before, after = (state.params, state.optimizer, state.ema), (params, optimizer, averaged)
-        params, optimizer, averaged = optimizer_.unless(bad, before, after)
+        params, optimizer, averaged = unless(bad, before, after)
         skips = Skips(jnp.where(bad, state.skips.in_row + 1, 0), state.skips.total + bad)
         return State(state.step + 1, params, optimizer, skips, averaged, state.constants), metrics
 
-    whole, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
+    whole, rows = sharding.replicated(mesh), sharding.divided(mesh)
     if not teacher:
-        return jax.jit(step, in_shardings=(whole, split), out_shardings=(whole, whole), donate_argnums=0)
-    teacher_frame = jax.jit(step, in_shardings=(whole, split, whole), out_shardings=(whole, whole), donate_argnums=0)
-    teacher_variables = jax.device_put(teacher.variables, whole)
-    return lambda state, batch: teacher_frame(state, batch, teacher_variables)
+        return jax.jit(step, in_shardings=(whole, rows), out_shardings=(whole, whole), donate_argnums=0)
+    step_with_teacher = jax.jit(step, in_shardings=(whole, rows, whole), out_shardings=(whole, whole), donate_argnums=0)
+    teacher_variables = sharding.replicate(teacher.variables, mesh)
+    return lambda state, batch: step_with_teacher(state, batch, teacher_variables)
+
+
+def _scalar(name: str, value: Array) -> Array:
+    if jnp.shape(value):
+        raise UsageError(f"loss {name} returns an array of shape {jnp.shape(value)}, not a scalar")
+    return value
 
 
 def _teacher_targets(out: Output) -> dict[str, Array]:
@@ -109,10 +115,10 @@ def _teacher_targets(out: Output) -> dict[str, Array]:
 
 
 def _mean_over_parts(function: Callable[[Batch, Array], Any], batch: Batch, parts: int, mesh: Mesh) -> Any:
-    """The mean of what `function` gives for each of the equal parts of a batch and its number."""
+    """Returns the mean of `function(part, number)` over equal parts of a batch."""
 
     def split(array: Array) -> Array:
-        # Each part has rows of every device, which stay where they are.
+        # Each part has rows of every device, so that no row moves.
         rows = array.reshape(mesh.size, parts, -1, *array.shape[1:])
         rows = jnp.moveaxis(rows, 1, 0).reshape(parts, -1, *array.shape[1:])
         return lax.with_sharding_constraint(rows, NamedSharding(mesh, PartitionSpec(None, "data")))
@@ -130,7 +136,7 @@ def _mean_over_parts(function: Callable[[Batch, Array], Any], batch: Batch, part
 
 
 def step_flops(spec: ModelSpec, model: Model, loss_config: Any, state: State, batch: Batch) -> float:
-    """Floating-point operations of a step: two for each multiply-add, three times those of the forward pass."""
+    """Returns the floating-point operations of a step: two per multiply-add, three times those of the forward pass."""
 
     def forward(params: Any, batch: Batch) -> Array:
         variables, rng = {"params": params, **state.constants}, jax.random.key(0)
@@ -139,24 +145,17 @@ def step_flops(spec: ModelSpec, model: Model, loss_config: Any, state: State, ba
     return 6.0 * flops.multiply_adds(forward, state.params, batch)
 
 
-def check_losses(names: Mapping[str, float]) -> None:
-    """Raises UsageError where a name is none of `losses.RECONSTRUCTION`."""
-    for name in names:
-        if name not in RECONSTRUCTION:
-            raise UsageError(f"no loss is called {name!r}; extra_losses takes: {', '.join(RECONSTRUCTION)}")
-
-
 def _finite(tree: Any) -> Array:
-    # Sorted, which XLA fuses with nothing: `all` of them it would compute anew for every array that depends on it,
-    # and be minutes and gigabytes over a program of a thousand arrays.
+    # XLA does not fuse a sort. It would recompute `all` of the leaves for every array that depends on the result, and
+    # take minutes and gigabytes to compile a step of a thousand arrays.
     return jnp.sort(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]))[0]
 
 
 def _ready(batch: Batch, channel_order: str) -> dict[str, Array]:
-    """Pictures as float32 in 0..1, in the model's channel order; flows as float32."""
+    """Returns a batch with images as float32 in 0..1, in the model's channel order, and flows as float32."""
     order = slice(None, None, -1) if channel_order == "bgr" else slice(None)
     ready = dict(batch)
     for name in IMAGE_FIELDS:
-        picture = batch[name][..., order]
-        ready[name] = picture.astype(jnp.float32) / 255 if picture.dtype == jnp.uint8 else picture
+        image = batch[name][..., order]
+        ready[name] = image.astype(jnp.float32) / 255 if image.dtype == jnp.uint8 else image
     return ready | {name: batch[name].astype(jnp.float32) for name in FLOW_FIELDS if name in batch}

@@ -13,11 +13,11 @@ import numpy as np
 
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.models.registry import FROZEN, flow_network_of
+from vfi_jax.runs.selection import BEST
 from vfi_jax.system.files import sha256_of
 from vfi_jax.weights import flow_network, table
 from vfi_jax.weights.files import fingerprint, read_weights
 from vfi_jax.weights.load import load
-from vfi_jax.weights.read import BEST, NEWEST
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _step_of_run(folder: Path, step: int | str | None) -> tuple[int, str]:
         raise UserError(f"{folder} has no checkpoint yet")
     checkpoints = run_folder.Checkpoints(folder)
     try:
-        number = checkpoints.chosen({None: BEST, NEWEST: None}.get(step, step))
+        number = checkpoints.chosen(step)
         score = checkpoints.score(number)
     finally:
         checkpoints.close()

@@ -16,8 +16,6 @@ from vfi_jax.system.files import AnyPath
 from vfi_jax.torch_io.state_dict import from_torch, strip_prefix
 from vfi_jax.weights.files import read_weights, split_frozen
 
-BEST, NEWEST = "best", "newest"  # steps of a run, beside numbers
-
 
 class Loaded(NamedTuple):
     """What a file or a run holds.
@@ -31,19 +29,6 @@ class Loaded(NamedTuple):
     model: nn.Module
     variables: dict[str, Any]
     flow_networks: dict[str, dict[str, Any]]
-
-
-def parse_step(text: str | None) -> int | str | None:
-    """Returns the step that the shell's `--step` names.
-
-    Raises:
-      UsageError: neither a number nor `best` nor `newest`.
-    """
-    if text in (None, BEST, NEWEST):
-        return text
-    if not text.isdigit():
-        raise UsageError(f"--step {text}: a number, `{BEST}` or `{NEWEST}` is needed")
-    return int(text)
 
 
 def read(name: str, path: AnyPath, step: int | str | None, fields: Mapping[str, Any]) -> Loaded:
@@ -80,8 +65,7 @@ def _read_run(name: str, folder: AnyPath, step: int | str | None, fields: Mappin
 
     config = run_folder.read_config(folder)
     _check_model(folder, config.model, name)
-    chosen = {None: BEST, NEWEST: None}.get(step, step)
-    params, of_weights = run_folder.read_params(folder, chosen, shapes(name, **config.fields)["params"])
+    params, of_weights = run_folder.read_params(folder, step, shapes(name, **config.fields)["params"])
     frozen = run_folder.frozen_path(folder)
     flow_networks = split_frozen(read_weights(frozen)[0])[1] if frozen.exists() else {}
     return Loaded(build(name, **{**config.fields, **of_weights, **fields}), {"params": params}, flow_networks)

@@ -1,0 +1,95 @@
+"""Checks of a recipe that need nothing but the recipe and its model's spec."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+
+from vfi_jax.config import Train, check_bounds
+from vfi_jax.data import sources
+from vfi_jax.data.windows import frame_selections, target_times
+from vfi_jax.errors import UsageError
+from vfi_jax.inference import MIDPOINT
+from vfi_jax.losses import RECONSTRUCTION
+from vfi_jax.models import registry
+from vfi_jax.models.spec import ModelSpec
+
+
+def check(recipe: Train, spec: ModelSpec) -> None:
+    """Checks a recipe before anything is read: bounds first, then fields against each other and against the model.
+
+    Raises:
+      UsageError: what does not fit, by the flag that sets it.
+    """
+    check_bounds(recipe)
+    registry.check_kind(recipe.model, "interpolation")
+    for name in recipe.extra_losses:
+        RECONSTRUCTION.find(name)
+    _check_length(recipe)
+    _check_batch(recipe)
+    _check_data(recipe, spec)
+    _check_window(recipe, spec)
+    if recipe.teacher.model:
+        _check_teacher(recipe, spec)
+
+
+def _check_length(recipe: Train) -> None:
+    if bool(recipe.steps) == bool(recipe.epochs):
+        raise UsageError("either --config.steps or --config.epochs must be given, and not both")
+    if recipe.validate_every % recipe.checkpoint_every:
+        raise UsageError(
+            f"--config.validate_every is {recipe.validate_every}: it must be a multiple of --config.checkpoint_every, "
+            f"{recipe.checkpoint_every}"
+        )
+
+
+def _check_batch(recipe: Train) -> None:
+    """Each part of a batch has equally many samples on each device."""
+    devices, parts = jax.device_count(), jax.device_count() * recipe.accumulate
+    if recipe.batch_size % parts:
+        by = f"{devices} devices" + (f" times --config.accumulate {recipe.accumulate}" if recipe.accumulate > 1 else "")
+        below = recipe.batch_size // parts * parts
+        nearest = f"{below} or {below + parts} does" if below else f"{parts} does"
+        raise UsageError(f"--config.batch_size {recipe.batch_size} does not divide over {by}: {nearest}")
+
+
+def _check_data(recipe: Train, spec: ModelSpec) -> None:
+    data = recipe.data
+    if min(data.shares.values(), default=1) <= 0 or sum(data.shares.values()) >= 1:
+        shares = [*data.shares.values()]
+        raise UsageError(f"--config.data.mix has shares {shares}: each must be above 0 and their sum below 1")
+    if data.labels and not spec.needs:
+        raise UsageError(f"--config.data.labels is {data.labels!r}: {recipe.model} takes no flow labels")
+    if Path(data.validation).suffix == ".safetensors" or sources.is_footage(data.validation):
+        raise UsageError(
+            f"--config.data.validation is {data.validation}: make records of it first (`vfi-jax prepare records`)"
+        )
+
+
+def _check_window(recipe: Train, spec: ModelSpec) -> None:
+    crop = recipe.data.augment.crop
+    if crop % spec.padding.multiple:
+        raise UsageError(
+            f"--config.data.augment.crop is {crop}: {recipe.model} needs a multiple of {spec.padding.multiple}"
+        )
+    inputs, target, _ = frame_selections(recipe.data.window)
+    if inputs.shape[1] != spec.num_frames:
+        raise UsageError(f"--config.data.window gives {inputs.shape[1]} inputs: {recipe.model} takes {spec.num_frames}")
+    if not spec.any_time and (target_times(inputs, target) != MIDPOINT).any():
+        raise UsageError(
+            f"--config.data.window gives other times than 0.5, which {recipe.model} does not support: set its "
+            "inputs and target, or sorted_share to 0"
+        )
+
+
+def _check_teacher(recipe: Train, spec: ModelSpec) -> None:
+    name = recipe.teacher.model
+    if "flow" not in spec.needs:
+        raise UsageError(f"--config.teacher is {name}: the objective of {recipe.model} takes no teacher")
+    if recipe.data.labels:
+        raise UsageError("--config.teacher and --config.data.labels both give flows: choose one")
+    registry.check_kind(name, "interpolation")
+    teacher = registry.spec_of(name)
+    if teacher.num_frames != spec.num_frames or teacher.flow_network:
+        raise UsageError(f"--config.teacher is {name}: it takes other inputs than {recipe.model}")
