@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib.util
+import os
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -12,8 +15,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from tiny_runs import RUN, TINY, quiet
 
 import vfi_jax
+from vfi_jax.training import fit
+from vfi_jax.viz.sheets import save_png
+from vfi_jax.weights import convert, load
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -187,7 +194,7 @@ def test_python_blocks_are_python_with_public_names(page):
                 assert hasattr(vfi_jax, node.attr), f"{name_of(page)}: vfi_jax.{node.attr}"
 
 
-def frames(count, height=64, width=96):
+def frames(count, height=64, width=128):
     """Frames of a texture that moves two pixels per frame, uint8."""
     noise = np.random.default_rng(0).random((height // 8 + 1, width // 8 + 4))
     texture = np.kron(noise, np.ones((8, 8)))
@@ -243,3 +250,75 @@ def test_the_package_of_the_page(blended):
     assert values["middle"].shape == values["frame0"].shape
     assert values["model"].variant == "blend"
     assert vfi_jax.MODELS["blend"].params == sum(leaf.size for leaf in jax.tree.leaves(values["variables"]))
+
+
+def stand_in(name, folder):
+    """A file or run that a page names, with fresh weights."""
+    target = folder / name
+    if name == "runs/footage":
+        run = dataclasses.replace(RUN, fields={**TINY, "any_time": True}, steps=2, checkpoint_every=1, validate_every=2)
+        fit.fit(run, target, quiet)
+        return
+    model = {"flownet.pkl": "rife_m", "dbvi.pth": "dbvi_2x", "raft-things.pth": "raft"}[name]
+    module, variables = vfi_jax.create(model)
+    load.save(folder / "fresh.safetensors", module, variables)
+    convert.convert(model, [folder / "fresh.safetensors"], target, to_torch=True)
+
+
+FILES = ("flownet.pkl", "dbvi.pth", "raft-things.pth", "runs/footage")
+EXECUTED = [page for page in PAGES if page != PACKAGE and any(blocks(page, "python"))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", EXECUTED, ids=name_of)
+def test_python_blocks_run(page, tmp_path, monkeypatch, weights_folder):
+    """In order, with one namespace for a page."""
+    monkeypatch.chdir(tmp_path)
+    code = [text for _, text in blocks(page, "python")]
+    for name in FILES:
+        if any(f'"{name}"' in text for text in code):
+            stand_in(name, tmp_path)
+    values = namespace() | {"state_dict": vfi_jax.to_torch("rife_m", vfi_jax.create("rife_m")[1])}
+    for text in code:
+        exec(compile(text, name_of(page), "exec"), values)
+    assert values["middle"].shape == values["frame0"].shape
+
+
+@pytest.mark.slow
+def test_the_package_of_the_page_trains(blended, tmp_path, monkeypatch):
+    """The page's command, with its loss and its source; then its metric in an evaluation."""
+    triplet = tmp_path / "set/sequences/00001/0001"
+    triplet.mkdir(parents=True)
+    for number, frame in enumerate(frames(3, 128, 128), 1):
+        save_png(triplet / f"im{number}.png", frame)
+    triplet.parents[2].joinpath("tri_testlist.txt").write_text("00001/0001\n")
+    lines = [line for line in commands(PACKAGE) if line.startswith("python ")]
+    assert len(lines) == 2
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    for line in lines:
+        line = line.replace("=FOLDER", f"={tmp_path / 'set'}").replace("configs/", f"{ROOT}/configs/")
+        arguments = line.split()
+        subprocess.run([sys.executable, ROOT / arguments[1], *arguments[2:]], cwd=tmp_path, env=environment, check=True)
+    assert "worst" in next((tmp_path / "runs/eval").rglob("table.csv")).read_text()
+
+
+@pytest.mark.slow
+def test_notebook_runs(tmp_path):
+    """Without an error; the stored outputs are those of this code: a picture and a table where it has them."""
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    stored = nbformat.read(DOCS / "quickstart.ipynb", 4)
+    fresh = nbformat.from_dict({**stored, "cells": [{**cell} for cell in stored.cells]})
+    nbclient.NotebookClient(fresh, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    for old, new in zip(stored.cells, fresh.cells, strict=True):
+        if old.cell_type == "code":
+            assert [kinds(output) for output in old.outputs] == [kinds(output) for output in new.outputs]
+    assert sum("image/png" in kinds(output) for cell in stored.cells for output in cell.get("outputs", ())) >= 3
+
+
+def kinds(output):
+    return sorted(output.get("data", {output.output_type: None}))
+
+
+def test_notebook_is_small():
+    assert (DOCS / "quickstart.ipynb").stat().st_size < 400_000
+    assert (DOCS / "images/demo.png").stat().st_size < 400_000
