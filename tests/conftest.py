@@ -33,6 +33,18 @@ def pytest_configure(config):
             raise pytest.UsageError(f"--platform {platform}: JAX finds none here")
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Prints the seconds of each family of tests beside its budget, if VFI_JAX_BUDGET is set."""
+    if os.environ.get("VFI_JAX_BUDGET"):
+        import budget
+
+        reports = [report for kind in ("passed", "failed", "") for report in terminalreporter.stats.get(kind, ())]
+        phases = [(report.nodeid, "slow" in report.keywords, report.duration) for report in reports]
+        terminalreporter.write_sep("=", "seconds of tests, summed over processes / budget in CONTRIBUTING.md")
+        for line in budget.lines(phases, budget.CONTRIBUTING.read_text()):
+            terminalreporter.write_line(line)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _programs_of_modules():
     """What was compiled goes when it has become much: two processes of all of it are more than a small machine has."""

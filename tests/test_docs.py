@@ -12,6 +12,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import budget
 import jax
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ from tiny_runs import RUN, TINY, quiet
 import vfi_jax
 from vfi_jax.training import fit
 from vfi_jax.viz.sheets import save_png
-from vfi_jax.weights import convert, load
+from vfi_jax.weights import convert
+from vfi_jax.weights.save import save
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -259,13 +261,13 @@ def stand_in(name, folder):
         run = dataclasses.replace(RUN, fields={**TINY, "any_time": True}, steps=2, checkpoint_every=1, validate_every=2)
         fit.fit(run, target, quiet)
         return
-    model = {"flownet.pkl": "rife_m", "dbvi.pth": "dbvi_2x", "raft-things.pth": "raft"}[name]
-    module, variables = vfi_jax.create(model)
-    load.save(folder / "fresh.safetensors", module, variables)
+    model = {"flownet.pkl": "rife_m", "raft-things.pth": "raft"}[name]
+    module, variables = vfi_jax.create(model, seed=1)
+    save(folder / "fresh.safetensors", module, variables)
     convert.convert(model, [folder / "fresh.safetensors"], target, to_torch=True)
 
 
-FILES = ("flownet.pkl", "dbvi.pth", "raft-things.pth", "runs/footage")
+FILES = ("flownet.pkl", "raft-things.pth", "runs/footage")
 EXECUTED = [page for page in PAGES if page != PACKAGE and any(blocks(page, "python"))]
 
 
@@ -322,3 +324,15 @@ def kinds(output):
 def test_notebook_is_small():
     assert (DOCS / "quickstart.ipynb").stat().st_size < 400_000
     assert (DOCS / "images/demo.png").stat().st_size < 400_000
+
+
+def test_budgets_of_families():
+    limits = budget.budgets((ROOT / "CONTRIBUTING.md").read_text())
+    assert set(limits) == {*budget.FAMILIES, budget.OTHER}
+    reports = [("tests/test_rife.py::test_a[x]", False, 2.0), ("tests/test_rife.py::test_b", True, 1e6)]
+    reports += [("tests/test_rife_v4.py::test_a", False, 1.5), ("tests/test_new.py::test_a", False, 0.5)]
+    assert budget.used(reports) == {"models: rife": (3.5, 1e6), "other": (0.5, 0.0)}
+    fast, slow, other = budget.lines(reports, "| models: rife | 60 | 300 |\n| other | 30 | 60 |")
+    assert fast.split() == ["models:", "rife", "fast", "3.5", "/", "60", "s"]
+    assert slow.split()[-2:] == ["over", "budget"]
+    assert other.split()[0] == "other"
