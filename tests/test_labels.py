@@ -24,7 +24,7 @@ from vfi_jax.prepare.flow_labels import write_flow_labels
 from vfi_jax.prepare.records import write_records
 from vfi_jax.types import FlowOutput, Output
 from vfi_jax.viz.sheets import save_png
-from vfi_jax.weights.load import save
+from vfi_jax.weights.save import save
 
 SPEED = 4  # pixels per frame, to the right
 TRIPLET = Window(3, (0, 2), 1)
@@ -89,7 +89,7 @@ class Countdown:
 
 
 def test_an_interpolation_models_labels_are_its_flows_at_the_targets_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(flow_labels.load, "load", lambda name, weights: (Countdown(), {"params": {}}))
+    monkeypatch.setattr(flow_labels, "load", lambda name, weights: (Countdown(), {"params": {}}))
     root = write_set(tmp_path / "set", 2, length=5)
     assert run("prepare", "flow", root, "--teacher", "rife_lap", "--target", "1") == 0
     window = with_labels(sources.open_source(str(root), 5), root, "rife_lap", Window(5, (0, 4), 1))[1]
@@ -120,7 +120,7 @@ class Brightness:
 
 
 def test_a_flow_networks_labels_lead_from_the_target_to_each_input(tmp_path, monkeypatch):
-    monkeypatch.setattr(flow_labels.load, "load", lambda name, weights: (Brightness(), {"params": {}}))
+    monkeypatch.setattr(flow_labels, "load", lambda name, weights: (Brightness(), {"params": {}}))
     root = write_set(tmp_path / "set", 5, size=(68, 100))
     assert run("prepare", "flow", root, "--teacher", "raft_small") == 0
     window = with_labels(sources.open_source(str(root), 3), root, "raft_small", TRIPLET)[4]

@@ -31,8 +31,8 @@ from vfi_jax.ops import crop, pad
 from vfi_jax.system import distributed, sharding
 from vfi_jax.system.files import written_whole
 from vfi_jax.types import FOUR_FRAME_FLOWS
-from vfi_jax.weights import files as weight_files
-from vfi_jax.weights import load
+from vfi_jax.weights.files import fingerprint
+from vfi_jax.weights.load import load
 
 DIS = "dis"
 BATCH = 4  # windows per batch and device
@@ -169,8 +169,8 @@ def _flow_method(name: str, weights: Path | None, window: Window) -> tuple[FlowM
     """Returns the teacher for a selection of frames, and the SHA-256 of its weights ("" for DIS)."""
     if name == DIS:
         return functools.partial(_pairwise, _dis_batch, _pairs(window)), ""
-    model, variables = load.load(name, weights)
-    sha256 = weight_files.fingerprint(variables)
+    model, variables = load(name, weights)
+    sha256 = fingerprint(variables)
     mesh = sharding.data_mesh(jax.local_devices())
     variables = sharding.replicate(variables, mesh)
     spec = registry.spec_of(name)
