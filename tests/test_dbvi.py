@@ -56,9 +56,13 @@ def forward_cases():
 def test_forward(case):
     model, stored = registry.build(case.model), case.arrays
     out = run(model, case.variables, *inputs(case))
-    assert len(out.iterates) == len(out.flows) == model.steps
+    assert len(out.iterates) == len(out.forward_flows) == model.steps
     ours = {f"It_step{index}": 2 * iterate - 1 for index, iterate in enumerate(out.iterates[:-1])}
-    ours |= {"F0t_last": out.flows[-1][..., :2], "F1t_last": out.flows[-1][..., 2:], "out": 2 * out.frame - 1}
+    ours |= {
+        "F0t_last": out.forward_flows[-1][..., :2],
+        "F1t_last": out.forward_flows[-1][..., 2:],
+        "out": 2 * out.frame - 1,
+    }
     check({name: array for name, array in ours.items() if name in stored}, stored)
     assert np.array_equal(out.frame, out.iterates[-1])
 
@@ -179,17 +183,17 @@ def check_stored(case, gradients):
 def test_weights_of_the_objective(weights, steps, wanted):
     stored, spec = ops("ops_dbvi", "losses"), vfi_jax.MODELS[f"dbvi_{weights}"]
 
-    class Told(dbvi.DBVI):
+    class Stored(dbvi.DBVI):
         def apply(self, variables, frames, t, flows):
             iterates = [(iterate + 1) / 2 for iterate in stored["rgbs"][:steps]]
             return Output(iterates[-1], iterates=iterates)
 
     target = (stored["gt"] + 1) / 2
     batch = {"frames": target, "t": target, "target": target}
-    total, _ = spec.loss(Told(steps), {}, batch, spec.loss_config, step=0, rng=None)
+    total, _ = spec.loss(Stored(steps=steps), {}, batch, spec.loss_config, step=0, rng=None)
     assert float(total) == pytest.approx(float(stored[f"loss_{wanted}"]), rel=1e-5)
     with pytest.raises(UserError, match="7 steps, but"):
-        spec.loss(Told(7), {}, batch, spec.loss_config, step=0, rng=None)
+        spec.loss(Stored(steps=7), {}, batch, spec.loss_config, step=0, rng=None)
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +210,7 @@ def test_fresh_weights_change_nothing(short):
     t = np.full((1, 1, 1, 1), 0.3, np.float32)
     out = run(model, variables, frames, t, flows)
     assert apart(out.frame, np.broadcast_to(frames.mean((1, 2, 3))[:, None, None], out.frame.shape)) < 1e-6
-    assert apart(out.flows[0], dbvi.quadratic_motion(flows, t)) < 1e-6
+    assert apart(out.forward_flows[0], dbvi.quadratic_motion(flows, t)) < 1e-6
     basis = variables["params"]["subNet_0"]["invConv"]["weight"]
     assert apart(basis @ basis.T, np.eye(32)) < 1e-6
     style = variables["params"]["subNet_0"]["style_block"]["residual0"]["RDB1"]

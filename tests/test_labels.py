@@ -234,7 +234,7 @@ def test_sets_and_weights_that_no_labels_fit(tmp_path, capsys):
     save(tmp_path / "cain.safetensors", *vfi_jax.create("cain", groups=1, blocks=1))
     options = ("--teacher", "cain", "--weights", tmp_path / "cain.safetensors")
     assert run("prepare", "flow", seven, *options) == 2
-    assert "cain gives no flows" in capsys.readouterr().err
+    assert "cain gives no flows from time t to the frames" in capsys.readouterr().err
     assert not list(seven.glob("flow_*"))
 
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vfi_jax.models.rife_v4 import LossConfig, RIFEv4, loss
+from vfi_jax.models.rife_lap import RIFELap, loss
+from vfi_jax.models.rife_v4 import LossConfig
 
 TINY = {"widths": (8, 8), "level_scales": (2, 1), "features": 0, "encoder": (4, 2)}
 ROUNDING = 2e-5  # of float32 coordinates up to 64 pixels
@@ -22,7 +23,7 @@ def still(model, **biases):
     return {"params": params}
 
 
-@pytest.mark.parametrize("model", [RIFEv4(**TINY), RIFEv4(**TINY, reduction=2)])
+@pytest.mark.parametrize("model", [RIFELap(**TINY), RIFELap(**TINY, reduction=2)])
 def test_flow_is_in_pixels_of_the_whole_frame(model):
     """Every block puts out (1, 0.5, -2, 0) of its own pixels; level scale and reduction turn them into the frame's."""
     flow = np.float32([1, 0.5, -2, 0, 0])
@@ -44,8 +45,8 @@ def test_flow_is_in_pixels_of_the_whole_frame(model):
 
 @pytest.mark.parametrize(("reduction", "sharpening"), [(1, True), (2, True), (2, False)])
 def test_refinement_adds_what_its_last_layer_puts_out(reduction, sharpening):
-    model = RIFEv4(**TINY, reduction=reduction, refinement=(4, 8, 1), sharpening=sharpening)
-    plain = jax.jit(RIFEv4(**TINY, reduction=reduction).apply)(still(model), FRAMES, 0.5)
+    model = RIFELap(**TINY, reduction=reduction, refinement=(4, 8, 1), sharpening=sharpening)
+    plain = jax.jit(RIFELap(**TINY, reduction=reduction).apply)(still(model), FRAMES, 0.5)
     zero = jax.jit(model.apply)(still(model), FRAMES, 0.5)
     np.testing.assert_array_equal(zero.frame, plain.frame)
     bias = [0.1, 0.2, 0.3, 50, *(2 * sharpening * [0])]
@@ -57,7 +58,7 @@ def test_refinement_adds_what_its_last_layer_puts_out(reduction, sharpening):
 
 def test_gain_one_samples_as_catmull_rom():
     """A flow of half a pixel along x: taps -1, 9, 9, -1 of 16 (Keys, a = -0.5)."""
-    model = RIFEv4(**TINY, refinement=(4, 8, 1), sharpening=True)
+    model = RIFELap(**TINY, refinement=(4, 8, 1), sharpening=True)
     half = np.repeat(np.float32([0.5, 0, 0.5, 0, 0]), 4)
     variables = still(model, block1_lastconv=half, refine_last=[0, 0, 0, 50, 1, 1])
     frame = jax.jit(model.apply)(variables, FRAMES, 0.5).frame[:, :, 2:-3]
@@ -66,9 +67,9 @@ def test_gain_one_samples_as_catmull_rom():
 
 
 @pytest.mark.slow
-def test_taught_terms():
+def test_terms_of_a_teacher():
     """Flows a pixel away from the teacher's, and a frame that is the teacher's: weight times one, and nothing."""
-    model = RIFEv4(**TINY)
+    model = RIFELap(**TINY)
     variables = still(model)
     frame = jax.jit(model.apply)(variables, FRAMES, 0.5).frame
     batch = {"frames": FRAMES, "target": FRAMES[:, 0], "t": jnp.float32(0.5)}

@@ -59,7 +59,8 @@ class JaxWorker:
         out = self._output(variables, frames, t)
         if self.is_flow:
             return out.flow, out.flow
-        return out.frame, out.flows[-1] if out.flows else None
+        flows = out.flows or out.forward_flows
+        return out.frame, flows[-1] if flows else None
 
     def _loss(self, params: Any, rest: Mapping[str, Any], frames: Any, target: Any, t: Any) -> Any:
         frame = self._frame({**rest, "params": params}, frames, t)

@@ -112,11 +112,11 @@ class Interpolator:
             yield self._crop(frame, batch.dtype, size)[0]
 
     def flow(self, *frames: Any, t: float = MIDPOINT) -> np.ndarray:
-        """Returns the final flow from t to frame 0 (DBVI: from frame 0 to t), `[h, w, 2]` float32 in pixels.
+        """Returns the final flow from t to frame 0, `[h, w, 2]` float32 in pixels.
 
         Raises:
           UserError: see `__call__`.
-          UsageError: the model has no flow.
+          UsageError: the model has no backward flow.
         """
         batch = stack_frames(frames, self.spec.num_frames)[None]
         size, padded = batch.shape[-3:-1], self._pad(batch)
@@ -198,11 +198,11 @@ def intermediate_flows(
     """Returns a model's final flows from t to frame 0 and to frame 1, for RGB frames in 0..1 with legal sides, jitted.
 
     Raises:
-      UsageError: the model has none.
+      UsageError: the model has no backward flow.
     """
     flows = model.apply(variables, frames[..., order_of(model)], t).flows
     if not flows:
-        raise UsageError(f"{model.variant} gives no flows")
+        raise UsageError(f"{model.variant} gives no flows from time t to the frames")
     return flows[-1]
 
 

@@ -1,4 +1,4 @@
-"""How far local contrast lies below the target's: a distance of means that is indifferent to where the edges are."""
+"""Local-contrast distance: compares mean gradient magnitudes, whatever the positions of the edges."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from vfi_jax.ops.gray import sobel
 from vfi_jax.types import Array
 
 CELL = 8  # pixels a side
-TINY = 1e-3  # of brightness: keeps the gradient of the root finite
+TINY = 1e-3  # of brightness: keeps the gradient of the square root finite
 
 
 def contrast_loss(frame: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"]) -> Float[Array, ""]:
     """`mean |c(frame) - c(target)|`, c the mean Sobel gradient magnitude of the gray image in each cell of 8x8 pixels.
 
-    A frame that is right on average but blurred has less contrast than the target; distances from pixel to pixel reward
-    that where motion is uncertain. Gradients are Sobel's, an eighth of it, because differences of neighbors would
-    reward a mesh of single pixels most. This project's own.
+    Pixel-wise distances reward a blurred average where motion is uncertain; this term penalizes it, because a blurred
+    frame has less contrast than its target. Gradients are Sobel's divided by 8: plain differences of neighbors would
+    reward a checkerboard of single pixels most. This project's own.
 
     Args:
-      frame: in 0..1.
-      target: likewise.
+      frame: the prediction, in 0..1.
+      target: the true frame, in 0..1.
 
     Raises:
       UsageError: a side below 10 pixels.

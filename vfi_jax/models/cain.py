@@ -1,16 +1,18 @@
 """CAIN: no flow; frames folded into channels, and channel attention in a deep residual network (`cain`).
 
 Myungsub Choi et al., "Channel Attention Is All You Need for Video Frame Interpolation", AAAI 2020. Follows the
-published code where the paper differs: padding by reflection inside the network, after the mean of the unpadded frame
-is off.
+published code where the paper differs: the network subtracts the mean of the unpadded frame, then pads by reflection.
 
-Shapes below: `b h w c`; inside, sides are 1/8 of the frame's.
+Architecture (`b h w c`; sides are 1/8 of the frame's from the first stage to the last):
+  1. Space to depth: each frame, less its mean color, folds 8x8 pixels into 192 channels (`pixel_unshuffle`).
+  2. Head: a 3x3 convolution of both folded frames, 384 to 192 channels.
+  3. Trunk: 5 residual groups of 12 blocks. A block is two 3x3 convolutions whose channels are scaled by channel
+     attention: global mean, 1x1 to 12 channels, ReLU, 1x1 to 192, sigmoid.
+  4. Tail: a 3x3 convolution of the trunk's output plus the head's.
+  5. Depth to space (`pixel_shuffle`), plus the average of the two mean colors. There is no flow, no mask and no t.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -18,12 +20,11 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Float
 
-from vfi_jax.errors import UserError
+from vfi_jax.models.base import Network
 from vfi_jax.models.spec import ModelSpec, NoLossConfig, Published, TorchRules
 from vfi_jax.nn import Conv, leaky_relu, pixel_shuffle, pixel_unshuffle
-from vfi_jax.ops import pad_amounts
-from vfi_jax.ops.pad import Padding
-from vfi_jax.types import Array, LossAux, Output
+from vfi_jax.ops import Padding, crop, pad_reflected
+from vfi_jax.types import Array, Batch, LossAux, Output, Variables
 
 FACTOR = 8  # of space to depth
 CHANNELS = 3 * FACTOR**2
@@ -31,7 +32,7 @@ SLOPE = 0.2
 
 
 class Block(nn.Module):
-    """Two convolutions, their channels weighed by attention, added to the input."""
+    """Two convolutions, scaled by channel attention, added to the input."""
 
     reduction: int
     dtype: DTypeLike = jnp.float32
@@ -66,8 +67,8 @@ class Group(nn.Module):
         return x + y
 
 
-class Interpolation(nn.Module):
-    """The trunk: both folded frames to one."""
+class Trunk(nn.Module):
+    """Head, groups and tail: both folded frames to the folded prediction."""
 
     groups: int
     blocks: int
@@ -86,79 +87,50 @@ class Interpolation(nn.Module):
         return self.tailConv(x + head)
 
 
-class CAIN(nn.Module):
+class CAIN(Network, kw_only=True):
     """The published network.
 
     Attributes:
-      groups: residual groups.
-      blocks: in a group.
-      reduction: of channels in the attention.
-      pad_multiple: sides are reflected to multiples of it, evenly; the published code trains without (8).
-      dtype: compute dtype of the convolutions.
-      variant: name in MODELS.
-      channel_order: of the frames the weights were trained on.
-      any_time: whether the weights know other times than 0.5.
+      groups: number of residual groups.
+      blocks: number of blocks per group.
+      reduction: of the channels in the attention.
+      pad_multiple: sides are reflected to multiples of it, evenly; 8, as in training, leaves legal sides alone.
     """
 
     groups: int = 5
     blocks: int = 12
     reduction: int = 16
     pad_multiple: int = 128
-    dtype: DTypeLike = jnp.float32
-    variant: str = ""
-    channel_order: str = "rgb"
     any_time: bool = False
 
     def setup(self) -> None:
-        self.interpolate = Interpolation(self.groups, self.blocks, self.reduction, self.dtype)
+        self.interpolate = Trunk(self.groups, self.blocks, self.reduction, self.dtype)
 
     def __call__(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike = 0.5) -> Output:
-        """Returns the frame, not clipped; t is not looked at.
-
-        Raises:
-          UserError: sides too small to be reflected, or no multiples of 8 where `pad_multiple` leaves them so.
-        """
+        """Returns the frame, not clipped, at t = 0.5 whatever t is; raises UserError if sides are too small."""
+        size, padding = frames.shape[2:4], Padding(self.pad_multiple, "reflect", "center")
         mean = frames.mean((2, 3), keepdims=True)
-        height, width = frames.shape[2:4]
-        (top, bottom), (left, right) = pad_amounts(height, width, Padding(self.pad_multiple, "reflect", "center"))
-        if max(top, bottom) >= height or max(left, right) >= width:
-            raise UserError(
-                f"frames of {width}x{height} are too small for cain, which reflects them to multiples of 128"
-            )
-        rims = ((0, 0), (0, 0), (top, bottom), (left, right), (0, 0))
-        padded = jnp.pad(frames - mean, rims, mode="reflect")
-        folded = [pixel_unshuffle(padded[:, index], FACTOR) for index in (0, 1)]
-        made = pixel_shuffle(self.interpolate(jnp.concatenate(folded, -1)).astype(jnp.float32), FACTOR)
-        return Output(made[:, top : top + height, left : left + width] + mean.mean(1))
+        padded = pad_reflected(frames - mean, padding, "cain")
+        folded = jnp.concatenate([pixel_unshuffle(padded[:, index], FACTOR) for index in (0, 1)], -1)
+        prediction = pixel_shuffle(self.interpolate(folded).astype(jnp.float32), FACTOR)
+        return Output(crop(prediction, *size, padding) + mean.mean(1))
 
 
 def loss(
-    model: CAIN,
-    variables: Mapping[str, Any],
-    batch: Mapping[str, Array],
-    config: NoLossConfig,
-    *,
-    step: ArrayLike,
-    rng: Array | None,
+    model: CAIN, variables: Variables, batch: Batch, config: NoLossConfig, *, step: ArrayLike, rng: Array | None
 ) -> tuple[Array, LossAux]:
-    """`mean |frame - target|` of the unclipped frame, made without padding (AAAI 2020, the published code).
+    """`mean |frame - target|` of the unclipped frame, predicted without padding; term `reconstruction`.
 
-    Args:
-      model: the network; sides of the batch must be multiples of 8.
-      variables: its variables.
-      batch: `frames`, `target`.
-      config: empty.
-      step: unused; the objective has no schedule.
-      rng: unused; the objective draws nothing.
-
-    Returns:
-      The total, and its one term `reconstruction`.
+    Source: the published code (AAAI 2020). Sides of the batch must be multiples of 8.
     """
     frame = model.clone(pad_multiple=FACTOR).apply(variables, batch["frames"]).frame
     total = jnp.abs(frame - batch["target"]).mean()
     return total, LossAux({"reconstruction": total}, frame)
 
 
+# interpolate/headConv/weight           -> encoder.interpolate.headConv.weight
+# interpolate/body_0/body_3/conv2/bias  -> encoder.interpolate.body.0.body.3.body.2.conv.bias
+# interpolate/body_4/body_12/weight     -> encoder.interpolate.body.4.body.12.conv.weight
 NAMES = (
     (r"^interpolate/", "encoder.interpolate."),
     (r"body_(\d+)", r"body.\1"),

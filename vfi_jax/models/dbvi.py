@@ -1,30 +1,38 @@
-"""DBVI: the frame as the most probable one, found by a learned descent on it and on the flows (`dbvi_2x`, `dbvi_8x`).
+"""DBVI: MAP estimation of frame and flows by unrolled, learned gradient descent (`dbvi_2x`, `dbvi_8x`).
 
 Zhiyang Yu et al., "Deep Bayesian Video Frame Interpolation", ECCV 2022. Follows the published code where the paper
 differs: the gradient on the frame is divided by the splatted weights, the one on the flows is that of a learned prior
 only, and every step has a network of its own.
 
-Four frames in. Shapes below: `b h w c`, padded; images are -1..1 less their mean a channel; flows are forward, on the
-grid of frame 0 or 1, in pixels. State of a step: image, features (16), flow error (32; its first four are flows).
+Architecture (`b h w c`, padded; images are in -1..1, less their mean color; flows are forward, on the grid of frame 0
+or 1, in pixels):
+  1. A frozen flow network (RAFT) estimates four flows between the four input frames: 0 to -1, 0 to 1, 1 to 2, 1 to 0.
+  2. Constant acceleration turns them into the initial flows 0 to t and 1 to t. The image starts at zero.
+  3. Six (2x) or four (8x) steps, each with weights of its own, update image (3 channels), features (16), flow error
+     (32; its first four channels are the change of the flows) and flows (4):
+     a. data gradient: sample the image at the flows, subtract from the frames, splat the error back to time t;
+     b. prior gradient: a learned prior of the flow error, `W^T (s (W d - mu))`, with mu and s from the features;
+     c. a style block of four U-Nets, normalized and modulated by a constant code, to new features; from these the
+        changes of image and flow error.
+  4. Frame: the image of the last step. Training compares every step's image with the target.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Float
 
 from vfi_jax.errors import UserError
 from vfi_jax.models import raft
+from vfi_jax.models.base import Network
 from vfi_jax.models.spec import ModelSpec, Published, TorchRules
 from vfi_jax.nn import (
     Conv,
@@ -38,20 +46,30 @@ from vfi_jax.nn import (
     orthogonal,
     torch_default,
 )
-from vfi_jax.ops import pad_amounts, resize_corners, splat_average, time_map, warp_inside
-from vfi_jax.ops.pad import Padding
-from vfi_jax.types import FOUR_FRAME_FLOWS, Array, LossAux, Output
+from vfi_jax.ops import (
+    Padding,
+    pad_amounts,
+    pad_reflected,
+    resize_corners,
+    resize_flow_corners,
+    splat_average,
+    split_pair,
+    stack_halves,
+    time_map,
+    warp_inside,
+)
+from vfi_jax.types import FOUR_FRAME_FLOWS, Array, Batch, LossAux, Output, Variables
 
 GROUPS = 4
 SLOPE = 0.2
 WIDTH = 16  # features
 ERROR = 32  # channels of the flow error
 CODE = 512
-NOISE = 128  # channels that the code is made from, all of them 0
-MAPPED = range(0, 16, 2)  # the code's linear layers, as the reference counts them
+NOISE = 128  # channels of the code's input, all of them 0
+MAPPING = range(0, 16, 2)  # numbers of the code's linear layers in the reference
 MULTIPLE = 8  # of the sides that the flow network takes
-LARGE = 1080 * 2048  # pixels from which on flows are estimated at half the size
-LAYERS = {"n": "norm", "a": "activate", "c": "conv", "u": "conv"}  # "u": of twice the sides
+LARGE = 1080 * 2048  # pixels; frames of this area and more have their flows estimated at half the size
+LAYERS = {"n": "norm", "a": "activate", "c": "conv", "u": "conv"}  # "u" doubles the sides first
 
 Estimator = Callable[[Array, Array], Array]  # two images to the flow from the first to the second
 
@@ -63,7 +81,7 @@ class Block(nn.Module):
       features: channels out.
       kernel: odd side of the kernel.
       stride: the same in both axes.
-      order: one letter of LAYERS a layer, in turn; norm and activation do the same before enlarging as after it.
+      order: the layers in turn, one letter of LAYERS each.
       dtype: compute dtype.
     """
 
@@ -87,12 +105,12 @@ class Block(nn.Module):
         return x
 
     def activate(self, x: Array) -> Array:
-        """GELU, not approximated."""
+        """Applies the exact GELU."""
         return jax.nn.gelu(x, approximate=False)
 
 
 class Bottleneck(nn.Module):
-    """A convolution on a quarter of the channels, added to the input."""
+    """1x1, 3x3 and 1x1 convolutions on a quarter of the channels, added to the input."""
 
     features: int
     dtype: DTypeLike = jnp.float32
@@ -111,7 +129,7 @@ class UNet(nn.Module):
     """Three levels down and up again, added to the input; sides must be multiples of 8.
 
     Attributes:
-      order: of the first block's layers.
+      order: layers of the first block.
       dtype: compute dtype.
     """
 
@@ -150,7 +168,7 @@ class Residual(nn.Module):
 
 
 class Style(nn.Module):
-    """Twice: normalized features, scaled and shifted by what a code says."""
+    """Style block: twice a residual network, instance norm, and a scale and shift predicted from the code."""
 
     dtype: DTypeLike = jnp.float32
 
@@ -180,19 +198,19 @@ class Basis(nn.Module):
         return x @ self.weight.T
 
     def back(self, x: Array) -> Array:
-        """The transpose, which is no inverse once it is trained."""
+        """Multiplies by the transpose, which after training is no inverse."""
         return x @ self.weight
 
 
 @flax.struct.dataclass
 class State:
-    """What a step hands to the next.
+    """The state of the descent after a step.
 
     Attributes:
       image: `b h w 3`, the iterate.
       features: `b h w 16`.
-      error: `b h w 32`, of the flows.
-      flows: `b h w 4`, 0 to t, 1 to t.
+      error: `b h w 32`, the flow error.
+      flows: `b h w 4`, 0 to t, then 1 to t.
     """
 
     image: Array
@@ -207,7 +225,7 @@ class Step(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
-        for index in MAPPED:
+        for index in MAPPING:
             setattr(self, f"mapping{index}", Linear(CODE, self.dtype))
         self.convUV = [Block(WIDTH, dtype=self.dtype), Block(2 * ERROR, 1, dtype=self.dtype)]
         self.invConv = Basis(ERROR)
@@ -219,13 +237,13 @@ class Step(nn.Module):
         self.toFlow = [Block(WIDTH, dtype=self.dtype), Block(ERROR, 1)]  # float32: a flow
 
     def __call__(self, state: State, pair: Array, t: Array) -> State:
-        """Returns the next state; `pair` is `b h w 6`, frames 0 and 1, and t `b h w 1`."""
-        both = [jnp.concatenate(jnp.split(x, 2, -1)) for x in (pair, state.flows)]
-        first, second = jnp.split(data_gradient(jnp.concatenate([state.image, state.image]), *both), 2)
+        """Returns the next state; `pair` is `b h w 6`, frames 0 and 1, and t is `b h w 1`."""
+        images = jnp.concatenate([state.image, state.image])
+        first, second = split_pair(data_gradient(images, stack_halves(pair), stack_halves(state.flows)))
         return self.update(state, pair, jnp.concatenate([(1 - t) * first, t * second], -1))
 
     def update(self, state: State, pair: Array, descent: Array) -> State:
-        """Returns the next state from `descent`, `b h w 6`, the weighed data gradients of frames 0 and 1."""
+        """Returns the next state from `descent`, `b h w 6`, the weighted data gradients of frames 0 and 1."""
         prior = self.compConv(self.prior_gradient(state)).astype(jnp.float32)
         x = self.inConv(
             jnp.concatenate([pair, state.image, descent, state.flows, state.features.astype(jnp.float32), prior], -1)
@@ -241,9 +259,9 @@ class Step(nn.Module):
         return self.invConv.back(jax.nn.sigmoid(logit) * (self.invConv(state.error) - mean))
 
     def code(self) -> Array:
-        """`[1, 512]`, the same for every image: the published network is fed with zeros."""
+        """Returns `[1, 512]`, the same for every image: the input of the published mapping network is zero."""
         code = jnp.zeros((1, NOISE), self.dtype)
-        for index in MAPPED:
+        for index in MAPPING:
             code = leaky_relu(getattr(self, f"mapping{index}")(code), SLOPE)
         return code
 
@@ -253,7 +271,7 @@ def data_gradient(
 ) -> Float[Array, "b h w c"]:
     """`A(m (frame - W(image)))`: W samples at `p + flow[p]`, m is 1 where that is inside, A is the average splat.
 
-    The direction of descent of `|m (frame - W(image))|^2 / 2` on the image, divided by the splatted weights.
+    This is the negative gradient of `|m (frame - W(image))|^2 / 2` by the image, divided by the splatted weights.
     """
     warped, mask = warp_inside(image, flow)
     return splat_average(mask * (frame - warped), flow)
@@ -262,9 +280,11 @@ def data_gradient(
 def quadratic_motion(flows: Float[Array, "b h w 8"], t: Float[Array, "b #h #w 1"]) -> Float[Array, "b h w 4"]:
     """Flows 0 to t and 1 to t at constant acceleration: `(F+ + F-) / 2 s^2 + (F+ - F-) / 2 s`.
 
+    s is t for frame 0, and 1 - t for frame 1, whose F+ leads to frame 0 and F- to frame 2.
+
     Args:
       flows: 0 to -1, 0 to 1, 1 to 2, 1 to 0.
-      t: s is t for frame 0 and 1 - t for frame 1, whose F+ leads to frame 0.
+      t: time of the wanted frame.
     """
     before, forth, after, back = jnp.split(flows, 4, -1)
     return jnp.concatenate(
@@ -273,41 +293,33 @@ def quadratic_motion(flows: Float[Array, "b h w 8"], t: Float[Array, "b #h #w 1"
 
 
 def four_flows(estimate: Estimator, images: Float[Array, "b 4 h w 3"]) -> Float[Array, "b h w 8"]:
-    """Flows 0 to -1, 0 to 1, 1 to 2, 1 to 0, one pair after the other (memory), without gradients.
+    """Flows 0 to -1, 0 to 1, 1 to 2, 1 to 0, without gradients; one pair after the other, to save memory.
 
     Args:
       estimate: two images `b h w 3` to the flow `b h w 2` from the first to the second.
-      images: of LARGE or more pixels are halved for it, and the flows doubled; sides are multiples of 8.
+      images: sides are multiples of 8; those of LARGE or more pixels are halved for the estimate.
     """
     size = images.shape[2:4]
     halved = size[0] * size[1] >= LARGE
     if halved:
-        # Published for halves that are multiples of 8; others go up to the next.
+        # The published code needs halves that are multiples of 8; others are rounded up here.
         small = tuple(MULTIPLE * -(-side // (2 * MULTIPLE)) for side in size)
         images = resize_corners(images, small)
     pairs = [jnp.stack([images[:, pair[side]] for pair in FOUR_FRAME_FLOWS]) for side in (0, 1)]
     flows = jnp.concatenate(list(lax.map(lambda pair: estimate(*pair), tuple(pairs))), -1)
-    if halved:
-        flows = resize_corners(flows, size) * np.float32(
-            [size[1] / small[1], size[0] / small[0]] * len(FOUR_FRAME_FLOWS)
-        )
-    return lax.stop_gradient(flows)
+    return lax.stop_gradient(resize_flow_corners(flows, size) if halved else flows)
 
 
-class DBVI(nn.Module):
-    """Either number of steps.
+class DBVI(Network, kw_only=True):
+    """The network with any number of steps.
 
     Attributes:
-      steps: of the descent.
+      steps: number of steps of the descent.
       flow_network: name in MODELS of the frozen network whose weights are `variables["frozen"][flow_network]`.
       correlation: of the flow network: "volume" (fast) or "on_demand" (little memory; see `ops.correlation`).
-      pad_multiple: sides are reflected to multiples of it, at the bottom and right; 8 or a multiple of 8.
-      remat: keeps a step's state only and computes the rest again for gradients: less memory, more time. XLA's CPU
-        compiler undoes it.
-      dtype: compute dtype of the convolutions.
-      variant: name in MODELS.
-      channel_order: of the frames the weights were trained on.
-      any_time: whether the weights know other times than 0.5.
+      pad_multiple: sides are reflected to multiples of it, at the bottom and right; a multiple of 8.
+      remat: whether only the state of each step is kept for the gradient and the rest is recomputed: less memory, more
+        time. XLA's CPU compiler undoes it.
     """
 
     steps: int
@@ -315,10 +327,6 @@ class DBVI(nn.Module):
     correlation: str = "volume"
     pad_multiple: int = 8
     remat: bool = False
-    dtype: DTypeLike = jnp.float32
-    variant: str = ""
-    channel_order: str = "rgb"
-    any_time: bool = True
 
     def setup(self) -> None:
         step = nn.remat(Step) if self.remat else Step
@@ -327,46 +335,37 @@ class DBVI(nn.Module):
     def __call__(
         self, frames: Float[Array, "b 4 h w 3"], t: ArrayLike, flows: Float[Array, "b h2 w2 8"] | None = None
     ) -> Output:
-        """Returns frame, iterates and, for each step, the flows 0 to t and 1 to t on the padded size; not clipped.
+        """Returns frame, iterates and forward flows (one entry per step, on the padded size); nothing is clipped.
 
         Args:
           frames: at times -1, 0, 1, 2.
-          t: as everywhere.
-          flows: 0 to -1, 0 to 1, 1 to 2, 1 to 0, in the place of the flow network; on the padded size, or on the
-            frames', whose edges are repeated then.
+          t: time of the wanted frame.
+          flows: 0 to -1, 0 to 1, 1 to 2, 1 to 0, instead of those of the flow network; on the padded size, or on that
+            of the frames, which is padded by its edges.
 
         Raises:
           UserError: sides too small to be reflected, flows of another size, or no weights of the flow network.
         """
-        rims = self._rims(*frames.shape[2:4])
+        padding = Padding(self.pad_multiple, "reflect")
+        edges = ((0, 0), *pad_amounts(*frames.shape[2:4], padding), (0, 0))
         images = 2 * frames - 1
         mean = images.mean((1, 2, 3), keepdims=True)
-        images = jnp.pad(images - mean, ((0, 0), *rims), mode="reflect")
+        images = pad_reflected(images - mean, padding, self.variant)
         if flows is None:
             flows = four_flows(self._flow, images)
         elif flows.shape[1:3] == frames.shape[2:4]:
-            flows = jnp.pad(flows, rims, mode="edge")
+            flows = jnp.pad(flows, edges, mode="edge")
         if flows.shape[1:3] != images.shape[2:4]:
             given, wanted = (f"{width}x{height}" for height, width in (flows.shape[1:3], images.shape[2:4]))
             raise UserError(f"flows are {given}: these frames are padded to {wanted}")
-        states = self._descend(images, jnp.pad(time_map(t, frames), rims, mode="edge"), flows)
+        states = self._descend(images, jnp.pad(time_map(t, frames), edges, mode="edge"), flows)
         inside = (slice(None), slice(frames.shape[2]), slice(frames.shape[3]))
         iterates = [(state.image[inside] + mean[:, 0] + 1) / 2 for state in states]
-        return Output(iterates[-1], flows=[state.flows for state in states], iterates=iterates)
+        return Output(iterates[-1], forward_flows=[state.flows for state in states], iterates=iterates)
 
     def initialize(self, frames: Float[Array, "b 4 h w 3"], t: ArrayLike) -> Output:
-        """As `__call__`, of sides that need no padding, with motionless flows: no flow network is needed."""
+        """Uses every parameter with motionless flows, so that `create` needs no flow network."""
         return self(frames, t, jnp.zeros((*frames[:, 0].shape[:3], 2 * len(FOUR_FRAME_FLOWS))))
-
-    def _rims(self, height: int, width: int) -> tuple[tuple[int, int], ...]:
-        """Padding of `b h w c`."""
-        amounts = pad_amounts(height, width, Padding(self.pad_multiple, "reflect"))
-        if any(after >= side for (_, after), side in zip(amounts, (height, width), strict=True)):
-            raise UserError(
-                f"frames of {width}x{height} are too small for {self.variant}, "
-                f"which reflects them to multiples of {self.pad_multiple}"
-            )
-        return ((0, 0), *amounts, (0, 0))
 
     def _descend(self, images: Array, t: Array, flows: Array) -> list[State]:
         pair = jnp.concatenate([images[:, 1], images[:, 2]], -1)
@@ -378,7 +377,7 @@ class DBVI(nn.Module):
         return states
 
     def _flow(self, first: Array, second: Array) -> Array:
-        """The flow network's, from the first images to the second; they are not rescaled for it, as published."""
+        """Runs the flow network from the first images to the second; as published, they are not rescaled for it."""
         if not self.has_variable("frozen", self.flow_network):
             raise UserError(
                 f"{self.variant} needs the weights of its flow network, {self.flow_network}: "
@@ -395,33 +394,18 @@ class LossConfig:
     """The published objective.
 
     Attributes:
-      weights: of the iterates; a model of fewer steps takes the last ones.
+      weights: of the iterates; a model with fewer steps takes the last ones.
     """
 
     weights: tuple[float, ...]
 
 
 def loss(
-    model: DBVI,
-    variables: Mapping[str, Any],
-    batch: Mapping[str, Array],
-    config: LossConfig,
-    *,
-    step: ArrayLike,
-    rng: Array | None,
+    model: DBVI, variables: Variables, batch: Batch, config: LossConfig, *, step: ArrayLike, rng: Array | None
 ) -> tuple[Array, LossAux]:
-    """`sum_k weights_k mean |iterate_k - target|`, of images in -1..1 (ECCV 2022).
+    """`sum_k weights_k mean |iterate_k - target|`, with images in -1..1; term `reconstruction`.
 
-    Args:
-      model: the network.
-      variables: its variables.
-      batch: `frames`, `target`, `t`; with `flows` `[b, h, w, 8]` no flow network is needed.
-      config: the weights.
-      step: unused; the objective has no schedule.
-      rng: unused; the objective draws nothing.
-
-    Returns:
-      The total, and its one term `reconstruction`.
+    Source: ECCV 2022. With `flows` in the batch the flow network is not run.
 
     Raises:
       UserError: more steps than weights.
@@ -434,6 +418,10 @@ def loss(
     return total, LossAux({"reconstruction": total}, out.frame)
 
 
+# subNet_0/mapping2/weight              -> subNet_0.mapping.2.weight
+# subNet_1/compConv/conv/weight         -> subNet_1.compConv.block.2.weight
+# subNet_2/style_block/residual0/RDB2/down3/norm/bias
+#   -> subNet_2.style_block.0.RDB2.block3.0.downConv1.block.0.bias
 NAMES = (
     (r"(convUV|convNext|toFlow)_(\d)", r"\1.\2"),
     (r"mapping(\d+)", r"mapping.\1"),
@@ -451,7 +439,7 @@ LAYOUTS = (
     (r"(mapping\.\d+|trans\d)\.weight$", "linear"),
     (r"(block\.2|inConv\.block\.0|1\.RDB1\.block1\.0\.downConv1\.block\.1)\.weight$", "conv"),
 )
-# Those that end a step start at 0, so that a fresh network changes neither image nor flows.
+# The last layers of a step start at 0, so that a fresh network changes neither image nor flows.
 INIT_RULES = (
     (r"(toRGB|toFlow_1)/conv/", constant(0)),
     (r"toFlow_0/conv/", torch_default),
@@ -462,7 +450,7 @@ INIT_RULES = (
 )
 
 
-def _spec(weights: tuple[float, ...], params: int, gmac: float, score: str) -> ModelSpec:
+def _spec(*, weights: tuple[float, ...], params: int, gmac: float, score: str) -> ModelSpec:
     return ModelSpec(
         kind="interpolation",
         module=DBVI,
@@ -485,6 +473,8 @@ def _spec(weights: tuple[float, ...], params: int, gmac: float, score: str) -> M
 
 
 SPECS = {
-    "dbvi_2x": _spec((1.0,) * 6, 22_779_072, 3257.9, "36.17 dB Vimeo septuplet (4 steps, as quoted)"),
-    "dbvi_8x": _spec((0.2, 0.4, 1.0, 1.0), 15_186_048, 3131.2, "-"),
+    "dbvi_2x": _spec(
+        weights=(1.0,) * 6, params=22_779_072, gmac=3257.9, score="36.17 dB Vimeo septuplet (4 steps, as quoted)"
+    ),
+    "dbvi_8x": _spec(weights=(0.2, 0.4, 1.0, 1.0), params=15_186_048, gmac=3131.2, score="-"),
 }

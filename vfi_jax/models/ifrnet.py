@@ -3,14 +3,20 @@
 Lingtong Kong et al., "IFRNet: Intermediate Feature Refine Network for Efficient Frame Interpolation", CVPR 2022.
 Follows the published code where the paper differs: the geometry loss is not detached from the target's features.
 
-Shapes below: `b h w c`; level k has 1/2^k of the frame's sides, flows in pixels of their own level.
+Architecture (`b h w c`; level k has 1/2^k of the frame's sides, flows in pixels of their own level):
+  1. Encoder: both frames, less their common mean, to features of levels 1 to 4 (two convolutions per level).
+  2. Decoder 4: the features of both frames at level 4 and t as a plane to flows and an intermediate feature of level 3.
+  3. Decoders 3, 2, 1: the features of their level, warped by the flows so far, the intermediate feature and the flows
+     to the change of the flows and the next intermediate feature, at twice the sides.
+  4. Decoder 1 predicts a mask and a residual instead of a feature; the frame is
+     `clip(mask * warped_0 + (1 - mask) * warped_1 + mean + residual)`.
+  Training only: the features of the encoded target are compared with the intermediate ones (geometry loss), and flow
+  labels, if there are any, with the flows (distillation). The three sizes differ in widths and the first kernel.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 import flax.linen as nn
 import flax.struct
@@ -24,17 +30,17 @@ from vfi_jax.losses.census import census_loss
 from vfi_jax.losses.charbonnier import charbonnier_loss
 from vfi_jax.losses.flow import adaptive_flow_loss, endpoint_error
 from vfi_jax.losses.geometry import geometry_loss
+from vfi_jax.models.base import Network
 from vfi_jax.models.spec import ModelSpec, Published, TorchRules
 from vfi_jax.nn import Conv, ConvPReLU, ConvTranspose, PReLU, constant, torch_default_transposed
-from vfi_jax.ops import join, resize, resize_to, warp
-from vfi_jax.ops.pad import Padding
-from vfi_jax.types import Array, LossAux, Output
+from vfi_jax.ops import Padding, join, resize, resize_flow, resize_to, split_pair, stack_halves, stack_pair, warp
+from vfi_jax.types import Array, Batch, LossAux, Output, Variables
 
 LEVELS = 4
 
 
 class Encoder(nn.Module):
-    """Pyramid of features, from level 1 to 4."""
+    """Pyramid of features, levels 1 to 4."""
 
     widths: tuple[int, ...]
     first_kernel: int
@@ -56,7 +62,7 @@ class Encoder(nn.Module):
 
 
 class ResBlock(nn.Module):
-    """Five convolutions around a sum; the second and the fourth see the last `side` channels only."""
+    """Residual block of five convolutions; the second and the fourth work on the last `side` channels only."""
 
     features: int
     side: int
@@ -81,7 +87,7 @@ class ResBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Estimates at twice the sides of its input."""
+    """Predicts flows and features at twice the sides of its input."""
 
     width: int
     side: int
@@ -104,12 +110,12 @@ class Decoder(nn.Module):
 
 @flax.struct.dataclass
 class Estimate:
-    """The output, and what the objective needs beside it.
+    """The output with the intermediate values that the objective needs.
 
     Attributes:
-      out: as `__call__` returns it.
+      out: the prediction, as `__call__` returns it.
       features: the intermediate features of levels 3, 2, 1.
-      mean: `[b, 1, 1, 1]`, taken off the frames.
+      mean: `[b, 1, 1, 1]`, subtracted from the frames.
     """
 
     out: Output
@@ -117,26 +123,18 @@ class Estimate:
     mean: Array
 
 
-class IFRNet(nn.Module):
+class IFRNet(Network, kw_only=True):
     """Any of the three sizes.
 
     Attributes:
       widths: channels of levels 1 to 4; the first is also the number of side channels.
       first_kernel: of the first convolution.
       scale: the encoder sees the frames resized by it: below 1 for large motion.
-      dtype: compute dtype of the convolutions.
-      variant: name in MODELS.
-      channel_order: of the frames the weights were trained on.
-      any_time: whether the weights know other times than 0.5.
     """
 
     widths: tuple[int, ...]
     first_kernel: int = 3
     scale: float = 1.0
-    dtype: DTypeLike = jnp.float32
-    variant: str = ""
-    channel_order: str = "rgb"
-    any_time: bool = True
 
     def setup(self) -> None:
         self.encoder = Encoder(self.widths, self.first_kernel, self.dtype)
@@ -150,30 +148,29 @@ class IFRNet(nn.Module):
         return self.estimate(frames, t).out
 
     def encode(self, images: Float[Array, "b h w 3"]) -> list[Array]:
-        """Returns the features of images whose mean was taken off, levels 1 to 4."""
+        """Returns the features of mean-free images, levels 1 to 4."""
         return self.encoder(images)
 
     def estimate(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> Estimate:
         """Returns the output with the intermediate features."""
         mean = frames.mean((1, 2, 3, 4), keepdims=True)[:, 0]
-        images = jnp.concatenate([frames[:, 0], frames[:, 1]]) - jnp.concatenate([mean, mean])
+        images = stack_pair(frames) - jnp.concatenate([mean, mean])
         pyramid = self.encode(resize(images, self.scale))
-        out = self.decoder4(*jnp.split(pyramid[-1], 2), _time_plane(t, pyramid[-1]))
+        out = self.decoder4(*split_pair(pyramid[-1]), _time_plane(t, pyramid[-1]))
         flows, features = [out[..., :4]], [out[..., 4:]]
         for level in (3, 2, 1):
-            both = jnp.concatenate(jnp.split(flows[-1], 2, -1))
-            warped = jnp.split(warp(pyramid[level - 1], both), 2)
+            warped = split_pair(warp(pyramid[level - 1], stack_halves(flows[-1])))
             out = getattr(self, f"decoder{level}")(features[-1], *warped, flows[-1])
-            flows.append(out[..., :4] + 2 * resize(flows[-1], 2))
+            flows.append(out[..., :4] + resize_flow(flows[-1], 2))
             features.append(out[..., 4:])
         return Estimate(self._frame(images, mean, flows, features.pop()), features, mean)
 
     def _frame(self, images: Array, mean: Array, flows: list[Array], last: Array) -> Output:
         """The frame from the last level's flow, mask and residual."""
         back = 1 / self.scale
-        flow = back * resize(flows[-1], back)
+        flow = resize_flow(flows[-1], back)
         mask, residual = resize(jax.nn.sigmoid(last[..., :1]), back), resize(last[..., 1:], back)
-        first, second = jnp.split(warp(images, jnp.concatenate(jnp.split(flow, 2, -1))), 2)
+        first, second = split_pair(warp(images, stack_halves(flow)))
         merged = mask * first + (1 - mask) * second + mean
         return Output(
             frame=jnp.clip(merged + residual, 0, 1),
@@ -185,7 +182,7 @@ class IFRNet(nn.Module):
 
 
 def _time_plane(t: ArrayLike, features: Array) -> Array:
-    """T over level 4 of one frame; `features` are those of both."""
+    """Broadcasts t over the level-4 grid; `features` stacks both frames along the batch."""
     t = jnp.asarray(t, jnp.float32)
     height, width = features.shape[1:3]
     if t.ndim == 4 and t.shape[1:3] != (1, 1):
@@ -198,9 +195,9 @@ class LossConfig:
     """Weights of the published objective.
 
     Attributes:
-      geometry_weight: against 1 for the reconstruction.
-      distillation_weight: likewise; where the batch has a `flow`.
-      distrust: how fast the trust in a label falls with the final flow's distance from it, 1 / pixel.
+      geometry_weight: of the geometry term, against 1 for the reconstruction.
+      distillation_weight: of the flow distillation, if the batch has a `flow`.
+      distrust: decay of the trust in a label with the final flow's distance from it, per pixel.
     """
 
     geometry_weight: float = 0.01
@@ -209,41 +206,27 @@ class LossConfig:
 
 
 def loss(
-    model: IFRNet,
-    variables: Mapping[str, Any],
-    batch: Mapping[str, Array],
-    config: LossConfig,
-    *,
-    step: ArrayLike,
-    rng: Array | None,
+    model: IFRNet, variables: Variables, batch: Batch, config: LossConfig, *, step: ArrayLike, rng: Array | None
 ) -> tuple[Array, LossAux]:
-    """`charbonnier + census + geometry_weight * sum_k G(f_k, g_k) + distillation_weight * sum A` (CVPR 2022).
+    """`charbonnier + census + geometry_weight * sum_k G(f_k, g_k) + distillation_weight * sum A`.
 
-    f_k are the intermediate features of levels 1 to 3, g_k the target's own. A is the adaptive distance of the flows of
-    levels 1 to 3 (x2, x4, x8) from the label, trusted by `exp(-distrust * |final flow - label|)`.
+    f_k are the intermediate features of levels 1 to 3, g_k the features of the encoded target. A is the adaptive
+    distance of the flows of levels 1 to 3, enlarged to the frame, from the label; see `distillation`.
 
-    Args:
-      model: any IFRNet of scale 1.
-      variables: its variables.
-      batch: `frames`, `target`, `t`; with `flow` `[b, h, w, 4]` (t->0, t->1, pixels) the flows are distilled too.
-      config: the weights.
-      step: unused; the objective has no schedule.
-      rng: unused; the objective draws nothing.
-
-    Returns:
-      The total, and its terms `reconstruction`, `geometry` and, with a label, `distillation`.
+    Terms: `reconstruction`, `geometry`; with `flow` in the batch `distillation`. Source: CVPR 2022, sections 3.3 and
+    3.4, and the published code. The model's `scale` must be 1.
     """
-    found = model.apply(variables, batch["frames"], batch["t"], method="estimate")
-    wanted = model.apply(variables, batch["target"] - found.mean, method="encode")
-    frame = found.out.frame
-    pairs = zip(found.features, reversed(wanted[:3]), strict=True)
+    estimate = model.apply(variables, batch["frames"], batch["t"], method="estimate")
+    encoded = model.apply(variables, batch["target"] - estimate.mean, method="encode")
+    frame = estimate.out.frame
+    pairs = zip(estimate.features, reversed(encoded[:3]), strict=True)
     terms = {
         "reconstruction": charbonnier_loss(frame, batch["target"]) + census_loss(frame, batch["target"]),
-        "geometry": config.geometry_weight * sum(geometry_loss(ours, theirs) for ours, theirs in pairs),
+        "geometry": config.geometry_weight * sum(geometry_loss(feature, target) for feature, target in pairs),
     }
     if "flow" in batch:
         terms["distillation"] = config.distillation_weight * distillation(
-            found.out.flows, batch["flow"], config.distrust
+            estimate.out.flows, batch["flow"], config.distrust
         )
     return sum(terms.values()), LossAux(terms, frame)
 
@@ -257,14 +240,17 @@ def distillation(
     """
     total = jnp.float32(0)
     for index in (0, 1):
-        own = slice(2 * index, 2 * index + 2)
-        final = lax.stop_gradient(flows[-1][..., own])
-        trust = lax.stop_gradient(jnp.exp(-distrust * endpoint_error(final, label[..., own])))
+        channels = slice(2 * index, 2 * index + 2)
+        final = lax.stop_gradient(flows[-1][..., channels])
+        trust = lax.stop_gradient(jnp.exp(-distrust * endpoint_error(final, label[..., channels])))
         for flow, factor in zip(flows[:-1], (8, 4, 2), strict=True):
-            total += adaptive_flow_loss(factor * resize(flow[..., own], factor) - label[..., own], trust)
+            total += adaptive_flow_loss(resize_flow(flow[..., channels], factor) - label[..., channels], trust)
     return total
 
 
+# encoder/pyramid1_0/conv/weight          -> encoder.pyramid1.0.0.weight
+# decoder3/convblock_1/conv2/prelu/weight -> decoder3.convblock.1.conv2.1.weight
+# decoder3/convblock_2/bias               -> decoder3.convblock.2.bias
 NAMES = (
     (r"(pyramid\d|convblock)_(\d)", r"\1.\2"),
     (r"(pyramid\d\.\d|convblock\.0|conv[1-4])/conv/", r"\1.0."),
@@ -273,7 +259,7 @@ NAMES = (
 LAYOUTS = ((r"convblock\.2\.weight$", "conv_transpose"), (r"(\.0|conv5)\.weight$", "conv"))
 
 
-def _spec(widths: tuple[int, ...], first_kernel: int, params: int, gmac: float, score: str) -> ModelSpec:
+def _spec(*, widths: tuple[int, ...], first_kernel: int = 3, params: int, gmac: float, score: str) -> ModelSpec:
     return ModelSpec(
         kind="interpolation",
         module=IFRNet,
@@ -295,7 +281,13 @@ def _spec(widths: tuple[int, ...], first_kernel: int, params: int, gmac: float, 
 
 
 SPECS = {
-    "ifrnet_s": _spec((24, 36, 54, 72), 3, 2_803_610, 101.3, "35.59 dB Vimeo90K, not rounded"),
-    "ifrnet": _spec((32, 48, 72, 96), 3, 4_959_692, 178.3, "35.80 dB Vimeo90K, not rounded"),
-    "ifrnet_l": _spec((64, 96, 144, 192), 7, 19_699_460, 706.4, "36.20 dB Vimeo90K, not rounded"),
+    "ifrnet_s": _spec(widths=(24, 36, 54, 72), params=2_803_610, gmac=101.3, score="35.59 dB Vimeo90K, not rounded"),
+    "ifrnet": _spec(widths=(32, 48, 72, 96), params=4_959_692, gmac=178.3, score="35.80 dB Vimeo90K, not rounded"),
+    "ifrnet_l": _spec(
+        widths=(64, 96, 144, 192),
+        first_kernel=7,
+        params=19_699_460,
+        gmac=706.4,
+        score="36.20 dB Vimeo90K, not rounded",
+    ),
 }

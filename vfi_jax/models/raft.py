@@ -3,14 +3,20 @@
 Z. Teed and J. Deng, "RAFT: Recurrent All-Pairs Field Transforms for Optical Flow", ECCV 2020. Follows the published
 code; batch norm is frozen (running statistics), as there in every stage of training but the first.
 
-Shapes below: `b h w c`; after the encoders, sides are 1/8 of the frame's.
+Architecture (`b h w c`; after the encoders, sides are 1/8 of the frame's):
+  1. Feature encoder `fnet` (instance norm): both frames to 256 channels (small: 128). Context encoder `cnet` (frozen
+     batch norm; small: none): frame 0 to the initial state of the recurrence and a constant context.
+  2. Correlation of all pairs of pixels, pooled to four levels.
+  3. `iterations` times: look up 9x9 (small: 7x7) correlations around the current flow's targets; a motion encoder, a
+     convolutional GRU and a flow head change the flow, which starts at 0 or at `flow_init`.
+  4. Upsampling by 8: convex combinations of 3x3 neighbors, weights from the state (small: bilinear).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -21,26 +27,26 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Float
 
 from vfi_jax.errors import UserError
+from vfi_jax.models.base import Network
 from vfi_jax.models.spec import ModelSpec, Published, TorchRules
 from vfi_jax.nn import Conv, FrozenBatchNorm, constant, convolved, declared, instance_norm, kaiming_fan_out
-from vfi_jax.ops import correlate, correlation_volume, look_up, resize_corners
-from vfi_jax.ops.pad import Padding
-from vfi_jax.types import Array, FlowOutput, LossAux
+from vfi_jax.ops import Padding, correlate, correlation_volume, look_up, resize_flow_corners, split_pair, stack_pair
+from vfi_jax.types import Array, Batch, FlowOutput, LossAux, Variables
 
 FACTOR = 8  # of the encoders
-SMALLEST = 64  # pixels: below, the coarsest level of the volume is empty
+SMALLEST = 64  # pixels per side; in smaller frames the coarsest level of the volume is empty
 CORRELATIONS = ("volume", "on_demand")
 
 
 def _norm(kind: str) -> Any:
-    """A layer that normalizes, by its kind: "instance", "batch" or "none"."""
+    """Returns the normalization of a kind: "instance", "batch" or "none"."""
     if kind == "batch":
         return FrozenBatchNorm()
     return instance_norm if kind == "instance" else lambda x: x
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions (`kernels`: or a bottleneck of three), added to the input."""
+    """Two 3x3 convolutions, or with `bottleneck` 1x1, 3x3 and 1x1, added to the input."""
 
     features: int
     stride: int
@@ -71,7 +77,7 @@ class ResidualBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Features at 1/8 of the sides."""
+    """Encodes images into features at 1/8 of the sides."""
 
     widths: tuple[int, ...]
     features: int
@@ -98,7 +104,7 @@ class Encoder(nn.Module):
 
 
 class MotionEncoder(nn.Module):
-    """Correlations and flow to motion features; the flow itself is their last two channels."""
+    """Encodes correlations and flow into motion features, whose last two channels are the flow itself."""
 
     correlation_widths: tuple[int, ...]
     flow_widths: tuple[int, int]
@@ -121,7 +127,7 @@ class MotionEncoder(nn.Module):
 
 
 class Gate(nn.Module):
-    """A convolution of state, context and motion, whose part of the context is computed once for all iterations."""
+    """A convolution of state, context and motion; the context's part is computed once for all iterations."""
 
     features: int
     channels: tuple[int, int, int]  # of state, context and motion
@@ -133,7 +139,7 @@ class Gate(nn.Module):
         self.bias = self.param("bias", declared, (self.features,))
 
     def of_context(self, context: Array) -> Array:
-        """The part of the context, with the bias."""
+        """Returns the context's part of the convolution, with the bias."""
         return self._convolved(context, self._parts()[1]) + self.bias.astype(self.dtype)
 
     def __call__(self, state: Array, motion: Array, of_context: Array) -> Array:
@@ -150,7 +156,7 @@ class Gate(nn.Module):
 
 
 class GRU(nn.Module):
-    """Convolutional gated unit; with two kernels (1x5, then 5x1) two passes, one after the other."""
+    """Convolutional gated recurrent unit; two kernels (1x5, then 5x1) make two passes, one after the other."""
 
     features: int
     channels: tuple[int, int]  # of context and motion
@@ -164,7 +170,7 @@ class GRU(nn.Module):
                 setattr(self, f"conv{gate}{suffix}", layer)
 
     def of_context(self, context: Array) -> list[list[Array]]:
-        """What all iterations share: the context's part of each gate, by pass."""
+        """Returns the context's part of each gate, by pass, which all iterations share."""
         return [[gate.of_context(context) for gate in gates] for gates in self._gates()]
 
     def __call__(self, state: Array, motion: Array, of_context: list[list[Array]]) -> Array:
@@ -178,7 +184,7 @@ class GRU(nn.Module):
 
 
 class FlowHead(nn.Module):
-    """From the state to the change of the flow."""
+    """Predicts the change of the flow from the state."""
 
     width: int
     dtype: DTypeLike = jnp.float32
@@ -192,7 +198,7 @@ class FlowHead(nn.Module):
 
 
 class UpdateBlock(nn.Module):
-    """One iteration's network, and what makes the weights of the convex upsampling (large only)."""
+    """The network of one iteration, with the head for the convex upsampling's weights (large only)."""
 
     small: bool
     dtype: DTypeLike = jnp.float32
@@ -209,7 +215,7 @@ class UpdateBlock(nn.Module):
         self.mask_0, self.mask_2 = Conv(256, dtype=self.dtype), Conv(9 * FACTOR**2, 1)
 
     def of_context(self, context: Array) -> list[list[Array]]:
-        """What all iterations share, see `GRU`."""
+        """Returns what all iterations share, see `GRU`."""
         return self.gru.of_context(context)
 
     def __call__(
@@ -220,32 +226,25 @@ class UpdateBlock(nn.Module):
         return state, self.flow_head(state)
 
     def mask(self, state: Array) -> Array:
-        """`[b, h, w, 576]`, before the softmax."""
+        """Returns the upsampling weights before the softmax, `[b, h, w, 576]`."""
         return 0.25 * self.mask_2(nn.relu(self.mask_0(state)))
 
 
-class RAFT(nn.Module):
+class RAFT(Network, kw_only=True):
     """Either size.
 
     Attributes:
-      small: the small network, which upsamples bilinearly.
-      iterations: of the recurrence: 12 by default; the authors take 20 for pictures, 24 for KITTI, 32 for Sintel.
-      correlation: "volume" (fast) or "on_demand" (little memory; see `ops.correlation`). The large network's needs
-        for one pair, float32, as compiled for CPU: 1.2 or 0.6 GB at 1280x720, 5.9 or 1.3 GB at 1920x1088, 5.3 GB on
+      small: whether it is the small network, which upsamples bilinearly.
+      iterations: of the recurrence; the authors use 20 for pictures, 24 for KITTI, 32 for Sintel.
+      correlation: "volume" (fast) or "on_demand" (little memory; see `ops.correlation`). Memory of the large network
+        for one pair, float32, compiled for CPU: 1.2 or 0.6 GB at 1280x720, 5.9 or 1.3 GB at 1920x1088, 5.3 GB on
         demand at 3840x2160.
-      dtype: compute dtype of the convolutions.
-      variant: name in MODELS.
-      channel_order: of the frames the weights were trained on.
-      any_time: False: there is no time.
     """
 
     small: bool = False
     iterations: int = 12
     correlation: str = "volume"
-    dtype: DTypeLike = jnp.float32
-    variant: str = ""
-    channel_order: str = "rgb"
-    any_time: bool = False
+    any_time: bool = False  # there is no time
 
     def setup(self) -> None:
         widths, features, norm = ((32, 64, 96), 128, "none") if self.small else ((64, 96, 128), 256, "batch")
@@ -257,12 +256,11 @@ class RAFT(nn.Module):
     def __call__(
         self, frames: Float[Array, "b 2 h w 3"], flow_init: Float[Array, "b h8 w8 2"] | None = None
     ) -> FlowOutput:
-        """The flow from frame 0 to frame 1.
+        """Estimates the flow from frame 0 to frame 1.
 
         Args:
-          frames: 0..1; sides are multiples of 8, 64 at least (published from 128 on: below, the published code gives
-            no numbers).
-          flow_init: where to start, at 1/8 size.
+          frames: in 0..1; sides are multiples of 8 and at least 64 (the published code fails below 128).
+          flow_init: the initial flow, at 1/8 of the size.
 
         Raises:
           UserError: sides too small or no multiples of 8; no such `correlation`.
@@ -272,20 +270,18 @@ class RAFT(nn.Module):
     def estimate(
         self, frames: Float[Array, "b 2 h w 3"], flow_init: Float[Array, "b h8 w8 2"] | None = None
     ) -> FlowOutput:
-        """The same of frames in -1..1."""
+        """Does the same for frames in -1..1."""
         self._check(frames.shape)
-        batch = frames.shape[0]
-        features = self.fnet(jnp.concatenate([frames[:, 0], frames[:, 1]]))
-        first, second = features[:batch], features[batch:]
+        first, second = split_pair(self.fnet(stack_pair(frames)))
         state, context = jnp.split(self.cnet(frames[:, 0]), [self.state_width], -1)
         state, of_context = nn.tanh(state), self.update_block.of_context(nn.relu(context))
-        seen = self._correlation(first, second)
+        correlations = self._correlations(first, second)
         flow = jnp.zeros((*first.shape[:-1], 2)) if flow_init is None else jnp.asarray(flow_init)
         grid = _grid(*first.shape[1:3])
 
         def step(module: RAFT, carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
             state, flow = carry[0], lax.stop_gradient(carry[1])
-            state, change = module.update_block(state, of_context, seen(grid + flow), flow)
+            state, change = module.update_block(state, of_context, correlations(grid + flow), flow)
             return (state, flow + change), (state, flow + change)
 
         scan = nn.scan(
@@ -295,7 +291,7 @@ class RAFT(nn.Module):
             length=self.iterations,
         )
         (state, flow), (states, flows) = scan(self, (state, flow), None)
-        # Those that the caller drops are not upsampled.
+        # XLA does not compute those that the caller drops.
         iterates = [self._upsampled(*pair) for pair in zip(states[:-1], flows[:-1], strict=True)]
         last = self._upsampled(state, flow)
         return FlowOutput(last, flow, [*iterates, last])
@@ -309,8 +305,8 @@ class RAFT(nn.Module):
         if self.correlation not in CORRELATIONS:
             raise UserError(f"correlation is {self.correlation!r}: one of {', '.join(CORRELATIONS)}")
 
-    def _correlation(self, first: Array, second: Array) -> Any:
-        """Centers `[b, h, w, 2]` to correlations around them."""
+    def _correlations(self, first: Array, second: Array) -> Callable[[Array], Array]:
+        """Returns a function of centers `[b, h, w, 2]` that gives the correlations around them."""
         radius = 3 if self.small else 4
         if self.correlation == "volume":
             volume = correlation_volume(first, second)
@@ -320,18 +316,19 @@ class RAFT(nn.Module):
     def _upsampled(self, state: Array, flow: Array) -> Array:
         if not self.small:
             return convex_upsample(flow, self.update_block.mask(state))
-        return FACTOR * resize_corners(flow, tuple(FACTOR * side for side in flow.shape[1:3]))
+        height, width = flow.shape[1:3]
+        return resize_flow_corners(flow, (FACTOR * height, FACTOR * width))
 
 
 def _grid(height: int, width: int) -> np.ndarray:
-    """`[h, w, 2]`, (x, y) of each pixel."""
+    """Returns `[h, w, 2]`, (x, y) of each pixel."""
     return np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)
 
 
 def convex_upsample(flow: Float[Array, "b h w 2"], mask: Float[Array, "b h w 576"]) -> Float[Array, "b h8 w8 2"]:
     """`up[8i + a, 8j + b] = sum_k softmax_k(mask[i, j, 64 k + 8 a + b]) 8 flow[i + k // 3 - 1, j + k % 3 - 1]`.
 
-    Neighbors outside are zero, and keep their part of the softmax (section 3.3; follows the published code).
+    Neighbors outside the map are zero and keep their share of the softmax. Source: section 3.3, the published code.
     """
     batch, height, width, _ = flow.shape
     weights = nn.softmax(mask.reshape(batch, height, width, 9, FACTOR, FACTOR), 3)
@@ -343,11 +340,11 @@ def convex_upsample(flow: Float[Array, "b h w 2"], mask: Float[Array, "b h w 576
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
-    """The sequence loss.
+    """Weights of the sequence loss.
 
     Attributes:
       decay: gamma; 0.85 for Sintel and KITTI.
-      limit: pixels; longer true flows do not count.
+      limit: true flows of this length, pixels, and longer ones are left out.
     """
 
     decay: float = 0.8
@@ -355,28 +352,12 @@ class LossConfig:
 
 
 def loss(
-    model: RAFT,
-    variables: Mapping[str, Any],
-    batch: Mapping[str, Array],
-    config: LossConfig,
-    *,
-    step: ArrayLike,
-    rng: Array | None,
+    model: RAFT, variables: Variables, batch: Batch, config: LossConfig, *, step: ArrayLike, rng: Array | None
 ) -> tuple[Array, LossAux]:
-    """`sum_i decay^(n - 1 - i) mean(v |flow_i - truth|)` over n iterations (section 3.4; follows the published code).
+    """`sum_i decay^(n - 1 - i) mean(v |flow_i - truth|)` over n iterations; term `reconstruction`.
 
-    v is 1 where the truth is valid and shorter than `limit`; the mean counts the others as zeros.
-
-    Args:
-      model: the network.
-      variables: its variables.
-      batch: `frames`, `flow` `[b, h, w, 2]` pixels, `valid` `[b, h, w]` (valid from 0.5 on).
-      config: decay and limit.
-      step: unused; the objective has no schedule.
-      rng: unused; the objective draws nothing.
-
-    Returns:
-      The total, and its one term `reconstruction`.
+    v is 1 where `valid` is 0.5 or more and the true flow is shorter than `limit`, else 0; the mean is over all pixels.
+    Source: section 3.4 and the published code.
     """
     truth = batch["flow"]
     counted = (batch["valid"] >= 0.5) & (jnp.linalg.norm(truth, axis=-1) < config.limit)
@@ -386,8 +367,11 @@ def loss(
     return total, LossAux({"reconstruction": total}, None)
 
 
+# fnet/layer1_0/conv2/bias          -> fnet.layer1.0.conv2.bias
+# cnet/layer2_0/downsample_1/weight -> cnet.layer2.0.downsample.1.weight
+# update_block/mask_0/weight        -> update_block.mask.0.weight
 NAMES = ((r"layer(\d)_(\d)/", r"layer\1.\2."), (r"(downsample|mask)_(\d)/", r"\1.\2."))
-# torchvision's raft_large and raft_small
+# torchvision's raft_large and raft_small: fnet/layer1_0/conv2/bias -> feature_encoder.layer1.0.convnormrelu2.0.bias
 TORCHVISION_NAMES = (
     *NAMES,
     (r"fnet/", "feature_encoder."),
@@ -407,11 +391,12 @@ TORCHVISION_NAMES = (
 )
 CONV = ((r"(?<!norm\d)(?<!\.1)\.weight$", "conv"),)  # not those of norms: norm1, downsample.1, convnormrelu1.1
 
-SPECS = {
-    name: ModelSpec(
+
+def _spec(*, small: bool, params: int, gmac: float, score: str) -> ModelSpec:
+    return ModelSpec(
         kind="flow",
         module=RAFT,
-        config={"small": name == "raft_small"},
+        config={"small": small},
         num_frames=2,
         any_time=False,
         padding=Padding(FACTOR, "edge", "center"),
@@ -431,8 +416,11 @@ SPECS = {
         duplicates=((r"^(cnet\.layer[23]\.0\.)downsample\.1\.", r"\1norm3."),),
         published=Published(score, "BSD-3 (code; none stated for weights)", "rgb"),
     )
-    for name, params, gmac, score in (
-        ("raft", 5_257_536, 719.5, "1.43 / 2.71 px Sintel clean / final (unchecked)"),
-        ("raft_small", 990_162, 168.9, "2.21 / 3.35 px Sintel clean / final (unchecked)"),
-    )
+
+
+SPECS = {
+    "raft": _spec(small=False, params=5_257_536, gmac=719.5, score="1.43 / 2.71 px Sintel clean / final (unchecked)"),
+    "raft_small": _spec(
+        small=True, params=990_162, gmac=168.9, score="2.21 / 3.35 px Sintel clean / final (unchecked)"
+    ),
 }

@@ -11,13 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from vfi_jax.errors import UsageError
-from vfi_jax.models import cain, classical, dbvi, ifrnet, raft, rife, rife_v4
+from vfi_jax.models import cain, classical, dbvi, ifrnet, raft, rife, rife_lap, rife_v4
 from vfi_jax.models.spec import ModelSpec
 from vfi_jax.nn import initialize
 from vfi_jax.system.plugins import Registry
 
+FAMILIES = (rife, rife_v4, rife_lap, ifrnet, cain, dbvi, raft, classical)
 BUILT_IN: MappingProxyType[str, ModelSpec] = MappingProxyType(
-    {**rife.SPECS, **rife_v4.SPECS, **ifrnet.SPECS, **cain.SPECS, **dbvi.SPECS, **raft.SPECS, **classical.SPECS}
+    {name: spec for family in FAMILIES for name, spec in family.SPECS.items()}
 )
 # With the models that installed packages register under the entry point group `vfi_jax.models`.
 MODELS: Registry[ModelSpec] = Registry(BUILT_IN, "vfi_jax.models", ModelSpec, "model")

@@ -3,7 +3,14 @@
 Zhewei Huang et al., "Real-Time Intermediate Flow Estimation for Video Frame Interpolation", ECCV 2022. Follows the
 published code where the paper differs: mask logits between levels, thresholded distillation over three levels.
 
-Shapes below: `b h w c`, flows in pixels of the full frame, masks as logits until the end.
+Architecture (`b h w c`; flows in pixels of the full frame, masks as logits until the end):
+  1. IFNet: three IFBlocks at 1/4, 1/2 and 1 of the frame. Each sees both frames, and, after the first, the frames
+     warped by the flow so far, the mask and the flow; it adds a change to flow (4 channels) and mask (1).
+  2. ContextNet: a pyramid of four levels of features per frame, each level warped by the final flow.
+  3. UNet: from frames, warped frames, mask, flow and both contexts a residual in -1..1.
+  4. Frame: `clip(mask * warped_0 + (1 - mask) * warped_1 + residual)`.
+  Training only: a teacher block (`block_tea`) sees the target too and corrects the last level; the student's flows
+  are distilled from its flow. `rife_m` also sees t as a plane; `rife_large` starts at stride 1 instead of 2.
 """
 
 from __future__ import annotations
@@ -22,11 +29,11 @@ from jaxtyping import Float
 
 from vfi_jax.errors import UserError
 from vfi_jax.losses.laplacian import laplacian_loss
+from vfi_jax.models.base import Network
 from vfi_jax.models.spec import ModelSpec, Published, TorchRules
 from vfi_jax.nn import Conv, ConvPReLU, ConvTranspose, PReLU, constant, torch_default_transposed
-from vfi_jax.ops import join, resize, time_map, warp
-from vfi_jax.ops.pad import Padding
-from vfi_jax.types import Array, LossAux, Output
+from vfi_jax.ops import Padding, join, resize, resize_flow, time_map, warp
+from vfi_jax.types import Array, Batch, LossAux, Output, Variables
 
 LEVEL_SCALES = (4, 2, 1)
 
@@ -65,7 +72,7 @@ class IFBlock(nn.Module):
 
     Attributes:
       width: channels inside.
-      stride: of the first convolution; 2, and 1 in `rife_large`, which so works at twice the resolution.
+      stride: of the first convolution: 2, or 1 in `rife_large`, which therefore works at twice the resolution.
     """
 
     width: int
@@ -79,7 +86,7 @@ class IFBlock(nn.Module):
         self.lastconv = ConvTranspose(5)  # float32: a flow
 
     def __call__(self, x: Array, level_scale: float) -> tuple[Array, Array]:
-        """Returns flow in pixels of the full frame and mask logit, at the frame's size; `x` is of the level's."""
+        """Returns flow in pixels of the full frame and mask logit, at the frame's size; `x` has the level's size."""
         for layer in self.conv0:
             x = layer(x)
         inner = x
@@ -91,7 +98,7 @@ class IFBlock(nn.Module):
 
 
 class ContextNet(nn.Module):
-    """Pyramid of one frame's features, each warped to time t; the unwarped ones go on to the next level."""
+    """Pyramid of one frame's features; each level is returned warped to time t and passed on unwarped."""
 
     stride: int
     dtype: DTypeLike = jnp.float32
@@ -107,7 +114,7 @@ class ContextNet(nn.Module):
         for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
             x = layer(x)
             if layer.stride == 2:
-                flow = resize(flow, 0.5) * 0.5
+                flow = resize_flow(flow, 0.5)
             warped.append(warp(x, flow))
         return warped
 
@@ -127,7 +134,7 @@ class UNet(nn.Module):
         self.up1 = UpPReLU(64, self.dtype)
         self.up2 = UpPReLU(32, self.dtype)
         self.up3 = UpPReLU(16, self.dtype)
-        # What works at twice the resolution comes back to the frame's size here.
+        # With stride 1 all of the above is at twice the resolution; this layer returns to the frame's size.
         self.conv = Conv(3, stride=2 // self.stride, dtype=self.dtype)
 
     def __call__(self, x: Array, context0: list[Array], context1: list[Array]) -> Array:
@@ -144,7 +151,7 @@ class UNet(nn.Module):
 
 @flax.struct.dataclass
 class Level:
-    """What stands after one block.
+    """The estimate after one block.
 
     Attributes:
       flow: `[b, h, w, 4]`.
@@ -165,25 +172,18 @@ class Level:
         return self.warped0 * mask + self.warped1 * (1 - mask)
 
 
-class RIFE(nn.Module):
+class RIFE(Network, kw_only=True):
     """IFNet (`rife`), IFNet_m (`rife_m`, any t) and IFNet_2R (`rife_large`; with `flip_ensemble` 2T2R).
 
     Attributes:
-      sees_time: t is an input of the blocks.
+      sees_time: whether t is an input of the blocks.
       stride: of the first convolutions; 1 works at twice the resolution.
-      scale: below 1 for large frames and motions, above 1 for small ones: level scales are divided by it.
-      dtype: compute dtype of the convolutions.
-      variant: name in MODELS.
-      channel_order: of the frames the weights were trained on.
-      any_time: whether the weights know other times than 0.5.
+      scale: level scales are divided by it: below 1 for large frames and motions, above 1 for small ones.
     """
 
     sees_time: bool
     stride: int
     scale: float = 1.0
-    dtype: DTypeLike = jnp.float32
-    variant: str = ""
-    channel_order: str = "rgb"
     any_time: bool = False
 
     def setup(self) -> None:
@@ -195,28 +195,28 @@ class RIFE(nn.Module):
         self.unet = UNet(self.stride, self.dtype)
 
     def __call__(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> Output:
-        """Returns frame (clipped to 0..1), flows, mask, residual and merged; sides: multiples of the padding's.
+        """Returns frame (clipped to 0..1), flows, mask, residual and merged; sides must be multiples of the padding's.
 
-        t is not an input of `rife` and `rife_large`: their frame is that of t = 0.5.
+        `rife` and `rife_large` do not see t: they predict the frame at t = 0.5.
         """
         return self._refine(frames, self.levels(frames, t))
 
     def initialize(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> tuple[Output, Level]:
-        """Touches every parameter, the teacher's too."""
+        """Uses every parameter, the teacher's too; `create` traces it."""
         return self.distil(frames, t, frames[:, 0])[1:]
 
     def distil(
         self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike, target: Float[Array, "b h w 3"]
     ) -> tuple[list[Level], Output, Level]:
-        """The student's levels and output, and the privileged teacher: the last level corrected knowing `target`."""
+        """Returns the student's levels and output, and the teacher: the last level, corrected knowing `target`."""
         levels = self.levels(frames, t)
         last = levels[-1]
-        seen = join(*self._inputs(frames, t), last.warped0, last.warped1, last.mask_logit, target, last.flow)
-        teacher = _advance(self.block_tea(seen, 1), last, frames)
+        inputs = join(*self._inputs(frames, t), last.warped0, last.warped1, last.mask_logit, target, last.flow)
+        teacher = _advance(self.block_tea(inputs, 1), last, frames)
         return levels, self._refine(frames, levels), teacher
 
     def levels(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> list[Level]:
-        """Returns what stands after each block, coarse to fine."""
+        """Returns the estimate after each block, coarse to fine."""
         levels: list[Level] = []
         for block, level_scale in zip((self.block0, self.block1, self.block2), LEVEL_SCALES, strict=True):
             before, factor = levels[-1] if levels else None, level_scale / self.scale
@@ -225,7 +225,7 @@ class RIFE(nn.Module):
                 inputs += [before.warped0, before.warped1, before.mask_logit]
             inputs = [resize(part, 1 / factor) for part in inputs]
             if before is not None:
-                inputs.append(resize(before.flow, 1 / factor) / factor)
+                inputs.append(resize_flow(before.flow, 1 / factor))
             change = block(join(*inputs), factor)
             levels.append(_advance(change, before, frames))
         return levels
@@ -237,8 +237,8 @@ class RIFE(nn.Module):
         last = levels[-1]
         context0 = self.contextnet(frames[:, 0], last.flow[..., :2])
         context1 = self.contextnet(frames[:, 1], last.flow[..., 2:])
-        seen = join(frames[:, 0], frames[:, 1], last.warped0, last.warped1, last.mask_logit, last.flow)
-        residual = self.unet(seen, context0, context1)
+        inputs = join(frames[:, 0], frames[:, 1], last.warped0, last.warped1, last.mask_logit, last.flow)
+        residual = self.unet(inputs, context0, context1)
         return Output(
             frame=jnp.clip(last.merged + residual, 0, 1),
             flows=[level.flow for level in levels],
@@ -261,8 +261,8 @@ class LossConfig:
 
     Attributes:
       distillation_weight: of the flow distillation, against 1 for both reconstructions.
-      error_margin: how much worse than the teacher (mean absolute error, 0..1) a pixel must be to learn from it.
-      pyramid_levels: of the Laplacian pyramid; sides must be divisible by 2 to this power.
+      error_margin: pixels whose mean absolute error (0..1) exceeds the teacher's by more than this are distilled.
+      pyramid_levels: of the Laplacian pyramid; sides must be divisible by `2**pyramid_levels`.
     """
 
     distillation_weight: float = 0.01
@@ -271,32 +271,17 @@ class LossConfig:
 
 
 def loss(
-    model: RIFE,
-    variables: Mapping[str, Any],
-    batch: Mapping[str, Array],
-    config: LossConfig,
-    *,
-    step: ArrayLike,
-    rng: Array | None,
+    model: RIFE, variables: Variables, batch: Batch, config: LossConfig, *, step: ArrayLike, rng: Array | None
 ) -> tuple[Array, LossAux]:
-    """`L(frame) + L(teacher frame) + distillation_weight * sum_i D_i`, L the Laplacian-pyramid distance (ECCV code).
+    """`L(frame) + L(teacher frame) + distillation_weight * sum_i D_i`, L the Laplacian-pyramid distance.
 
-    `D_i = mean_pixels(M_i * sqrt(mean_4(stop(flow_teacher) - flow_i)^2))`, where `M_i` is 1 at pixels whose merged
+    `D_i = mean_pixels(M_i * sqrt(mean_4((stop(flow_teacher) - flow_i)^2)))`. `M_i` is 1 at pixels where the merged
     frame of level i is worse than the teacher's by more than `error_margin`, else 0.
 
-    Args:
-      model: any RIFE.
-      variables: its variables, the teacher's (`block_tea`) among them.
-      batch: `frames`, `target`, `t`.
-      config: the weights.
-      step: unused; the objective has no schedule.
-      rng: unused; the objective draws nothing.
-
-    Returns:
-      The total, and its terms `reconstruction`, `teacher` and `distillation`.
+    Terms: `reconstruction`, `teacher`, `distillation`. Source: the published code (ECCV 2022).
 
     Raises:
-      UserError: the weights lack the teacher.
+      UserError: the weights lack the teacher (`block_tea`).
     """
     if "block_tea" not in variables["params"]:
         raise UserError("these weights lack the teacher (block_tea.*), which training needs: start from `create`")
@@ -317,10 +302,13 @@ def _distillation(level: Level, teacher: Level, target: Array, margin: float) ->
 
     worse = lax.stop_gradient(error(level.merged) > error(teacher.merged) + margin)
     squared = ((lax.stop_gradient(teacher.flow) - level.flow) ** 2).mean(-1)
-    # The published code has a bare root, whose slope at 0 is infinite: equal flows would make NaN of the gradient.
+    # The published code takes a plain square root, whose slope at 0 is infinite: equal flows would give NaN gradients.
     return (jnp.sqrt(jnp.where(squared > 0, squared, 1.0)) * (worse & (squared > 0))).mean()
 
 
+# block0/conv0_1/conv/weight          -> block0.conv0.1.0.weight
+# contextnet/conv1/conv2/prelu/weight -> contextnet.conv1.conv2.1.weight
+# unet/up0/conv/bias                  -> unet.up0.0.bias
 NAMES = (
     (r"(conv0|convblock)_(\d)", r"\1.\2"),
     (r"(conv0\.\d|convblock\.\d|conv[12])/conv/", r"\1.0."),
@@ -335,7 +323,7 @@ LAYOUTS = (
 
 
 def _frame_channels(sees_time: bool) -> tuple[tuple[str, int, tuple[int, ...]], ...]:
-    """Where the frames, and what is warped of them, enter and leave: t stands behind the first two."""
+    """Where frames and warped frames enter and leave the network; t, if there is any, follows the two frames."""
     later = 6 + sees_time
     return (
         (r"^block0\.conv0\.0\.0\.weight$", 1, (0, 3)),
@@ -348,8 +336,9 @@ def _frame_channels(sees_time: bool) -> tuple[tuple[str, int, tuple[int, ...]], 
 
 
 def _spec(
-    config: Mapping[str, Any], loss_config: LossConfig, params: int, teacher: int, gmac: float, published: str
+    *, config: Mapping[str, Any], params: int, teacher: int, gmac: float, score: str, distillation_weight: float = 0.01
 ) -> ModelSpec:
+    """One row; `teacher` is the number of parameters of the teacher, among `params`."""
     return ModelSpec(
         kind="interpolation",
         module=RIFE,
@@ -361,7 +350,7 @@ def _spec(
         params_inference=params - teacher,
         gmac=gmac,
         loss=loss,
-        loss_config=loss_config,
+        loss_config=LossConfig(distillation_weight),
         init_rules=(
             ("prelu", constant(0.25)),
             (r"(lastconv|up\d/conv)/", torch_default_transposed),
@@ -369,23 +358,31 @@ def _spec(
         torch_rules=TorchRules(NAMES, LAYOUTS),
         training_only=(r"^block_tea\.",),
         frame_channels=_frame_channels(config["sees_time"]),
-        published=Published(published, "MIT (code; none stated for weights)", "bgr"),
+        published=Published(score, "MIT (code; none stated for weights)", "bgr"),
     )
 
 
 SPECS = {
     "rife": _spec(
-        {"sees_time": False, "stride": 2}, LossConfig(), 10_708_215, 636_665, 119.7, "35.62 dB Vimeo90K, 8-bit rounded"
+        config={"sees_time": False, "stride": 2},
+        params=10_708_215,
+        teacher=636_665,
+        gmac=119.7,
+        score="35.62 dB Vimeo90K, 8-bit rounded",
     ),
     "rife_large": _spec(
-        {"sees_time": False, "stride": 1}, LossConfig(), 10_708_215, 636_665, 477.1, "36.19 dB Vimeo90K, flip ensemble"
+        config={"sees_time": False, "stride": 1},
+        params=10_708_215,
+        teacher=636_665,
+        gmac=477.1,
+        score="36.19 dB Vimeo90K, flip ensemble",
     ),
     "rife_m": _spec(
-        {"sees_time": True, "stride": 2},
-        LossConfig(distillation_weight=0.005),
-        10_710_780,
-        637_070,
-        119.9,
-        "31.87 dB HD 4x 720p, Y channel",
+        config={"sees_time": True, "stride": 2},
+        params=10_710_780,
+        teacher=637_070,
+        gmac=119.9,
+        score="31.87 dB HD 4x 720p, Y channel",
+        distillation_weight=0.005,
     ),
 }

@@ -1,25 +1,30 @@
-"""What a model of the table says of itself: `ModelSpec`, its names in PyTorch, what its authors published."""
+"""`ModelSpec`, the description of a model in MODELS: its module, objective, names in PyTorch and published figures."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+import flax.linen as nn
 import flax.struct
 
+from vfi_jax.nn.initializers import Initializer
 from vfi_jax.ops.pad import Padding
+from vfi_jax.types import Loss
 
 
 @flax.struct.dataclass
 class TorchRules:
-    """How a parameter's path here becomes its name and layout in the reference's state dict.
+    r"""How a parameter's path becomes its name and layout in the reference's state dict.
+
+    `names=((r"conv(\d)/conv/", r"conv.\1.0."),)` turns the path "block0/conv1/conv/weight" into
+    "block0.conv.1.0.weight".
 
     Attributes:
-      names: (pattern, replacement) pairs for `re.sub`, applied in turn to the path ("block0/conv0_0/weight");
-        what is left of "/" then becomes ".".
-      layouts: (pattern, layout) pairs, the first that is found in the reference's name decides; layouts are the keys
-        of `torch_io.state_dict.LAYOUTS`; a name that no pattern is found in keeps its layout.
+      names: (pattern, replacement) pairs for `re.sub`, applied in turn to the path; then every "/" left becomes ".".
+      layouts: (pattern, layout) pairs; the first pattern found in the reference's name decides. A layout is a key of
+        `vfi_jax.torch_io.state_dict.LAYOUTS`; arrays whose name no pattern is found in keep their layout.
     """
 
     names: tuple[tuple[str, str], ...] = ()
@@ -28,12 +33,12 @@ class TorchRules:
 
 @flax.struct.dataclass
 class Published:
-    """What the authors say of a model.
+    """What the authors published of a model.
 
     Attributes:
-      score: a figure with its set and protocol, or "-" where none was published.
+      score: a figure with its set and protocol, or "-".
       licence: of the published weights.
-      channel_order: the one the published weights were trained on.
+      channel_order: "rgb" or "bgr", the order of the frames that the published weights were trained on.
     """
 
     score: str
@@ -43,7 +48,7 @@ class Published:
 
 @dataclasses.dataclass(frozen=True)
 class NoLossConfig:
-    """The config of an objective that has nothing to weigh."""
+    """The config of an objective that has no weights."""
 
 
 @flax.struct.dataclass
@@ -52,36 +57,36 @@ class ModelSpec:
 
     Attributes:
       kind: "interpolation" or "flow".
-      module: the Linen class.
-      config: the module's fields in this variant.
-      num_frames: frames in.
-      any_time: False where the weights know t = 0.5 only.
-      padding: the published scripts' rule; a benchmark's protocol may override it.
+      module: the Linen class, a subclass of `models.base.Network`.
+      config: values of the module's fields in this variant.
+      num_frames: number of input frames.
+      any_time: False if the weights support t = 0.5 only.
+      padding: the rule of the published scripts; a benchmark's protocol may override it.
       params: number of parameters after `create`.
-      params_inference: the same without `training_only`.
-      gmac: 1e9 multiply-adds of one frame at 1280x720, padded by `padding`, those of a frozen flow network among them.
-      loss: `(model, variables, batch, loss_config, *, step, rng) -> (total, LossAux)`.
-      loss_config: a frozen dataclass with the published weights and schedules.
-      init_rules: (pattern of the path, initializer) pairs; the first that is found decides, else PyTorch's default.
+      params_inference: number of parameters without `training_only`.
+      gmac: 1e9 multiply-adds per frame at 1280x720, padded by `padding`, with those of a frozen flow network.
+      loss: the training objective.
       torch_rules: names and layouts of the reference.
-      other_torch_rules: those of other implementations whose files are read too.
+      published: what the authors published.
+      loss_config: a frozen dataclass with the published weights and schedules.
+      init_rules: (pattern, initializer) pairs; the first pattern found in the path decides, else PyTorch's default.
+      other_torch_rules: rules of other implementations whose files can be read too.
       droppable: patterns of names that published files carry and nothing needs.
-      duplicates: (pattern, replacement) pairs: a name that the pattern is found in is written under that name too.
+      duplicates: (pattern, replacement) pairs; `to_torch` writes a matching name a second time under the replacement.
       training_only: patterns of the reference's names that a file for inference may lack.
-      published: what the authors say.
       status: what was verified here, in a few words.
-      needs: batch fields beside `frames`, `target` and `t` that the loss reads, where a batch has them.
-      inputs: those of them that are inputs of the module, by these names.
-      flow_network: the module's field that names its frozen flow network; "" where it has none.
-      additions: patterns of paths of parameters that a run may begin afresh where the weights it starts from lack them.
-      time_kernel: the reference's name of the convolution whose last channel in is t; weights in which that channel is
-        zero know t = 0.5 only.
-      frame_channels: (pattern of the reference's name, axis, first indices): where on that axis three channels of a
-        frame stand, red to blue or blue to red; empty where nothing says so.
+      needs: batch fields beside `frames`, `target` and `t` that the loss reads where a batch has them.
+      inputs: those of `needs` that are inputs of the module, under the same names.
+      flow_network: the module's field that names its frozen flow network; "" if it has none.
+      additions: patterns of parameter paths that a run initializes if the weights it starts from lack them.
+      time_kernel: the reference's name of the convolution whose last input channel is t; weights in which that channel
+        is zero support t = 0.5 only.
+      frame_channels: (pattern of the reference's name, axis, first indices): where on that axis the three color
+        channels of a frame are, in the weights' channel order; empty if unknown.
     """
 
     kind: str
-    module: type
+    module: type[nn.Module]
     config: Mapping[str, Any]
     num_frames: int
     any_time: bool
@@ -89,11 +94,11 @@ class ModelSpec:
     params: int
     params_inference: int
     gmac: float
-    loss: Callable[..., Any]
+    loss: Loss
     torch_rules: TorchRules
     published: Published
     loss_config: Any = NoLossConfig()
-    init_rules: tuple[tuple[str, Callable[..., Any]], ...] = ()
+    init_rules: tuple[tuple[str, Initializer], ...] = ()
     other_torch_rules: tuple[TorchRules, ...] = ()
     droppable: tuple[str, ...] = ()
     duplicates: tuple[tuple[str, str], ...] = ()

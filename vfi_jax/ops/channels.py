@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from vfi_jax.types import Model
 
 
-def order_of(model: Any) -> slice:
-    """What puts RGB channels into the order of a model's weights, and back."""
+def order_of(model: Model) -> slice:
+    """Returns the slice of the channel axis that turns RGB into the order of a model's weights, and back.
+
+    `frames[..., order_of(model)]` is what `model.apply` takes; the frame that it returns is turned in the same way.
+    """
     return slice(None, None, -1) if model.channel_order == "bgr" else slice(None)

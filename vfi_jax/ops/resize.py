@@ -19,7 +19,7 @@ def resize(image: Float[Array, "*b h w c"], scale: float) -> Float[Array, "*b h2
 
     `out[i] = lerp(image, (i + 0.5) / scale - 0.5)` along each axis, clamped to the edges: half-pixel centers, two taps
     also when shrinking. Follows `F.interpolate(scale_factor=scale, mode="bilinear", align_corners=False)`. Values are
-    not rescaled: a flow is multiplied by the caller.
+    not rescaled; `resize_flow` does that.
 
     Whole factors (8, 1/8) are slices; any other factor (0.8, 1.25) gathers rows and columns, its coordinates computed
     in float64.
@@ -27,6 +27,23 @@ def resize(image: Float[Array, "*b h w c"], scale: float) -> Float[Array, "*b h2
     if scale == 1:
         return image
     return _resize(image, *(math.floor(side * scale) for side in image.shape[-3:-1]), 1 / scale, 1 / scale)
+
+
+def resize_flow(flow: Float[Array, "*b h w c"], scale: float) -> Float[Array, "*b h2 w2 c"]:
+    """Resizes flow by `scale`, like `resize`, and its vectors with it: they stay in pixels of their own resolution."""
+    return resize(flow, scale) * scale
+
+
+def resize_flow_corners(flow: Float[Array, "*b h w c"], size: tuple[int, int]) -> Float[Array, "*b h2 w2 c"]:
+    """Resizes flow to `size` = (height, width), like `resize_corners`, and its vectors by the ratios of the sides.
+
+    Args:
+      flow: (x, y), or several flows: x, y, x, y, ...
+      size: of the result.
+    """
+    height, width = flow.shape[-3:-1]
+    ratios = np.float32([size[1] / width, size[0] / height] * (flow.shape[-1] // 2))
+    return resize_corners(flow, size) * ratios
 
 
 def resize_to(image: Float[Array, "*b h w c"], size: tuple[int, int]) -> Float[Array, "*b h2 w2 c"]:

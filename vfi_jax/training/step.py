@@ -17,6 +17,7 @@ from vfi_jax.inference import Model
 from vfi_jax.losses import RECONSTRUCTION
 from vfi_jax.models.spec import ModelSpec
 from vfi_jax.nn.precision import Precision
+from vfi_jax.ops.channels import order_of
 from vfi_jax.system import flops, sharding
 from vfi_jax.training.optimizer import unless
 from vfi_jax.training.state import Skips, State, Teacher
@@ -76,7 +77,7 @@ def make_step(
         return total + sum(terms.values()), {**aux.terms, **terms}
 
     def step(state: State, batch: Batch, teacher_variables: Any = None) -> tuple[State, dict[str, Array]]:
-        batch = _ready(batch, model.channel_order)
+        batch = _ready(batch, order_of(model))
 
         def differentiated(part: Batch, number: Array) -> Any:
             if teacher:
@@ -140,7 +141,7 @@ def step_flops(spec: ModelSpec, model: Model, loss_config: Any, state: State, ba
 
     def forward(params: Any, batch: Batch) -> Array:
         variables, rng = {"params": params, **state.constants}, jax.random.key(0)
-        return spec.loss(model, variables, _ready(batch, model.channel_order), loss_config, step=0, rng=rng)[0]
+        return spec.loss(model, variables, _ready(batch, order_of(model)), loss_config, step=0, rng=rng)[0]
 
     return 6.0 * flops.multiply_adds(forward, state.params, batch)
 
@@ -151,9 +152,8 @@ def _finite(tree: Any) -> Array:
     return jnp.sort(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]))[0]
 
 
-def _ready(batch: Batch, channel_order: str) -> dict[str, Array]:
+def _ready(batch: Batch, order: slice) -> dict[str, Array]:
     """Returns a batch with images as float32 in 0..1, in the model's channel order, and flows as float32."""
-    order = slice(None, None, -1) if channel_order == "bgr" else slice(None)
     ready = dict(batch)
     for name in IMAGE_FIELDS:
         image = batch[name][..., order]

@@ -76,7 +76,7 @@ def _describe_frame(model: nn.Module, variables: Mapping[str, Any], frames: np.n
     out = _apply(model, variables, _padded(model, frames), (MIDPOINT,))
     frame = _cropped(model, out.frame)[..., order_of(model)]
     _check_limits(model.variant, "frames", frame, FRAME_LIMITS)
-    for flow in (out.flows or [])[-1:]:
+    for flow in (out.flows or out.forward_flows or [])[-1:]:
         _check_limits(model.variant, "flows", np.asarray(flow, np.float32), FLOW_LIMITS)
     truth, average = moving_texture((MIDPOINT,))[0], frames[first : first + 2].mean(0)
     score, baseline = (metrics.psnr(prediction, truth, 1.0) for prediction in (frame, average))
