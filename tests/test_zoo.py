@@ -20,9 +20,12 @@ from vfi_jax.torch_io import state_dict
 from vfi_jax.weights import files as weight_files
 
 NAMES = list(vfi_jax.MODELS)
+ONE_PER_FAMILY = ("rife_m", "rife_v4_6", "rife_v4_25", "rife_lap", "ifrnet_s", "cain", "dbvi_8x", "raft_small", "dis")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in ONE_PER_FAMILY else pytest.mark.slow) for name in NAMES]
+)
 def test_parameter_counts(name):
     """Equal to those measured on the reference; nothing is allocated."""
     spec = vfi_jax.MODELS[name]
