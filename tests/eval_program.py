@@ -28,10 +28,10 @@ def write(folder, names, seed, size=SIZE):
 
 
 def write_sets(root):
-    """Three UCF101 triplets, two of Middlebury's in two sizes, and Vimeo90K's layouts with test lists."""
+    """Three UCF101 triplets, three of Middlebury's in two sizes, and Vimeo90K's layouts with test lists."""
     for number in (1, 11, 2):
         write(root / f"ucf101_interp_ours/{number}", ("frame_00", "frame_01_gt", "frame_02"), number)
-    for number, (scene, size) in enumerate({"Beanbags": (40, 56), "Venus": SIZE}.items()):
+    for number, (scene, size) in enumerate({"Beanbags": (40, 56), "Venus": SIZE, "Walking": SIZE}.items()):
         first, truth, second = draw(number, size)
         inputs, truths = root / "middlebury/other-data" / scene, root / "middlebury/other-gt-interp" / scene
         files = {inputs / "frame10.png": first, inputs / "frame11.png": second, truths / "frame10i11.png": truth}

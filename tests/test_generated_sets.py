@@ -69,8 +69,8 @@ def test_patterns_are_a_set():
 
 def test_clips_are_predicted(tmp_path):
     """Odd frames, of the first 41, from their neighbors, and those beyond for models of four frames."""
-    make_clip(tmp_path / "long.mp4", frames=50)
-    make_clip(tmp_path / "short.mp4", frames=6)
+    make_clip(tmp_path / "long.mp4", frames=50, size=(48, 32))
+    make_clip(tmp_path / "short.mp4", frames=6, size=(48, 32))
     benchmark = benchmarks.named(f"clips={tmp_path}")
     samples = benchmark.find(Path())
     long = [sample for sample in samples if sample.group == "long"]
@@ -79,7 +79,7 @@ def test_clips_are_predicted(tmp_path):
     assert [f.index for f in (long[1].before, long[1].first, long[1].second, long[1].after)] == [0, 2, 4, 6]
     assert [f.index for f in (long[0].before, long[-1].after)] == [0, 40]
     models = {tmp_path / "out": evaluate.load_model("average")}
-    (found,) = evaluate.evaluate(models, [(benchmark, samples)], evaluate.Plan())
+    (found,) = evaluate.evaluate(models, [(benchmark, samples)], evaluate.Plan(batch_size=2))
     parts = found.entry["by_group"]
     assert found.entry["psnr"] == pytest.approx(np.mean([part["psnr"] for part in parts.values()]))
     assert ("vmaf" in found.entry) == clips.has_vmaf()

@@ -54,7 +54,7 @@ def test_scores_of_averaging(data, name):
 def test_order_and_names(data):
     assert [score.name for score in scores("vimeo90k", data)] == ["00001/0002", "00001/0000"]
     assert [score.name for score in scores("ucf101", data)] == ["1", "2", "11"]
-    assert [score.name for score in scores("middlebury", data)] == ["Beanbags", "Venus"]
+    assert [score.name for score in scores("middlebury", data)] == ["Beanbags", "Venus", "Walking"]
     folder = data / "vimeo_triplet"
     assert [score.name for score in scores(f"triplets={folder}", Path("nowhere"))] == ["00001/0002", "00001/0000"]
 
