@@ -282,7 +282,6 @@ def test_packed_windows(videos, tmp_path):
         packed.read(output)
 
 
-@pytest.mark.slow
 def test_processes_change_nothing(tmp_path, monkeypatch):
     few = Scenes(count=2, size=32, slowest=2, fastest=8)
     pack_scenes(None, tmp_path / "one.safetensors", few)

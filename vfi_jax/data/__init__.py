@@ -1,0 +1,1 @@
+"""Reading data: sources of windows, training samples, batches on the host; never JAX."""

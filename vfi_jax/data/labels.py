@@ -1,4 +1,4 @@
-"""Flow labels, read: a source whose windows carry the flow fields that `prepare.flow_labels` wrote beside the set.
+"""Reading flow labels: windows with the flow fields that `prepare.flow_labels` wrote beside the set.
 
 A folder `flow_TEACHER` in the set (`flow_TEACHER_test` for its test list) holds `labels.json` (teacher, SHA-256 of its
 weights, which frames of a window are inputs and target, number of windows) and safetensors files of `PER_FILE` windows

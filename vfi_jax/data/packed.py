@@ -1,4 +1,4 @@
-"""Packed files, read: all windows of a set in one array, small enough to stay on the device.
+"""Reading packed files: all windows of a set in one array, small enough to stay on the device.
 
 `prepare.packed_file` writes them.
 """

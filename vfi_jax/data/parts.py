@@ -1,4 +1,4 @@
-"""Sources made of other sources: parts for training and validation, balanced clips, replacement of damaged windows."""
+"""Sources over sources: parts for training and validation, balanced clips, replacement of damaged windows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training sets in their authors' layout: folders, numbers and sizes, and a survey of what is missing or damaged."""
+"""Training sets in their authors' layouts, and a survey of what is missing or damaged in them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Record sets, read: windows in ArrayRecord files with TFDS's description of them, without TensorFlow.
+"""Reading record sets: windows in ArrayRecord files with TFDS's description, without TensorFlow.
 
 `prepare.record_writer` writes them.
 """

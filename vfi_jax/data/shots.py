@@ -1,4 +1,4 @@
-"""Shots in footage: which windows of a video's frames hold no cut, fade, flash, duplicate, combed or static frames.
+"""Shots in footage: selects windows of frames without cuts, fades, flashes, duplicates, combing or standstill.
 
 Cuts are detected by PySceneDetect's detectors; the other defects by simple measures of successive frames, each with its
 threshold in `config.Footage`. Most measures work on small gray copies of the frames.

@@ -1,4 +1,4 @@
-"""Windows of frames to samples: which frames are the inputs, which is the target, and at what time it lies."""
+"""Windows and samples: which frames of a window are the inputs, which is the target, and the target's time."""
 
 from __future__ import annotations
 

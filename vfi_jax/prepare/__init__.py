@@ -1,1 +1,1 @@
-"""Writing training sets, once: records, packed files, synthetic scenes, flow labels."""
+"""Writing training sets: records, packed files, synthetic scenes, flow labels."""

@@ -1,4 +1,4 @@
-"""Flow labels, written: runs a flow method over a whole set, on all devices, into the files that `data.labels` reads.
+"""Writing flow labels: runs a flow method over a set, on all devices; `data.labels` reads the files.
 
 If JAX runs in several processes, each of them writes its share of the files.
 """

@@ -1,4 +1,4 @@
-"""Writing of a record set: ArrayRecord files with TFDS's description, resumable after a kill at any time."""
+"""Writing a record set: ArrayRecord files with TFDS's description, resumable after a kill at any time."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What lies below the models: files, the processes of a run, devices, counting operations, tables as text."""
+"""Files, processes, devices, plug-ins, counting of operations, Markdown tables."""
