@@ -250,7 +250,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, weights_folder
 def test_a_weights_folder_that_cannot_be(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("VFI_JAX_WEIGHTS", str(tmp_path / "file"))
-    with pytest.raises(UserError, match="the weights folder cannot be made"):
+    with pytest.raises(UserError, match="the weights folder cannot be created"):
         convert(SMALL, [published(tmp_path, SMALL)], log=quiet)
 
 

@@ -5,6 +5,7 @@ import importlib
 import subprocess
 import sys
 
+import clips
 import jax
 import numpy as np
 import pytest
@@ -170,6 +171,17 @@ def test_a_model_from_outside(package, name, tmp_path):
     again, loaded = vfi_jax.load(name, tmp_path / "blend.safetensors")
     assert again == model
     assert jax.tree.all(jax.tree.map(np.array_equal, loaded, variables))
+
+
+def test_the_shell_takes_a_model_from_outside(package, tmp_path, weights_folder):
+    name = "outside.parts:BLEND"
+    vfi_jax.save(tmp_path / "blend.safetensors", *vfi_jax.create(name, seed=3))
+    clips.make_clip(tmp_path / "in.mp4", frames=2)
+    assert cli_main.main(["convert", "--model", name, "--weights", str(tmp_path / "blend.safetensors")]) == 0
+    command = ["interpolate", str(tmp_path / "in.mp4"), "-o", str(tmp_path / "out.mp4"), "--model", name]
+    assert cli_main.main(command) == 0
+    assert len(clips.pictures(tmp_path / "out.mp4")) == 3
+    assert cli_main.main([*command, "--weights", str(tmp_path / "blend.safetensors")]) == 0
 
 
 def test_a_run_of_a_model_from_outside(package, tmp_path):

@@ -24,12 +24,12 @@ class Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """Returns the parser of all commands."""
-    whole = Parser(prog="vfi-jax", description="Video frame interpolation in JAX.")
-    whole.add_argument("--version", action="version", version=__version__)
-    commands = whole.add_subparsers(required=True, metavar="COMMAND")
+    program = Parser(prog="vfi-jax", description="Video frame interpolation in JAX.")
+    program.add_argument("--version", action="version", version=__version__)
+    commands = program.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add(commands)
-    return whole
+    return program
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -76,21 +76,21 @@ class Recursive(_Wrapper):
     def apply(self, variables: Mapping[str, Any], frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> Output:
         """Returns the frame only; t is a number or `[b, 1, 1, 1]`, a multiple of a power of two."""
         batch = frames.shape[0]
-        wanted = jnp.broadcast_to(jnp.asarray(t, jnp.float32), (batch, 1, 1, 1))
+        target = jnp.broadcast_to(jnp.asarray(t, jnp.float32), (batch, 1, 1, 1))
 
         def middle(pair: Array) -> Array:
             return self.model.apply(variables, pair, jnp.full((batch, 1, 1, 1), MIDPOINT)).frame
 
         def step(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
             pair, frame, time, width = state
-            earlier = wanted < time
+            earlier = target < time
             inner = jnp.where(earlier[:, None], jnp.stack([pair[:, 0], frame], 1), jnp.stack([frame, pair[:, 1]], 1))
-            moved = jnp.where(wanted == time, time, jnp.where(earlier, time - width / 4, time + width / 4))
+            moved = jnp.where(target == time, time, jnp.where(earlier, time - width / 4, time + width / 4))
             # Samples whose time is reached keep their frame.
-            return inner, jnp.where(wanted == time, frame, middle(inner)), moved, width / 2
+            return inner, jnp.where(target == time, frame, middle(inner)), moved, width / 2
 
         def unfinished(state: tuple[Array, Array, Array, Array]) -> Array:
-            return jnp.any(state[2] != wanted) & (state[3] > SMALLEST_INTERVAL)
+            return jnp.any(state[2] != target) & (state[3] > SMALLEST_INTERVAL)
 
         start = (frames, middle(frames), jnp.full((batch, 1, 1, 1), MIDPOINT), jnp.float32(1))
         return Output(jax.lax.while_loop(unfinished, step, start)[1])

@@ -108,7 +108,7 @@ def _read_zip(file: BinaryIO, size: int) -> _Checkpoint:
 
     def record(storage: Storage) -> bytes:
         info = _info(infos, f"{folder}data/{storage.key}")
-        expected = storage.whole * storage.kind.size
+        expected = storage.record_numel * storage.kind.size
         check(info.file_size == expected, f"a storage has {info.file_size} bytes and should have {expected}")
         return archive.read(info)
 
@@ -164,7 +164,7 @@ def _read_older(file: BinaryIO, size: int) -> _Checkpoint:
     def record(storage: Storage) -> bytes:
         check(storage.key in starts, f"the storage {storage.key[:80]!r} is missing")
         file.seek(starts[storage.key])
-        return file.read(storage.whole * storage.kind.size)
+        return file.read(storage.record_numel * storage.kind.size)
 
     return _Checkpoint(root, "<", record)
 
@@ -215,7 +215,7 @@ def _state_dict(root: Any) -> dict[str, Tensor]:
 def _arrays(checkpoint: _Checkpoint, tensors: dict[str, Tensor], file_size: int) -> dict[str, np.ndarray]:
     """The tensors as arrays; each record is read once, however many tensors share it."""
     storages = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
-    total = sum(storage.whole * storage.kind.size for storage in storages.values())
+    total = sum(storage.record_numel * storage.kind.size for storage in storages.values())
     total += sum(math.prod(t.size) * np.dtype(t.storage.kind.result).itemsize for t in tensors.values())
     # Compression, shared storages and zero strides are legal, and each can expand a few bytes to many.
     if total > max(64 << 20, 16 * file_size):

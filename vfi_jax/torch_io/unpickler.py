@@ -46,11 +46,11 @@ class Kind:
 
 @dataclasses.dataclass(frozen=True)
 class Storage:
-    """Elements `[start, start + numel)` of the record `key`, which holds `whole` elements."""
+    """Elements `[start, start + numel)` of the record `key`, which holds `record_numel` elements."""
 
     kind: Kind
     key: str
-    whole: int
+    record_numel: int
     start: int
     numel: int
 

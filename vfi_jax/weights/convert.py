@@ -77,7 +77,7 @@ def _summary(name: str, target: Path, *, installed: bool) -> str:
 
 
 def _check_licence(name: str, paths: Sequence[Path], accepted: str) -> None:
-    """Runs belong to whoever trained them; files are taken for the published ones."""
+    """Runs belong to whoever trained them; files are assumed to be the published ones."""
     licence = table.source_of(name).non_commercial
     if licence and accepted != licence and not all(path.is_dir() for path in paths):
         raise UsageError(
@@ -119,7 +119,7 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{folder}: the weights folder cannot be made: {error.strerror or error}") from None
+        raise UserError(f"{folder}: the weights folder cannot be created: {error.strerror or error}") from None
 
 
 def _rounded(variables: Mapping[str, Any]) -> dict[str, Any]:

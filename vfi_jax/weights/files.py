@@ -81,4 +81,4 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]
         with safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, TypeError, OSError) as error:
-        raise UserError(f"{path} is not a whole safetensors file: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path} is not a complete safetensors file: {str(error).splitlines()[0]}") from None

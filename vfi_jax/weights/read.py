@@ -1,4 +1,4 @@
-"""A model with its own weights, read from a file or from a training run; its frozen flow network is not looked for."""
+"""Reads a model with its own weights from a file or a training run, leaving its frozen flow network aside."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Loaded(NamedTuple):
 
     Attributes:
       model: the module, whose `channel_order` and `any_time` are those of the weights.
-      variables: its own ones.
-      flow_networks: state dicts of the frozen flow networks that are there too, by name.
+      variables: of the model itself.
+      flow_networks: state dicts of the frozen flow networks in the same place, by name.
     """
 
     model: nn.Module

