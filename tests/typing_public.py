@@ -15,7 +15,7 @@ from vfi_jax import weights
 from vfi_jax.inference import flip_ensemble, recursive
 from vfi_jax.inference.flow import FlowEstimator
 from vfi_jax.models import ModelSpec
-from vfi_jax.types import LossAux, Output
+from vfi_jax.types import Array, LossAux, Output
 
 
 def models() -> None:
@@ -49,11 +49,11 @@ def interpolation(frame0: np.ndarray, frame1: np.ndarray, frames: jax.Array, t: 
     out = model.apply(variables, frames, t)
     if isinstance(out, Output):
         assert out.flows is None or out.flows[-1].ndim == 4
-    vfi_jax.Interpolator(flip_ensemble(vfi_jax.Interpolator().model), variables)
-    vfi_jax.Interpolator(recursive(vfi_jax.Interpolator().model), variables)
+    vfi_jax.Interpolator(flip_ensemble(model), variables)
+    vfi_jax.Interpolator(recursive(model), variables)
 
 
-def objective(batch: Mapping[str, jax.Array], key: jax.Array) -> jax.Array:
+def objective(batch: Mapping[str, jax.Array], key: jax.Array) -> Array:
     """A training objective."""
     spec = vfi_jax.MODELS["rife"]
     model, variables = vfi_jax.create("rife")

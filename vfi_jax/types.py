@@ -101,17 +101,22 @@ class LossAux:
 
 @runtime_checkable
 class Model(Protocol):
-    """What `Interpolator` and the wrappers need: a Linen module of MODELS, or a wrapper around one.
+    """What `Interpolator` and the wrappers need: a Linen module of MODELS, or a wrapper around one."""
 
-    Attributes:
-      variant: name in MODELS.
-      channel_order: "rgb" or "bgr", the order of the frames that the weights were trained on.
-      any_time: whether the weights support other times than 0.5.
-    """
+    @property
+    def variant(self) -> str:
+        """Name in MODELS."""
+        ...
 
-    variant: str
-    channel_order: str
-    any_time: bool
+    @property
+    def channel_order(self) -> str:
+        """Channel order that the weights were trained on: "rgb" or "bgr"."""
+        ...
+
+    @property
+    def any_time(self) -> bool:
+        """Whether the weights support other times than 0.5."""
+        ...
 
     def apply(self, variables: Variables, frames: Array, t: ArrayLike) -> Output:
         """Predicts the frame at time t.
@@ -121,6 +126,7 @@ class Model(Protocol):
           frames: `[b, n, h, w, 3]` in the model's channel order; sides must be multiples of the padding's.
           t: see the conventions above.
         """
+        ...
 
 
 @runtime_checkable
@@ -143,3 +149,4 @@ class Loss(Protocol):
         Returns:
           The total, and its weighted terms with the predicted frame.
         """
+        ...

@@ -82,7 +82,7 @@ class FlowEstimator:
         batch = both[None] if both.ndim == 4 else both
         with self._precision.scope():
             flow = np.asarray(pair_flow(self.model, self.variables, as_float(pad(batch, self.spec.padding))))
-        flow = crop(flow, height, width, self.spec.padding)
+        flow = np.asarray(crop(flow, height, width, self.spec.padding))
         return flow[0] if both.ndim == 4 else flow
 
 
@@ -147,4 +147,6 @@ def write_flow(path: Path, flow: Float[np.ndarray, "h w 2"]) -> None:
         return
     height, width = flow.shape[:2]
     with written_whole(path) as partial:
-        partial.write_bytes(FLO_TAG.tobytes() + np.int32([width, height]).tobytes() + flow.astype("<f4").tobytes())
+        partial.write_bytes(
+            FLO_TAG.tobytes() + np.array([width, height], np.int32).tobytes() + flow.astype("<f4").tobytes()
+        )

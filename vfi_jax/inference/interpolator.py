@@ -13,6 +13,7 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,7 +39,7 @@ class Interpolator:
 
     def __init__(
         self,
-        model: Model | str | None = None,
+        model: Model | nn.Module | str | None = None,
         variables: Mapping[str, Any] | None = None,
         *,
         precision: str | None = precisions.DEFAULT,
@@ -60,12 +61,13 @@ class Interpolator:
         if isinstance(model, str):
             registry.check_kind(model, "interpolation")
             model, variables = load(model)
+        network: Any = model
         if variables is None:
             raise UsageError("a model needs its variables: Interpolator(model, variables)")
-        registry.check_kind(model.variant, "interpolation")
+        registry.check_kind(network.variant, "interpolation")
         self._precision = precisions.named(precision) if precision else precisions.AS_IS
-        self.model = model if self._precision.dtype is None else with_dtype(model, self._precision.dtype)
-        self.spec = registry.spec_of(model.variant)
+        self.model = network if self._precision.dtype is None else with_dtype(network, self._precision.dtype)
+        self.spec = registry.spec_of(network.variant)
         self.variables = jax.device_put(variables)
 
     def __call__(self, *frames: Any, t: Any = MIDPOINT, **inputs: Any) -> np.ndarray:
@@ -119,10 +121,11 @@ class Interpolator:
           UsageError: the model has no backward flow.
         """
         batch = stack_frames(frames, self.spec.num_frames)[None]
-        size, padded = batch.shape[-3:-1], self._pad(batch)
+        height, width = batch.shape[-3:-1]
+        padded, times = self._pad(batch), self._times(t, 1, (height, width))
         with self._precision.scope():
-            flow = intermediate_flows(self.model, self.variables, padded, self._times(t, 1, size))[..., :2]
-        return crop(np.asarray(flow), *size, self.spec.padding, getattr(self.model, "scale", 1.0))[0]
+            flow = intermediate_flows(self.model, self.variables, padded, times)[..., :2]
+        return np.asarray(crop(flow, height, width, self.spec.padding, getattr(self.model, "scale", 1.0))[0])
 
     def times(self, factor: int) -> list[float]:
         """Returns the times of the new frames between two frames that multiply their number by `factor`.
@@ -157,7 +160,7 @@ class Interpolator:
 
     def _crop(self, frame: Array, dtype: np.dtype, size: tuple[int, int]) -> np.ndarray:
         padded = np.asarray(_as_type(frame, dtype)).astype(dtype, copy=False)
-        return crop(padded, *size, self.spec.padding, getattr(self.model, "scale", 1.0))
+        return np.asarray(crop(padded, *size, self.spec.padding, getattr(self.model, "scale", 1.0)))
 
     def _times(self, t: Any, batch: int, size: tuple[int, int]) -> np.ndarray:
         """Checks t and returns it as `[b, 1, 1, 1]` or as a padded map."""

@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -53,7 +54,7 @@ class _Wrapper:
 class FlipEnsemble(_Wrapper):
     """See `flip_ensemble`."""
 
-    model: Model
+    model: Any  # Model
 
     def apply(self, variables: Mapping[str, Any], frames: Float[Array, "b n h w 3"], t: ArrayLike) -> Output:
         """Returns the mean frame only: flows and masks of the two passes cannot be averaged."""
@@ -62,7 +63,7 @@ class FlipEnsemble(_Wrapper):
         return Output((self.model.apply(variables, frames, t).frame + rotated.frame[:, ::-1, ::-1]) / 2)
 
 
-def flip_ensemble(model: Model) -> FlipEnsemble:
+def flip_ensemble(model: Model | nn.Module) -> FlipEnsemble:
     """Averages the prediction with that from frames rotated by 180 degrees: test-time augmentation, RIFE's "2T"."""
     return FlipEnsemble(model)
 
@@ -71,7 +72,7 @@ def flip_ensemble(model: Model) -> FlipEnsemble:
 class Recursive(_Wrapper):
     """See `recursive`."""
 
-    model: Model
+    model: Any  # Model
 
     def apply(self, variables: Mapping[str, Any], frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> Output:
         """Returns the frame only; t is a number or `[b, 1, 1, 1]`, a multiple of a power of two."""
@@ -96,14 +97,14 @@ class Recursive(_Wrapper):
         return Output(jax.lax.while_loop(unfinished, step, start)[1])
 
 
-def with_dtype(model: Model, dtype: DTypeLike) -> Model:
+def with_dtype(model: Any, dtype: DTypeLike) -> Any:
     """Returns the model, or its wrapper, computing in another dtype; a model without that field stays as it is."""
-    if isinstance(model, _Wrapper):
+    if isinstance(model, FlipEnsemble | Recursive | DataParallel):
         return dataclasses.replace(model, model=with_dtype(model.model, dtype))
     return model.clone(dtype=dtype) if hasattr(model, "dtype") else model
 
 
-def recursive(model: Model) -> Recursive:
+def recursive(model: Model | nn.Module) -> Recursive:
     """Gives a midpoint model other times: halves the interval until t = k / 2^n is reached, in n runs."""
     return Recursive(model)
 
