@@ -89,14 +89,14 @@ def evaluate_models() -> None:
     sets = [(benchmark, evaluate.find_samples(benchmark, data)) for benchmark in wanted]
     folder = _output(models)
     folders = {folder / model.label if len(models) > 1 else folder: model for model in models}
-    found = []
+    finished = []
     for result in evaluate.evaluate(folders, sets, evaluate.Plan(BATCH.value, WORST.value, metrics)):
-        found.append(result)
+        finished.append(result)
         _print(result)
     speeds = _speeds(models, options) if SPEED.value else {}
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    tables.write(folder, found, speeds, {**evaluate.provenance(models[0]), "command": command})
-    print("\n" + tables.summary(found, speeds), end="")
+    tables.write(folder, finished, speeds, {**evaluate.provenance(models[0]), "command": command})
+    print("\n" + tables.summary(finished, speeds), end="")
 
 
 def _benchmarks() -> list[benchmarks.Benchmark]:
@@ -130,10 +130,10 @@ def compare_folders() -> None:
     if len(COMPARE.value) != 2:
         raise UsageError(f"--compare takes two folders, not {len(COMPARE.value)}")
     first, second = (results.load(Path(name)) for name in COMPARE.value)
-    found = statistics.differences(first, second)
-    if not found:
+    differences = statistics.differences(first, second)
+    if not differences:
         raise UserError("these results have no benchmark in common, under one version of its protocol")
-    print(f"{second[0].label} minus {first[0].label}:\n\n{markdown(statistics.difference_table(found))}")
+    print(f"{second[0].label} minus {first[0].label}:\n\n{markdown(statistics.difference_table(differences))}")
 
 
 def parse_flags(arguments: Sequence[str]) -> list[str]:

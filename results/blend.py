@@ -34,11 +34,11 @@ def blended(trained, other, share):
 def measured(weights, other, data, shares):
     """Rows: set, share, PSNR in dB, sharpness, IE; share 0 is the other network."""
     model, trained = load.load("rife_lap", weights)
-    plain, beside = load.load("rife_lap", other) if other else load.load("rife_v4_25")
+    plain, published = load.load("rife_lap", other) if other else load.load("rife_v4_25")
     sets = [benchmarks.named(name) for name in (f"triplets={data / 'devset'}", "middlebury_native")]
     for share in (0.0, *shares):
-        mixed = {"params": blended(trained["params"], beside["params"], share)}
-        interpolate = Interpolator(model, mixed) if share else Interpolator(plain, beside)
+        mixed = {"params": blended(trained["params"], published["params"], share)}
+        interpolate = Interpolator(model, mixed) if share else Interpolator(plain, published)
         for benchmark in sets:
             rows = list(benchmarks.scores(interpolate, benchmark, benchmark.find(data / "benchmarks"), 1))
             means = benchmarks.means(rows)

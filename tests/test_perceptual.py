@@ -58,8 +58,8 @@ def test_distances(folder, pair):
     assert lpips.lpips("alex", params, truth, frame) == pytest.approx(near, rel=1e-5)
 
 
-def test_flow_weighs_places(folder, pair):
-    """The same flow everywhere, or none, is the plain distance; a flow where frames are equal gives nothing."""
+def test_flow_weights_pixels(folder, pair):
+    """With the same flow everywhere, or none, the distance is LPIPS; flow where frames are equal gives almost none."""
     params = perceptual.read_params(folder, "alex")
     frame, truth = pair
     frame = np.concatenate([frame[:, :, :40], truth[:, :, 40:]], 2)  # equal on the right
@@ -73,7 +73,7 @@ def test_flow_weighs_places(folder, pair):
     )
     assert none == pytest.approx(plain, rel=1e-5)
     assert even == pytest.approx(plain, rel=1e-5)
-    assert (right < 0.2 * plain).all()  # features see beyond their place
+    assert (right < 0.2 * plain).all()  # features see beyond their pixel
     assert (left > plain).all()
 
 
@@ -103,7 +103,7 @@ def test_flolpips_with_raft(folder, pair):
 
 
 def test_flow_distance_of_clips():
-    """Of clips that move by two and by three pixels a frame: one, but for the edges."""
+    """Clips that move by two and by three pixels per frame differ by one, except at the edges."""
     rng = np.random.default_rng(0)
     wide = np.uint8(255 * rng.random((16, 40))).repeat(8, 0).repeat(8, 1)[..., None].repeat(3, 2)
     slow, fast = ([wide[:, 40 + step * i : 200 + step * i] for i in range(4)] for step in (2, 3))

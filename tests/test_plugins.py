@@ -16,6 +16,7 @@ from vfi_jax import config, losses
 from vfi_jax.cli import main as cli_main
 from vfi_jax.data import sources
 from vfi_jax.errors import UsageError, UserError
+from vfi_jax.evaluation import evaluate
 from vfi_jax.evaluation.extra_metrics import load_metric
 from vfi_jax.models import ModelSpec
 from vfi_jax.models.registry import spec_of
@@ -171,6 +172,9 @@ def test_a_model_from_outside(package, name, tmp_path):
     again, loaded = vfi_jax.load(name, tmp_path / "blend.safetensors")
     assert again == model
     assert jax.tree.all(jax.tree.map(np.array_equal, loaded, variables))
+    evaluated = evaluate.load_model(f"{name}={tmp_path / 'blend.safetensors'}")
+    assert evaluated.label == f"{name.rpartition(':')[2]}-blend"
+    assert evaluated.about["model"] == name
 
 
 def test_the_shell_takes_a_model_from_outside(package, tmp_path, weights_folder):

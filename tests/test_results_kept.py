@@ -54,10 +54,10 @@ def side(name, seconds, ratio, **more):
 def test_times_beside_the_fastest_form(tables, tmp_path):
     rows = [side("ours", "1.0", "1"), side("published", "2.0", "0.5", memory_mb="400")]
     rows += [side("compiled", "0.8", "1.25"), side("channels_last", "", "", failed="out of memory")]
-    line = next(line for line in tables.beside(rows).splitlines() if "cain" in line)
+    line = next(line for line in tables.times_beside_pytorch(rows).splitlines() if "cain" in line)
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells[4:] == ["precision", "jax", "1", "2", "0.50 (0.40, 0.60)", "compiled", "1.25 (0.40, 0.60)", "0.25"]
-    tables.plot_beside(rows, tmp_path / "plot.png")
+    tables.plot_ratios(rows, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 5_000
 
 

@@ -63,8 +63,8 @@ def vimeo_septuplet_ends(data: Path) -> list[BenchmarkSample]:
     root = existing(data / "vimeo_septuplet")
     names = (root / LISTS["test"][1]).read_text().split()
     clips = ((name, images_in(existing(root / "sequences" / name))) for name in names)
-    found = (s for name, files in clips for s in samples_between(name, files, 6, starts=[0]))
-    return at_least_one(found, root, "its list is empty")
+    samples = (s for name, files in clips for s in samples_between(name, files, 6, starts=[0]))
+    return at_least_one(samples, root, "its list is empty")
 
 
 def _snu_root(data: Path) -> Path:
@@ -100,8 +100,8 @@ def snu_film(data: Path, level: str, *, complete: bool = False) -> list[Benchmar
       complete: whether to leave out samples that lack an outer frame.
     """
     root = _snu_root(data)
-    found = (_snu_sample(root, line, SNU_GAPS[level]) for line in _snu_lines(root, level))
-    return at_least_one((s for s in found if not complete or (s.before and s.after)), root, "its list is empty")
+    samples = (_snu_sample(root, line, SNU_GAPS[level]) for line in _snu_lines(root, level))
+    return at_least_one((s for s in samples if not complete or (s.before and s.after)), root, "its list is empty")
 
 
 def _snu_sample(root: Path, line: Sequence[Path], gap: int) -> BenchmarkSample:
@@ -144,15 +144,17 @@ def xtest(data: Path) -> list[BenchmarkSample]:
     """X4K1000FPS, X-TEST: `test/TYPE/SCENE/NNNN.png`: frames 32 apart, every fourth between."""
     root = one_of(data, ("X4K1000FPS", "x4k1000fps", "XTest")) / "test"
     clips = _clips(root)
-    found = (s for clip, files in clips for s in samples_between(clip, files, 32, 4, starts=range(0, len(files), 32)))
-    return at_least_one(found, root, "test/TYPE/SCENE/NNNN.png, 33 per scene, are wanted")
+    samples = (s for clip, files in clips for s in samples_between(clip, files, 32, 4, starts=range(0, len(files), 32)))
+    return at_least_one(samples, root, "test/TYPE/SCENE/NNNN.png, 33 per scene, are wanted")
 
 
 def windows_of_eight(data: Path, names: Sequence[str], below: str) -> list[BenchmarkSample]:
     """GoPro and Adobe240: each clip in windows of 9 frames, 8 apart; samples are the 7 frames between, at eighths."""
     root = one_of(data, names) / below
-    found = (s for clip, files in _clips(root) for s in samples_between(clip, files, 8, starts=range(0, len(files), 8)))
-    return at_least_one(found, root, "folders of 9 pictures or more are wanted")
+    samples = (
+        s for clip, files in _clips(root) for s in samples_between(clip, files, 8, starts=range(0, len(files), 8))
+    )
+    return at_least_one(samples, root, "folders of 9 pictures or more are wanted")
 
 
 def davis(data: Path) -> list[BenchmarkSample]:
@@ -170,5 +172,7 @@ def davis(data: Path) -> list[BenchmarkSample]:
 
 def frames_of(root: Path) -> list[BenchmarkSample]:
     """Any tree of folders of numbered pictures: every second picture from its neighbors."""
-    found = (s for clip, files in _clips(root) for s in samples_between(clip, files, 2, starts=range(0, len(files), 2)))
-    return at_least_one(found, root, "folders of 3 pictures or more are wanted")
+    samples = (
+        s for clip, files in _clips(root) for s in samples_between(clip, files, 2, starts=range(0, len(files), 2))
+    )
+    return at_least_one(samples, root, "folders of 3 pictures or more are wanted")

@@ -65,10 +65,10 @@ def samples(folder: Path) -> list[BenchmarkSample]:
     Raises:
       UserError: no video, or one of fewer than three frames.
     """
-    found = videos_in(folder)
-    if not found:
+    videos = videos_in(folder)
+    if not videos:
         raise UserError(f"{folder} holds no video files")
-    return [sample for path in found for sample in _clip(path)]
+    return [sample for path in videos for sample in _clip(path)]
 
 
 def _clip(path: Path) -> list[BenchmarkSample]:

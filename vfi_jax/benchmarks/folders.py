@@ -39,10 +39,10 @@ def at_least_one(samples: Iterable[BenchmarkSample], root: Path, what: str) -> l
     Raises:
       UserError: there are none; names the folder and what it should hold.
     """
-    found = list(samples)
-    if not found:
+    listed = list(samples)
+    if not listed:
         raise UserError(f"{root} holds no samples: {what}")
-    return found
+    return listed
 
 
 def load_cropped(path: Path, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:

@@ -51,10 +51,10 @@ def vimeo_septuplet(data: Path) -> list[BenchmarkSample]:
 def ucf101(data: Path) -> list[BenchmarkSample]:
     """UCF101: `ucf101_interp_ours/N/frame_00.png, frame_01_gt.png, frame_02.png`, in order of N."""
     folder = existing(data / "ucf101_interp_ours")
-    found = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: (len(path.name), path.name))
-    if not found:
+    folders = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: (len(path.name), path.name))
+    if not folders:
         raise UserError(f"{folder} is empty: fetch the set again")
-    return [BenchmarkSample(p.name, p / "frame_00.png", p / "frame_01_gt.png", p / "frame_02.png") for p in found]
+    return [BenchmarkSample(p.name, p / "frame_00.png", p / "frame_01_gt.png", p / "frame_02.png") for p in folders]
 
 
 def middlebury(data: Path) -> list[BenchmarkSample]:
@@ -72,8 +72,8 @@ def atd12k(data: Path) -> list[BenchmarkSample]:
     """ATD-12K: `test_2k_540p/NAME/frame1.png, frame2.png, frame3.png` (or .jpg), also in `atd-12k/` or `datasets/`."""
     roots = [data / name / "test_2k_540p" for name in ("", "atd-12k", "atd_12k", "ATD12K", "datasets")]
     root = existing(next((root for root in roots if root.is_dir()), roots[0]))
-    found = sorted(path for path in root.iterdir() if path.is_dir())
-    if not found:
+    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    if not folders:
         raise UserError(f"{root} is empty: fetch the set again")
-    ending = "png" if (found[0] / "frame1.png").exists() else "jpg"
-    return [BenchmarkSample(path.name, *(path / f"frame{i}.{ending}" for i in (1, 2, 3))) for path in found]
+    ending = "png" if (folders[0] / "frame1.png").exists() else "jpg"
+    return [BenchmarkSample(path.name, *(path / f"frame{i}.{ending}" for i in (1, 2, 3))) for path in folders]

@@ -48,14 +48,14 @@ def hd(data: Path, sizes: Sequence[str] = tuple(SIZES), gap: int = 2) -> list[Be
       UserError: no such folder, or no clips in it.
     """
     root = one_of(data, ("HD_dataset", "HD"))
-    found: list[BenchmarkSample] = []
+    samples: list[BenchmarkSample] = []
     for size in sizes:
         height, width = SIZES[size]
         for path in sorted(existing(root / f"HD{size}_GT").glob("*.yuv")):
             count = path.stat().st_size // (height * width * 3 // 2)
             frames = [YuvFrame(path, height, width, index) for index in range(min(count, MAX_FRAMES + 1))]
-            found += samples_between(path.stem, frames, gap, starts=range(0, MAX_FRAMES, gap))
-    return at_least_one(found, root, "HD720p_GT/*.yuv and so on are wanted")
+            samples += samples_between(path.stem, frames, gap, starts=range(0, MAX_FRAMES, gap))
+    return at_least_one(samples, root, "HD720p_GT/*.yuv and so on are wanted")
 
 
 def load_yuv(frame: YuvFrame, chroma_filter: int = BICUBIC) -> UInt8[np.ndarray, "h w 3"]:

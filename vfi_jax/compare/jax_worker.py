@@ -91,13 +91,13 @@ class JaxWorker:
     def outputs(self, path: str) -> None:
         """Writes `frame` `[b, h, w, c]` and, where there is one, `flow` to a `.npz`."""
         frame, flow = self.both(self.variables, self.frames, self.t)
-        found = {"frame": frame} if flow is None else {"frame": frame, "flow": flow}
-        np.savez(path, **{name: np.asarray(array, np.float32) for name, array in found.items()})
+        outputs = {"frame": frame} if flow is None else {"frame": frame, "flow": flow}
+        np.savez(path, **{name: np.asarray(array, np.float32) for name, array in outputs.items()})
 
     def gradients(self, path: str) -> None:
         """Writes the gradient of the mean squared error against `target`, by parameter, to a `.npz`."""
-        found = jax.tree.map(np.asarray, self._gradients())
-        np.savez(path, **load.to_torch(self.model.variant, {**self.variables, "params": found}))
+        gradients = jax.tree.map(np.asarray, self._gradients())
+        np.savez(path, **load.to_torch(self.model.variant, {**self.variables, "params": gradients}))
 
 
 def _variables(model: str, state: dict[str, np.ndarray]) -> dict[str, Any]:

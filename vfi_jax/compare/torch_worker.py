@@ -124,15 +124,15 @@ class TorchWorker:
         with torch.no_grad():
             frame = self._frame(self.run)
             flow = self._frame(self.network.flow)
-        found = {"frame": frame} if flow is None else {"frame": frame, "flow": flow}
-        np.savez(path, **{name: tensor.float().permute(0, 2, 3, 1).cpu().numpy() for name, tensor in found.items()})
+        outputs = {"frame": frame} if flow is None else {"frame": frame, "flow": flow}
+        np.savez(path, **{name: tensor.float().permute(0, 2, 3, 1).cpu().numpy() for name, tensor in outputs.items()})
 
     def gradients(self, path: str) -> None:
         """Writes the gradient of the mean squared error against `target`, by parameter, to a `.npz`."""
         self.network.module.zero_grad(set_to_none=True)
         self._gradients()
-        found = {name: p.grad for name, p in self.network.module.named_parameters() if p.grad is not None}
-        np.savez(path, **{name: tensor.float().cpu().contiguous().numpy() for name, tensor in found.items()})
+        gradients = {name: p.grad for name, p in self.network.module.named_parameters() if p.grad is not None}
+        np.savez(path, **{name: tensor.float().cpu().contiguous().numpy() for name, tensor in gradients.items()})
 
 
 def _prepare(threads: int) -> None:

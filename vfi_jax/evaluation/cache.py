@@ -38,13 +38,14 @@ def identity(benchmark: Benchmark, samples: Sequence[BenchmarkSample], metrics: 
       samples: its data.
       metrics: names of additional metrics and the identity of each (of its weights or its source).
     """
-    found = {
-        "settings": benchmark.settings(),
-        "data": fingerprint(samples),
-        "metrics": dict(metrics),
-        "code": code_fingerprint(),
-    }
-    return _as_json(found)
+    return _as_json(
+        {
+            "settings": benchmark.settings(),
+            "data": fingerprint(samples),
+            "metrics": dict(metrics),
+            "code": code_fingerprint(),
+        }
+    )
 
 
 @functools.cache

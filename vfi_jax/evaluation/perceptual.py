@@ -57,10 +57,10 @@ def metrics(folder: Path) -> list[ExtraMetric]:
     if not states:
         known = " or ".join(f"{net.backbone}-*.pth and {net.linear}" for net in NETS.values())
         raise UserError(f"{folder} holds no weights of LPIPS: {known}")
-    found = [_plain(name, state) for name, state in states.items()]
+    available = [_plain(name, state) for name, state in states.items()]
     if "alex" in states and (folder / RAFT_FILE).exists():
-        found.append(_flow_weighted(states["alex"], folder / RAFT_FILE))
-    return found
+        available.append(_flow_weighted(states["alex"], folder / RAFT_FILE))
+    return available
 
 
 def _plain(name: str, state: Mapping[str, np.ndarray]) -> ExtraMetric:

@@ -87,7 +87,7 @@ def differences(first: Iterable[Result], second: Iterable[Result]) -> list[Paire
     pairs = [(one, others[one.benchmark]) for one in first if one.benchmark in others]
     comparable = [(one, other) for one, other in pairs if one.entry.get("settings") == other.entry.get("settings")]
     each = (difference(one, other, figure) for one, other in comparable for figure in _figures(one))
-    return [found for found in each if found is not None]
+    return [one for one in each if one is not None]
 
 
 def _figures(result: Result) -> Sequence[str]:

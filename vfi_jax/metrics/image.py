@@ -129,15 +129,15 @@ def figures(
       UserError: a side shorter than SSIM's window.
     """
     _check_window(frame, "matlab")
-    found = {name: np.asarray(value, np.float64) for name, value in _figures(frame, truth, names).items()}
+    result = {name: np.asarray(value, np.float64) for name, value in _figures(frame, truth, names).items()}
     values, pixels = np.prod(frame.shape[1:]), np.prod(frame.shape[1:3])
     for name, count in (("psnr", values), ("psnr_luma", pixels)):
         if name in names:
             with np.errstate(divide="ignore"):
-                found[name] = 10 * np.log10(255**2 * count / found[name].sum(1))
+                result[name] = 10 * np.log10(255**2 * count / result[name].sum(1))
     if "ie" in names:
-        found["ie"] = found["ie"].sum(1) / values
-    return {name: found[name] for name in names}
+        result["ie"] = result["ie"].sum(1) / values
+    return {name: result[name] for name in names}
 
 
 @functools.partial(jax.jit, static_argnames="names")
