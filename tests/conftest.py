@@ -20,6 +20,20 @@ PLATFORMS = {"cpu": "cpu", "gpu": "cuda,cpu", "tpu": "tpu,cpu"}
 
 def pytest_addoption(parser):
     parser.addoption("--platform", default="cpu", choices=PLATFORMS, help="what JAX computes on (%(default)s)")
+    parser.addoption("--py312", action="store_true", help="run what can differ on another Python: see tests/py312.py")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Keeps the selection of `--py312`; tests of other markers are left out afterwards."""
+    if config.getoption("--py312"):
+        import py312
+
+        fast = [item for item in items if not item.get_closest_marker("slow")]
+        try:
+            items[:], rest = py312.select(fast)
+        except LookupError as error:
+            raise pytest.UsageError(str(error)) from None
+        config.hook.pytest_deselected(items=rest)
 
 
 def pytest_configure(config):
