@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import math
 import os
 from pathlib import Path
@@ -93,3 +94,24 @@ def whole(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "whole"
     fit.fit(RUN, folder, quiet)
     return folder
+
+
+@pytest.fixture(scope="session")
+def train_module():
+    """The module train.py."""
+    spec = importlib.util.spec_from_file_location("train", Path(__file__).parent.parent / "train.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def train(train_module):
+    """The module train.py, whose flags are forgotten afterwards; as are those of recipes."""
+    from absl import flags
+
+    flags.FLAGS.mark_as_parsed()
+    yield train_module
+    for name in [name for name in flags.FLAGS if name == "config" or name.startswith("config.")]:
+        delattr(flags.FLAGS, name)
+    flags.FLAGS.unparse_flags()

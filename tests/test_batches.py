@@ -14,7 +14,7 @@ from vfi_jax.system import sharding
 from vfi_jax.training import device_batches
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow), 2])
 def test_batches_do_not_depend_on_workers(workers):
     source = sources.Synthetic(10, 5, 40, 48)
     data = Data(window=Window(5, sorted_share=0.5), augment=Augment(crop=32), workers=workers)

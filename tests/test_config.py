@@ -43,15 +43,6 @@ def read(name, variant="default"):
     return config.parse(Train, imported(RECIPES[0].with_name(name)).get_config(variant).to_dict())
 
 
-@pytest.fixture(scope="module")
-def train():
-    """The module train.py; its flags do not stay."""
-    before = set(flags.FLAGS)
-    yield imported(RECIPES[0].parent.parent / "train.py")
-    for name in set(flags.FLAGS) - before:
-        delattr(flags.FLAGS, name)
-
-
 def parsed(train, *arguments):
     """The recipe that train.py makes of its arguments."""
     values = flags.FlagValues()

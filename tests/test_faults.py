@@ -9,29 +9,24 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import optax
 import pytest
 from safetensors.numpy import save_file
-from tiny_runs import ROOT, RUN, Command, losses, newest, quiet
+from tiny_runs import ROOT, RUN, Command, losses, newest, quiet, random_batch
 
 import vfi_jax
 from vfi_jax.config import Guard, Optimizer, Plateau
 from vfi_jax.data import pipeline
 from vfi_jax.data.packed import METADATA_KEY
 from vfi_jax.errors import UserError
-from vfi_jax.nn.precision import PRECISIONS
 from vfi_jax.runs.checkpoints import Checkpoints
 from vfi_jax.runs.log import read_log
 from vfi_jax.system import sharding
 from vfi_jax.training import data as run_data
 from vfi_jax.training import fit
-from vfi_jax.training.optimizer import make_optimizer
-from vfi_jax.training.state import init_state
-from vfi_jax.training.step import make_step
 
 NEXT = pipeline.GrainBatches.__next__
 
@@ -65,21 +60,11 @@ def equal(first, second):
     jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
-def test_a_bad_step_changes_nothing():
-    """But its number, its count, and the place in the schedule of the rate."""
-    spec, model, variables, loss_config = fit.build(RUN, Path())
-    transform, mesh = make_optimizer(RUN.optimizer, RUN.steps, 1), sharding.data_mesh()
-    state = init_state(variables, transform, ema=True)
-    precision = PRECISIONS[RUN.precision]
-    step = make_step(
-        spec, model, transform, mesh, loss_config=loss_config, extra_losses={}, ema=0.9, seed=0, precision=precision
-    )
-    rng = np.random.default_rng(0)
-    batch = {
-        "frames": rng.integers(0, 256, (2, 2, 64, 64, 3), np.uint8),
-        "target": rng.integers(0, 256, (2, 64, 64, 3), np.uint8),
-        "t": np.full((2, 1, 1, 1), 0.5, np.float32),
-    }
+def test_a_bad_step_changes_nothing(tmp_path):
+    """But its number, its count, and the place in the schedule of the learning rate."""
+    with fit.open_run(RUN, tmp_path, quiet) as run:
+        state, step, mesh = run.init_state(), run.make_step(), run.mesh
+    batch = random_batch()
     bad = {**batch, "t": np.full((2, 1, 1, 1), np.nan, np.float32)}
     counts = []
     for count, each in enumerate((batch, bad, bad, batch), 1):

@@ -19,23 +19,18 @@ from vfi_jax.models import registry
 from vfi_jax.runs.log import read_log
 from vfi_jax.system import flops, machine
 from vfi_jax.training import fit
-from vfi_jax.training import run as training_run
 from vfi_jax.training.meter import Meter
+from vfi_jax.training.run import Run
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run on a device of 1 TFLOP/s at most, whose step also compiles something else each time; what it told."""
-    folder, told, make_step, counts = (
-        tmp_path_factory.mktemp("runs") / "seen",
-        [],
-        training_run.make_step,
-        itertools.count(1),
-    )
+    """A run on a device of 1 TFLOP/s, whose third step compiles something else; folder and lines."""
+    folder, lines, make_step, counts = tmp_path_factory.mktemp("runs") / "seen", [], Run.make_step, itertools.count(1)
     other = jax.jit(lambda array: array + 1)
 
-    def patched(*arguments, **options):
-        step = make_step(*arguments, **options)
+    def patched(run):
+        step = make_step(run)
 
         def stepped(state, batch):
             other(np.ones(3 if next(counts) < 3 else 4))
@@ -44,10 +39,10 @@ def run(tmp_path_factory):
         return stepped
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training_run, "make_step", patched)
+        patch.setattr(Run, "make_step", patched)
         patch.setattr(machine, "PEAKS", (("cpu", 1e12),))
-        fit.fit(RUN, folder, told.append, profile=1)
-    return folder, told
+        fit.fit(RUN, folder, lines.append, profile=1)
+    return folder, lines
 
 
 def test_rows_of_the_log(run):

@@ -1,4 +1,7 @@
-"""A run of a few steps with a small network, and the command that trains it."""
+"""A run of a few steps with a small network, and the command that trains it.
+
+Runs of one process share their compiled steps, as far as those are the same program.
+"""
 
 import contextlib
 import os
@@ -9,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 from vfi_jax import config
 from vfi_jax.config import Augment, Data, Optimizer, Train, Window
 from vfi_jax.runs.checkpoints import Checkpoints
@@ -16,6 +21,7 @@ from vfi_jax.runs.folder import read_config
 from vfi_jax.runs.log import read_log
 from vfi_jax.training import fit
 from vfi_jax.training.optimizer import make_optimizer
+from vfi_jax.training.run import Run
 from vfi_jax.training.state import init_state
 
 ROOT = Path(__file__).parent.parent
@@ -35,8 +41,36 @@ RUN = Train(
 )
 
 
+make_step, steps = Run.make_step, {}
+
+
+def shared_step(run):
+    """What `Run.make_step` gives, once for each program."""
+    recipe = run.recipe
+    if recipe.teacher.model or recipe.optimizer.milestones.epochs:
+        return make_step(run)
+    parts = (run.model, run.loss_config, recipe.extra_losses, recipe.ema, recipe.seed, recipe.precision)
+    key = repr((recipe.model, *parts, recipe.accumulate, recipe.optimizer, run.steps))
+    if key not in steps:
+        steps[key] = make_step(run)
+    return steps[key]
+
+
+Run.make_step = shared_step
+
+
 def quiet(_):
     pass
+
+
+def random_batch():
+    """A batch of the shape that `RUN` has."""
+    rng = np.random.default_rng(0)
+    return {
+        "frames": rng.integers(0, 256, (2, 2, 64, 64, 3), np.uint8),
+        "target": rng.integers(0, 256, (2, 64, 64, 3), np.uint8),
+        "t": np.full((2, 1, 1, 1), 0.5, np.float32),
+    }
 
 
 def losses(folder):
@@ -81,7 +115,7 @@ class Command:
         return done.stdout
 
     def until(self, pattern, number):
-        """Sends a signal as soon as a line is told; exit status, what came after, seconds that it took."""
+        """Sends a signal as soon as a line is printed; exit status, later output, seconds that it took."""
         process = subprocess.Popen(
             self.arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **self.options
         )
