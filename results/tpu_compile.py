@@ -163,12 +163,13 @@ def planned(name: str, program: str, target: str, precision: str = PRECISION, ef
 
 
 def recipe(name: str) -> tuple[int, int]:
-    """Crop and batch size of a model's recipe in `configs/`, or of a recipe for the same network."""
+    """Crop and batch size of a model's recipe in `configs/`, or of one for the same network or an extension of it."""
     recipes = {}
     for path in sorted(CONFIGS.glob("*.py")):
         config = runpy.run_path(str(path))["get_config"]()
         recipes[config.model] = (config.data.augment.crop, config.batch_size)
-    same_network = (sizes for other, sizes in recipes.items() if MODELS[other].module is MODELS[name].module)
+    network = MODELS[name].module
+    same_network = (sizes for other, sizes in recipes.items() if issubclass(MODELS[other].module, network))
     return recipes.get(name) or next(same_network, (CROP, BATCH))
 
 

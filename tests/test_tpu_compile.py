@@ -69,6 +69,13 @@ def test_lowers_for_a_gpu():
     assert (row["batch"], row["crop"]) == (1, 192)
 
 
+def test_sizes_are_those_of_a_recipe():
+    """The model's own recipe, one for an extension of its network, or the defaults."""
+    assert tpu_compile.recipe("dbvi_8x") == (512, 16)
+    assert tpu_compile.recipe(SMALLEST) == tpu_compile.recipe("rife_lap") == (192, 8)
+    assert tpu_compile.recipe("raft") == (tpu_compile.CROP, tpu_compile.BATCH)
+
+
 def test_networks_that_differ_in_weights_alone_share_a_program(tmp_path, monkeypatch):
     names = []
     monkeypatch.setattr(
