@@ -19,8 +19,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tpu_compile
 
-from vfi_jax import aot
 from vfi_jax.config import Optimizer
 from vfi_jax.models import MODELS, registry
 from vfi_jax.nn.precision import PRECISIONS
@@ -73,7 +73,7 @@ def bandwidths() -> Iterator[tuple[Any, ...]]:
 
 def speeds(name: str) -> Iterator[tuple[Any, ...]]:
     """Of the forward pass and the training step of a model."""
-    side = aot.recipe(name)[0]
+    side = tpu_compile.recipe(name)[0]
     batch = batch_of(name, BATCH, side)
     peak = machine.peak_of(jax.devices()[0].device_kind)
     for label in MEASURED:
@@ -96,7 +96,7 @@ def speeds(name: str) -> Iterator[tuple[Any, ...]]:
 
 def batch_of(name: str, size: int, side: int) -> dict[str, Any]:
     """A batch for a model's training step, of random frames."""
-    shapes, rng = aot.batch_shapes(name, size, side), np.random.default_rng(0)
+    shapes, rng = tpu_compile.batch_shapes(name, size, side), np.random.default_rng(0)
     batch = jax.tree.map(lambda shape: np.ones(shape.shape, shape.dtype), shapes)
     return batch | {what: rng.integers(0, 256, batch[what].shape, np.uint8) for what in ("frames", "target")}
 
