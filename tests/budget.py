@@ -17,10 +17,10 @@ FAMILIES = {
     "models: raft": "raft correlation against_torchvision",
     "models: shared": "api zoo ops losses metrics precision inference classical published against_torch plugins",
     "training": "training faults seeing overfit soak optimizer remote hosts integrity config batches feed throughput",
-    "data": "augment footage labels generated_sets published_sets sources synthetic records shots windows packed",
-    "evaluation": "evaluation benchmark_sets perceptual results_kept compare tpu_compile",
-    "video": "video cli picture sheets demo",
-    "weights": "convert fetch helpers torch_files torch_writer",
+    "data": "augment footage labels generated_sets published_sets sources synthetic",
+    "evaluation": "evaluation eval_command scores benchmark_sets perceptual results_kept compare tpu_compile",
+    "video": "video cli viz",
+    "weights": "convert fetch flow_network torch_files torch_writer",
     "docs": "docs",
 }
 FAMILY_OF = {f"test_{stem}": family for family, stems in FAMILIES.items() for stem in stems.split()}
