@@ -66,9 +66,15 @@ class Case:
         return vfi_jax.from_torch(self.model, self.state)
 
 
-def cases(family: str, wanted=lambda fields: True) -> list:
-    """Parameters for pytest: stored cases first, those found elsewhere marked slow."""
-    found = []
+def cases(family: str, wanted=lambda fields: True, fast: str = "") -> list:
+    """Parameters for pytest: the stored cases, then those of `VFI_JAX_PARITY`, which are slow.
+
+    Args:
+      family: prefix of the models' names.
+      wanted: which cases, by their fields.
+      fast: id of the only stored case that is not marked slow; "": none of them is.
+    """
+    selected = []
     for root, marks in ((STORED, ()), (OTHERS and Path(OTHERS), pytest.mark.slow)):
         for meta in sorted(root.glob("*/meta.json")) if root else ():
             model = OTHER_WEIGHTS.get(meta.parent.name, meta.parent.name)
@@ -82,8 +88,10 @@ def cases(family: str, wanted=lambda fields: True) -> list:
                     and not (root != STORED and (STORED / meta.parent.name / fields["file"]).exists())
                 ):
                     case = Case(meta.parent, model, _name(fields))
-                    found.append(pytest.param(case, id=f"{meta.parent.name}-{case.name}", marks=marks))
-    return found
+                    name = f"{meta.parent.name}-{case.name}"
+                    slow = marks or (pytest.mark.slow if fast and name != fast else ())
+                    selected.append(pytest.param(case, id=name, marks=slow))
+    return selected
 
 
 def ops(family: str, name: str) -> dict[str, np.ndarray]:

@@ -43,17 +43,10 @@ def check(found, stored):
         assert apart(ours, stored[name]) < NEAR * max(1, np.abs(stored[name]).max()), name
 
 
-def forward_cases():
-    """The longer network takes half a minute to compile."""
-    found = []
-    for param in cases("dbvi", lambda f: f["kind"] == "forward_core"):
-        marks = [*param.marks, pytest.mark.slow] if param.values[0].model == "dbvi_2x" else param.marks
-        found.append(pytest.param(*param.values, id=param.id, marks=marks))
-    return found
-
-
-@pytest.mark.parametrize("case", forward_cases())
+@pytest.mark.slow
+@pytest.mark.parametrize("case", cases("dbvi", lambda f: f["kind"] == "forward_core"))
 def test_forward(case):
+    """All steps; `test_one_update` is the fast one."""
     model, stored = registry.build(case.model), case.arrays
     out = run(model, case.variables, *inputs(case))
     assert len(out.iterates) == len(out.forward_flows) == model.steps
@@ -327,7 +320,7 @@ def test_four_flows_in_order():
     assert np.array_equal(found, np.broadcast_to(np.float32([1, 0, 1, 2, 2, 3, 2, 1]), (2, 8, 16, 8)))
 
 
-@pytest.mark.parametrize(("height", "half"), [(16, 8), (24, 16)])
+@pytest.mark.parametrize(("height", "half"), [pytest.param(16, 8, marks=pytest.mark.slow), (24, 16)])
 def test_large_frames_are_halved_for_their_flows(height, half):
     """To the next multiple of 8, so that any large frame can be; flows grow by the ratio of each side."""
     width = dbvi.LARGE // 16

@@ -1,5 +1,6 @@
 """Operators against stored values of PyTorch, and their properties."""
 
+import functools
 import importlib
 import re
 
@@ -14,21 +15,29 @@ from vfi_jax import ops as vops
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.losses import laplacian_loss, laplacian_pyramid
 from vfi_jax.nn import Conv, ConvTranspose, conv_cpu, pixel_shuffle
-from vfi_jax.nn.conv import MANY
+from vfi_jax.nn.conv_cpu import PRODUCT_CHANNELS
 from vfi_jax.ops.pad import Padding
 
 warping, join = (importlib.import_module(f"vfi_jax.ops.{name}") for name in ("warp", "join"))  # not the functions
 RNG = np.random.default_rng(0)
+warp = jax.jit(vops.warp)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def with_gradients(function, inputs, seed):
+    """Values, and the gradients of their inner product with `seed`."""
+    out, pull = jax.vjp(function, *inputs)
+    return out, pull(seed)
 
 
 @pytest.mark.parametrize("case", ["warp", "warp_integer_and_border_flow", "warp_features"])
 def test_warp_values_and_gradients(case):
     stored = ops("ops_rife", case)
     image, flow = stored["img"], stored["flow"]
-    out, pull = jax.vjp(vops.warp, image, flow)
+    seed = stored.get("cotangent", np.ones_like(stored["out"]))
+    out, (grad_image, grad_flow) = with_gradients(vops.warp, (image, flow), seed)
     assert relative(out, stored["out"]) < 1e-6  # float32 rounding
     if "grad_img" in stored:
-        grad_image, grad_flow = pull(jnp.asarray(stored.get("cotangent", np.ones_like(stored["out"]))))
         assert relative(grad_image, stored["grad_img"]) < 1e-5  # sums of many terms at the border
         # Slopes at whole pixels depend on rounding, so this also shows that the arithmetic is the reference's.
         assert relative(grad_flow, stored["grad_flow"]) < 1e-5
@@ -37,9 +46,9 @@ def test_warp_values_and_gradients(case):
 def test_warp_of_ifrnet():
     """Slopes at whole pixels, in the first rows of sample 0, depend on rounding there."""
     stored = ops("ops_ifrnet", "warp")
-    out, pull = jax.vjp(vops.warp, stored["img"], stored["flow"])
+    inputs = (stored["img"], stored["flow"])
+    out, (grad_image, grad_flow) = with_gradients(vops.warp, inputs, stored["cotangent"])
     assert apart(out, stored["out"]) < 1e-5
-    grad_image, grad_flow = pull(jnp.asarray(stored["cotangent"]))
     assert relative(grad_image, stored["grad_img"]) < 1e-4
     away = np.ones((2, 20, 28, 1), bool)
     away[0, :4] = False
@@ -68,12 +77,12 @@ def test_forms_of_the_warp_agree():
     image = rng.random((9, 13, 3), np.float32)
     row, column = rng.integers(0, 9, (7, 11)), rng.integers(0, 13, (7, 11))
     seeds = tuple(rng.random((7, 11, 3), np.float32) for _ in range(4))
-    (plain, pull), (packed, pull_packed) = (
-        jax.vjp(lambda image, form=form: form(image, row, column), image)
+    (plain, gradient), (packed, gradient_packed) = (
+        with_gradients(lambda image, form=form: form(image, row, column), (image,), seeds)
         for form in (warping._neighbors, warping._packed_neighbors)
     )
     assert all(np.array_equal(a, b) for a, b in zip(plain, packed, strict=True))
-    assert apart(pull(seeds)[0], pull_packed(seeds)[0]) < 1e-5
+    assert apart(gradient[0], gradient_packed[0]) < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -83,11 +92,11 @@ def test_warp_resized(scale, height, width):
     """As one after the other; sides that the factor does not divide too."""
     rng = np.random.default_rng(0)
     image, flow = rng.random((2, height, width, 3), np.float32), rng.normal(0, 3, (2, height, width, 2)).astype("f4")
-    whole, pull_whole = jax.vjp(lambda *a: vops.resize(vops.warp(*a), scale), image, flow)
-    sampled, pull = jax.vjp(lambda *a: vops.warp_resized(*a, scale), image, flow)
+    seed = rng.random((2, int(height * scale), int(width * scale), 3), np.float32)
+    whole, expected = with_gradients(lambda *a: vops.resize(vops.warp(*a), scale), (image, flow), seed)
+    sampled, gradients = with_gradients(lambda *a: vops.warp_resized(*a, scale), (image, flow), seed)
     np.testing.assert_array_equal(sampled, whole)
-    seed = jnp.asarray(rng.random(whole.shape, np.float32))
-    for ours, wanted in zip(pull(seed), pull_whole(seed), strict=True):
+    for ours, wanted in zip(gradients, expected, strict=True):
         assert apart(ours, wanted) < 1e-5  # sums of other orders
 
 
@@ -118,32 +127,32 @@ def test_forms_of_join():
 def test_warp_zero_flow_is_identity():
     image = RNG.random((2, 17, 23, 3), np.float32)
     # The way through the normalized grid rounds coordinates by some 1e-6 px.
-    assert apart(vops.warp(image, np.zeros((2, 17, 23, 2), np.float32)), image) < 1e-5
+    assert apart(warp(image, np.zeros((2, 17, 23, 2), np.float32)), image) < 1e-5
 
 
 def test_warp_whole_pixels_shift():
     image = RNG.random((12, 16, 3), np.float32)
     flow = np.broadcast_to(np.float32([3, -2]), (12, 16, 2))
     expected = image[np.clip(np.arange(12) - 2, 0, 11)][:, np.clip(np.arange(16) + 3, 0, 15)]
-    assert apart(vops.warp(image, flow), expected) < 1e-5
+    assert apart(warp(image, flow), expected) < 1e-5
 
 
 def test_warp_is_linear_in_the_image():
     a, b = RNG.random((2, 9, 11, 3), np.float32)
     flow = RNG.normal(0, 4, (9, 11, 2)).astype(np.float32)
-    assert apart(vops.warp(2 * a - b, flow), 2 * vops.warp(a, flow) - vops.warp(b, flow)) < 1e-5
+    assert apart(warp(2 * a - b, flow), 2 * warp(a, flow) - warp(b, flow)) < 1e-5
 
 
 def test_warp_commutes_with_flips():
     image = RNG.random((9, 11, 3), np.float32)
     flow = RNG.normal(0, 4, (9, 11, 2)).astype(np.float32)
-    flipped = vops.warp(image[:, ::-1], flow[:, ::-1] * np.float32([-1, 1]))[:, ::-1]
-    assert apart(vops.warp(image, flow), flipped) < 1e-5
+    flipped = warp(image[:, ::-1], flow[:, ::-1] * np.float32([-1, 1]))[:, ::-1]
+    assert apart(warp(image, flow), flipped) < 1e-5
 
 
 def test_warp_keeps_dtype_and_float32_coordinates():
     image = jnp.asarray(RNG.random((4, 600, 1), np.float32), jnp.bfloat16)
-    out = vops.warp(image, jnp.zeros((4, 600, 2), jnp.bfloat16))
+    out = warp(image, jnp.zeros((4, 600, 2), jnp.bfloat16))
     assert out.dtype == jnp.bfloat16
     assert apart(out.astype(jnp.float32), np.asarray(image, np.float32)) < 0.01  # columns above 256 are told apart
 
@@ -190,37 +199,46 @@ def test_slices_equal_the_general_path(scale):
 def test_resize_gradient_is_the_adjoint():
     image = RNG.random((1, 8, 12, 2), np.float32)
     for scale in (2, 0.5, 1.25):
-        out, pull = jax.vjp(lambda x, s=scale: vops.resize(x, s), image)
-        other = RNG.random(out.shape, np.float32)
-        assert abs(float((out * other).sum() - (image * pull(jnp.asarray(other))[0]).sum())) < 1e-3
+        other = RNG.random((1, int(8 * scale), int(12 * scale), 2), np.float32)
+        out, (gradient,) = with_gradients(lambda x, s=scale: vops.resize(x, s), (image,), other)
+        assert abs(float((out * other).sum() - (image * gradient).sum())) < 1e-3
 
 
 @pytest.mark.parametrize(("kernel", "padding"), [(3, "constant"), (3, "reflect"), ((1, 5), "constant")])
 def test_gradients_of_convolutions(kernel, padding):
     """Those that are made of products on CPUs, against XLA's own."""
-    layer = Conv(MANY, kernel, padding=padding)
-    x = RNG.normal(size=(2, 7, 9, MANY + 1)).astype(np.float32)
+    layer = Conv(PRODUCT_CHANNELS, kernel, padding=padding)
+    x = RNG.normal(size=(2, 7, 9, PRODUCT_CHANNELS + 1)).astype(np.float32)
     sides = kernel if isinstance(kernel, tuple) else (kernel, kernel)
-    weight = RNG.normal(size=(*sides, MANY + 1, MANY)).astype(np.float32)
-    bias = np.zeros(MANY, np.float32)
+    weight = RNG.normal(size=(*sides, PRODUCT_CHANNELS + 1, PRODUCT_CHANNELS)).astype(np.float32)
+    bias = np.zeros(PRODUCT_CHANNELS, np.float32)
     borders = [(side // 2, side // 2) for side in sides]
 
     def plain(x, weight):
         x = jnp.pad(x, [(0, 0), *borders, (0, 0)], mode=padding)
         return jax.lax.conv_general_dilated(x, weight, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
-    wanted, pull_plain = jax.vjp(plain, x, weight)
-    out, pull = jax.vjp(lambda x, weight: layer.apply({"params": {"weight": weight, "bias": bias}}, x), x, weight)
+    seed = RNG.normal(size=(2, 7, 9, PRODUCT_CHANNELS)).astype(np.float32)
+    wanted, expected = with_gradients(plain, (x, weight), seed)
+    apply = lambda x, weight: layer.apply({"params": {"weight": weight, "bias": bias}}, x)  # noqa: E731
+    out, gradients = with_gradients(apply, (x, weight), seed)
     assert apart(out, wanted) < 1e-3
-    seed = jnp.asarray(RNG.normal(size=out.shape), jnp.float32)
-    for ours, theirs in zip(pull(seed), pull_plain(seed), strict=True):
+    for ours, theirs in zip(gradients, expected, strict=True):
         assert relative(ours, theirs) < 1e-5  # float32 sums of other orders
 
 
-@pytest.mark.parametrize("together", [0, 10**9])  # 16 products, or one of all
+SHAPES = [((2, 7, 9), ((1, 1), (1, 1))), ((1, 24, 10), ((0, 0), (0, 0))), ((3, 6, 5), ((2, 2), (0, 1)))]
+
+
 @pytest.mark.parametrize(
-    ("shape", "borders"),
-    [((2, 7, 9), ((1, 1), (1, 1))), ((1, 24, 10), ((0, 0), (0, 0))), ((3, 6, 5), ((2, 2), (0, 1)))],
+    ("shape", "borders", "together"),
+    [  # 16 products, or one of all
+        (*SHAPES[0], 0),
+        (*SHAPES[2], 10**9),
+        pytest.param(*SHAPES[0], 10**9, marks=pytest.mark.slow),
+        pytest.param(*SHAPES[2], 0, marks=pytest.mark.slow),
+        *(pytest.param(*SHAPES[1], together, marks=pytest.mark.slow) for together in (0, 10**9)),
+    ],
 )
 def test_convolution_by_tiles(shape, borders, together, monkeypatch):
     """Of float32, odd sides and several bands, against float64 sums over the kernel's offsets."""
@@ -252,9 +270,10 @@ def test_layers_that_compute_by_tiles(padding):
         x = jnp.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], mode=padding)
         return jax.lax.conv_general_dilated(x, weight, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
-    wanted, pull_plain = jax.vjp(plain, x, weight)
-    out, pull = jax.vjp(lambda x, weight: layer.apply({"params": {"weight": weight}}, x), x, weight)
-    for ours, theirs in zip((out, *pull(seed)), (wanted, *pull_plain(seed)), strict=True):
+    wanted, expected = with_gradients(plain, (x, weight), seed)
+    apply = lambda x, weight: layer.apply({"params": {"weight": weight}}, x)  # noqa: E731
+    out, gradients = with_gradients(apply, (x, weight), seed)
+    for ours, theirs in zip((out, *gradients), (wanted, *expected), strict=True):
         assert relative(ours, theirs) < 2e-6  # float32 sums of other orders
 
 
@@ -268,11 +287,11 @@ def test_transposed_convolution_and_pixel_shuffle():
 
 def test_laplacian_loss():
     stored = ops("ops_rife", "laplacian_loss")
-    bands = laplacian_pyramid(stored["a"], 5)
+    bands = jax.jit(laplacian_pyramid, static_argnums=1)(stored["a"], 5)
     assert apart(bands[0][:, ::4, ::4], stored["band0_stride4"]) < 1e-6
     assert apart(bands[2], stored["band2"]) < 1e-6
     assert apart(bands[4], stored["band4"]) < 1e-6
-    total, gradient = jax.value_and_grad(laplacian_loss)(stored["a"], stored["b"], 5)
+    total, gradient = jax.jit(jax.value_and_grad(laplacian_loss), static_argnums=2)(stored["a"], stored["b"], 5)
     assert abs(total / stored["loss"] - 1) < 1e-5
     assert apart(gradient[:, ::2, ::2], stored["grad_a_stride2"]) < 1e-7  # gradients are of order 1e-4
 
@@ -311,8 +330,13 @@ def test_time_map():
 def test_cubic_correction_is_what_catmull_rom_adds_along_an_axis(axis):
     image, flow = RNG.random((2, 13, 13, 2), np.float32), RNG.normal(0, 3, (2, 13, 13, 2)).astype(np.float32)
     flow[..., 1 - axis] = np.rint(flow[..., 1 - axis])  # (x, y); whole pixels along the other
-    differences = vops.warp(vops.second_differences(image), flow)
-    ours = vops.warp(image, flow) + vops.cubic_correction(differences, flow)
+
+    @jax.jit
+    def sharpened(image, flow):
+        differences = vops.warp(vops.second_differences(image), flow)
+        return vops.warp(image, flow) + vops.cubic_correction(differences, flow)
+
+    ours = sharpened(image, flow)
     expected = np.empty_like(ours)
     for b, y, x in np.ndindex(2, 13, 13):
         place = np.clip([x, y] + flow[b, y, x], 0, 12)

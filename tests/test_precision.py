@@ -40,17 +40,23 @@ def dtypes(function, *arguments):
     return {path: leaf.dtype for path, leaf in made.items() if jnp.issubdtype(leaf.dtype, jnp.floating)}
 
 
-@pytest.mark.parametrize("name", HEADS)
+SAME_LAYERS = ("rife_large", "rife_v4_6", "rife_v4_26_heavy")  # as in a variant that is fast
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SAME_LAYERS else name for name in HEADS]
+)
 def test_outputs_are_float32_in_bfloat16(name):
     """The whole output, and each head by itself: its values are not rounded and cast back."""
-    spec, model = vfi_jax.MODELS[name], registry.build(name, dtype=jnp.bfloat16)
+    fields = {"steps": 1} if name == "dbvi_2x" else {}
+    spec, model = vfi_jax.MODELS[name], registry.build(name, dtype=jnp.bfloat16, **fields)
     frames = jax.ShapeDtypeStruct((1, spec.num_frames, 128, 128, 3), jnp.float32)
     extra = [jax.ShapeDtypeStruct((1, 128, 128, 8), jnp.float32)] if name.startswith("dbvi") else []
 
     def made(variables, frames, *extra):
         return model.apply(variables, frames, 0.5, *extra, capture_intermediates=True, mutable=["intermediates"])
 
-    found = dtypes(made, registry.shapes(name), frames, *extra)
+    found = dtypes(made, registry.shapes(name, **fields), frames, *extra)
     assert {dtype for path, dtype in found.items() if path.startswith("0/")} == {np.dtype(np.float32)}
     layers = {path: dtype for path, dtype in found.items() if path.startswith("1/")}
     assert jnp.bfloat16 in layers.values()
@@ -120,7 +126,7 @@ def test_one_default_everywhere():
 
 def test_precisions_of_the_interpolator(monkeypatch):
     """They reach the products of the network, in wrappers too; None leaves the model as it is."""
-    model, variables = vfi_jax.create("rife_v4_12_lite")
+    model, variables = vfi_jax.create("rife_v4_12_lite", widths=(8, 8), level_scales=(2, 1))
     seen = []
 
     def predict(model, variables, frames, t, inputs):

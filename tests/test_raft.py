@@ -36,7 +36,7 @@ def kind(wanted):
 
 
 @pytest.mark.parametrize("correlation", ["volume", "on_demand"])
-@pytest.mark.parametrize("case", cases("raft", kind("forward")))
+@pytest.mark.parametrize("case", cases("raft", kind("forward"), fast="raft_small-fwd_128x128_init"))
 def test_forward(case, correlation):
     model = registry.build(case.model, iterations=case.fields["iters"], correlation=correlation)
     stored = case.arrays
@@ -63,6 +63,7 @@ def test_intermediates(case):
         assert apart(ours[..., ::every], stored[f"{name}_every{every}ch"]) < 1e-4, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", cases("raft", kind("train")))
 def test_objective_and_gradients(case):
     spec, stored = vfi_jax.MODELS[case.model], case.arrays
@@ -103,7 +104,7 @@ def gradients_apart(case, gradients):
     return wrong
 
 
-@pytest.mark.parametrize("name", ["raft", "raft_small"])
+@pytest.mark.parametrize("name", [pytest.param("raft", marks=pytest.mark.slow), "raft_small"])
 def test_torchvision_names_and_numbers(name):
     """Its `raft_large` and `raft_small`, run with made-up weights under its own names."""
     about = json.loads((STORED / "torchvision_raft" / "meta.json").read_text())[name]

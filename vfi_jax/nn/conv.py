@@ -1,4 +1,4 @@
-"""Layers with PyTorch's padding, parameters and initialization, in the forms that XLA runs fastest.
+"""Convolutions with PyTorch's padding and parameters, in the forms that XLA runs fastest.
 
 Parameters are `weight`, `bias` (and PReLU's slopes, `weight` too), as in PyTorch's modules. Layouts: convolutions
 `[k, k, in, out]`; transposed ones `[k, k, in, out]`, not flipped; linear layers `[in, out]`. `dtype` is the compute
@@ -8,21 +8,21 @@ dtype: inputs and parameters are cast to it and the result keeps it.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from vfi_jax.nn import conv_cpu
+from vfi_jax.nn.conv_cpu import Sides
 from vfi_jax.nn.initializers import declared
 from vfi_jax.types import Array
 
 NHWC = ("NHWC", "HWIO", "NHWC")
-MANY = 48  # channels from which products are the faster form of a gradient on CPUs
 
 
 class Conv(nn.Module):
@@ -49,81 +49,52 @@ class Conv(nn.Module):
         """Returns sides `ceil(h / stride)`, `ceil(w / stride)`."""
         sides = self.kernel if isinstance(self.kernel, tuple) else (self.kernel, self.kernel)
         weight = self.param("weight", declared, (*sides, x.shape[-1], self.features))
-        borders = [(side // 2, side // 2) for side in sides]
+        padding = tuple((side // 2, side // 2) for side in sides)
         if self.padding != "constant":
-            x = jnp.pad(x, ((0, 0), *borders, (0, 0)), mode=self.padding)
-            borders = [(0, 0), (0, 0)]
-        out = convolved(x.astype(self.dtype), weight.astype(self.dtype), self.stride, tuple(borders))
+            x = jnp.pad(x, ((0, 0), *padding, (0, 0)), mode=self.padding)
+            padding = ((0, 0), (0, 0))
+        out = convolved(x.astype(self.dtype), weight.astype(self.dtype), self.stride, padding)
         return out + self.param("bias", declared, (self.features,)).astype(self.dtype) if self.bias else out
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def convolved(x: Array, kernel: Array, stride: int, borders: conv_cpu.Borders) -> Array:
-    """XLA's convolution; on CPUs, where that is faster, by tiles, and the kernel's gradient as products.
+def convolved(x: Array, kernel: Array, stride: int, padding: Sides) -> Array:
+    """Convolves; on CPUs, value and gradients are computed in the forms of `conv_cpu` where those are faster.
 
     Args:
       x: `[b, h, w, i]`.
       kernel: `[kh, kw, i, o]`, of the same dtype.
       stride: in both axes.
-      borders: pixels of zeros before and after, for each axis.
+      padding: pixels of zeros before and after, for each axis.
     """
-    plain = functools.partial(_plain, stride=stride, borders=borders)
-    if stride > 1 or not conv_cpu.saves_products(x, kernel):
-        return plain(x, kernel)
-    by_tiles = functools.partial(conv_cpu.convolve, borders=borders)
-    return lax.platform_dependent(x, kernel, cpu=by_tiles, default=plain)
+    plain = functools.partial(_plain, stride=stride, padding=padding)
+    return _faster_on_cpu(conv_cpu.convolution(x, kernel, stride, padding), plain, x, kernel)
 
 
-def _plain(x: Array, kernel: Array, stride: int, borders: conv_cpu.Borders) -> Array:
-    return lax.conv_general_dilated(x, kernel, (stride, stride), borders, dimension_numbers=NHWC)
+def _faster_on_cpu(form: Callable[..., Array] | None, plain: Callable[..., Array], *args: Array) -> Array:
+    return lax.platform_dependent(*args, cpu=form, default=plain) if form else plain(*args)
 
 
-def _convolved_pulled(
-    stride: int, borders: conv_cpu.Borders, saved: tuple[Array, Array], pulled: Array
-) -> tuple[Array, Array]:
+def _plain(x: Array, kernel: Array, stride: int, padding: Sides) -> Array:
+    return lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=NHWC)
+
+
+def _gradients(stride: int, padding: Sides, saved: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
     x, kernel = saved
-    by_tiles = stride == 1 and conv_cpu.saves_products(x, kernel)
-    as_products = stride == 1 and min(kernel.shape[2:]) >= MANY
 
-    def to_x(pulled: Array, kernel: Array) -> Array:
-        return jax.linear_transpose(lambda x: _plain(x, kernel, stride, borders), x)(pulled)[0]
+    def by_input(cotangent: Array, kernel: Array) -> Array:
+        return jax.linear_transpose(lambda x: _plain(x, kernel, stride, padding), x)(cotangent)[0]
 
-    def to_kernel(pulled: Array, x: Array) -> Array:
-        return jax.linear_transpose(lambda kernel: _plain(x, kernel, stride, borders), kernel)(pulled)[0]
-
-    def to_x_by_tiles(pulled: Array, kernel: Array) -> Array:
-        pulled, kernel = lax.optimization_barrier((pulled, kernel))  # else the kernel is turned long before
-        outside = tuple((2 - low, 2 - high) for low, high in borders)
-        return conv_cpu.convolve(pulled, kernel[::-1, ::-1].swapaxes(2, 3), outside)
-
-    def to_kernel_on_cpu(pulled: Array, x: Array) -> Array:
-        if by_tiles:
-            return conv_cpu.kernel_gradient(x, pulled, borders)
-        return _kernel_gradient(x, pulled, kernel.shape[:2], borders) if as_products else to_kernel(pulled, x)
+    def by_kernel(cotangent: Array, x: Array) -> Array:
+        return jax.linear_transpose(lambda kernel: _plain(x, kernel, stride, padding), kernel)(cotangent)[0]
 
     return (
-        lax.platform_dependent(pulled, kernel, cpu=to_x_by_tiles if by_tiles else to_x, default=to_x),
-        lax.platform_dependent(pulled, x, cpu=to_kernel_on_cpu, default=to_kernel),
+        _faster_on_cpu(conv_cpu.gradient_by_input(x, kernel, stride, padding), by_input, cotangent, kernel),
+        _faster_on_cpu(conv_cpu.gradient_by_kernel(x, kernel, stride, padding), by_kernel, cotangent, x),
     )
 
 
-def _kernel_gradient(x: Array, pulled: Array, sides: tuple[int, int], borders: conv_cpu.Borders) -> Array:
-    """`sum_p x[p + offset] pulled[p]^T` for each of the kernel's offsets, a product each."""
-    padded, flat = jnp.pad(x, ((0, 0), *borders, (0, 0))), pulled.reshape(-1, pulled.shape[-1])
-    size = (*pulled.shape[:3], x.shape[-1])
-
-    def product(offset: Array) -> Array:
-        seen = lax.dynamic_slice(padded, (0, offset[0], offset[1], 0), size)
-        return seen.reshape(-1, size[-1]).T @ flat
-
-    # One after the other: each holds a copy of the input.
-    offsets = np.array(list(np.ndindex(*sides)), np.int32)
-    return lax.map(product, jnp.asarray(offsets)).reshape(*sides, size[-1], pulled.shape[-1])
-
-
-convolved.defvjp(
-    lambda x, kernel, stride, borders: (convolved(x, kernel, stride, borders), (x, kernel)), _convolved_pulled
-)
+convolved.defvjp(lambda x, kernel, stride, padding: (convolved(x, kernel, stride, padding), (x, kernel)), _gradients)
 
 
 class ConvTranspose(nn.Module):
@@ -141,9 +112,9 @@ class ConvTranspose(nn.Module):
 
 
 class UpConv(nn.Module):
-    """Doubles both sides, every pixel four times, then a 3x3 convolution without a bias.
+    """Nearest-neighbor enlargement by 2, then a 3x3 convolution without a bias.
 
-    As the transposed convolution whose kernel is the 3x3 one, spread over 2x2: 4/9 of the products.
+    Computed as a transposed convolution whose kernel is the 3x3 one spread over 2x2: 4/9 of the products.
     """
 
     features: int
@@ -154,9 +125,9 @@ class UpConv(nn.Module):
         """Returns sides `2h`, `2w`."""
         kernel = self.param("weight", declared, (3, 3, x.shape[-1], self.features))
         for axis in (0, 1):
-            rims = [[(0, 0)] * 4, [(0, 0)] * 4]
-            rims[0][axis], rims[1][axis] = (0, 1), (1, 0)
-            kernel = jnp.pad(kernel, rims[0]) + jnp.pad(kernel, rims[1])
+            before, after = [[(0, 0)] * 4, [(0, 0)] * 4]
+            before[axis], after[axis] = (1, 0), (0, 1)
+            kernel = jnp.pad(kernel, after) + jnp.pad(kernel, before)
         return _doubled(x.astype(self.dtype), kernel.astype(self.dtype))
 
 
@@ -164,26 +135,26 @@ class UpConv(nn.Module):
 def _doubled(x: Array, kernel: Array) -> Array:
     """`out[2y + a, 2x + b] = sum_{r, s} kernel[2r + a, 2s + b] x[y + a + r - 1, x + b + s - 1]`; kernel `[4, 4, i, o]`.
 
-    One 2x2 convolution to 4 * o channels (one group a phase (a, b)) on the input padded by 1, and four shifted slices
-    of it, interleaved. Faster everywhere than dilating the input. XLA's gradients of 2x2 convolutions are slow on CPUs:
-    those are taken of `_doubled_as_product`.
+    One 2x2 convolution to 4 * o channels (o for each phase (a, b)) on the input padded by 1, and four shifted slices
+    of it, interleaved. Faster everywhere than dilating the input. XLA's gradients of 2x2 convolutions are slow on CPUs;
+    the gradients are those of `_doubled_as_product`.
     """
     out = lax.conv_general_dilated(x, _by_phase(kernel), (1, 1), [(1, 1), (1, 1)], dimension_numbers=NHWC)
     return _interleaved(out)
 
 
 def _doubled_as_product(x: Array, kernel: Array) -> Array:
-    """The same: the 2x2 convolution as a matrix product of four shifted slices."""
+    """Does the same, with the 2x2 convolution as a matrix product of four shifted slices."""
     height, width = x.shape[1:3]
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    seen = [padded[:, a : a + height + 1, b : b + width + 1] for a in (0, 1) for b in (0, 1)]
+    shifted = [padded[:, a : a + height + 1, b : b + width + 1] for a in (0, 1) for b in (0, 1)]
     kernel = _by_phase(kernel)
-    return _interleaved(jnp.concatenate(seen, -1) @ kernel.reshape(-1, kernel.shape[-1]))
+    return _interleaved(jnp.concatenate(shifted, -1) @ kernel.reshape(-1, kernel.shape[-1]))
 
 
 _doubled.defvjp(
     lambda x, kernel: (_doubled(x, kernel), (x, kernel)),
-    lambda saved, pulled: jax.vjp(_doubled_as_product, *saved)[1](pulled),
+    lambda saved, cotangent: jax.vjp(_doubled_as_product, *saved)[1](cotangent),
 )
 
 
