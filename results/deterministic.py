@@ -1,9 +1,9 @@
-"""Whether training steps have the same bits in every run: `python results/deterministic.py [MODEL]`, for GPUs.
+"""Bitwise reproducibility of training steps on GPUs: `python results/deterministic.py [MODEL]`.
 
-For each set of XLA's flags two processes compile the step anew, and each takes the same steps twice. Told: seconds a
-step, whether the repetition has the bits of the first time, whether the second process has those of the first, and the
-parameters that differ after one step: those name the operation. The last set finds the choices of kernels that the
-first left in a cache: XLA takes those before it looks at the flags.
+For each set of XLA flags two processes compile the step anew, and each does the same steps twice. Prints the seconds
+per step, whether a repetition in the same process and in the other process gives the same bits, and the parameters that
+differ after the first step that does not, which point to the operation. In the last case XLA finds the choices of
+kernels that the first case left in a cache; it uses them whatever the flags are.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from vfi_jax.nn.precision import PRECISIONS
 from vfi_jax.system import sharding
 
 EXCLUDED = "--xla_gpu_deterministic_ops=true --xla_gpu_exclude_nondeterministic_ops=true"  # `train.py --deterministic`
-CASES = (  # flags, and whether choices are kept from one process to the next
+CASES = (  # flags, and whether choices of kernels are cached between processes
     ("", True),
     ("--xla_gpu_deterministic_ops=true", False),
     (EXCLUDED, False),
@@ -36,27 +36,28 @@ MODEL, SIDE, STEPS = "rife_lap_s", 128, 5
 
 
 def main(name: str) -> None:
-    """A paragraph a set of flags."""
+    """Prints a paragraph per set of flags."""
     with tempfile.TemporaryDirectory() as folder:
         for flags, kept in CASES:
             first, second = (_in_a_process(name, flags, folder if kept else "") for _ in range(2))
-            print(f"{flags or 'no flags'}{', choices kept' if kept else ''}: {first['seconds']:.4f} s a step")
-            print(f"  again in a process: {_told(*first['runs'])}")
-            print(f"  in another process: {_told(first['runs'][0], second['runs'][0])}", flush=True)
+            print(f"{flags or 'no flags'}{', choices cached' if kept else ''}: {first['seconds']:.4f} s per step")
+            print(f"  same process: {_comparison(*first['runs'])}")
+            print(f"  other process: {_comparison(first['runs'][0], second['runs'][0])}", flush=True)
 
 
-def _told(one: list[dict[str, str]], other: list[dict[str, str]]) -> str:
+def _comparison(one: list[dict[str, str]], other: list[dict[str, str]]) -> str:
     same = [a == b for a, b in zip(one, other, strict=True)]
     if all(same):
-        return f"the same bits after {len(same)} steps"
+        return f"same bits after {len(same)} steps"
     at = same.index(False)
-    apart = [leaf for leaf in one[at] if one[at][leaf] != other[at][leaf]]
-    return f"other bits in {len(apart)} of {len(one[at])} parameters after step {at + 1}: {', '.join(apart[:12])}"
+    differing = [leaf for leaf in one[at] if one[at][leaf] != other[at][leaf]]
+    names = ", ".join(differing[:12])
+    return f"different bits in {len(differing)} of {len(one[at])} parameters after step {at + 1}: {names}"
 
 
 def _in_a_process(name: str, flags: str, kept: str) -> dict[str, Any]:
     cache = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
-    if kept:  # choices, not whole programs
+    if kept:  # the choices, not whole programs
         cache = {"JAX_COMPILATION_CACHE_DIR": kept, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1e9"}
     environment = {**os.environ, "XLA_FLAGS": flags, **cache}
     command = [sys.executable, __file__, "--measure", name]
@@ -65,7 +66,7 @@ def _in_a_process(name: str, flags: str, kept: str) -> dict[str, Any]:
 
 
 def measure(name: str) -> dict[str, Any]:
-    """Hashes of the parameters after each step, of two runs; seconds of the later steps, the median."""
+    """Returns hashes of the parameters after each step of two runs, and the median seconds of the later steps."""
     step, begin = gpu.step_of(name, *registry.create(name), PRECISIONS["float32"])
     batch = sharding.shard_batch(gpu.batch_of(name, 8, SIDE), sharding.data_mesh())
     runs, seconds = [], []

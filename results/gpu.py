@@ -1,9 +1,9 @@
-"""What a GPU reaches: `python results/gpu.py [MODEL...]`, with jax for CUDA. Writes `gpu.csv`.
+"""Bandwidth and throughput on a GPU: `python results/gpu.py [MODEL...]`, with jax for CUDA. Writes `gpu.csv`.
 
-Bandwidth of a copy of 1 GB (read and written once), and of the warp, of which image, flow and frame are counted once
-each. Seconds of forward pass and training step of models, 8 crops as large as their recipes', and the share of the
-device's dense bfloat16 peak that their multiply-adds come to. Both precisions. Beside PyTorch: `vfi-jax compare
---device cuda --precision bfloat16 --backward`. Elsewhere than on a GPU it runs too, and tells no share.
+Bandwidth of a copy of 1 GB (read and written once) and of the warp (image, flow and result count once each). Seconds of
+the forward pass and the training step of models on 8 crops as large as in their recipes, in both precisions, and the
+fraction of the device's dense bfloat16 peak that their multiply-adds reach. `vfi-jax compare --device cuda --precision
+bfloat16 --backward` compares with PyTorch. It also runs without a GPU, then without fractions.
 """
 
 import csv
@@ -36,24 +36,24 @@ COPIED = 2**27  # float32s
 WARPED = (8, 720, 1280)
 CHANNELS = (3, 16, 64)
 BATCH, RUNS = 8, 5
-QUEUED = 10  # runs that are asked for before the first is waited for, as a loop does it
-BACK_AND_FORTH = 3  # a training step's multiply-adds over those of the forward pass
+QUEUED = 10  # calls in flight at once, as in a training loop
+STEP_OVER_FORWARD = 3  # multiply-adds of a training step over those of the forward pass
 
 
 def main() -> None:
-    """Writes a row as soon as it is measured."""
-    found, command = machine.environment(), " ".join(["python results/gpu.py", *sys.argv[1:]])
+    """Measures, and writes each row at once."""
+    environment, command = machine.environment(), " ".join(["python results/gpu.py", *sys.argv[1:]])
     with (Path(__file__).parent / "gpu.csv").open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(("what", "precision", "seconds", "GB/s", "share of the copy", "TFLOP/s", "share of the peak"))
         for row in itertools.chain(bandwidths(), *map(speeds, sys.argv[1:] or NAMES)):
             rows.writerow([f"{cell:.4g}" if isinstance(cell, float) else cell for cell in row])
             file.flush()
-        rows.writerow((f"{datetime.date.today()}; jax {found['jax']}; {found['devices']}; {command}",))
+        rows.writerow((f"{datetime.date.today()}; jax {environment['jax']}; {environment['devices']}; {command}",))
 
 
 def bandwidths() -> Iterator[tuple[Any, ...]]:
-    """Of the copy, and of warps and their gradients."""
+    """Measures the copy, and warps and their gradients."""
     rng = np.random.default_rng(0)
     copied = timed(jax.jit(lambda a: a + 1), jnp.zeros(COPIED, jnp.float32))
     best = 8 * COPIED / copied / 1e9
@@ -65,14 +65,14 @@ def bandwidths() -> Iterator[tuple[Any, ...]]:
         backward = timed(jax.jit(lambda image, flow: jax.vjp(warp, image, flow)[1](image)), image, flow)
         for what, seconds, size in (
             ("warp", forward, 2 * image.nbytes + flow.nbytes),
-            ("gradients", backward, 3 * image.nbytes + 2 * flow.nbytes),  # those of image and flow are written
+            ("gradients", backward, 3 * image.nbytes + 2 * flow.nbytes),  # the gradients of image and flow are written
         ):
             reached = size / seconds / 1e9
             yield f"{what}, {channels} channels", "float32", seconds, reached, reached / best
 
 
 def speeds(name: str) -> Iterator[tuple[Any, ...]]:
-    """Of the forward pass and the training step of a model."""
+    """Measures the forward pass and the training step of a model."""
     side = tpu_compile.recipe(name)[0]
     batch = batch_of(name, BATCH, side)
     peak = machine.peak_of(jax.devices()[0].device_kind)
@@ -87,7 +87,7 @@ def speeds(name: str) -> Iterator[tuple[Any, ...]]:
         products = flops.multiply_adds(forward, variables, batch["frames"])
         for what, seconds, times in (
             ("forward", timed(jax.jit(forward), variables, batch["frames"]), 1),
-            ("train", timed(stepped(name, model, variables, precision, batch)), BACK_AND_FORTH),
+            ("train", timed(stepped(name, model, variables, precision, batch)), STEP_OVER_FORWARD),
         ):
             reached = 2 * times * products / seconds
             share = reached / peak if peak else ""
@@ -95,14 +95,14 @@ def speeds(name: str) -> Iterator[tuple[Any, ...]]:
 
 
 def batch_of(name: str, size: int, side: int) -> dict[str, Any]:
-    """A batch for a model's training step, of random frames."""
+    """Returns a batch for a model's training step, of random frames."""
     shapes, rng = tpu_compile.batch_shapes(name, size, side), np.random.default_rng(0)
     batch = jax.tree.map(lambda shape: np.ones(shape.shape, shape.dtype), shapes)
     return batch | {what: rng.integers(0, 256, batch[what].shape, np.uint8) for what in ("frames", "target")}
 
 
 def step_of(name: str, model: Any, variables: Any, precision: Any) -> tuple[Callable[..., Any], Callable[[], Any]]:
-    """A training step, and what makes the state before the first."""
+    """Returns a training step, and a function that makes the initial state."""
     spec, transform = MODELS[name], make_optimizer(Optimizer(rate=1e-4), 1000, 100)
     chosen = {"loss_config": spec.loss_config, "extra_losses": {}, "ema": 0.998, "seed": 0}
     step = make_step(spec, model, transform, sharding.data_mesh(), precision=precision, **chosen)
@@ -110,7 +110,7 @@ def step_of(name: str, model: Any, variables: Any, precision: Any) -> tuple[Call
 
 
 def stepped(name: str, model: Any, variables: Any, precision: Any, batch: dict[str, Any]) -> Callable[[], Any]:
-    """A training step that goes on from its last state."""
+    """Returns a function that does a training step from the last state on."""
     step, begin = step_of(name, model, variables, precision)
     batch, held = sharding.shard_batch(batch, sharding.data_mesh()), [begin()]
 
@@ -122,7 +122,7 @@ def stepped(name: str, model: Any, variables: Any, precision: Any, batch: dict[s
 
 
 def timed(function: Callable[..., Any], *arguments: Any) -> float:
-    """Seconds of a run among others, the median."""
+    """Returns the median seconds per call, with several calls in flight."""
     jax.block_until_ready(function(*arguments))
     taken = []
     for _ in range(RUNS):

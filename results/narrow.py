@@ -1,8 +1,8 @@
-"""What `rife_lap_s` begins with: `python results/narrow.py FRAMES.safetensors -o narrow.safetensors`.
+"""Initial weights of `rife_lap_s`: `python results/narrow.py FRAMES.safetensors -o narrow.safetensors`.
 
-FRAMES is of `vfi-jax prepare pack`. RIFE's blocks are narrowed one by one: of their channels those stay that explain
-most of the others on real frames, and what the others carried is put on them, by least squares, in every layer that
-reads them. The last block, which sees the whole frame, goes: the others see frames of half the sides.
+FRAMES is a file of `vfi-jax prepare pack`. RIFE's blocks are narrowed one by one: the channels that explain most of the
+others on real frames stay, and every layer that reads the others gets their part from those, by least squares. The last
+block, which works at full resolution, is dropped; the others work on frames of half the size.
 """
 
 import argparse
@@ -21,9 +21,9 @@ from vfi_jax.types import Array
 from vfi_jax.weights import load, save
 
 SOURCE, TARGET = "rife_lap", "rife_lap_s"
-WINDOWS, SIDE, AT_ONCE = 96, 256, 8  # frames that are looked at
-SAMPLES = 60_000  # places of a layer that are
-RIDGE = 1e-3  # of the mean variance
+WINDOWS, SIDE, BATCH = 96, 256, 8  # of the real frames
+SAMPLES = 60_000  # positions per layer
+RIDGE = 1e-3  # relative to the mean variance
 
 Layer = Mapping[str, np.ndarray]
 Block = Mapping[str, Any]
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _fields(small: nn.Module, params: Mapping[str, Block]) -> dict[str, Any]:
-    """Of the network that is narrowed: the small one's, with the widths of the given parameters."""
+    """Returns the fields of the network before narrowing: those of the small one, with the widths of the parameters."""
     widths = tuple(len(params[f"block{i}"]["conv0_1"]["bias"]) for i in range(len(small.widths)))
     return {"widths": widths, "level_scales": small.level_scales, "reduction": small.reduction, "refinement": None}
 
@@ -57,14 +57,14 @@ def _pairs(path: Path) -> Array:
 
 
 def _activations(model: nn.Module, params: Mapping[str, Any], frames: Array) -> dict[str, dict[str, np.ndarray]]:
-    """By block and layer, `[places, channels]`: what the next layer reads."""
+    """Returns the input of the next layer by block and layer, `[positions, channels]`."""
 
     @jax.jit
     def run(frames: Array) -> Any:
         kept = {"capture_intermediates": True, "mutable": ["intermediates"]}
         return model.apply({"params": params}, frames, 0.5, **kept)[1]["intermediates"]
 
-    parts = [jax.tree.map(np.asarray, run(frames[i : i + AT_ONCE])) for i in range(0, len(frames), AT_ONCE)]
+    parts = [jax.tree.map(np.asarray, run(frames[i : i + BATCH])) for i in range(0, len(frames), BATCH)]
 
     def read(block: str, layer: str) -> np.ndarray:
         values = np.concatenate([part[block][layer]["__call__"][0] for part in parts])
@@ -76,12 +76,12 @@ def _activations(model: nn.Module, params: Mapping[str, Any], frames: Array) -> 
 
 
 def _narrowed(block: Block, seen: Mapping[str, np.ndarray], width: int) -> dict[str, Any]:
-    """The block with `width` channels. All its residual convolutions add to the same ones."""
+    """Returns the block with `width` channels. All its residual convolutions add to the same channels."""
     residual = sorted(layer for layer in block if layer.startswith("convblock"))
     states = [seen["conv0_1"], *(seen[layer] for layer in residual)]
     kernels = [block[layer]["conv"]["weight"] * block[layer]["beta"] for layer in residual]
     kept = np.arange(states[0].shape[1])
-    for _ in range(3):  # what is read depends on what is kept
+    for _ in range(3):  # the kernels depend on the channels that are kept
         read = [*(kernel[..., kept] for kernel in kernels), block["lastconv"]["weight"]]
         kept = _chosen(states, read, width)
     inner = _chosen([seen["conv0_0"]], [block["conv0_1"]["weight"][..., kept]], width // 2)
@@ -97,7 +97,7 @@ def _narrowed(block: Block, seen: Mapping[str, np.ndarray], width: int) -> dict[
 
 
 def _chosen(states: Sequence[np.ndarray], kernels: Sequence[np.ndarray], count: int) -> np.ndarray:
-    """Channels taken greedily: each the one that explains most of what is left of all, weighted by what reads them."""
+    """Selects channels greedily: each explains most of the remaining variance, weighted by the kernels that read it."""
     left = 0.0
     for state, kernel in zip(states, kernels, strict=True):
         weight = np.sqrt((kernel**2).sum((0, 1, 3)))
@@ -113,9 +113,9 @@ def _chosen(states: Sequence[np.ndarray], kernels: Sequence[np.ndarray], count: 
 
 
 def _folded(layer: Layer, state: np.ndarray, kept: np.ndarray, out: Any, phases: int = 1) -> dict[str, np.ndarray]:
-    """The layer reading the kept channels of `state` alone, and making the channels `out`.
+    """Returns the layer that reads only the kept channels of `state`, and writes the channels `out`.
 
-    A transposed convolution gives each of its `phases` a part of the kernel; they share a bias.
+    Each of the `phases` of a transposed convolution has a part of the kernel; they share a bias.
     """
     mean = state.mean(0)
     centered = state[:, kept] - mean[kept]

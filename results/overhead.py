@@ -1,8 +1,8 @@
-"""What guards and checkpoints cost a training step: `python results/overhead.py [PAIRS]`; writes `overhead.csv`.
+"""Overhead of guards and checkpoints per training step: `python results/overhead.py [PAIRS]`; writes `overhead.csv`.
 
-The step of `configs/rife_lap.py` (8 crops of 192x192) on random frames. Guards: it beside the same step that never
-looks whether loss, gradient and parameters are finite, in turn; the ratio of each pair. Checkpoints: the seconds that
-the loop waits for a save that begins, checksums among them, and those that a step in the meantime takes longer.
+Measures the step of `configs/rife_lap.py` (8 crops of 192x192) on random frames. Guards: steps with and without the
+check that loss, gradient and parameters are finite, in turn, and the ratio of each pair. Checkpoints: the seconds that
+the loop waits for a save to begin, including checksums, and by which steps take longer while it is written.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ import numpy as np
 
 from vfi_jax import config
 from vfi_jax.nn import precision
-from vfi_jax.runs import checkpoints as steps
+from vfi_jax.runs.checkpoints import Checkpoints
 from vfi_jax.system import machine, sharding
 from vfi_jax.training import fit
 from vfi_jax.training import step as training_step
@@ -34,7 +34,7 @@ BETWEEN = 4  # steps, from a save to the next
 
 
 def prepared(run: config.Train):
-    """What makes a step, a function that begins a state, and a batch."""
+    """Returns a function that makes the step, one that makes the initial state, and a batch."""
     spec, model, variables, loss_config = fit.build(run, Path())
     transform, mesh = make_optimizer(run.optimizer, run.steps, 1), sharding.data_mesh()
     side, draw = run.data.augment.crop, np.random.default_rng(0).integers
@@ -57,14 +57,14 @@ def prepared(run: config.Train):
 
 
 def seconds(step, state, batch):
-    """The state after a step, and how long it took."""
+    """Returns the state after a step, and the seconds it took."""
     begun = time.perf_counter()
     state = jax.block_until_ready(step(state, batch)[0])
     return state, time.perf_counter() - begun
 
 
 def main() -> None:
-    """Two rows."""
+    """Writes two rows: guards and checkpoints."""
     pairs = int((sys.argv[1:] or ["20"])[0])
     recipe = runpy.run_path(str(ROOT / "configs/rife_lap.py"))["get_config"]()
     run = config.parse(config.Train, recipe.to_dict())
@@ -84,7 +84,7 @@ def main() -> None:
 
     (function, state), held, during = each["guarded"], [], []
     with tempfile.TemporaryDirectory() as folder:
-        checkpoints = steps.Checkpoints(Path(folder))
+        checkpoints = Checkpoints(Path(folder))
         for number in range(max(3, pairs // BETWEEN)):
             begun = time.perf_counter()
             checkpoints.save(number, items(state), {"step": number}, None, print)
@@ -100,12 +100,12 @@ def main() -> None:
         ("guards", usual, *(100 * (np.quantile(ratios, q) - 1) for q in (0.5, 0.25, 0.75))),
         (f"a checkpoint every {run.checkpoint_every} steps", a_save, 100 * a_save / usual / run.checkpoint_every),
     ]
-    found = machine.environment()
-    told = f"{datetime.date.today()}; jax {found['jax']}; {found['system']}; {found['devices']}"
-    told += f"; python results/overhead.py {pairs}"
+    environment = machine.environment()
+    note = f"{datetime.date.today()}; jax {environment['jax']}; {environment['system']}; {environment['devices']}"
+    note += f"; python results/overhead.py {pairs}"
     with (ROOT / "results/overhead.csv").open("w", newline="") as file:
         csv.writer(file).writerows(
-            [[f"{cell:.3f}" if isinstance(cell, float) else cell for cell in row] for row in rows] + [(told,)]
+            [[f"{cell:.3f}" if isinstance(cell, float) else cell for cell in row] for row in rows] + [(note,)]
         )
 
 

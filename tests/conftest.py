@@ -73,8 +73,8 @@ def _programs_of_modules():
 
 def _resident() -> float:
     """Bytes of this process; infinite where the system does not say so in a file."""
-    told = Path("/proc/self/statm")
-    return int(told.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if told.exists() else math.inf
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else math.inf
 
 
 @pytest.fixture

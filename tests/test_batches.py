@@ -67,10 +67,10 @@ def test_packed_batches():
     batches = device_batches.PackedBatches({data.path: frames}, data, 4, 0, sharding.data_mesh(), names=names)
     seen = []
     for _ in range(3):
-        told = batches.names(batches.get_state())
+        names = batches.names(batches.get_state())
         batch = jax.device_get(next(batches))
         windows = batch["frames"][:, 0, 0, 0, 0] % 20
-        assert told == [f"{data.path}: clip/{window}" for window in windows]
+        assert names == [f"{data.path}: clip/{window}" for window in windows]
         seen += windows.tolist()
         first, last = (batch["frames"][:, i, 0, 0, 0] // 20 for i in range(2))
         target = batch["target"][:, 0, 0, 0] // 20
@@ -83,7 +83,7 @@ def test_packed_batches():
     assert np.array_equal(next(again)["frames"], following["frames"])
     for wrong, line in (
         (dataclasses.replace(data, window=Window(3)), "have 5 frames"),
-        (dataclasses.replace(data, augment=Augment(64)), "smaller than data.augment.crop 64"),
+        (dataclasses.replace(data, augment=Augment(64)), "smaller than --config.data.augment.crop 64"),
         (dataclasses.replace(data, augment=Augment(16, enlarge=0.1)), "must be 0 for a packed set"),
     ):
         with pytest.raises(UserError, match=line):

@@ -86,14 +86,14 @@ def test_a_bad_step_changes_nothing(tmp_path):
     assert counts == [(1, 0, 0), (2, 1, 1), (3, 2, 2), (4, 0, 2)]
 
 
-def test_bad_steps_are_told(tmp_path, monkeypatch):
+def test_bad_steps_are_logged(tmp_path, monkeypatch):
     spoil(monkeypatch, {1})
-    told = []
-    fit.fit(RUN, tmp_path, told.append)
+    lines = []
+    fit.fit(RUN, tmp_path, lines.append)
     rows = [row for row in read_log(tmp_path) if "rate" in row]
     assert ["loss" in row for row in rows] == [True, False, True, True]
     assert [row["skipped"] for row in rows] == [0, 1, 1, 1]
-    assert "loss not finite, skipped" in told[1]
+    assert "loss not finite, skipped" in lines[1]
     assert newest(tmp_path)["position"]["skipped"] == {"in_row": 0, "total": 1}
 
 
@@ -105,9 +105,9 @@ def test_a_rollback_goes_on_past_the_bad_data(tmp_path, monkeypatch):
         leave_out(patch, {2, 3})
         fit.fit(run, tmp_path / "without", quiet)
     spoil(monkeypatch, {2, 3})
-    told = []
-    fit.fit(run, tmp_path / "whole", told.append)
-    assert [line for line in told if line.startswith("warning")] == [
+    lines = []
+    fit.fit(run, tmp_path / "whole", lines.append)
+    assert [line for line in lines if line.startswith("warning")] == [
         "warning: loss or gradient was not finite in the last 2 steps up to 4: back to step 2, and on with the data "
         "that follow"
     ]
@@ -133,13 +133,13 @@ def test_a_rollback_goes_on_past_the_bad_data(tmp_path, monkeypatch):
 
 
 def test_bad_data_without_end_stop_the_run(tmp_path, monkeypatch):
-    """After the last rollback; the samples of all the bad steps are told."""
+    """After the last rollback; the samples of all the bad steps are listed."""
     spoil(monkeypatch, set(range(2, 100)))
     run = dataclasses.replace(RUN, guard=Guard(bad_steps=2, rollbacks=2))
-    told = []
+    lines = []
     with pytest.raises(UserError, match=r"not finite in the last 2 steps, after 2 rollbacks: .*; step 2 is kept"):
-        fit.fit(run, tmp_path, told.append)
-    assert sum("back to step 2" in line for line in told) == 2
+        fit.fit(run, tmp_path, lines.append)
+    assert sum("back to step 2" in line for line in lines) == 2
     batches = run_data.open_data(RUN, tmp_path, labeled_validation=False).batches
     names = [next(batches)["name"].tolist() for _ in range(8)]
     batches.close()
@@ -148,7 +148,7 @@ def test_bad_data_without_end_stop_the_run(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_weights_that_are_lost_stop_the_run(tmp_path):
+def test_weights_that_are_lost_end_the_run(tmp_path):
     """Not by the data's fault: also what was saved is finite, and a run without a checkpoint begins anew."""
     wild = dataclasses.replace(RUN, optimizer=Optimizer(rate=1e12, warmup=2), steps=40, log_every=100)
     wild = dataclasses.replace(wild, checkpoint_every=1, validate_every=1, guard=Guard(bad_steps=2, rollbacks=1))
@@ -158,15 +158,15 @@ def test_weights_that_are_lost_stop_the_run(tmp_path):
 
 
 @pytest.mark.parametrize("workers_end", [False, True])
-def test_a_wish_to_stop(whole, tmp_path, monkeypatch, workers_end):
+def test_sigterm_saves_and_stops(whole, tmp_path, monkeypatch, workers_end):
     """SIGTERM: the step is finished and saved, where no save was due; the same command ends like an unbroken run.
 
     Where the signal went to all processes of the run, there may be no next batch.
     """
-    told, before = [], signal.getsignal(signal.SIGTERM)
+    lines, before = [], signal.getsignal(signal.SIGTERM)
 
     def stop(line):
-        told.append(line)
+        lines.append(line)
         if line.startswith("step 3/") and not workers_end:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -180,11 +180,11 @@ def test_a_wish_to_stop(whole, tmp_path, monkeypatch, workers_end):
         if workers_end:
             patch.setattr(pipeline.GrainBatches, "__next__", following)
         fit.fit(RUN, tmp_path, stop)
-    assert told[-1] == "stopped at step 3; the same command continues"
+    assert lines[-1] == "stopped at step 3; the same command continues"
     assert signal.getsignal(signal.SIGTERM) == before
-    told.clear()
-    fit.fit(RUN, tmp_path, told.append)
-    assert told[0] == "continuing from step 3"
+    lines.clear()
+    fit.fit(RUN, tmp_path, lines.append)
+    assert lines[0] == "continuing from step 3"
     assert losses(tmp_path) == losses(whole)
     equal(newest(tmp_path), newest(whole))
 

@@ -65,7 +65,7 @@ def free_port():
 class Processes:
     """The processes of one run of `train.py`; `cluster` has environments that tell each which it is, not flags."""
 
-    def __init__(self, run, recipe, folder, processes, count, own=("", ""), script="train.py", cluster=None):
+    def __init__(self, run, recipe, folder, processes, count, options=("", ""), script="train.py", cluster=None):
         command = Command(run, recipe, folder, **devices(count))
         flags = processes > 1 and cluster is None
         several = [f"--coordinator=127.0.0.1:{free_port()}", f"--processes={processes}"] if flags else []
@@ -78,7 +78,7 @@ class Processes:
                     *command.arguments[2:],
                     *several,
                     *([f"--process={process}"] if several else []),
-                    *filter(None, own[process : process + 1]),
+                    *filter(None, options[process : process + 1]),
                 ],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -140,12 +140,11 @@ def test_topologies_agree(alone, tmp_path, name):
     trained(dataclasses.replace(LONG, accumulate=parts), tmp_path / "run", processes, count)
     ours, theirs = losses(tmp_path / "run"), losses(alone)
     away = distances(newest(tmp_path / "run")["params"], newest(alone)["params"])
-    apart = max(abs(a / b - 1) for a, b in zip(ours, theirs, strict=True))
-    print(
-        f"\n{name}: losses {apart:.1e}, weights {max(away):.1e} ({sum(a > 1e-5 for a in away)} of {len(away)} > 1e-5)"
-    )
+    difference = max(abs(a / b - 1) for a, b in zip(ours, theirs, strict=True))
+    above = f"{sum(a > 1e-5 for a in away)} of {len(away)} above 1e-5"
+    print(f"\n{name}: losses {difference:.1e}, weights {max(away):.1e} ({above})")
     assert len(ours) == STEPS
-    assert apart < 1e-5
+    assert difference < 1e-5
     assert max(away) < 1e-3
     if max(away) > 1e-5:
         first = distances(gradients(LONG, tmp_path / "1", topology), gradients(LONG, tmp_path / "2", (1, 1, 1)))
@@ -216,7 +215,7 @@ runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
         for number in range(2):
 
             class Metadata(http.server.BaseHTTPRequestHandler):
-                told: ClassVar = {
+                answers: ClassVar = {
                     "agent-worker-number": str(number),
                     "worker-network-endpoints": "a:1:localhost,b:2:localhost",
                     "tpu-env": "ZONE: 'us-west4-a'",
@@ -225,7 +224,7 @@ runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
                 def do_GET(self):
                     self.send_response(200)
                     self.end_headers()
-                    self.wfile.write(self.told[self.path.rpartition("/")[2]].encode())
+                    self.wfile.write(self.answers[self.path.rpartition("/")[2]].encode())
 
                 def log_message(self, *_):
                     pass
@@ -269,8 +268,8 @@ def test_processes_that_were_given_different_things(tmp_path):
     """End with the reason."""
     run = dataclasses.replace(LONG, steps=1)
     several = Processes(run, tmp_path / "a.py", tmp_path / "run", 2, 1, ["--config.seed=0", "--config.seed=1"])
-    for code, _, told in several.ended():
-        assert (code, told.splitlines()[-1].split(": ", 2)[2]) == (
+    for code, _, error in several.ended():
+        assert (code, error.splitlines()[-1].split(": ", 2)[2]) == (
             1,
             "the processes of the run have different config: give all of them the same files and flags",
         )
@@ -284,9 +283,9 @@ def test_a_process_that_is_lost_ends_the_run(tmp_path):
         if line.startswith("step 3/"):
             break
     several.each[1].kill()
-    (code, _, told), _ = several.ended()
+    (code, _, error), _ = several.ended()
     assert code != 0
-    assert "the same command continues" in told
+    assert "the same command continues" in error
 
 
 @pytest.mark.slow
@@ -329,7 +328,7 @@ def test_a_batch_that_does_not_divide(tmp_path):
 
 
 @pytest.mark.parametrize("given", [("host:1", None, None), ("host:1", 2, None), (None, 2, 0), ("host:1", 2, 2)])
-def test_processes_are_told_as_a_whole(given):
+def test_flags_of_processes_go_together(given):
     with pytest.raises(UsageError, match="--process"):
         distributed.initialize(*given)
 

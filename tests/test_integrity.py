@@ -158,13 +158,13 @@ def test_the_newest_good_step_is_used(saved, tmp_path, kind):
     shutil.copytree(saved, folder)
     damage(folder / "checkpoints/3")
     before = sorted(path.name for path in (folder / "checkpoints/3").rglob("*"))
-    checkpoints, told = Checkpoints(folder), []
-    step, items, position = checkpoints.newest_good(ITEMS, told.append)
+    checkpoints, lines = Checkpoints(folder), []
+    step, items, position = checkpoints.newest_good(ITEMS, lines.append)
     assert (step, position["data"]) == (2, {"next": 20})
     jax.tree.map(np.testing.assert_array_equal, items, jax.tree.map(lambda leaf: leaf + 2, ITEMS))
-    assert len(told) == 2
-    assert re.match(f"warning: .*{line}", told[0])
-    assert told[1].endswith("damaged/3")
+    assert len(lines) == 2
+    assert re.match(f"warning: .*{line}", lines[0])
+    assert lines[1].endswith("damaged/3")
     assert sorted(path.name for path in (folder / "damaged/3").rglob("*")) == before
     checkpoints.close()
     save(folder, {3: 40.0})
@@ -194,20 +194,20 @@ def test_where_no_step_is_whole_all_stay(saved, tmp_path):
 
 def test_parameters_of_a_damaged_step(saved, tmp_path):
     """Only what is read is looked at; a step that was asked for by its number is not replaced."""
-    folder, told = tmp_path / "run", []
+    folder, lines = tmp_path / "run", []
     shutil.copytree(saved, folder)
     truncate("optimizer/**/d/*")(folder / "checkpoints/3")
     params, _ = read_params(folder, "newest", ITEMS["params"], pytest.fail)
     assert params["a"][0] == 3
     assert read_params(folder, None, ITEMS["params"], pytest.fail)[0]["a"][0] == 1  # the best
     flip(folder / "checkpoints/3")
-    params, _ = read_params(folder, "newest", ITEMS["params"], told.append)
+    params, _ = read_params(folder, "newest", ITEMS["params"], lines.append)
     assert params["a"][0] == 2
-    assert len(told) == 1
-    assert told[0].endswith("trying step 2 instead")
+    assert len(lines) == 1
+    assert lines[0].endswith("trying step 2 instead")
     flip(folder / "checkpoints/1")
-    assert read_params(folder, "best", ITEMS["params"], told.append)[0]["a"][0] == 2
-    assert "checkpoints/1 cannot be restored" in told[1]
+    assert read_params(folder, "best", ITEMS["params"], lines.append)[0]["a"][0] == 2
+    assert "checkpoints/1 cannot be restored" in lines[1]
     with pytest.raises(UserError, match="checkpoints/3 cannot be restored: params/a changed"):
         read_params(folder, 3, ITEMS["params"], pytest.fail)
     assert (folder / "checkpoints/3").is_dir()
@@ -231,7 +231,7 @@ def test_the_step_that_the_shell_names():
 @pytest.mark.parametrize("where", ["seen before", "in the background"])
 def test_a_full_disk(tmp_path, monkeypatch, where):
     """Told at first; the run goes on and saves again; two in a row end it, and so does one at the last step."""
-    checkpoints, told = Checkpoints(tmp_path), []
+    checkpoints, lines = Checkpoints(tmp_path), []
 
     def attempt(step, *, full, **options):
         """Saves, and waits until the disk has taken it or not."""
@@ -242,7 +242,7 @@ def test_a_full_disk(tmp_path, monkeypatch, where):
             if full and where == "in the background":  # as if the disk took files of 10 kB at most
                 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, most[1]))
             try:
-                checkpoints.save(step, ITEMS, {"step": step}, None, told.append, **options)
+                checkpoints.save(step, ITEMS, {"step": step}, None, lines.append, **options)
                 while checkpoints._manager.is_saving_in_progress():
                     time.sleep(0.01)
             finally:
@@ -251,18 +251,18 @@ def test_a_full_disk(tmp_path, monkeypatch, where):
     late = where == "in the background"  # the next save, or the end, tells of it
     attempt(1, full=False)
     attempt(2, full=True)
-    assert len(told) == (not late)
+    assert len(lines) == (not late)
     attempt(3, full=False)
-    assert len(told) == 1
+    assert len(lines) == 1
     assert re.search(
-        r"cannot be written: .*; the run goes on and tries again at the next save \(step 1 is kept", told[0]
+        r"cannot be written: .*; the run goes on and tries again at the next save \(step 1 is kept", lines[0]
     )
     attempt(4, full=True)
     if late:
         attempt(5, full=True)
     with pytest.raises(UserError, match=r"cannot be written: .*; free some space and run the same .*\(step 3 is kept"):
         attempt(6, full=True)
-    assert len(told) == 2
+    assert len(lines) == 2
     if not late:
         with pytest.raises(UserError, match="the disk is full"):
             attempt(7, full=True, last=True)

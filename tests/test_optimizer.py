@@ -51,7 +51,7 @@ def stepped(config, gradients, losses, params):
 
 
 def test_adam_is_the_textbook_one():
-    """With a second moment of its own, rates by the parameter's path, and a gradient that is always zero."""
+    """With another second moment, learning rates by the parameter's path, and a gradient that is always zero."""
     config = Optimizer(0.1, 0.1, beta2=0.99, weight_decay=0.0, rate_factors={"mapping": 0.01})
     gradients = {"mapping_0": {"kernel": jnp.float32(0.5)}, "head": jnp.float32(0.5), "idle": jnp.float32(0)}
     params = jax.tree.map(jnp.ones_like, gradients)

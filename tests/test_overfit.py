@@ -1,4 +1,4 @@
-"""Recipes learn: each `overfit` variant gets windows of real clips by heart, far beyond the mean of the two frames."""
+"""Recipes learn: each `overfit` variant memorizes windows of real clips, far beyond the mean of the two frames."""
 
 import dataclasses
 import importlib.util
@@ -81,7 +81,7 @@ def averaging(folder, window):
 @pytest.mark.slow
 @pytest.mark.skipif(not DATA, reason="VFI_JAX_DATA names no folder with footage")
 @pytest.mark.parametrize("values", list(overfit_variants()))
-def test_eight_windows_are_learned_by_heart(values, tmp_path):
+def test_eight_windows_are_memorized(values, tmp_path):
     run = config.parse(config.Train, values)
     folder = tmp_path / "windows"
     cut(folder, run.data.window)

@@ -55,9 +55,9 @@ def test_a_run_in_a_bucket(bucket, whole):
 
     with pytest.raises(KeyboardInterrupt):
         fit.fit(RUN, there, interrupt)
-    told = []
-    fit.fit(RUN, there, told.append)
-    assert told[0] == "continuing from step 2"
+    lines = []
+    fit.fit(RUN, there, lines.append)
+    assert lines[0] == "continuing from step 2"
     assert losses(there) == losses(whole)
     jax.tree.map(np.testing.assert_array_equal, newest(there), newest(whole))
     ours, theirs = ({path.name for path in place.iterdir()} for place in (bucket / "runs/there", whole))
@@ -84,7 +84,7 @@ def test_objects_are_whole(bucket):
     assert [(file.name, file.read_text()) for file in (bucket / "a").iterdir()] == [("b.txt", "one")]
 
 
-def test_the_log_is_sent_before_a_step_is(bucket, monkeypatch):
+def test_the_log_is_uploaded_before_a_step_is(bucket, monkeypatch):
     """A run that is killed has all rows up to the step that it continues from."""
     there = path_of("gs://bucket/run")
     there.mkdir(parents=True)

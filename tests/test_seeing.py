@@ -58,7 +58,7 @@ def test_rows_of_the_log(run):
         assert 0.1 < row["host_gb"] < 1000
 
 
-def test_a_second_compile_is_told(run):
+def test_a_second_compilation_is_logged(run):
     warnings = [line for line in run[1] if line.startswith("warning")]
     assert len(warnings) == 1
     assert warnings[0].startswith(
@@ -120,8 +120,8 @@ def test_memory_is_that_of_the_process():
     """Not what the process held that started it, which a process that is started begins with."""
     child = "from vfi_jax.system import machine; print(machine.peak_memory()['host_gb'])"
     parent = f"import subprocess, sys; b'x' * (1 << 30); subprocess.run([sys.executable, '-c', {child!r}], check=True)"
-    told = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, check=True)
-    assert 0.1 < float(told.stdout) < 0.8
+    done = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, check=True)
+    assert 0.1 < float(done.stdout) < 0.8
 
 
 @pytest.mark.parametrize(
@@ -153,8 +153,8 @@ def test_doctor(tmp_path, capsys, monkeypatch, weights_folder):
     monkeypatch.setattr(doctor, "multiplies_correctly", lambda _: False)
     monkeypatch.setattr(doctor.av, "codecs_available", set())
     assert cli_main.main(["doctor"]) == 1
-    told = capsys.readouterr().err
-    assert "multiplies wrongly; FFmpeg has no libx264, which .mp4, .m4v, .mov, .mkv need" in told
+    message = capsys.readouterr().err
+    assert "multiplies wrongly; FFmpeg has no libx264, which .mp4, .m4v, .mov, .mkv need" in message
 
 
 def test_programs_are_kept(tmp_path, monkeypatch):

@@ -78,9 +78,9 @@ def test_resume_continues_bit_for_bit(whole, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fit.fit(RUN, tmp_path / "run", interrupt)
     assert losses(tmp_path / "run") == losses(whole)[:3]
-    told = []
-    fit.fit(RUN, tmp_path / "run", told.append)
-    assert told[0] == "continuing from step 2"
+    lines = []
+    fit.fit(RUN, tmp_path / "run", lines.append)
+    assert lines[0] == "continuing from step 2"
     assert losses(tmp_path / "run") == losses(whole)
     ours, theirs = newest(tmp_path / "run"), newest(whole)
     assert ours["position"] == theirs["position"]
@@ -222,7 +222,7 @@ def test_a_teacher_that_is_the_pupil_has_nothing_to_teach(whole, tmp_path):
         ),
     ],
 )
-def test_bad_configs_are_told(tmp_path, change, line):
+def test_bad_recipes_are_one_line(tmp_path, change, line):
     with pytest.raises(UserError, match=line):
         fit.fit(dataclasses.replace(RUN, **change), tmp_path / "run", quiet)
 
@@ -249,7 +249,7 @@ def test_folders_of_other_runs(whole, tmp_path):
 
 
 @pytest.mark.parametrize("damage", [pytest.param("manifest", marks=pytest.mark.slow), "data"])
-def test_damaged_checkpoint_is_told(whole, tmp_path, damage):
+def test_a_damaged_checkpoint_is_reported(whole, tmp_path, damage):
     """In one line: `load` takes the step before, `convert`, which writes down which step it took, ends."""
     shutil.copytree(whole, tmp_path / "run")
     for file in (tmp_path / "run/checkpoints/4/ema").rglob("manifest.ocdbt" if damage == "manifest" else "d/*"):
@@ -277,11 +277,11 @@ def test_a_damaged_newest_step_is_made_again(whole, tmp_path):
     data = bytearray(file.read_bytes())
     data[len(data) // 3] ^= 1
     file.write_bytes(data)
-    told = []
-    fit.fit(RUN, tmp_path / "run", told.append)
-    assert "checkpoints/4 cannot be restored: optimizer/" in told[0]
-    assert told[1].endswith("damaged/4")
-    assert told[2] == "continuing from step 2"
+    lines = []
+    fit.fit(RUN, tmp_path / "run", lines.append)
+    assert "checkpoints/4 cannot be restored: optimizer/" in lines[0]
+    assert lines[1].endswith("damaged/4")
+    assert lines[2] == "continuing from step 2"
     jax.tree.map(np.testing.assert_array_equal, newest(tmp_path / "run"), newest(whole))
     assert losses(tmp_path / "run") == losses(whole)
 
@@ -291,9 +291,9 @@ def test_an_empty_step_that_a_crash_left_is_no_step(whole, tmp_path):
     shutil.copytree(whole, tmp_path / "run")
     shutil.rmtree(tmp_path / "run/checkpoints/4")
     (tmp_path / "run/checkpoints/4").mkdir()
-    told = []
-    fit.fit(RUN, tmp_path / "run", told.append)
-    assert told[0] == "continuing from step 2"
+    lines = []
+    fit.fit(RUN, tmp_path / "run", lines.append)
+    assert lines[0] == "continuing from step 2"
     jax.tree.map(np.testing.assert_array_equal, newest(tmp_path / "run"), newest(whole))
 
 
@@ -434,10 +434,10 @@ def test_wrong_arguments_are_one_line(train, tmp_path, monkeypatch, capsys, argu
     arguments = ["train.py", *(argument.replace("=W", f"={tmp_path / 'run'}") for argument in arguments)]
     with pytest.raises(SystemExit) as caught:
         train.main(train.parse_flags(arguments))
-    told = capsys.readouterr().err
-    assert caught.value.code == code, told
-    assert line in told
-    assert len(told.strip().splitlines()) == 1
+    message = capsys.readouterr().err
+    assert caught.value.code == code, message
+    assert line in message
+    assert len(message.strip().splitlines()) == 1
 
 
 def test_the_command_ends_with_one_line(tmp_path):

@@ -1,4 +1,4 @@
-"""Batches of a packed set, drawn and augmented on the device."""
+"""Batches of packed sets, drawn and augmented on the device."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from vfi_jax.types import Array
 
 
 class PackedBatches:
-    """An endless iterator of batches made on the device: each epoch a new order, each sample new decisions.
+    """An endless iterator of batches drawn on the device, with a new order in each epoch and new crops of each sample.
 
-    A batch is a function of the seed and its number alone, so the state is that number. Batches are `frames` uint8
-    `[b, k, s, s, 3]`, `target` `[b, s, s, 3]`, `t` `[b, 1, 1, 1]`, split over the mesh's `data`.
+    A batch depends only on the seed and on its number, which is the iterator's state. Batches hold `frames`, uint8 `[b,
+    k, s, s, 3]`, `target` `[b, s, s, 3]` and `t` `[b, 1, 1, 1]`, divided over the mesh's axis `data`.
     """
 
     def __init__(
@@ -38,16 +38,24 @@ class PackedBatches:
         *,
         names: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        """Puts the windows of `sets` (by path: `data.path`, and those of `data.mix`) onto every device.
+        """Copies the windows onto every device.
 
-        `names` are those of the windows, by path.
+        Args:
+          sets: windows by path: those of `data.path`, and of the sets in `data.mix`.
+          data: window, augmentation and shares.
+          batch_size: global batch size.
+          seed: of order and augmentation.
+          mesh: all devices.
+          names: of the windows, by path.
 
         Raises:
-          UserError: fewer windows than a batch takes, smaller than the crop, or of another length than the config says.
-          UsageError: augmentation that only the host does; shares that leave a set without samples.
+          UserError: too few windows for a batch, or windows smaller than the crop or unlike `data.window`.
+          UsageError: augmentation that only host pipelines support; shares that leave a set without samples.
         """
         if data.augment.enlarge or data.augment.jitter:
-            raise UsageError("data.augment.enlarge and jitter must be 0 for a packed set: make records to use them")
+            raise UsageError(
+                "--config.data.augment.enlarge and jitter must be 0 for a packed set; make records instead"
+            )
         counts = samples_of(data, batch_size)
         for path, frames in sets.items():
             _check(path, frames.shape, data, counts[path])
@@ -72,50 +80,52 @@ class PackedBatches:
         return batch
 
     def get_state(self) -> dict[str, int]:
-        """Number of the next batch."""
+        """Returns the number of the next batch."""
         return {"next_batch": self._next}
 
     def set_state(self, state: Mapping[str, int]) -> None:
-        """Continues from `get_state`."""
+        """Continues from a state that `get_state` returned."""
         self._next = state["next_batch"]
 
     def names(self, state: Mapping[str, int]) -> list[str]:
-        """`PATH: NAME` of each sample of the next batch at a state; the window's number where it has no name."""
-        found = []
-        for index, (frames, (path, count)) in enumerate(zip(self._sets, self._counts.items(), strict=True)):
-            chosen = _chosen(_own(self._key, index), state["next_batch"], frames.shape[0], count)
-            known = self._names.get(path)
-            found += [f"{path}: {known[window] if known else f'window {window}'}" for window in np.asarray(chosen)]
-        return found
+        """Returns `PATH: NAME` for each sample of the next batch at a state; without names the window's number."""
+        names = []
+        for number, (frames, (path, count)) in enumerate(zip(self._sets, self._counts.items(), strict=True)):
+            chosen = _chosen(_set_key(self._key, number), state["next_batch"], frames.shape[0], count)
+            windows = self._names.get(path)
+            names += [f"{path}: {windows[index] if windows else f'window {index}'}" for index in np.asarray(chosen)]
+        return names
 
     def close(self) -> None:
-        """Lets go of the windows."""
+        """Releases the windows."""
         self._sets = []
 
 
 def samples_of(data: Data, batch_size: int) -> dict[str, int]:
-    """How many samples of a batch `data.path` and each set of `data.mix` give: their shares, rounded.
+    """Returns the number of samples per batch from `data.path` and from each set of `data.mix`: their shares, rounded.
 
     Raises:
-      UsageError: one gives none.
+      UsageError: a set gives no sample.
     """
     counts = {path: round(share * batch_size) for path, share in data.shares.items()}
     counts = {data.path: batch_size - sum(counts.values()), **counts}
     for path, count in counts.items():
         if count < 1:
-            raise UsageError(f"config.data.mix leaves {path} no sample of a batch of {batch_size}")
+            raise UsageError(f"--config.data.mix leaves {path} no sample of a batch of {batch_size}")
     return counts
 
 
 def _check(path: str, shape: tuple[int, ...], data: Data, samples: int) -> None:
     count, length, height, width = shape[:4]
     if count < samples:
-        raise UserError(f"{path}: {count} packed windows do not fill a batch, of which they are to give {samples}")
+        raise UserError(f"{path}: {count} packed windows do not give the {samples} samples of a batch")
     if length != data.window.frames:
-        raise UserError(f"{path}: packed windows have {length} frames; data.window.frames says {data.window.frames}")
+        raise UserError(
+            f"{path}: packed windows have {length} frames; --config.data.window.frames is {data.window.frames}"
+        )
     if min(height, width) < data.augment.crop:
         raise UserError(
-            f"{path}: packed windows are {width}x{height}: smaller than data.augment.crop {data.augment.crop}"
+            f"{path}: packed windows are {width}x{height}: smaller than --config.data.augment.crop {data.augment.crop}"
         )
 
 
@@ -124,24 +134,24 @@ def _batch(
 ) -> dict[str, Array]:
     parts = []
     for index, (frames, count) in enumerate(zip(sets, counts, strict=True)):
-        parts.append(_part(frames, _own(key, index), number, window, augment, count))
+        parts.append(_part(frames, _set_key(key, index), number, window, augment, count))
     return jax.tree.map(lambda *values: jnp.concatenate(values), *parts)
 
 
-def _own(key: Array, index: int) -> Array:
-    """The key of a set."""
+def _set_key(key: Array, index: int) -> Array:
+    """Returns the random key of a set."""
     return jax.random.fold_in(key, index) if index else key
 
 
 def _chosen(key: Array, number: Array | int, windows: int, count: int) -> Array:
-    """Which windows of a set are in a batch: each of them once an epoch, in an order of its own."""
+    """Returns the windows of a set that are in a batch; an epoch has each window once, in a new order."""
     per_epoch = windows // count
     order = jax.random.permutation(jax.random.fold_in(key, number // per_epoch), windows)
     return lax.dynamic_slice(order, ((number % per_epoch) * count,), (count,))
 
 
 def _part(frames: Array, key: Array, number: Array, window: Window, augment: Augment, count: int) -> dict[str, Array]:
-    """The samples of one set."""
+    """Returns the samples of one set."""
     chosen = _chosen(key, number, frames.shape[0], count)
     keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, number), 1), count)
     return jax.vmap(lambda index, key: _augmented(frames, index, key, window, augment))(chosen, keys)
@@ -167,7 +177,7 @@ def _augmented(frames: Array, index: Array, key: Array, window: Window, augment:
 
 
 def _decision(key: Array, config: Augment) -> Decision:
-    """As `data.augment.draw`."""
+    """Draws a decision with the probabilities of `data.augment.draw`."""
     chance = jax.random.uniform(key, (6,))
     flags = chance[:4] < jnp.array(
         [config.reverse_channels, config.flip_rows, config.flip_columns, config.reverse_time]

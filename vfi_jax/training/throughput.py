@@ -1,4 +1,4 @@
-"""How fast sets feed training: the input pipeline on its own, without a model."""
+"""Input-pipeline throughput, without a model."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from vfi_jax.prepare import footage
 from vfi_jax.system import sharding
 from vfi_jax.training import device_batches
 
-WARM_UP = 2  # batches that are not counted: workers start, programs compile
+WARM_UP = 2  # batches that are not measured: workers start, programs compile
 
 
 @dataclasses.dataclass(frozen=True)
 class Rate:
-    """What was measured of a set.
+    """The throughput of a set.
 
     Attributes:
       path: of the set.
-      kind: what it holds, in words.
-      workers: processes that decode and augment; None where there are none to choose.
-      samples_per_second: augmented training samples.
+      kind: of its content, in words.
+      workers: number of processes that decode and augment; None where the kind has no such choice.
+      samples_per_second: augmented training samples per second.
     """
 
     path: str
@@ -42,16 +42,16 @@ class Rate:
 def measure(
     path: str, workers: Sequence[int], *, batch_size: int, crop: int, frames: int, seconds: float
 ) -> list[Rate]:
-    """Samples a second of a set in batches of random crops with the default augmentation.
+    """Measures the samples per second of a set in batches of random crops with the default augmentation.
 
     Args:
-      path: a set as `data.path` takes it. A folder of videos, which training makes into records once, is measured as
-        that is done: windows decoded a second.
+      path: a set as `data.path` takes it. For a folder of videos, which training cuts into records once, the measured
+        samples are decoded windows.
       workers: numbers of worker processes to try.
-      batch_size: samples.
-      crop: pixels.
-      frames: length of the windows; 0: as they are in the set.
-      seconds: measured for each number.
+      batch_size: samples per batch.
+      crop: side of the crops, pixels.
+      frames: number of frames in a window; 0: that of the set.
+      seconds: duration of each measurement.
 
     Raises:
       UserError: see `data.sources.open_source`, `packed.read`.
@@ -62,8 +62,8 @@ def measure(
         batches = device_batches.PackedBatches({path: windows}, data, batch_size, 0, sharding.data_mesh())
         return [Rate(path, "packed, on the device", None, _timed(batches, batch_size, seconds))]
     if sources.is_footage(path):
-        found = _windows(Path(path), Footage(frames=frames or Footage().frames))
-        return [Rate(path, "videos, cut once", None, _timed(found, 1, seconds))]
+        windows = _windows(Path(path), Footage(frames=frames or Footage().frames))
+        return [Rate(path, "videos, cut once", None, _timed(windows, 1, seconds))]
     source = sources.open_source(path, frames)
     data = _data(path, len(source[0]["frames"]), crop)
     rates = []
@@ -89,7 +89,7 @@ def _kind(path: str) -> str:
 
 
 def _windows(folder: Path, cut: Footage) -> Iterator[Any]:
-    """Windows of the folder's videos, over and over."""
+    """Yields windows of the folder's videos without end."""
     clips = images.videos_in(folder)
     for count in itertools.count():
         clip = footage.analyze(clips[count % len(clips)], cut)
@@ -99,7 +99,7 @@ def _windows(folder: Path, cut: Footage) -> Iterator[Any]:
 
 
 def _timed(batches: Iterator[Any], batch_size: int, seconds: float) -> float:
-    """Samples a second."""
+    """Returns samples per second."""
     for _ in range(WARM_UP):
         jax.block_until_ready(_arrays(next(batches)))
     start, count = time.perf_counter(), 0
