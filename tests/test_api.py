@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,11 @@ def units(path):
             yield rest.partition(".")[0]
 
 
+def test_folders_say_what_they_hold():
+    folders = {path.parent for path in FILES} - {ROOT}
+    assert not [folder for folder in folders if not (folder / "__init__.py").exists()]
+
+
 def test_both_forms_of_import_are_seen(tmp_path):
     file = tmp_path / "file.py"
     file.write_text(
@@ -97,10 +103,53 @@ def test_models_import_neither_data_nor_training(path):
     assert not {"data", "config"} & set(units(path))
 
 
+def private_uses(tree):
+    """Private names of other modules of the package: `from vfi_jax.x import _y`, and `x._y` of an imported module."""
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] == "vfi_jax":
+            imported |= {alias.asname or alias.name for alias in node.names}
+    private = re.compile("_(?!_)")
+    yield from filter(private.match, imported)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and private.match(node.attr):
+            yield from [f"{node.value.id}.{node.attr}"] * (node.value.id in imported)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_private_name_of_another_module(path):
+    assert not list(private_uses(ast.parse(path.read_text())))
+
+
+def test_private_uses_are_seen():
+    text = "from vfi_jax.ops.warp import _clamp\nfrom vfi_jax.nn import conv\nconv._plain\nself._own"
+    assert list(private_uses(ast.parse(text))) == ["_clamp", "conv._plain"]
+
+
+def identifiers(tree):
+    """Names that a file gives: functions, classes, arguments, variables and attributes."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_identifiers_are_american(path):
+    """As in optax, flax and jax.image; `licence`, of weights, is a public name."""
+    british = re.compile("colour|grey|centre|initialis|optimis|normalis|neighbour|behaviour|synchronis|labell", re.I)
+    assert not [name for name in identifiers(ast.parse(path.read_text())) if british.search(name)]
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_public_definitions_have_docstrings(path):
     tree = ast.parse(path.read_text())
-    assert ast.get_docstring(tree) or not tree.body, f"{path} says not what it is"
+    assert ast.get_docstring(tree), f"{path} says not what it is"
     for node in tree.body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
             assert ast.get_docstring(node), f"{path}: {node.name}"
