@@ -113,6 +113,7 @@ class Brightness:
 
     variant: str = "raft_small"
     channel_order: str = "rgb"
+    any_time: bool = True
 
     def apply(self, variables, frames):
         flow = (frames[:, 1] - frames[:, 0])[..., :2]
