@@ -301,6 +301,7 @@ class Tinted(nn.Module):
 
     variant: str = "rife_m"
     channel_order: str = "rgb"
+    any_time: bool = True
 
     def __call__(self, frames, t):
         return Output(frames[:, 0] * jnp.float32([1, 0.5, 0]))
@@ -318,6 +319,7 @@ class Still(nn.Module):
 
     variant: str = "raft_small"
     channel_order: str = "rgb"
+    any_time: bool = True
 
     def __call__(self, frames):
         flow = jnp.broadcast_to(jnp.float32([6, -1]), (*frames[:, 0].shape[:3], 2))
