@@ -205,7 +205,7 @@ def test_training_needs_a_flow_network_or_labels(tmp_path, monkeypatch):
         fit.fit(RUN, tmp_path / "run")
     with pytest.raises(UsageError, match=r"config\.frozen has 'raft': dbvi_2x takes raft_small"):
         fit.fit(dataclasses.replace(RUN, frozen={"raft": "untrained"}), tmp_path / "run")
-    with pytest.raises(UsageError, match="raft is made for flow, not for interpolation"):
+    with pytest.raises(UsageError, match="raft is a flow network, not an interpolation model"):
         fit.fit(dataclasses.replace(RUN, model="raft", fields={}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -18,7 +18,7 @@ def census_map(
     """Mean over offsets and channels of `e^2 / (0.1 + e^2)`, in 0..1.
 
     e is the difference between a and b of `d / sqrt(0.81 + d^2)`, d that between the pixel at an offset of a `patch`
-    x `patch` window (zeros outside) and its center. The center counts. Each channel is taken by itself.
+    x `patch` window (zeros outside) and its center. The center counts, and each channel is compared separately.
 
     With 7, 1 and gray by luma: `Ternary` of RIFE (ECCV 2022). With 7, 3 and the plain mean: the census loss of IFRNet
     and AMT; with 3, 1 on features: their geometry loss.
@@ -36,7 +36,7 @@ def census_map(
         error = _normalized(_at(padded_a, offset, a) - a) - _normalized(_at(padded_b, offset, b) - b)
         return total + error**2 / (SATURATION + error**2), None
 
-    # A loop of the device: 49 offsets written out take 10 s to compile.
+    # A loop on the device: 49 unrolled offsets take 10 s to compile.
     total, _ = jax.lax.scan(add, jnp.zeros_like(a), np.indices((patch, patch)).reshape(2, -1).T)
     mean = total.mean(-1, keepdims=True) / patch**2
     edges = ((0, 0), (border, border), (border, border), (0, 0))

@@ -18,7 +18,7 @@ def adaptive_flow_loss(error: Float[Array, "b h w 2"], trust: Float[Array, "b h 
 
     Args:
       error: d, flow minus label, pixels.
-      trust: w in 0..1: 1 makes a Charbonnier distance of it, towards 0 it becomes a constant.
+      trust: w in 0..1; with 1 it is a Charbonnier distance, towards 0 it becomes constant.
     """
     epsilon = 10 ** (-(10 * trust - 1) / 3)
     return ((error**2 + epsilon**2) ** (trust / 2)).mean()

@@ -1,4 +1,4 @@
-"""Distance of the structure of feature maps."""
+"""Geometry loss: distance of the local structure of feature maps."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from vfi_jax.types import Array
 
 
 def geometry_loss(a: Float[Array, "b h w c"], b: Float[Array, "b h w c"]) -> Float[Array, ""]:
-    """Mean of the 3x3 soft census map of every channel by itself, the border of 1 zero: IFRNet's and AMT's.
+    """Mean of the 3x3 soft census map of each channel separately, its outermost pixels zero.
 
-    Nothing is held constant: the gradient reaches both.
+    The gradient reaches both arguments. Source: IFRNet (CVPR 2022) and AMT.
     """
     return census_map(a, b, patch=3, border=1).mean()

@@ -29,7 +29,7 @@ from jaxtyping import Float
 from vfi_jax.errors import UserError
 from vfi_jax.models.base import Network
 from vfi_jax.models.spec import ModelSpec, Published, TorchRules
-from vfi_jax.nn import Conv, FrozenBatchNorm, constant, convolved, declared, instance_norm, kaiming_fan_out
+from vfi_jax.nn import Conv, FrozenBatchNorm, constant, convolved, instance_norm, kaiming_fan_out, placeholder
 from vfi_jax.ops import Padding, correlate, correlation_volume, look_up, resize_flow_corners, split_pair, stack_pair
 from vfi_jax.types import Array, Batch, FlowOutput, LossAux, Variables
 
@@ -135,8 +135,8 @@ class Gate(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
-        self.weight = self.param("weight", declared, (*self.kernel, sum(self.channels), self.features))
-        self.bias = self.param("bias", declared, (self.features,))
+        self.weight = self.param("weight", placeholder, (*self.kernel, sum(self.channels), self.features))
+        self.bias = self.param("bias", placeholder, (self.features,))
 
     def of_context(self, context: Array) -> Array:
         """Returns the context's part of the convolution, with the bias."""

@@ -1,4 +1,4 @@
-"""The table of models, built-in and of other packages; making one of them."""
+"""MODELS, built-in and of other packages, and how one of them is built and created."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from vfi_jax.errors import UsageError
 from vfi_jax.models import cain, classical, dbvi, ifrnet, raft, rife, rife_lap, rife_v4
+from vfi_jax.models.base import Network
 from vfi_jax.models.spec import ModelSpec
 from vfi_jax.nn import initialize
 from vfi_jax.system.plugins import Registry
@@ -25,24 +26,24 @@ MODELS: Registry[ModelSpec] = Registry(BUILT_IN, "vfi_jax.models", ModelSpec, "m
 
 TRACED_SIDE = 256  # legal for every model
 
-FROZEN = "frozen"  # the collection of flow_networks' variables
+FROZEN = "frozen"  # the collection of the variables of frozen flow networks
 
 
 def module_shapes(spec: ModelSpec, model: nn.Module) -> dict[str, Any]:
-    """Variables of a model as `jax.ShapeDtypeStruct`s, training-only ones included; nothing is computed."""
+    """Returns a model's variables as `jax.ShapeDtypeStruct`s, training-only ones included; computes nothing."""
     if "channel_order" in model.__dataclass_fields__:
         model = model.clone(channel_order="rgb")  # one trace for both
-    found = _traced(model, spec.num_frames, spec.kind == "interpolation")
-    return {"params": {}, **jax.tree.map(lambda leaf: leaf, found)}
+    tree = _traced(model, spec.num_frames, spec.kind == "interpolation")
+    return {"params": {}, **jax.tree.map(lambda leaf: leaf, tree)}  # a copy: the cache keeps the other
 
 
 @functools.cache
 def _traced(model: nn.Module, num_frames: int, takes_time: bool) -> dict[str, Any]:
-    """Once for each module: the trace of a deep network takes seconds."""
+    """Traces each module once, because the trace of a deep network takes seconds."""
     frames = jax.ShapeDtypeStruct((1, num_frames, TRACED_SIDE, TRACED_SIDE, 3), jnp.float32)
     times = [jax.ShapeDtypeStruct((1, 1, 1, 1), jnp.float32)] if takes_time else []
     key = jax.eval_shape(lambda: jax.random.key(0))
-    # A model with training-only parameters has a method that touches everything.
+    # A model with training-only parameters has a method that uses all of them.
     method = "initialize" if hasattr(model, "initialize") else None
     return jax.eval_shape(lambda key, *inputs: model.init(key, *inputs, method=method), key, frames, *times)
 
@@ -60,18 +61,23 @@ def spec_of(name: str) -> ModelSpec:
 
 
 def check_kind(name: str, kind: str) -> None:
-    """Raises UsageError where a model is not of a kind: "interpolation" or "flow"; or there is no such model."""
-    if (own := spec_of(name).kind) != kind:
-        raise UsageError(f"{name} is made for {own}, not for {kind}: choose another of `vfi-jax models`")
+    """Raises UsageError if a model is not of a kind, "interpolation" or "flow", or if there is no such model."""
+    if (actual := spec_of(name).kind) != kind:
+        nouns = {"interpolation": "an interpolation model", "flow": "a flow network"}
+        raise UsageError(f"{name} is {nouns[actual]}, not {nouns[kind]}: choose another of `vfi-jax models`")
 
 
 def build(name: str, **fields: Any) -> nn.Module:
-    """The Linen module of a variant, without weights; `fields` override the variant's own.
+    """Builds the Linen module of a variant, without weights; `fields` override the variant's own.
 
     Raises:
-      UsageError: no such model, or no such field of it.
+      UsageError: no such model, no such field of it, or a plugin's module without the fields of `Network`.
     """
     spec = spec_of(name)
+    if missing := Network.__dataclass_fields__.keys() - spec.module.__dataclass_fields__.keys():
+        raise UsageError(
+            f"{name}: {spec.module.__name__} lacks {', '.join(sorted(missing))}: subclass models.base.Network"
+        )
     known = spec.module.__dataclass_fields__.keys() - {"name", "parent", "variant"}
     for field in fields:
         if field not in known:
@@ -80,37 +86,38 @@ def build(name: str, **fields: Any) -> nn.Module:
 
 
 def shapes(name: str, **fields: Any) -> dict[str, Any]:
-    """Variables of a variant, training-only and frozen ones too, as `jax.ShapeDtypeStruct`s; nothing is computed."""
+    """Returns a variant's variables, training-only and frozen ones too, as `jax.ShapeDtypeStruct`s."""
     model = build(name, **fields)
-    own, flow_network = module_shapes(spec_of(name), model), flow_network_of(model)
-    return {**own, FROZEN: {flow_network: shapes(flow_network)}} if flow_network else own
+    tree, flow_network = module_shapes(spec_of(name), model), flow_network_of(model)
+    return {**tree, FROZEN: {flow_network: shapes(flow_network)}} if flow_network else tree
 
 
 def create(name: str, seed: int = 0, **fields: Any) -> tuple[nn.Module, dict[str, Any]]:
-    """A model with fresh weights, training-only parameters included.
+    """Creates a model with fresh weights, training-only parameters included.
 
     Args:
       name: in MODELS.
       seed: of the weights; the same on every machine and number of devices.
-      **fields: of the module, in the place of the variant's.
+      **fields: fields of the module, instead of the variant's.
 
     Returns:
-      The module and its variables (`{"params": ...}` and what else it has, NumPy arrays).
+      The module and its variables: collections such as "params", of NumPy arrays.
 
     Raises:
       UsageError: no such model or field.
     """
     model, spec = build(name, **fields), spec_of(name)
     flow_network = flow_network_of(model)
-    declared = module_shapes(spec, model)
-    variables = {collection: initialize(tree, spec.init_rules, seed) for collection, tree in declared.items()}
+    variables = {
+        collection: initialize(tree, spec.init_rules, seed) for collection, tree in module_shapes(spec, model).items()
+    }
     if flow_network:
         variables[FROZEN] = {flow_network: create(flow_network, seed)[1]}
     return model, variables
 
 
 def flow_network_of(model: nn.Module) -> str:
-    """The name in MODELS of a model's frozen flow network; "" where it has none.
+    """Returns the name in MODELS of a model's frozen flow network; "" if it has none.
 
     Raises:
       UsageError: the model's field names no flow network.

@@ -5,11 +5,11 @@ from vfi_jax.nn.conv import Conv, ConvTranspose, UpConv, convolved
 from vfi_jax.nn.initializers import (
     Initializer,
     constant,
-    declared,
     initialize,
     kaiming_fan_out,
     kaiming_normal,
     orthogonal,
+    placeholder,
     torch_default,
     torch_default_transposed,
 )
@@ -27,7 +27,6 @@ __all__ = [
     "UpConv",
     "constant",
     "convolved",
-    "declared",
     "initialize",
     "instance_norm",
     "kaiming_fan_out",
@@ -36,6 +35,7 @@ __all__ = [
     "orthogonal",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "placeholder",
     "torch_default",
     "torch_default_transposed",
 ]

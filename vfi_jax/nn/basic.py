@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from vfi_jax.errors import UserError
 from vfi_jax.nn.conv import Conv
-from vfi_jax.nn.initializers import declared
+from vfi_jax.nn.initializers import placeholder
 from vfi_jax.types import Array
 
 
@@ -22,18 +22,18 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*b i"]) -> Float[Array, "*b o"]:
         """Returns `features` channels."""
-        weight = self.param("weight", declared, (x.shape[-1], self.features))
-        bias = self.param("bias", declared, (self.features,))
+        weight = self.param("weight", placeholder, (x.shape[-1], self.features))
+        bias = self.param("bias", placeholder, (self.features,))
         return x.astype(self.dtype) @ weight.astype(self.dtype) + bias.astype(self.dtype)
 
 
 class PReLU(nn.Module):
-    """`max(0, x) + slope * min(0, x)` with one slope a channel."""
+    """`max(0, x) + slope * min(0, x)` with one slope per channel."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Returns the input's shape and dtype."""
-        slope = self.param("weight", declared, (x.shape[-1],))
+        slope = self.param("weight", placeholder, (x.shape[-1],))
         return jnp.where(x >= 0, x, slope.astype(x.dtype) * x)
 
 
@@ -53,7 +53,7 @@ class ConvPReLU(nn.Module):
     kernel: int = 3
 
     def setup(self) -> None:
-        """Layers by the names that import rules turn into the reference's."""
+        """Names the layers as the import rules expect them."""
         self.conv = Conv(self.features, self.kernel, self.stride, self.dtype)
         self.prelu = PReLU()
 

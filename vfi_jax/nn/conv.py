@@ -19,7 +19,7 @@ from jaxtyping import Float
 
 from vfi_jax.nn import conv_cpu
 from vfi_jax.nn.conv_cpu import Sides
-from vfi_jax.nn.initializers import declared
+from vfi_jax.nn.initializers import placeholder
 from vfi_jax.types import Array
 
 NHWC = ("NHWC", "HWIO", "NHWC")
@@ -48,13 +48,13 @@ class Conv(nn.Module):
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         """Returns sides `ceil(h / stride)`, `ceil(w / stride)`."""
         sides = self.kernel if isinstance(self.kernel, tuple) else (self.kernel, self.kernel)
-        weight = self.param("weight", declared, (*sides, x.shape[-1], self.features))
+        weight = self.param("weight", placeholder, (*sides, x.shape[-1], self.features))
         padding = tuple((side // 2, side // 2) for side in sides)
         if self.padding != "constant":
             x = jnp.pad(x, ((0, 0), *padding, (0, 0)), mode=self.padding)
             padding = ((0, 0), (0, 0))
         out = convolved(x.astype(self.dtype), weight.astype(self.dtype), self.stride, padding)
-        return out + self.param("bias", declared, (self.features,)).astype(self.dtype) if self.bias else out
+        return out + self.param("bias", placeholder, (self.features,)).astype(self.dtype) if self.bias else out
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -106,8 +106,8 @@ class ConvTranspose(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         """Returns sides `2h`, `2w`."""
-        weight = self.param("weight", declared, (4, 4, x.shape[-1], self.features))
-        bias = self.param("bias", declared, (self.features,))
+        weight = self.param("weight", placeholder, (4, 4, x.shape[-1], self.features))
+        bias = self.param("bias", placeholder, (self.features,))
         return _doubled(x.astype(self.dtype), weight.astype(self.dtype)[::-1, ::-1]) + bias.astype(self.dtype)
 
 
@@ -123,7 +123,7 @@ class UpConv(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         """Returns sides `2h`, `2w`."""
-        kernel = self.param("weight", declared, (3, 3, x.shape[-1], self.features))
+        kernel = self.param("weight", placeholder, (3, 3, x.shape[-1], self.features))
         for axis in (0, 1):
             before, after = [[(0, 0)] * 4, [(0, 0)] * 4]
             before[axis], after[axis] = (1, 0), (0, 1)

@@ -1,4 +1,4 @@
-"""Initialization on the host, from a seed and the parameter's path."""
+"""Initialization on the host, from a seed and each parameter's path."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from flax import traverse_util
 from vfi_jax.types import Array
 
 
-def declared(key: Any, shape: tuple[int, ...]) -> Array:
-    """Zeros: Linen asks for an initializer; the values come from `initialize`."""
+def placeholder(key: Any, shape: tuple[int, ...]) -> Array:
+    """Initializer that Linen asks for: zeros, which `initialize` replaces."""
     return jnp.zeros(shape, jnp.float32)
 
 
@@ -29,7 +29,7 @@ def torch_default(rng: np.random.Generator, shape: tuple[int, ...], weight: tupl
 
 
 def torch_default_transposed(rng: np.random.Generator, shape: tuple[int, ...], weight: tuple[int, ...]) -> np.ndarray:
-    """The same for transposed convolutions, whose fan-in PyTorch takes from the channels out."""
+    """PyTorch's default for transposed convolutions, whose fan-in it takes from the output channels."""
     return rng.uniform(-1, 1, shape) / np.sqrt(weight[0] * weight[1] * weight[3])
 
 
@@ -58,13 +58,13 @@ def constant(value: float) -> Initializer:
 
 
 def initialize(shapes: dict[str, Any], rules: Sequence[tuple[str, Initializer]], seed: int) -> dict[str, Any]:
-    """Fills a tree of shapes with float32 values made on the host, each from `seed` and the parameter's path alone.
+    """Fills a tree of shapes with float32 values, computed on the host from `seed` and each parameter's path alone.
 
     Independent of device count and of the order of layers, and far quicker to start than a compiled `init`.
 
     Args:
       shapes: nested dict of anything with a `shape`, as `jax.eval_shape` gives it.
-      rules: (pattern, initializer): the first whose pattern is found in the path decides, else `torch_default`.
+      rules: (pattern, initializer) pairs; the first pattern found in the path decides, else `torch_default`.
       seed: of the whole tree.
     """
     flat = traverse_util.flatten_dict(shapes, sep="/")

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Float
 
-from vfi_jax.nn.initializers import declared
+from vfi_jax.nn.initializers import placeholder
 from vfi_jax.types import Array
 
 EPSILON = 1e-5  # added to variances
@@ -24,8 +24,8 @@ class GroupNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Returns the input's shape and dtype; `groups` must divide its channels."""
-        weight = self.param("weight", declared, (x.shape[-1],))
-        bias = self.param("bias", declared, (x.shape[-1],))
+        weight = self.param("weight", placeholder, (x.shape[-1],))
+        bias = self.param("bias", placeholder, (x.shape[-1],))
         wide = x.astype(jnp.float32)
         centered = wide - _group_mean(wide, self.groups)
         variance = _group_mean(centered**2, self.groups)
@@ -54,7 +54,7 @@ class FrozenBatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Returns the input's shape and dtype."""
-        weight, bias = (self.param(name, declared, (x.shape[-1],)) for name in ("weight", "bias"))
+        weight, bias = (self.param(name, placeholder, (x.shape[-1],)) for name in ("weight", "bias"))
         statistic = lambda name: self.variable("batch_stats", name, jnp.zeros, (x.shape[-1],)).value  # noqa: E731
         gain = weight * lax.rsqrt(statistic("running_var") + EPSILON)
         return ((x - statistic("running_mean")) * gain + bias).astype(x.dtype)

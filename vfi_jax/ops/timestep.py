@@ -1,4 +1,4 @@
-"""The time of the wanted frame as a map."""
+"""The time of the predicted frame as a map."""
 
 from __future__ import annotations
 

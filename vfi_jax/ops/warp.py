@@ -1,4 +1,4 @@
-"""Backward warping: bilinear, and what cubic convolution adds to it."""
+"""Backward warping: bilinear, and its cubic correction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vfi_jax.ops.join import join
 from vfi_jax.ops.resize import read_by_shrinking, resize
 from vfi_jax.types import Array
 
-WHOLE = 0.9999  # weight inside the image, below which a sample does not count
+MIN_INSIDE = 0.9999  # bilinear weight inside the image that a sample needs to count
 LANES = 128  # of a TPU's registers
 
 
@@ -55,7 +55,7 @@ def warp_resized(
 def warp_inside(
     image: Float[Array, "b h w c"], flow: Float[Array, "b h w 2"]
 ) -> tuple[Float[Array, "b h w c"], Float[Array, "b h w 1"]]:
-    """Samples `image` where `flow` points, and only where that lies within it.
+    """Samples `image` where `flow` points, and returns zero where that lies outside.
 
     `out[p] = mask[p] sum_q k(p + flow[p] - q) image[q]` over the pixels q of the image, k the bilinear kernel
     `(1 - |x|)(1 - |y|)` where both are below 1. Float32.
@@ -105,7 +105,7 @@ def _warp_inside_one(image: Array, flow: Array) -> tuple[Array, Array]:
     for index, weight in corners(flow):
         out += weight[..., None] * pixels.at[index].get(mode="fill", fill_value=0)
         covered += jnp.where(index < height * width, weight, 0)
-    mask = (covered >= WHOLE).astype(jnp.float32)[..., None]
+    mask = (covered >= MIN_INSIDE).astype(jnp.float32)[..., None]
     return out * mask, mask
 
 

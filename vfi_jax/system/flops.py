@@ -1,4 +1,4 @@
-"""What a computation costs, counted from its trace."""
+"""Multiply-adds of a computation, counted from its trace."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 
 def multiply_adds(function: Callable[..., Any], *args: Any) -> int:
-    """Multiply-adds of the convolutions and matrix products in `function(*args)`.
+    """Counts the multiply-adds of the convolutions and matrix products in `function(*args)`.
 
-    Loops of unknown length count once; of several branches, as of the forms for several backends, the dearest counts.
+    Loops of unknown length count once. Of `cond` branches, such as the forms for several backends, the most expensive
+    one counts.
 
     Args:
       function: traced, never run.
