@@ -201,7 +201,7 @@ def test_labels_instead_of_the_flow_network(tmp_path):
 
 def test_training_needs_a_flow_network_or_labels(tmp_path, monkeypatch):
     monkeypatch.setenv("VFI_JAX_WEIGHTS", str(tmp_path))
-    with pytest.raises(UsageError, match=r"needs the weights of raft_small: set config\.frozen\.raft_small=FILE"):
+    with pytest.raises(UsageError, match=r"needs the weights of raft_small: set --config\.frozen\.raft_small=FILE"):
         fit.fit(RUN, tmp_path / "run")
     with pytest.raises(UsageError, match=r"config\.frozen has 'raft': dbvi_2x takes raft_small"):
         fit.fit(dataclasses.replace(RUN, frozen={"raft": "untrained"}), tmp_path / "run")
