@@ -30,10 +30,11 @@ def train(run: Run, *, profile: int = 0) -> None:
     Raises:
       UserError: see `fit.fit`.
     """
-    recipe, step, meter, rollback = run.recipe, run.make_step(), Meter(run.recipe.batch_size), Rollback(run)
+    recipe, step, rollback = run.recipe, run.make_step(), Rollback(run)
     state, done = _resume(run, rollback)
     with Logger(run, done) as logger:
-        with StopSignal() as stop, meter, Profiler(run.folder, profile, run.log) as profiler:
+        profiler = Profiler(run.folder, profile, run.log)
+        with StopSignal() as stop, Meter(recipe.batch_size) as meter, profiler:
             while done < run.steps and not stop.requested():
                 batch = _next_batch(run, done, meter, rollback, stop)
                 if batch is None:
