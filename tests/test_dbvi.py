@@ -27,7 +27,7 @@ def run(model, variables, frames, t, flows):
 
 
 def inputs(case):
-    """Frames, t, and the flows in the place of the flow network's."""
+    """Frames, t, and the flows instead of the flow network's."""
     stored = case.arrays
     frames = np.stack([stored[name] for name in ("In", "I0", "I1", "I2")], 1)
     flows = np.concatenate([stored[name] for name in ("F0n", "F01", "F12", "F10")], -1)

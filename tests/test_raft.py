@@ -106,7 +106,7 @@ def gradients_apart(case, gradients):
 
 @pytest.mark.parametrize("name", [pytest.param("raft", marks=pytest.mark.slow), "raft_small"])
 def test_torchvision_names_and_numbers(name):
-    """Its `raft_large` and `raft_small`, run with made-up weights under its own names."""
+    """Its `raft_large` and `raft_small`, run with random weights under its own names."""
     about = json.loads((STORED / "torchvision_raft" / "meta.json").read_text())[name]
     state = make_state(about["params"], about["seed"], about["gain"])
     model = registry.build(name, iterations=about["iterations"])

@@ -47,8 +47,8 @@ def test_file_is_small_and_has_a_card(name, megabytes):
     _, metadata = weight_files.read_weights(path)
     assert metadata["model"] == name
     assert weight_files.fingerprint(vfi_jax.load(name)[1]) in card(name)
-    for told in ("licence", "train.py", "devset", "UCF101", "Middlebury", "RIFE v4.25", "MIT"):
-        assert told in card(name), told
+    for word in ("license", "train.py", "devset", "UCF101", "Middlebury", "RIFE v4.25", "MIT"):
+        assert word in card(name), word
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -24,7 +24,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument("-o", "--output", type=Path, metavar="FILE", help=shown)
     shown = "write what the model's own PyTorch loader reads; -o names a folder, or a .pth, .pkl or .pt file"
     command.add_argument("--to-torch", action="store_true", help=shown)
-    shown = "accept the licence of published weights for non-commercial use"
+    shown = "accept the license of published weights for non-commercial use"
     command.add_argument("--accept-licence", default="", metavar="NAME", help=shown)
     command.set_defaults(run=run)
 

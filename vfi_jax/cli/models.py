@@ -9,7 +9,7 @@ from vfi_jax.models import MODELS
 from vfi_jax.models.spec import ModelSpec
 from vfi_jax.system.markdown import markdown
 
-TITLES = ("model", "frames", "time", "parameters", "GMAC at 1280x720", "published score", "licence", "status")
+TITLES = ("model", "frames", "time", "parameters", "GMAC at 1280x720", "published score", "license", "status")
 
 
 def add(commands: argparse._SubParsersAction) -> None:

@@ -40,14 +40,14 @@ def convert(
       step: of runs: a number, "best" by validation (the newest where none was validated), or "newest"; None is "best".
       half: write float16.
       to_torch: write what the model's own PyTorch loader reads.
-      accepted: the licence that the user accepts, where the published weights are for non-commercial use.
+      accepted: the license that the user accepts, where the published weights are for non-commercial use.
       log: called with lines for the user.
 
     Returns:
       The file.
 
     Raises:
-      UsageError: no such model, flow network or step, a model without parameters, a licence to be accepted, another
+      UsageError: no such model, flow network or step, a model without parameters, a license to be accepted, another
         ending, weights of another model, weights that the published form cannot hold.
       UserError: a file is missing or damaged, the flow network is missing, the check fails, writing fails.
     """

