@@ -25,6 +25,7 @@ from vfi_jax.viz.sheets import save_png
 DATA = os.environ.get("VFI_JAX_DATA")
 WINDOWS, SIDE = 8, 128
 MOVES, CUTS = 12.0, 30.0  # change between the inputs around the target, and between neighbors, mean of levels
+MINUTES = ("dbvi_vimeo90k_septuplet",)  # its steps take seconds
 GAIN = 5.0  # dB above the mean of the two frames
 
 
@@ -35,7 +36,8 @@ def overfit_variants():
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         if "`overfit`" in module.__doc__:
-            yield pytest.param(module.get_config("overfit").to_dict(), id=path.stem)
+            marks = [pytest.mark.long] if path.stem in MINUTES else []
+            yield pytest.param(module.get_config("overfit").to_dict(), id=path.stem, marks=marks)
 
 
 def opening(path, window):

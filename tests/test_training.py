@@ -368,7 +368,7 @@ def test_a_damaged_window_is_always_replaced_by_the_same(folders):
         source[2]
 
 
-# Another recipe stands for the family; for DBVI, whose steps take seconds, test_overfit.py.
+# Another recipe stands for the family; for DBVI, whose steps take seconds, the run in test_flow_network.py.
 LIKE_OTHERS = (
     "dbvi_gopro",
     "dbvi_vimeo90k_septuplet",
