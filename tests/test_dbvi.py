@@ -217,6 +217,7 @@ def shaken(variables):
     return jax.tree.map(lambda a: a + rng.normal(0, 0.02, a.shape).astype(np.float32), variables)
 
 
+@pytest.mark.slow
 def test_a_map_of_one_time_equals_the_number(short):
     model, variables, frames, flows = short
     variables = shaken(variables)

@@ -80,6 +80,7 @@ def test_distillation_of_all_levels():
     assert float(ours) == pytest.approx(float(stored["loss_dis"]), rel=LOSS)
 
 
+@pytest.mark.slow
 def test_a_map_of_one_time_equals_the_number():
     model, variables = vfi_jax.create("ifrnet_s", widths=(8, 8, 8, 8))
     frames = np.random.default_rng(0).random((1, 2, 32, 48, 3), np.float32)

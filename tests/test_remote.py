@@ -45,6 +45,7 @@ def bucket(tmp_path, monkeypatch):
     return root / "bucket"
 
 
+@pytest.mark.slow
 def test_a_run_in_a_bucket(bucket, whole):
     """Stopped and continued it leaves what a run on the disk leaves, to the last bit."""
     there = path_of("gs://bucket/runs/there")

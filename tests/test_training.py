@@ -147,6 +147,7 @@ def test_averaged_parameters(tmp_path):
     assert any((old != new).any() for old, new in zip(*map(jax.tree.leaves, (before, state.params)), strict=True))
 
 
+@pytest.mark.slow
 def test_a_teacher_that_is_the_pupil_has_nothing_to_teach(whole, tmp_path):
     """At the first step its frame is the pupil's, and so is its last flow, of which the objective sees two levels.
 
