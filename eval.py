@@ -14,9 +14,10 @@ package: a function of predictions and truths, see `vfi_jax.evaluation.extra_met
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from vfi_jax import benchmarks, errors
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.evaluation import evaluate, extra_metrics, perceptual, results, speed, statistics, tables
 from vfi_jax.nn import precision
-from vfi_jax.system import machine
+from vfi_jax.system import lock, machine
 from vfi_jax.system.markdown import markdown
 
 PROGRAM = "eval.py"
@@ -89,14 +90,25 @@ def evaluate_models() -> None:
     sets = [(benchmark, evaluate.find_samples(benchmark, data)) for benchmark in wanted]
     folder = _output(models)
     folders = {folder / model.label if len(models) > 1 else folder: model for model in models}
-    finished = []
-    for result in evaluate.evaluate(folders, sets, evaluate.Plan(BATCH.value, WORST.value, metrics)):
-        finished.append(result)
-        _print(result)
-    speeds = _speeds(models, options) if SPEED.value else {}
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    tables.write(folder, finished, speeds, {**evaluate.provenance(models[0]), "command": command})
+    finished = []
+    with _owned({folder, *folders}):
+        for result in evaluate.evaluate(folders, sets, evaluate.Plan(BATCH.value, WORST.value, metrics)):
+            finished.append(result)
+            _print(result)
+        speeds = _speeds(models, options) if SPEED.value else {}
+        tables.write(folder, finished, speeds, {**evaluate.provenance(models[0]), "command": command})
     print("\n" + tables.summary(finished, speeds), end="")
+
+
+@contextlib.contextmanager
+def _owned(folders: Iterable[Path]) -> Iterator[None]:
+    """Makes the output folders, and owns all of them."""
+    with contextlib.ExitStack() as stack:
+        for folder in sorted(folders):
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(lock.held(folder))
+        yield
 
 
 def _benchmarks() -> list[benchmarks.Benchmark]:

@@ -155,7 +155,8 @@ def test_four_frames_with_their_flow_network(tmp_path, weights_folder):
 
 def save_run(folder, scores):
     """A run's folder with a step per validation score, as training saves them."""
-    run_folder.open_run(folder, RUN)
+    with run_folder.open_run(folder, RUN):
+        pass
     checkpoints = run_folder.Checkpoints(folder)
     position = {"model": {"channel_order": "rgb", "any_time": True}}
     for step, score in enumerate(scores, 1):

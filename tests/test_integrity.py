@@ -14,12 +14,13 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from tiny_runs import RUN
 
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.runs import checkpoints as steps
 from vfi_jax.runs import checksums
 from vfi_jax.runs.checkpoints import Checkpoints
-from vfi_jax.runs.folder import read_params
+from vfi_jax.runs.folder import has_checkpoint, open_run, read_config, read_params
 from vfi_jax.runs.selection import parse_step
 
 RNG = np.random.default_rng(0)
@@ -282,3 +283,50 @@ def test_a_full_disk_at_the_end(tmp_path):
             checkpoints.close()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, most)
+
+
+def test_a_step_under_another_number_is_damaged(saved, tmp_path):
+    folder, lines = tmp_path / "run", []
+    shutil.copytree(saved, folder)
+    (folder / "checkpoints/3").rename(folder / "checkpoints/7")
+    checkpoints = Checkpoints(folder)
+    assert checkpoints.newest_good(ITEMS, lines.append)[0] == 2
+    assert lines[0].endswith("checkpoints/7 cannot be restored: it holds step 3")
+    checkpoints.close()
+
+
+def test_what_a_kill_left_is_removed_by_the_next_owner(tmp_path):
+    """Orbax's folder of a step, and files that were being written; files of others stay."""
+    unfinished = tmp_path / "checkpoints/12.orbax-checkpoint-tmp-4"
+    (unfinished / "params").mkdir(parents=True)
+    (tmp_path / ".config.1.part.json").write_text("{")
+    (tmp_path / ".clip.1.part.mp4").write_text("")
+    lines = []
+    assert not has_checkpoint(tmp_path)
+    with open_run(tmp_path, RUN, lines.append):
+        assert sorted(path.name for path in tmp_path.iterdir()) == [
+            ".clip.1.part.mp4", ".lock", "checkpoints", "config.json", "environment.txt"
+        ]  # fmt: skip
+    assert lines == [
+        f"warning: {tmp_path}/.config.1.part.json was half-written when a process was killed; it is removed",
+        f"warning: step 12 was half-written when the run was killed; {unfinished} is removed",
+    ]
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_a_config_of_another_version_is_called_that(tmp_path):
+    with open_run(tmp_path, RUN, pytest.fail):
+        pass
+    path = tmp_path / "config.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "moons": 2, "data": {**values["data"], "tides": {}}}))
+    with pytest.raises(UserError, match=r"config.json was written by another version of vfi_jax.*: this one .* does "
+                       r"not know data.tides, moons; install that version"):  # fmt: skip
+        read_config(tmp_path)
+    (tmp_path / "environment.txt").write_text("vfi_jax: 7.1.0\n")
+    with pytest.raises(UserError, match=r"another version of vfi_jax \(7.1.0\): this one"):
+        read_config(tmp_path)
+    for text in ("[1]", "{", '{"model": 3}'):
+        path.write_text(text)
+        with pytest.raises(UserError, match=r"config.json is damaged: "):
+            read_config(tmp_path)

@@ -403,6 +403,17 @@ def parse(kind: type, values: Mapping[str, Any], where: str = "config") -> Any:
     return kind(**{name: _value(hints[name], value, f"{where}.{name}") for name, value in values.items()})
 
 
+def unknown_fields(kind: type, values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Returns the paths of the fields in nested mappings that a dataclass of this module does not have."""
+    hints, unknown = typing.get_type_hints(kind), []
+    for name, value in values.items():
+        if name not in hints:
+            unknown.append(prefix + name)
+        elif dataclasses.is_dataclass(hints[name]) and isinstance(value, Mapping):
+            unknown += unknown_fields(hints[name], value, f"{prefix}{name}.")
+    return unknown
+
+
 def _check_name(name: str, known: Mapping[str, Any], where: str) -> None:
     if name not in known:
         nearest = difflib.get_close_matches(name, known, 1)

@@ -28,8 +28,8 @@ from vfi_jax.inference.flow import dis_flow, pair_flow
 from vfi_jax.models import registry
 from vfi_jax.models.registry import TRACED_SIDE
 from vfi_jax.ops import crop, pad
-from vfi_jax.system import distributed, sharding
-from vfi_jax.system.files import written_whole
+from vfi_jax.system import distributed, lock, sharding
+from vfi_jax.system.files import remove_partials, written_whole
 from vfi_jax.types import FOUR_FRAME_FLOWS
 from vfi_jax.weights.files import fingerprint
 from vfi_jax.weights.load import load
@@ -85,8 +85,16 @@ def write_flow_labels(
         "windows": len(source),
     }
     folder = folder_of(path, teacher, listed)
-    _begin(folder, about)
-    _write(source, folder, about, method, window.frames)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be created: {error.strerror}") from None
+    with lock.held(folder):
+        if distributed.is_main():
+            remove_partials(folder, ABOUT, "*.safetensors")
+        _begin(folder, about)
+        _write(source, folder, about, method, window.frames)
+        distributed.barrier("labels are written")
     return about
 
 
@@ -112,7 +120,7 @@ def _window(frames: int, inputs: Sequence[int], target: int) -> Window:
 
 
 def _begin(folder: Path, about: dict[str, Any]) -> None:
-    """Creates the folder with its description, or checks that labels in it have the same one."""
+    """Writes the description of a folder, or checks that labels in it have the same one."""
     existing = read_about(folder) if any(folder.glob("*.safetensors")) else None
     if existing is not None and existing != about:
         differing = next(name for name in about if existing[name] != about[name])
@@ -120,10 +128,6 @@ def _begin(folder: Path, about: dict[str, Any]) -> None:
             f"{folder} holds labels with other settings ({differing}: {existing[differing]}, now {about[differing]}): "
             "delete it first"
         )
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be created: {error.strerror}") from None
     if distributed.is_main():
         with written_whole(folder / ABOUT) as partial:
             partial.write_text(json.dumps(about))

@@ -23,9 +23,11 @@ from vfi_jax.runs import checksums
 from vfi_jax.runs.selection import best_of, select
 from vfi_jax.system import distributed
 from vfi_jax.system.files import AnyPath, is_remote
+from vfi_jax.system.lock import Lock
 
 CHECKPOINTS, DAMAGED = "checkpoints", "damaged"
-POSITION, CHECKSUMS, SEAL, SCORE = "position", "checksums", "seal", "psnr"
+POSITION, CHECKSUMS, SEAL, SCORE, STEP = "position", "checksums", "seal", "psnr", "step"
+UNFINISHED = ".orbax-checkpoint-tmp"  # in the names of Orbax's temporary folders
 KEPT = 2  # newest steps
 MAX_FAILURES = 2  # of saves in a row; the last one ends the run
 SHOWN = 3  # damaged leaves that a message names
@@ -42,8 +44,14 @@ class Checkpoints:
     a checksum for every leaf of the other items, and a checksum of itself.
     """
 
-    def __init__(self, folder: AnyPath) -> None:
-        self._folder = folder / CHECKPOINTS
+    def __init__(self, folder: AnyPath, owner: Lock | None = None) -> None:
+        """Opens the saved steps of a run's folder.
+
+        Args:
+          folder: of the run.
+          owner: lock on the folder, without which nothing is saved; None: not checked.
+        """
+        self._folder, self._owner = folder / CHECKPOINTS, owner
         self._scores: dict[int, float] = {}
         self._failures = 0
         self._pending: int | None = None
@@ -136,6 +144,8 @@ class Checkpoints:
         return f"step {steps[-1]} is kept" if steps else "nothing is saved so far"
 
     def _begin(self, step: int, items: Mapping[str, Any], position: Mapping[str, Any], psnr: float | None) -> None:
+        if self._owner:
+            self._owner.check()
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(items))
         free = math.inf if is_remote(self._folder) else shutil.disk_usage(self._folder.parent).free
         # Orbax would fail later, in the background.
@@ -170,7 +180,7 @@ class Checkpoints:
         with contextlib.suppress(Exception):  # reported already
             self._manager.close()
         if self._pending is not None and distributed.is_main():
-            for part in self._folder.glob(f"{self._pending}.orbax-checkpoint-tmp*"):
+            for part in self._folder.glob(f"{self._pending}{UNFINISHED}*"):
                 _remove(part)
         self._scores.pop(self._pending, None)
         self._pending = None
@@ -207,6 +217,8 @@ class Checkpoints:
         position = {name: value for name, value in sealed.items() if name != SEAL}
         if CHECKSUMS not in position or sealed.get(SEAL) != checksums.seal(position):
             raise UserError(f"{place} cannot be restored: {POSITION} has changed since it was saved")
+        if position.get(STEP, int(place.name)) != int(place.name):
+            raise UserError(f"{place} cannot be restored: it holds step {position[STEP]}")
         recorded = position.pop(CHECKSUMS)
         names = checksums.differing(dict(items), {k: v for k, v in recorded.items() if k.split("/")[0] in items})
         if names:
@@ -354,6 +366,13 @@ def _remove(folder: AnyPath) -> None:
         return
     with contextlib.suppress(OSError):
         folder.rmtree()
+
+
+def remove_unfinished(folder: AnyPath, log: Callable[[str], None]) -> None:
+    """Removes the steps that a killed run left half-written, and logs each; the caller owns the run's folder."""
+    for path in sorted((folder / CHECKPOINTS).glob(f"*{UNFINISHED}*")):
+        _remove(path)
+        log(f"warning: step {path.name.split('.')[0]} was half-written when the run was killed; {path} is removed")
 
 
 def _drop_empty_steps(folder: AnyPath) -> None:

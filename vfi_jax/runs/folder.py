@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -15,9 +16,10 @@ import numpy as np
 
 from vfi_jax import config
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.runs.checkpoints import CHECKPOINTS, Checkpoints
-from vfi_jax.system import distributed, machine
-from vfi_jax.system.files import AnyPath, written_whole
+from vfi_jax.runs.checkpoints import CHECKPOINTS, Checkpoints, remove_unfinished
+from vfi_jax.runs.log import METRICS, SAMPLES
+from vfi_jax.system import distributed, lock, machine
+from vfi_jax.system.files import AnyPath, remove_partials, written_whole
 
 CONFIG, ENVIRONMENT = "config.json", "environment.txt"
 CURVES = "curves.png"
@@ -42,7 +44,7 @@ def is_run(path: AnyPath) -> bool:
 
 def has_checkpoint(folder: AnyPath) -> bool:
     """Whether a run has saved a step."""
-    return any((folder / CHECKPOINTS).glob("[0-9]*"))
+    return any(path.name.isdecimal() for path in (folder / CHECKPOINTS).glob("[0-9]*"))
 
 
 def frozen_path(folder: AnyPath) -> AnyPath:
@@ -54,49 +56,94 @@ def read_config(folder: AnyPath) -> config.Train:
     """Reads the recipe of a run.
 
     Raises:
-      UserError: it is missing or damaged.
+      UserError: it is missing, damaged, or has fields that this version does not know.
     """
     if not is_run(folder):
         raise UserError(f"{folder} is a folder, but not that of a run: name a weights file in it")
     try:
-        return config.parse(config.Train, json.loads((folder / CONFIG).read_text()), str(folder / CONFIG))
+        values = json.loads((folder / CONFIG).read_text())
     except (OSError, ValueError) as error:
+        raise UserError(f"{folder / CONFIG} is damaged: {error}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{folder / CONFIG} is damaged: it holds no fields")
+    if unknown := config.unknown_fields(config.Train, values):
+        raise UserError(
+            f"{folder / CONFIG} was written by another version of vfi_jax{_version(folder)}: this one "
+            f"({machine.version_of('vfi_jax')}) does not know {', '.join(unknown)}; install that version"
+        )
+    try:
+        return config.parse(config.Train, values, str(folder / CONFIG))
+    except ValueError as error:
         raise UserError(f"{folder / CONFIG} is damaged: {error}") from None
 
 
-def open_run(folder: AnyPath, wanted: config.Train) -> None:
-    """Makes the folder of a run, or checks that it belongs to the same run; without a checkpoint the recipe may change.
+def _version(folder: AnyPath) -> str:
+    """Returns the version that wrote a run, in brackets; "" where `environment.txt` does not name it."""
+    try:
+        entries = (line.partition(": ") for line in (folder / ENVIRONMENT).read_text().splitlines())
+        return next((f" ({version})" for name, _, version in entries if name == "vfi_jax"), "")
+    except (OSError, ValueError):
+        return ""
+
+
+@contextlib.contextmanager
+def open_run(folder: AnyPath, wanted: config.Train, log: Callable[[str], None] = print) -> Iterator[lock.Lock | None]:
+    """Context manager: makes the folder of a run and owns it, or checks that it belongs to the same run.
+
+    Without a checkpoint the recipe may change. What a killed process left half-written is removed.
+
+    Args:
+      folder: of the run.
+      wanted: its recipe.
+      log: prints a line.
+
+    Yields:
+      The lock on the folder in the main process, None in the others.
 
     Raises:
       UsageError: it holds a run with another recipe; the message names a field that differs.
-      UserError: it cannot be written.
+      UserError: it cannot be written, or another process is writing there.
     """
+    _make(folder)
+    with lock.held(folder, log) as owner:
+        _check_config(folder, wanted)
+        distributed.barrier("configs are compared")
+        if distributed.is_main():
+            remove_partials(folder, CONFIG, ENVIRONMENT, METRICS, CURVES, FROZEN_FILE, log=log)
+            remove_partials(folder / SAMPLES, "*.png", log=log)
+            remove_unfinished(folder, log)
+            text = json.dumps(config.as_dict(wanted), indent=2)
+            for name, content in ((CONFIG, text), (ENVIRONMENT, machine.as_text(machine.environment()))):
+                with written_whole(folder / name) as partial:
+                    partial.write_text(content)
+        distributed.barrier("the config is written")
+        yield owner
+
+
+def _make(folder: AnyPath) -> None:
+    """Makes a folder; raises UserError where it cannot be written."""
+    probe = folder / f".{jax.process_index()}.{os.getpid()}.probe"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{jax.process_index()}.{os.getpid()}.probe"
         probe.write_text("")
         probe.unlink()
     except Exception as error:  # packages of object stores have exceptions of their own
         why = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UserError(f"{folder} cannot be written: {why}; choose another --workdir") from None
-    text = json.dumps(config.as_dict(wanted), indent=2)
-    if is_run(folder) and has_checkpoint(folder):
-        before, now = config.as_dict(read_config(folder)), json.loads(text)
-        differing = [
-            name for name in now if now[name] != json.loads(json.dumps(before[name])) and name not in RESUMABLE
-        ]
-        if differing:
-            name = differing[0]
-            raise UsageError(
-                f"{folder} holds a run with another config ({name}: {_brief(before[name])}, now {_brief(now[name])}): "
-                "choose another --workdir"
-            )
-    distributed.barrier("configs are compared")
-    if distributed.is_main():
-        for name, content in ((CONFIG, text), (ENVIRONMENT, machine.as_text(machine.environment()))):
-            with written_whole(folder / name) as partial:
-                partial.write_text(content)
-    distributed.barrier("the config is written")
+
+
+def _check_config(folder: AnyPath, wanted: config.Train) -> None:
+    """Raises UsageError where a folder holds a run with another recipe."""
+    if not (is_run(folder) and has_checkpoint(folder)):
+        return
+    before, now = config.as_dict(read_config(folder)), json.loads(json.dumps(config.as_dict(wanted)))
+    differing = [name for name in now if now[name] != json.loads(json.dumps(before[name])) and name not in RESUMABLE]
+    if differing:
+        name = differing[0]
+        raise UsageError(
+            f"{folder} holds a run with another config ({name}: {_brief(before[name])}, now {_brief(now[name])}): "
+            "choose another --workdir"
+        )
 
 
 def _brief(value: Any) -> str:

@@ -57,7 +57,7 @@ def environment() -> dict[str, str]:
     kinds = {
         device.device_kind: sum(other.device_kind == device.device_kind for other in devices) for device in devices
     }
-    versions = {name: version for name in PACKAGES if (version := _version(name))}
+    versions = {name: version for name in PACKAGES if (version := version_of(name))}
     return {
         **versions,
         "python": platform.python_version(),
@@ -114,7 +114,8 @@ def _peak_resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """Returns the version of an installed package; "" where it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -24,6 +24,7 @@ from vfi_jax.runs.checkpoints import Checkpoints
 from vfi_jax.runs.checksums import checksums, seal
 from vfi_jax.system import distributed, sharding
 from vfi_jax.system.files import AnyPath, is_remote
+from vfi_jax.system.lock import Lock
 from vfi_jax.training import loop
 from vfi_jax.training.checks import check
 from vfi_jax.training.data import open_data
@@ -33,6 +34,7 @@ from vfi_jax.training.state import Teacher
 from vfi_jax.weights import flow_network as frozen_network
 from vfi_jax.weights import load
 
+Network = tuple[ModelSpec, Model, dict[str, Any], Any]  # with initial variables and loss config
 UNTRAINED = "untrained"  # instead of a flow network's weights file
 
 
@@ -61,15 +63,25 @@ def fit(recipe: Train, folder: AnyPath, log: Callable[[str], None] = print, *, p
 def open_run(recipe: Train, folder: AnyPath, log: Callable[[str], None]) -> Iterator[Run]:
     """Checks a recipe, and opens what it names; see `fit`."""
     check(recipe, registry.spec_of(recipe.model))
-    spec, model, variables, loss_config = build(recipe, folder)
-    run_folder.open_run(folder, recipe)
+    network = build(recipe, folder)
+    with run_folder.open_run(folder, recipe, distributed.by_main(log)) as owner:
+        run = _open(recipe, folder, network, owner, log)
+        try:
+            yield run
+        finally:
+            run.checkpoints.close()
+            run.data.batches.close()
+
+
+def _open(recipe: Train, folder: AnyPath, network: Network, owner: Lock | None, log: Callable[[str], None]) -> Run:
+    spec, model, variables, loss_config = network
     if variables.get(FROZEN) and distributed.is_main():
         frozen_network.save_frozen(run_folder.frozen_path(folder), variables)
     needs_labels = bool(registry.flow_network_of(model)) and not variables[FROZEN]
     data = open_data(recipe, folder, labeled_validation=needs_labels, log=log)
     _check_processes(recipe, variables, data.steps_per_epoch)
     steps = recipe.steps or recipe.epochs * data.steps_per_epoch
-    run = Run(
+    return Run(
         recipe=recipe,
         folder=folder,
         spec=spec,
@@ -82,17 +94,12 @@ def open_run(recipe: Train, folder: AnyPath, log: Callable[[str], None]) -> Iter
         transform=make_optimizer(recipe.optimizer, steps, data.steps_per_epoch),
         learning_rate=make_schedule(recipe.optimizer, steps, data.steps_per_epoch),
         mesh=sharding.data_mesh(),
-        checkpoints=Checkpoints(folder),
+        checkpoints=Checkpoints(folder, owner),
         log=distributed.by_main(log),
     )
-    try:
-        yield run
-    finally:
-        run.checkpoints.close()
-        data.batches.close()
 
 
-def build(recipe: Train, folder: AnyPath) -> tuple[ModelSpec, Model, dict[str, Any], Any]:
+def build(recipe: Train, folder: AnyPath) -> Network:
     """Builds the network of a recipe.
 
     Args:
