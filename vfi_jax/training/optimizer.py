@@ -64,7 +64,7 @@ def make_optimizer(config: Optimizer, steps: int, epoch: int) -> optax.GradientT
 
 
 class SkipState(NamedTuple):
-    """State of `_skipping`: first loss of the run (NaN: not known yet), steps skipped in a row, the inner state."""
+    """State of `_skipping`: first loss of the run (inf: not known yet), steps skipped in a row, the inner state."""
 
     first: Array
     in_row: Array
@@ -75,10 +75,11 @@ def _skipping(inner: optax.GradientTransformationExtraArgs, times: float) -> opt
     """Applies `inner`, except in steps whose loss is more than `times` the first: their update is zero."""
 
     def init(params: Any) -> SkipState:
-        return SkipState(jnp.float32(jnp.nan), jnp.int32(0), inner.init(params))
+        return SkipState(jnp.float32(jnp.inf), jnp.int32(0), inner.init(params))
 
     def update(updates: Any, state: SkipState, params: Any, *, value: Array, **_: Any) -> tuple[Any, SkipState]:
-        first = jnp.where(jnp.isnan(state.first), value, state.first)
+        # Never NaN: before a run of several processes starts, they compare their states, and NaN equals nothing.
+        first = jnp.where(jnp.isinf(state.first) & ~jnp.isnan(value), value, state.first)
         update, after = inner.update(updates, state.inner, params)
         skipped = value > times * first
         update = jax.tree.map(lambda new: jnp.where(skipped, 0, new), update)
