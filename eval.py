@@ -15,15 +15,22 @@ package: a function of predictions and truths, see `vfi_jax.evaluation.extra_met
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
 import sys
+
+from vfi_jax import errors
+
+if __name__ == "__main__":
+    errors.end_at_interrupt("eval.py")
+
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import app, flags, logging
 
-from vfi_jax import benchmarks, errors
+from vfi_jax import benchmarks
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.evaluation import evaluate, extra_metrics, perceptual, results, speed, statistics, tables
 from vfi_jax.nn import precision
@@ -65,20 +72,23 @@ COMPARE = flags.DEFINE_list(
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs; a failure is one line on stderr: exit status 2 for wrong usage, 1 for any other."""
+    """Runs; a failure is one line on stderr and an exit status of `errors.exit_code`."""
+    errors.raise_at_interrupt()
     logging.set_verbosity(logging.ERROR)  # JAX logs the backends that are missing
     try:
         if len(arguments) > 1:
             raise UsageError(f"{arguments[1]!r} is no flag: see --help")
         machine.keep_programs()
         compare_folders() if COMPARE.value else evaluate_models()
-    except errors.EXPECTED as error:
+    except errors.ANY as error:
         sys.exit(errors.report(PROGRAM, error))
 
 
 def evaluate_models() -> None:
     """Evaluates models on benchmarks; reads all weights and finds all data before it computes anything."""
     wanted = _benchmarks()
+    speed.parse_size(SIZE.value)
+    _check_local([*DATA.value, *BENCHMARKS.value, *MODELS.value, WEIGHTS.value or "", OUTPUT.value or ""])
     options = {"weights": WEIGHTS.value, "frozen": FROZEN.value, "step": STEP.value}
     options |= {"precision": PRECISION.value, "tta": TTA.value}
     metrics = [extra_metrics.load_metric(reference) for reference in METRICS.value]
@@ -121,12 +131,19 @@ def _benchmarks() -> list[benchmarks.Benchmark]:
     return wanted
 
 
+def _check_local(values: Sequence[str]) -> None:
+    for value in values:
+        if re.search("(https?|ftp)://", value):
+            raise UsageError(f"{value} is an address, which is not read: download it first")
+
+
 def _output(models: Sequence[evaluate.EvaluatedModel]) -> Path:
     return Path(OUTPUT.value or ("runs/eval" if len(models) > 1 else f"runs/eval/{models[0].label}"))
 
 
 def _print(result: results.Result) -> None:
-    print(f"{result.label}, {result.benchmark}: {result.entry[result.headline]:.3f} dB", flush=True)
+    capped = f" ({count} of {result.entry['images']} images at 100 dB)" if (count := result.entry["capped"]) else ""
+    print(f"{result.label}, {result.benchmark}: {result.entry[result.headline]:.3f} dB{capped}", flush=True)
     if PER_IMAGE.value:
         print("\n" + markdown(tables.image_table(result)) + "\n", flush=True)
 

@@ -14,11 +14,16 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from vfi_jax import errors
+
+if __name__ == "__main__":
+    errors.end_at_interrupt("train.py")
+
 import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from vfi_jax import config, errors
+from vfi_jax import config
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.system import distributed, machine
 from vfi_jax.system.files import path_of
@@ -39,7 +44,8 @@ DETERMINISTIC_OPTIONS = "--xla_gpu_deterministic_ops=true --xla_gpu_exclude_nond
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Trains; a failure is one line on stderr, with exit status 2 for wrong usage and 1 for any other."""
+    """Trains; a failure is one line on stderr and an exit status of `errors.exit_code`."""
+    errors.raise_at_interrupt()
     # Orbax logs every file, and failures at length that are one line here.
     logging.set_verbosity(logging.FATAL)
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
@@ -56,13 +62,13 @@ def main(arguments: Sequence[str]) -> None:
         machine.keep_programs()
         run, folder = config.parse(config.Train, _recipe()), path_of(WORKDIR.value)
         fit.fit(run, folder, lambda line: print(line, flush=True), profile=PROFILE.value)
-    except errors.EXPECTED as error:
-        distributed.exit(_report(error))
     except jax.errors.JaxRuntimeError as error:
         if not jax.distributed.is_initialized():
-            raise
+            distributed.exit(_report(error))
         lost = f"a process of the run was lost ({str(error).splitlines()[0][:200]}); the same command continues"
         distributed.exit(_report(UserError(lost)))
+    except errors.ANY as error:
+        distributed.exit(_report(error))
 
 
 def _recipe() -> dict[str, Any]:

@@ -20,7 +20,7 @@ FAMILIES = {
     ),
     "training": "training faults seeing overfit soak optimizer remote hosts integrity config batches feed",
     "data": "augment footage labels generated_sets published_sets sources synthetic",
-    "evaluation": "evaluation eval_command scores benchmark_sets perceptual results_kept compare tpu_compile",
+    "evaluation": "evaluation figures eval_command scores benchmark_sets perceptual results_kept compare tpu_compile",
     "video": "video cli viz",
     "weights": "convert fetch flow_network torch_files torch_writer",
     "docs": "docs",

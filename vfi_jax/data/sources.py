@@ -7,6 +7,7 @@ their files lazily, so that they can be sent to worker processes.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from vfi_jax.errors import DamagedError, UsageError, UserError
 from vfi_jax.system.plugins import Registry, named_entry_points
 
 SYNTHETIC = "synthetic:"
+MOST_SCENES = 10_000_000  # each has a name in memory
 LISTS = {"train": ("tri_trainlist.txt", "sep_trainlist.txt"), "test": ("tri_testlist.txt", "sep_testlist.txt")}
 
 
@@ -171,14 +173,15 @@ def open_source(path: str, length: int, *, step: int = 1, listed: str = "train")
         raise UsageError("data.path is empty: name a set, such as --config.data.path=FOLDER")
     if path.startswith(SYNTHETIC):
         count = path.removeprefix(SYNTHETIC)
-        if not count.isdigit() or not int(count):
-            raise UsageError(f"{path}: a number of scenes is needed, such as synthetic:64")
+        if not re.fullmatch("[0-9]{1,9}", count) or not 0 < int(count) <= MOST_SCENES:
+            raise UsageError(f"{path[:50]}: a number of scenes from 1 to {MOST_SCENES} is needed, such as synthetic:64")
         return Synthetic(int(count), length)
     if is_plugin(path):
         return _open_plugin(path, length, step, listed)
     folder = Path(path)
     if not folder.is_dir():
-        raise UserError(f"{path}: no such folder")
+        address = "; addresses are not read, download the set first" if "://" in path else ""
+        raise UserError(f"{path}: no such folder{address}")
     if records.is_records(folder):
         return records.open_records(folder)
     lists = [name for kind in (listed, "train", "test") for name in LISTS[kind] if (folder / name).is_file()]

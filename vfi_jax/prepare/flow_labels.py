@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ import jax
 import numpy as np
 from jaxtyping import Float, Float16, UInt8
 from safetensors.numpy import save
-from tqdm import tqdm
 
 from vfi_jax.config import Window
 from vfi_jax.data.labels import ABOUT, METADATA_KEY, PER_FILE, file_of, folder_of, read_about
@@ -28,7 +26,7 @@ from vfi_jax.inference.flow import dis_flow, pair_flow
 from vfi_jax.models import registry
 from vfi_jax.models.registry import TRACED_SIDE
 from vfi_jax.ops import crop, pad
-from vfi_jax.system import distributed, lock, sharding
+from vfi_jax.system import distributed, lock, progress, sharding, strict_json
 from vfi_jax.system.files import remove_partials, written_whole
 from vfi_jax.types import FOUR_FRAME_FLOWS
 from vfi_jax.weights.files import fingerprint
@@ -130,7 +128,7 @@ def _begin(folder: Path, about: dict[str, Any]) -> None:
         )
     if distributed.is_main():
         with written_whole(folder / ABOUT) as partial:
-            partial.write_text(json.dumps(about))
+            partial.write_text(strict_json.dumps(about))
 
 
 def _write(source: Source, folder: Path, about: dict[str, Any], method: FlowMethod, length: int) -> None:
@@ -138,8 +136,8 @@ def _write(source: Source, folder: Path, about: dict[str, Any], method: FlowMeth
     share = range(0, len(source), PER_FILE)[jax.process_index() :: jax.process_count()]
     missing = [start for start in share if not file_of(folder, start).exists()]
     spans = [range(start, min(start + PER_FILE, len(source))) for start in missing]
-    metadata = {METADATA_KEY: json.dumps(about)}
-    with tqdm(total=sum(map(len, spans)), unit="window", desc="flow") as bar:
+    metadata = {METADATA_KEY: strict_json.dumps(about)}
+    with progress.bar(total=sum(map(len, spans)), unit="window", desc="flow") as bar:
         for span in spans:
             labels = {}
             for names, flows in _estimate((_read(source, i, length) for i in span), method):

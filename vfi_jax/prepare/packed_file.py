@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from safetensors.numpy import save_file
 
 from vfi_jax.data.packed import METADATA_KEY
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.system import lock
+from vfi_jax.system import lock, strict_json
 from vfi_jax.system.files import remove_partials, written_whole
 
 
@@ -45,6 +44,6 @@ def write_packed(path: Path, windows: UInt8[np.ndarray, "m n h w 3"], about: dic
     """
     with written_whole(path) as partial:
         try:
-            save_file({"frames": windows}, partial, {METADATA_KEY: json.dumps(about)})
+            save_file({"frames": windows}, partial, {METADATA_KEY: strict_json.dumps(about)})
         except SafetensorError as error:
             raise UserError(f"{path} cannot be written: {str(error).splitlines()[0]}") from None

@@ -18,7 +18,7 @@ from vfi_jax import config
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.runs.checkpoints import CHECKPOINTS, Checkpoints, remove_unfinished
 from vfi_jax.runs.log import METRICS, SAMPLES
-from vfi_jax.system import distributed, lock, machine
+from vfi_jax.system import distributed, lock, machine, strict_json
 from vfi_jax.system.files import AnyPath, remove_partials, written_whole
 
 CONFIG, ENVIRONMENT = "config.json", "environment.txt"
@@ -112,7 +112,7 @@ def open_run(folder: AnyPath, wanted: config.Train, log: Callable[[str], None] =
             remove_partials(folder, CONFIG, ENVIRONMENT, METRICS, CURVES, FROZEN_FILE, log=log)
             remove_partials(folder / SAMPLES, "*.png", log=log)
             remove_unfinished(folder, log)
-            text = json.dumps(config.as_dict(wanted), indent=2)
+            text = strict_json.dumps(config.as_dict(wanted), indent=2)
             for name, content in ((CONFIG, text), (ENVIRONMENT, machine.as_text(machine.environment()))):
                 with written_whole(folder / name) as partial:
                     partial.write_text(content)
@@ -136,8 +136,10 @@ def _check_config(folder: AnyPath, wanted: config.Train) -> None:
     """Raises UsageError where a folder holds a run with another recipe."""
     if not (is_run(folder) and has_checkpoint(folder)):
         return
-    before, now = config.as_dict(read_config(folder)), json.loads(json.dumps(config.as_dict(wanted)))
-    differing = [name for name in now if now[name] != json.loads(json.dumps(before[name])) and name not in RESUMABLE]
+    before, now = config.as_dict(read_config(folder)), json.loads(strict_json.dumps(config.as_dict(wanted)))
+    differing = [
+        name for name in now if now[name] != json.loads(strict_json.dumps(before[name])) and name not in RESUMABLE
+    ]
     if differing:
         name = differing[0]
         raise UsageError(
@@ -147,7 +149,7 @@ def _check_config(folder: AnyPath, wanted: config.Train) -> None:
 
 
 def _brief(value: Any) -> str:
-    text = json.dumps(value)
+    text = strict_json.dumps(value)
     return text if len(text) < 60 else text[:57] + "..."
 
 

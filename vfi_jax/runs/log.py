@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from vfi_jax.errors import UsageError, UserError
+from vfi_jax.system import strict_json
 from vfi_jax.system.files import AnyPath, is_remote, upload, written_whole
 from vfi_jax.viz.sheets import save_png
 
@@ -35,7 +36,7 @@ class Log:
         self._path = folder / METRICS
         rows = [row for row in read_log(folder) if _belongs(row, step)] if self._path.exists() else []
         with written_whole(self._path) as partial:
-            partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            partial.write_text("".join(strict_json.dumps(row) + "\n" for row in rows))
         self._uploaded = time.monotonic()
         self._copy = None
         if is_remote(self._path):  # objects cannot be appended to: a local file is, and uploaded now and then
@@ -50,7 +51,7 @@ class Log:
           UserError: the disk is full; the next call tries again to write the rest.
         """
         try:
-            self._file.write(json.dumps(row) + "\n")
+            self._file.write(strict_json.dumps(row) + "\n")
             self._file.flush()
         except OSError as error:
             raise UserError(f"{self._path} cannot be written: {error.strerror}") from None
@@ -95,11 +96,11 @@ class Log:
 
 
 def read_log(folder: AnyPath) -> list[dict[str, Any]]:
-    """Returns the rows of a run's log, without a half-written last line."""
+    """Returns the rows of a run's log, without a half-written last line and without values that were not finite."""
     rows = []
     for line in (folder / METRICS).read_text().splitlines():
         try:
-            rows.append(json.loads(line))
+            rows.append({name: value for name, value in json.loads(line).items() if value is not None})
         except json.JSONDecodeError:
             continue
     return rows

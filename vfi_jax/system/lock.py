@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from vfi_jax.errors import UserError
-from vfi_jax.system import distributed
+from vfi_jax.system import distributed, strict_json
 from vfi_jax.system.files import AnyPath, is_remote, print_to_stderr
 
 LOCK = ".lock"
@@ -154,14 +154,14 @@ class Lock:
             return False
         try:
             with os.fdopen(handle, "w") as file:
-                json.dump(dataclasses.asdict(self._owner), file)
+                file.write(strict_json.dumps(dataclasses.asdict(self._owner)))
         except OSError:
             os.unlink(self._path)
             raise
         return True
 
     def _write_remote(self) -> None:
-        self._path.write_text(json.dumps({**dataclasses.asdict(self._owner), "beat": time.time()}))
+        self._path.write_text(strict_json.dumps({**dataclasses.asdict(self._owner), "beat": time.time()}))
 
     def _read(self) -> tuple[Owner, float | None]:
         """Returns the owner and its newest sign of life, seconds by its clock; None where there is no lock."""

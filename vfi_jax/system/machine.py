@@ -12,6 +12,8 @@ from pathlib import Path
 
 import jax
 
+from vfi_jax.system import folders
+
 PACKAGES = ("vfi_jax", "jax", "jaxlib", "libtpu", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "av")
 # Part of a device's name and its dense peak in FLOP/s with bfloat16 inputs (V100 and T4: float16), from the vendors'
 # data sheets; the first match counts.
@@ -95,10 +97,8 @@ def keep_programs() -> None:
     compiled, and JAX's cache key leaves that out: a program compiled for one processor would go on using one. A folder
     that is already set stays (`JAX_COMPILATION_CACHE_DIR`); `JAX_ENABLE_COMPILATION_CACHE=false` disables the cache.
     """
-    if jax.config.jax_compilation_cache_dir is None:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        cache = folder / "vfi_jax" / "programs" / str(processors())
-        jax.config.update("jax_compilation_cache_dir", str(cache))
+    if jax.config.jax_compilation_cache_dir is None and (cache := folders.cache()):
+        jax.config.update("jax_compilation_cache_dir", str(cache / "programs" / str(processors())))
 
 
 def _peak_resident() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ import flax.linen as nn
 import numpy as np
 
 from vfi_jax.models.registry import build, spec_of
+from vfi_jax.system import strict_json
 from vfi_jax.torch_io.state_dict import to_torch
 from vfi_jax.weights import flow_network
 from vfi_jax.weights.files import fingerprint, write_weights
@@ -55,7 +55,7 @@ def save(
         "any_time": str(model.any_time),
         "source": source,
         "sha256": sha256 or fingerprint(variables),
-        "fields": json.dumps(changed_fields(model)),
+        "fields": strict_json.dumps(changed_fields(model)),
     }
     write_weights(Path(path), state, metadata)
 
