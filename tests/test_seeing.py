@@ -4,13 +4,14 @@ import itertools
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_runs import RUN, TINY
+from tiny_runs import ROOT, RUN, TINY
 
 from vfi_jax.cli import doctor
 from vfi_jax.cli import main as cli_main
@@ -47,7 +48,8 @@ def run(tmp_path_factory):
 
 def test_rows_of_the_log(run):
     """The share of the peak follows from the model's multiply-adds: twice, three times; the loss has some too."""
-    rows = [row for row in read_log(run[0]) if "rate" in row]
+    first, *rows = [row for row in read_log(run[0]) if "rate" in row]
+    assert "samples_per_s" not in first  # it compiles
     frames = jax.ShapeDtypeStruct((1, 2, 64, 64, 3), jnp.float32)
     model, shapes = registry.build("rife_lap", **TINY), registry.shapes("rife_lap", **TINY)
     one = flops.multiply_adds(lambda v, f: model.apply(v, f, 0.5).frame, shapes, frames)
@@ -94,6 +96,9 @@ def test_report(run, tmp_path, capsys):
     assert json.loads((target / "config.json").read_text())["model"] == "rife_lap"
     environment = dict(line.split(": ", 1) for line in (target / "environment.txt").read_text().splitlines())
     assert environment["jax"] == jax.__version__
+    assert environment["command"].split()[0] == Path(sys.argv[0]).name
+    if (ROOT / ".git").exists():
+        assert len(environment["git commit"].split()[0]) == 40
     assert environment["devices"].startswith(f"{jax.device_count()} x cpu")
 
 

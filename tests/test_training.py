@@ -63,7 +63,8 @@ def test_a_run_leaves_what_is_promised(whole):
         if "loss" in row:
             terms = [value for name, value in row.items() if name.startswith("loss/")]
             assert sum(terms) == pytest.approx(row["loss"], rel=1e-5)
-            assert {"rate", "gradient_norm", "samples_per_s", "wait_s", "compute_s"} <= row.keys()
+            rates = {"samples_per_s", "wait_s", "compute_s"} if row["step"] > 1 else set()  # the first step compiles
+            assert {"rate", "gradient_norm", *rates} <= row.keys()
     assert [row["step"] for row in rows if "validation_psnr" in row] == [4]
     assert run_folder.read_config(whole) == RUN
 

@@ -302,6 +302,7 @@ class Train:
       log_every: steps between rows of the log.
       checkpoint_every: steps between checkpoints.
       validate_every: steps between validations; a multiple of `checkpoint_every`.
+      validate_at_start: also validate the weights that the run starts from, at step 0.
       validation_samples: number of frames per validation.
       tensorboard: also write TensorBoard files.
     """
@@ -326,6 +327,7 @@ class Train:
     log_every: int = bounded(100, 1, INT_MAX)
     checkpoint_every: int = bounded(1000, 1, INT_MAX)
     validate_every: int = bounded(1000, 1, INT_MAX)
+    validate_at_start: bool = True
     validation_samples: int = bounded(64, 1, INT_MAX)
     tensorboard: bool = False
 

@@ -113,7 +113,7 @@ def balanced(source: Source) -> Part:
     """Repeats the windows of shorter clips so that every clip occurs as often as the one with the most windows."""
     clips: dict[str, list[int]] = {}
     for index, name in enumerate(source.names):
-        clips.setdefault(_clip_of(name), []).append(index)
+        clips.setdefault(clip_of(name), []).append(index)
     longest = max(map(len, clips.values()))
     repeated = (itertools.islice(itertools.cycle(indices), longest) for indices in clips.values())
     return Part(source, list(itertools.chain.from_iterable(repeated)))
@@ -122,11 +122,11 @@ def balanced(source: Source) -> Part:
 def first_held_out(names: Sequence[str], holdout: float) -> int:
     """Returns the index of the first of the last `holdout` windows, moved back to where a clip begins."""
     start = min(len(names) - 1, round(len(names) * (1 - holdout)))
-    while start > 0 and _clip_of(names[start]) == _clip_of(names[start - 1]):
+    while start > 0 and clip_of(names[start]) == clip_of(names[start - 1]):
         start -= 1
     return start
 
 
-def _clip_of(name: str) -> str:
+def clip_of(name: str) -> str:
     """Returns the clip of a window's name; a window without one is its own clip."""
     return name.rpartition("/")[0] or name

@@ -30,6 +30,7 @@ RESUMABLE = (  # fields of the recipe that a resumed run may change
     "log_every",
     "checkpoint_every",
     "validate_every",
+    "validate_at_start",
     "validation_samples",
     "tensorboard",
     "guard",
@@ -113,7 +114,8 @@ def open_run(folder: AnyPath, wanted: config.Train, log: Callable[[str], None] =
             remove_partials(folder / SAMPLES, "*.png", log=log)
             remove_unfinished(folder, log)
             text = strict_json.dumps(config.as_dict(wanted), indent=2)
-            for name, content in ((CONFIG, text), (ENVIRONMENT, machine.as_text(machine.environment()))):
+            about = machine.as_text({**machine.provenance(), **machine.environment()})
+            for name, content in ((CONFIG, text), (ENVIRONMENT, about)):
                 with written_whole(folder / name) as partial:
                     partial.write_text(content)
         distributed.barrier("the config is written")

@@ -7,6 +7,8 @@ import importlib.metadata
 import os
 import platform
 import re
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -70,6 +72,24 @@ def environment() -> dict[str, str]:
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
         "compiled programs": str(jax.config.jax_compilation_cache_dir or "not kept"),
     }
+
+
+def provenance() -> dict[str, str]:
+    """Returns the command of this process, and the git commit of this package where it runs from a checkout."""
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    root = Path(__file__).parents[2]
+    commit, changes = _git(root, "rev-parse", "HEAD"), _git(root, "status", "--porcelain", "--untracked-files=no")
+    return {"command": command} | ({"git commit": commit + (" and changes" if changes else "")} if commit else {})
+
+
+def _git(root: Path, *arguments: str) -> str:
+    if not (root / ".git").exists():
+        return ""
+    try:
+        done = subprocess.run(["git", "-C", root, *arguments], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
 
 
 def as_text(entries: dict[str, str]) -> str:

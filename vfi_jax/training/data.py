@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -52,11 +53,15 @@ class RunData:
       batches: of training.
       steps_per_epoch: number of batches per pass over the training set.
       validation: starts over the iterator of validation batches.
+      training: names of the windows of `data.path` that are trained on.
+      held_out: names of the validation set's windows.
     """
 
     batches: Batches
     steps_per_epoch: int
     validation: Callable[[], Iterator[dict[str, Any]]]
+    training: Sequence[str] = ()
+    held_out: Sequence[str] = ()
 
 
 class DamageGuard:
@@ -144,6 +149,7 @@ def open_data(
         train, held_out = source, _validation_source(recipe, labeled=labeled_validation)
     else:
         train, held_out = parts.split(source, recipe.data.holdout)
+    names = train.names
     if train.by_clip:
         train = parts.balanced(train)
     batches = pipeline.GrainBatches(
@@ -156,7 +162,8 @@ def open_data(
     )
     samples = round(recipe.batch_size * (1 - sum(recipe.data.shares.values())))
     guarded = DamageGuard(batches, recipe.data.damaged, log)
-    return RunData(guarded, len(train) // max(samples, 1), lambda: _from_source(held_out, recipe))
+    validation = functools.partial(_from_source, held_out, recipe)
+    return RunData(guarded, len(train) // max(samples, 1), validation, names, held_out.names)
 
 
 def _training_source(recipe: Train, path: str) -> sources.Source:
@@ -206,7 +213,9 @@ def _packed_sets(recipe: Train) -> RunData:
     return RunData(
         batches,
         at // device_batches.samples_of(recipe.data, recipe.batch_size)[recipe.data.path],
-        lambda: _from_source(held_out, recipe),
+        functools.partial(_from_source, held_out, recipe),
+        names[recipe.data.path],
+        held_out.names,
     )
 
 

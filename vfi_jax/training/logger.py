@@ -18,6 +18,8 @@ from vfi_jax.types import Array
 from vfi_jax.viz.curves import save_curves
 from vfi_jax.viz.strips import sample_strips
 
+NO_ROWS = -1  # the step that all rows come after
+
 
 class Logger:
     """Context manager: writes the run's log; the main process alone does.
@@ -26,9 +28,9 @@ class Logger:
     """
 
     def __init__(self, run: Run, step: int) -> None:
-        """Opens the log of a run that continues after a step; later rows are removed."""
+        """Opens the log of a run that continues after a step; later rows are removed, and all where it begins at 0."""
         self._run = run
-        self._open(step)
+        self._open(step or NO_ROWS)
 
     def _open(self, step: int) -> None:
         if distributed.is_main():
@@ -59,12 +61,8 @@ class Logger:
         numbers = {name: float(value) for name, value in jax.device_get(metrics).items()}
         row = {"step": step, **{name: value for name, value in numbers.items() if math.isfinite(value)}, **values}
         self._write(row)
-        left = (self._run.steps - step) * (row["wait_s"] + row["compute_s"])
         loss = f"{row['loss']:.5f}" if "loss" in row else "not finite, skipped"
-        self._run.log(
-            f"step {step}/{self._run.steps}  loss {loss}  {row['samples_per_s']:.1f} samples/s  "
-            f"(per step: {row['wait_s']:.3f} s waiting, {row['compute_s']:.3f} s computing)  {_duration(left)} left"
-        )
+        self._run.log(f"step {step}/{self._run.steps}  loss {loss}{_rates(row, self._run.steps - step)}")
 
     def validation(self, step: int, outcome: Validation) -> None:
         """Logs a validation."""
@@ -86,6 +84,16 @@ class Logger:
     def curves(self) -> None:
         """Draws the curves of all rows so far."""
         self._attempt(lambda: save_curves(self._run.folder / run_folder.CURVES, read_log(self._run.folder)))
+
+
+def _rates(row: Mapping[str, float], steps_left: int) -> str:
+    if "samples_per_s" not in row:
+        return ""
+    left = steps_left * (row["wait_s"] + row["compute_s"])
+    return (
+        f"  {row['samples_per_s']:.1f} samples/s  (per step: {row['wait_s']:.3f} s waiting, {row['compute_s']:.3f} s "
+        f"computing)  {_duration(left)} left"
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -9,7 +9,7 @@ import jax
 
 from vfi_jax.errors import UserError
 from vfi_jax.system import machine, sharding
-from vfi_jax.training import saving
+from vfi_jax.training import saving, summary
 from vfi_jax.training.logger import Logger
 from vfi_jax.training.meter import Meter
 from vfi_jax.training.optimizer import observe, plateau_factor, skipped_in_row
@@ -33,6 +33,8 @@ def train(run: Run, *, profile: int = 0) -> None:
     recipe, step, rollback = run.recipe, run.make_step(), Rollback(run)
     state, done = _resume(run, rollback)
     with Logger(run, done) as logger:
+        if not done:
+            _begin(run, state, logger)
         profiler = Profiler(run.folder, profile, run.log)
         with StopSignal() as stop, Meter(recipe.batch_size) as meter, profiler:
             while done < run.steps and not stop.requested():
@@ -72,6 +74,14 @@ def _resume(run: Run, rollback: Rollback) -> tuple[State, int]:
     return state, position["step"]
 
 
+def _begin(run: Run, state: State, logger: Logger) -> None:
+    """Prints the summary of a new run and validates the weights that it starts from."""
+    for line in summary.lines(run):
+        run.log(line)
+    if run.recipe.validate_at_start:
+        logger.validation(0, validate(run, state))
+
+
 def _next_batch(run: Run, done: int, meter: Meter, rollback: Rollback, stop: StopSignal) -> Batch | None:
     """Returns the next batch; None where SIGTERM has ended the worker processes that make it."""
     place = run.data.batches.get_state()
@@ -89,11 +99,14 @@ def _next_batch(run: Run, done: int, meter: Meter, rollback: Rollback, stop: Sto
 def _step(run: Run, step: Callable, state: State, batch: Batch, done: int, meter: Meter) -> tuple[State, Any]:
     """Does a step; logs a warning if it compiles, which only the first should."""
     before = meter.compiles
-    if not before and machine.peak_of(jax.devices()[0].device_kind):
+    if meter.first and machine.peak_of(jax.devices()[0].device_kind):
         meter.flops = run.step_flops(state, batch)
+    if meter.first:
+        with meter.compiling(run.log), meter.stepping():
+            return jax.block_until_ready(step(state, batch))
     with meter.stepping():
         state, metrics = step(state, batch)
-    if before and meter.compiles > before:
+    if meter.compiles > before:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in batch.items())
         run.log(f"warning: step {done + 1} compiled the program anew, which costs time; its batch: {shapes}")
     return state, metrics
