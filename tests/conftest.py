@@ -6,6 +6,7 @@ import ctypes
 import importlib.util
 import math
 import os
+import sys
 from pathlib import Path
 
 import jax
@@ -98,11 +99,12 @@ def whole(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def train_module():
-    """The module train.py."""
-    spec = importlib.util.spec_from_file_location("train", Path(__file__).parent.parent / "train.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The module train.py; a process can define its flags once, so it is shared with docs/generate.py."""
+    if "train" not in sys.modules:
+        spec = importlib.util.spec_from_file_location("train", Path(__file__).parent.parent / "train.py")
+        sys.modules["train"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["train"])
+    return sys.modules["train"]
 
 
 @pytest.fixture

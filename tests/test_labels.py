@@ -325,9 +325,9 @@ def test_estimator_takes_any_size_and_refuses_what_is_too_small(tmp_path, raft_s
     assert apart(estimate(first[None] / 255, second[None] / 255)[0], flow) < 1e-3
     with pytest.raises(UserError, match="too small for raft_small: 64"):
         estimate(first[:50], second[:50])
-    with pytest.raises(UsageError, match="made for interpolation, not for flow"):
+    with pytest.raises(UsageError, match="is an interpolation model, not a flow network"):
         FlowEstimator(*vfi_jax.create("rife_v4_12_lite"))
-    with pytest.raises(UsageError, match="made for flow, not for interpolation"):
+    with pytest.raises(UsageError, match="is a flow network, not an interpolation model"):
         vfi_jax.Interpolator(model, variables)
     with pytest.raises(UsageError, match="written as"):
         write_flow(tmp_path / "x.txt", flow)
