@@ -214,6 +214,65 @@ def test_parameters_of_a_damaged_step(saved, tmp_path):
     assert (folder / "checkpoints/3").is_dir()
 
 
+DEVICES = """
+import sys
+from pathlib import Path
+import jax, jax.numpy as jnp, numpy as np
+from vfi_jax.runs.checkpoints import Checkpoints
+from vfi_jax.runs.folder import read_params
+from vfi_jax.system import sharding
+
+def save(folder):
+    leaves = {"a": jnp.arange(12.0).reshape(4, 3), "b": jnp.full(5, jax.device_count(), jnp.bfloat16)}
+    checkpoints = Checkpoints(folder)
+    position = {"step": 1, "model": {"any_time": True}}
+    checkpoints.save(1, {"params": sharding.replicate(leaves)}, position, 30.0, sys.exit)
+    checkpoints.close()
+
+def read(folder):
+    like = {"a": jax.ShapeDtypeStruct((4, 3), jnp.float32), "b": jax.ShapeDtypeStruct((5,), jnp.bfloat16)}
+    before = {str(path): path.stat().st_mtime_ns for path in folder.rglob("*")}
+    params, fields = read_params(folder, None, like, sys.exit)
+    assert all(type(leaf) is np.ndarray for leaf in jax.tree.leaves(params)), params
+    np.testing.assert_array_equal(params["a"], np.arange(12.0).reshape(4, 3))
+    np.testing.assert_array_equal(params["b"].astype(float), int(folder.name))
+    assert fields == {"any_time": True}
+    assert {str(path): path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+for order, folder in zip(sys.argv[1::2], sys.argv[2::2]):
+    {"save": save, "read": read}[order](Path(folder))
+"""
+
+
+def on_devices(number, *orders):
+    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={number}", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", DEVICES, *map(str, orders)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **flags})
+    assert done.returncode == 0, done.stderr
+
+
+def test_parameters_need_no_devices(saved):
+    """Without a place they are NumPy arrays: those that saved them may not be there."""
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), ITEMS["params"])
+    checkpoints = Checkpoints(saved, read_only=True)
+    items, _ = checkpoints.restore(2, {"params": like})
+    checkpoints.close()
+    jax.tree.map(np.testing.assert_array_equal, items["params"], jax.tree.map(lambda leaf: leaf + 2, ITEMS["params"]))
+    assert {type(leaf) for leaf in jax.tree.leaves(items)} == {np.ndarray}
+
+
+@pytest.mark.slow
+def test_any_number_of_devices_reads_what_another_saved(tmp_path):
+    """Also in another place that cannot be written; reading changes nothing."""
+    on_devices(2, "save", tmp_path / "2")
+    there = tmp_path / "there/2"
+    shutil.copytree(tmp_path / "2", there)
+    for path in (there, *there.rglob("*")):
+        path.chmod(path.stat().st_mode & ~0o222)
+    on_devices(1, "read", there, "save", tmp_path / "1")
+    on_devices(3, "read", there, "read", tmp_path / "1")
+
+
 def test_latest_and_best_are_kept(tmp_path):
     save(tmp_path, {1: 20.0, 2: 30.0, 3: None, 4: 25.0, 5: None, 6: None})
     checkpoints = Checkpoints(tmp_path)

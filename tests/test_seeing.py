@@ -17,7 +17,8 @@ from vfi_jax.cli import doctor
 from vfi_jax.cli import main as cli_main
 from vfi_jax.errors import UserError
 from vfi_jax.models import registry
-from vfi_jax.runs.log import read_log
+from vfi_jax.runs.log import METRICS, read_log
+from vfi_jax.runs.report import figures
 from vfi_jax.system import flops, machine
 from vfi_jax.training import fit
 from vfi_jax.training.meter import Meter
@@ -105,6 +106,35 @@ def test_report(run, tmp_path, capsys):
 def test_no_report(tmp_path, capsys):
     assert cli_main.main(["report", str(tmp_path)]) == 1
     assert "not that of a run" in capsys.readouterr().err
+
+
+LINES = {
+    b'{"step": 3, "loss": 0.5, "rate": 0.1}': {"step": 3, "loss": 0.5, "rate": 0.1},
+    b'{"step": 3, "loss": "x", "rate": null, "wait_s": [1], "compute_s": true, "mfu": NaN, "host_gb": 1e999}': {
+        "step": 3
+    },
+    b"\xff\xfe\x00": {},
+    b'{"loss": 0.5}': {},
+    b'{"step": "three"}': {},
+    b'{"step": 1.5}': {},
+    b'{"step": -1}': {},
+    b'{"step": 99999999999999999999999}': {},
+    b'{"step": true}': {},
+    b"[1, 2]": {},
+    b'"step"': {},
+    b"null": {},
+    b"[" * 9999: {},
+    b'{"step": 4, "lo': {},
+    b"": {},
+}
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_lines_that_are_no_rows(tmp_path, line):
+    (tmp_path / METRICS).write_bytes(b'{"step": 1}\n' + line + b'\n{"step": 9}\n')
+    rows = [row for row in ({"step": 1}, LINES[line], {"step": 9}) if row]
+    assert read_log(tmp_path) == rows
+    assert all(type(value) is str for pair in figures(rows) for value in pair)
 
 
 def test_only_programs_of_steps_count():

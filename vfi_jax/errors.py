@@ -25,6 +25,10 @@ class DamagedError(UserError):
     """A picture or a record that cannot be read. Training replaces it, up to a maximum fraction of the samples."""
 
 
+class NotFiniteError(UserError):
+    """A prediction that holds NaN or infinity, of which no picture is made."""
+
+
 EXPECTED = (UserError, OSError, MemoryError, KeyboardInterrupt)  # a program reports these without a traceback
 ANY = (Exception, KeyboardInterrupt)  # what a program reports at its top: all but SystemExit
 INTERRUPTED = 130

@@ -23,6 +23,7 @@ from vfi_jax.data.windows import frame_selections, target_times
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import MIDPOINT, as_float, intermediate_flows
 from vfi_jax.inference.flow import dis_flow, pair_flow
+from vfi_jax.inference.interpolator import not_finite
 from vfi_jax.models import registry
 from vfi_jax.models.registry import TRACED_SIDE
 from vfi_jax.ops import crop, pad
@@ -179,7 +180,10 @@ def _flow_method(name: str, weights: Path | None, window: Window) -> tuple[FlowM
 
     def run(function: Callable, frames: np.ndarray, *rest: Any) -> np.ndarray:
         padded = as_float(sharding.split(pad(frames, spec.padding), mesh))
-        return crop(np.asarray(function(model, variables, padded, *rest)), *frames.shape[2:4], spec.padding)
+        flow = np.asarray(function(model, variables, padded, *rest))
+        if not np.isfinite(flow).all():
+            raise not_finite(name)
+        return crop(flow, *frames.shape[2:4], spec.padding)
 
     if spec.kind == "flow":
         return functools.partial(_pairwise, functools.partial(run, pair_flow), _pairs(window)), sha256

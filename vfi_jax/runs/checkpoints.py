@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN, PreservationPolicy
 
@@ -44,30 +45,33 @@ class Checkpoints:
     a checksum for every leaf of the other items, and a checksum of itself.
     """
 
-    def __init__(self, folder: AnyPath, owner: Lock | None = None) -> None:
+    def __init__(self, folder: AnyPath, owner: Lock | None = None, *, read_only: bool = False) -> None:
         """Opens the saved steps of a run's folder.
 
         Args:
           folder: of the run.
           owner: lock on the folder, without which nothing is saved; None: not checked.
+          read_only: change nothing in the folder, which need not be writable.
         """
-        self._folder, self._owner = folder / CHECKPOINTS, owner
+        self._folder, self._owner, self._read_only = folder / CHECKPOINTS, owner, read_only
         self._scores: dict[int, float] = {}
         self._failures = 0
         self._pending: int | None = None
-        _drop_empty_steps(self._folder)
+        if not read_only:
+            _drop_empty_steps(self._folder)
         self._open()
 
     def _open(self) -> None:
         options = ocp.CheckpointManagerOptions(
             preservation_policy=AnyPreservationPolicy([LatestN(KEPT), _Best(self.score)]),
             cleanup_tmp_directories=False,
+            create=not self._read_only,
         )
         self._manager = ocp.CheckpointManager(_absolute(self._folder), options=options)
 
     def steps(self) -> list[int]:
-        """Returns the numbers of the saved steps, rising."""
-        return sorted(self._manager.all_steps())
+        """Returns the numbers of the saved steps, rising; an empty folder, which a crash may leave, is no step."""
+        return sorted(step for step in self._manager.all_steps() if any((self._folder / str(step)).iterdir()))
 
     def chosen(self, step: int | str | None) -> int:
         """Returns the number of a saved step.
@@ -191,7 +195,8 @@ class Checkpoints:
 
         Args:
           step: its number.
-          items: what to read, by name: trees of arrays, or of `ShapeDtypeStruct`s with shardings.
+          items: what to read, by name: trees of arrays, or of `ShapeDtypeStruct`s. Arrays of JAX, and structs with a
+            sharding, are read to their devices; everything else becomes NumPy arrays, whichever devices saved it.
 
         Returns:
           The items, and the position.
@@ -385,6 +390,9 @@ def _drop_empty_steps(folder: AnyPath) -> None:
 
 
 def _abstract(leaf: Any) -> Any:
+    """What Orbax takes for a leaf; without a place it would ask for the devices that saved it."""
     if isinstance(leaf, jax.Array):
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+    if isinstance(leaf, jax.ShapeDtypeStruct) and leaf.sharding is None:
+        return np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)
     return leaf

@@ -176,7 +176,7 @@ def read_params(
     if not (folder / CHECKPOINTS).is_dir():
         raise UserError(f"{folder} has no checkpoint yet")
     warn = warn or functools.partial(print, file=sys.stderr)
-    checkpoints = Checkpoints(folder)
+    checkpoints = Checkpoints(folder, read_only=True)
     try:
         first = checkpoints.chosen(step)
         others = [] if isinstance(step, int) else [other for other in reversed(checkpoints.steps()) if other != first]

@@ -18,6 +18,7 @@ from vfi_jax.system.files import AnyPath, is_remote, upload, written_whole
 from vfi_jax.viz.sheets import save_png
 
 METRICS, SAMPLES = "metrics.jsonl", "samples"
+MAX_NUMBER = 1e300  # beyond which plots overflow
 UPLOAD_EVERY = 30  # seconds; object stores take at most one write of an object per second
 
 
@@ -34,7 +35,7 @@ class Log:
         self._folder = folder
         self._board = _tensorboard(folder) if tensorboard else None
         self._path = folder / METRICS
-        rows = [row for row in read_log(folder) if _belongs(row, step)] if self._path.exists() else []
+        rows = [row for row in read_log(folder) if _belongs(row, step)] if self._path.is_file() else []
         with written_whole(self._path) as partial:
             partial.write_text("".join(strict_json.dumps(row) + "\n" for row in rows))
         self._uploaded = time.monotonic()
@@ -96,14 +97,31 @@ class Log:
 
 
 def read_log(folder: AnyPath) -> list[dict[str, Any]]:
-    """Returns the rows of a run's log, without a half-written last line and without values that were not finite."""
-    rows = []
-    for line in (folder / METRICS).read_text().splitlines():
-        try:
-            rows.append({name: value for name, value in json.loads(line).items() if value is not None})
-        except json.JSONDecodeError:
-            continue
-    return rows
+    """Returns the rows of a run's log: names and finite numbers, `step` among them.
+
+    Lines that are something else, such as a half-written last one, are left out, and so are values that are no numbers.
+    """
+    rows = (_row(line) for line in (folder / METRICS).read_bytes().splitlines())
+    return [row for row in rows if row]
+
+
+def _row(line: bytes) -> dict[str, Any]:
+    """The row that a line holds; empty if it holds none."""
+    try:
+        content = json.loads(line.decode())
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(content, dict) or not _is_step(content.get("step")):
+        return {}
+    return {name: value for name, value in content.items() if _is_number(value)}
+
+
+def _is_step(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 63
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < MAX_NUMBER  # false for NaN
 
 
 def _belongs(row: Mapping[str, Any], step: int) -> bool:

@@ -29,9 +29,10 @@ def write(run: AnyPath, target: Path) -> str:
       UserError: not a run, nothing logged yet, or a target that cannot be written.
     """
     run_folder.read_config(run)
-    rows = read_log(run) if (run / METRICS).exists() else []
+    logged = (run / METRICS).is_file() and (run / METRICS).stat().st_size > 0
+    rows = read_log(run) if logged else []
     if not rows:
-        raise UserError(f"{run} has logged nothing yet")
+        raise UserError(f"{run / METRICS} holds no row of a run" if logged else f"{run} has logged nothing yet")
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -19,9 +19,10 @@ def data() -> Path | None:
 
 
 def _folder(variable: str, below: str) -> Path | None:
-    if given := os.environ.get(variable):
+    if os.path.isabs(given := os.environ.get(variable, "")):  # XDG ignores relative paths
         return Path(given) / NAME
     try:
-        return Path.home() / below / NAME
+        home = Path.home()
     except RuntimeError:  # HOME is not set and the user's number has no name, as in containers
         return None
+    return home / below / NAME if home.is_absolute() else None

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vfi_jax.errors import UserError
+from vfi_jax.errors import NotFiniteError, UserError
 from vfi_jax.inference import Interpolator
 from vfi_jax.metrics import interpolation_error, psnr
 from vfi_jax.system import distributed
@@ -39,14 +39,19 @@ def validate(run: Run, state: State) -> Validation:
       UserError: the validation set is empty.
     """
     interpolate = Interpolator(run.model, distributed.local(state.best), precision=run.recipe.precision)
-    scores, errors, samples = [], [], []
+    scores, errors, samples, broken = [], [], [], 0
     for batch in run.data.validation():
         frames = np.moveaxis(batch["frames"], 1, 0)
         inputs = {name: batch[name].astype(np.float32) for name in interpolate.spec.inputs if name in batch}
-        prediction = interpolate(*frames, t=batch["t"], **inputs)
+        try:
+            prediction = interpolate(*frames, t=batch["t"], **inputs)
+        except NotFiniteError:  # one process must not leave the others; such a frame counts as black
+            prediction, broken = np.zeros_like(batch["target"]), broken + len(batch["target"])
         scores += list(psnr(prediction, batch["target"]))
         errors += list(interpolation_error(prediction, batch["target"]) / 255)
         samples += list(zip(*frames, prediction, batch["target"], strict=True))[: SHOWN - len(samples)]
+    if broken:
+        run.log(f"warning: {broken} predictions of the validation hold NaN or infinity; they count as black frames")
     sums = np.array([len(scores), np.sum(scores), np.sum(errors)])
     count, total_psnr, total_error = distributed.allgather(sums).sum(0)
     if not count:
