@@ -256,6 +256,8 @@ def test_parameters_need_no_devices(saved):
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), ITEMS["params"])
     checkpoints = Checkpoints(saved, read_only=True)
     items, _ = checkpoints.restore(2, {"params": like})
+    with pytest.raises(UserError, match=r"params/a has the shape \(5000,\) instead of \(7,\)"):
+        checkpoints.restore(2, {"params": {**like, "a": jax.ShapeDtypeStruct((7,), np.float32)}})
     checkpoints.close()
     jax.tree.map(np.testing.assert_array_equal, items["params"], jax.tree.map(lambda leaf: leaf + 2, ITEMS["params"]))
     assert {type(leaf) for leaf in jax.tree.leaves(items)} == {np.ndarray}

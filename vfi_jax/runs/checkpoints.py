@@ -71,7 +71,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Returns the numbers of the saved steps, rising; an empty folder, which a crash may leave, is no step."""
-        return sorted(step for step in self._manager.all_steps() if any((self._folder / str(step)).iterdir()))
+        return sorted(step for step in self._manager.all_steps() if not _is_empty(self._folder / str(step)))
 
     def chosen(self, step: int | str | None) -> int:
         """Returns the number of a saved step.
@@ -215,11 +215,12 @@ class Checkpoints:
         except Exception as error:  # damaged data is a plain Exception to Orbax
             raise UserError(f"{place} cannot be restored: {_cause(error, place)}") from None
         restored = {name: saved[name] for name in items}
+        _check_shapes(place, items, restored)
         return restored, self._verified(place, restored, saved[POSITION])
 
     def _verified(self, place: AnyPath, items: Mapping[str, Any], sealed: dict[str, Any]) -> dict[str, Any]:
         """Checks all checksums; returns the position without them."""
-        position = {name: value for name, value in sealed.items() if name != SEAL}
+        position = {name: value for name, value in sealed.items() if name != SEAL} if isinstance(sealed, dict) else {}
         if CHECKSUMS not in position or sealed.get(SEAL) != checksums.seal(position):
             raise UserError(f"{place} cannot be restored: {POSITION} has changed since it was saved")
         if position.get(STEP, int(place.name)) != int(place.name):
@@ -355,7 +356,7 @@ def _brief(error: Exception) -> str:
 def _read_json(path: AnyPath) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -387,6 +388,20 @@ def _drop_empty_steps(folder: AnyPath) -> None:
     for step in folder.glob("[0-9]*"):
         with contextlib.suppress(OSError):  # not empty
             step.rmdir()
+
+
+def _is_empty(folder: AnyPath) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def _check_shapes(place: AnyPath, wanted: Any, restored: Any) -> None:
+    """Raises UserError where a leaf has another shape: Orbax does not compare those of NumPy arrays."""
+    pairs = zip(jax.tree.leaves_with_path(wanted), jax.tree.leaves(restored), strict=True)
+    for (keys, leaf), value in pairs:
+        if hasattr(leaf, "shape") and tuple(leaf.shape) != tuple(value.shape):
+            name = jax.tree_util.keystr(keys, simple=True, separator="/")
+            shapes = f"{tuple(value.shape)} instead of {tuple(leaf.shape)}"
+            raise UserError(f"{place} cannot be restored: {name} has the shape {shapes}; is it of another model?")
 
 
 def _abstract(leaf: Any) -> Any:

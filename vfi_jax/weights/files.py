@@ -76,8 +76,11 @@ def read_file(path: AnyPath) -> WeightFile:
     if not path.is_file():
         raise UserError(f"{path} is not a regular file: weights cannot be read from pipes and devices")
     with local_copy(path) as file:
-        with file.open("rb") as opened:
-            head = opened.read(HEAD)
+        try:
+            with file.open("rb") as opened:
+                head = opened.read(HEAD)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
         if is_safetensors(head):
             return WeightFile(*_read_safetensors(file))
         checkpoint = read_checkpoint(file)
