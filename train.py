@@ -25,11 +25,13 @@ from ml_collections import config_flags
 
 from vfi_jax import config
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.system import distributed, machine
+from vfi_jax.system import distributed, machine, strict_json
 from vfi_jax.system.files import path_of
 from vfi_jax.training import fit
 
 WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder, or an address such as gs://BUCKET/FOLDER")
+PRINT_CONFIG = flags.DEFINE_bool("print_config", False, "print the recipe with all its fields as JSON, and end")
+DRY_RUN = flags.DEFINE_bool("dry_run", False, "everything but the steps: check, read, validate, compile; save nothing")
 DETERMINISTIC = flags.DEFINE_bool("deterministic", False, "use XLA's deterministic kernels on GPUs; slower")
 PROFILE = flags.DEFINE_integer(
     "profile", 0, "number of steps to trace into the run's folder, for xprof or perfetto", lower_bound=0
@@ -56,12 +58,17 @@ def main(arguments: Sequence[str]) -> None:
     try:
         if len(arguments) > 1:
             raise UsageError(f"{arguments[1]!r} is not a flag: see --help")
-        if flags.FLAGS.config is None or not WORKDIR.value:
+        if flags.FLAGS.config is None or not (WORKDIR.value or PRINT_CONFIG.value):
             raise UsageError("--config FILE and --workdir FOLDER are needed")
+        recipe = config.parse(config.Train, _recipe())
+        if PRINT_CONFIG.value:
+            config.check_bounds(recipe)
+            print(strict_json.dumps(config.as_dict(recipe), indent=2))
+            return
         distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
         machine.keep_programs()
-        run, folder = config.parse(config.Train, _recipe()), path_of(WORKDIR.value)
-        fit.fit(run, folder, lambda line: print(line, flush=True), profile=PROFILE.value)
+        folder = path_of(WORKDIR.value)
+        fit.fit(recipe, folder, lambda line: print(line, flush=True), profile=PROFILE.value, dry=DRY_RUN.value)
     except jax.errors.JaxRuntimeError as error:
         if not jax.distributed.is_initialized():
             distributed.exit(_report(error))

@@ -223,7 +223,7 @@ def test_killed_at_random_steps(source, tmp_path):
         if number == signal.SIGTERM:
             assert re.search(r"stopped at step \d+; the same command continues\n$", out)
             assert seconds < 60
-    assert command.whole().startswith("continuing from step ")
+    assert "continuing from step " in command.whole()  # perhaps after a warning of a half-written step
     ours, theirs = newest(tmp_path / "killed"), newest(tmp_path / "whole")
     equal(ours, theirs)
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")

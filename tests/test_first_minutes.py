@@ -1,12 +1,19 @@
 """What a run shows before and around its first steps."""
 
 import dataclasses
+import sys
 import time
+import types
 
+import numpy as np
 import pytest
-from tiny_runs import RUN, quiet
+from flax import traverse_util
+from tiny_runs import RUN, TINY, quiet
 
-from vfi_jax.config import Milestones, Optimizer, Plateau
+import vfi_jax
+from vfi_jax.config import Milestones, Optimizer, Plateau, Pretrained
+from vfi_jax.errors import UsageError, UserError
+from vfi_jax.runs import log
 from vfi_jax.runs.log import read_log
 from vfi_jax.training import fit, meter, summary
 from vfi_jax.training.meter import Meter
@@ -77,3 +84,82 @@ def test_rates_leave_the_first_step_out():
     with measured.compiling(quiet):
         pass
     assert "samples_per_s" not in measured.lap()
+
+
+def test_parts_of_weights_are_taken_over(tmp_path):
+    """By patterns of paths; the others are those of the seed."""
+    model, given = vfi_jax.create("rife_lap", seed=5, **TINY)
+    vfi_jax.save(tmp_path / "w.safetensors", model, given)
+    start = Pretrained("rife_lap", str(tmp_path / "w.safetensors"))
+
+    def taken(**patterns):
+        run = dataclasses.replace(RUN, init_from=dataclasses.replace(start, **patterns))
+        params, fresh = fit.build(run, tmp_path)[2]["params"], vfi_jax.create("rife_lap", seed=0, **TINY)[1]["params"]
+        flat = [traverse_util.flatten_dict(tree, sep="/") for tree in (params, given["params"], fresh)]
+        for path, value in flat[0].items():
+            assert np.array_equal(value, flat[1][path]) or np.array_equal(value, flat[2][path])
+        return {path for path, value in flat[0].items() if np.array_equal(value, flat[1][path])} - {
+            path for path in flat[1] if np.array_equal(flat[1][path], flat[2][path])
+        }
+
+    every = taken()
+    first = next(iter(every)).split("/")[0]
+    mine = {path for path in every if path.startswith(f"{first}/")}
+    assert mine < every
+    assert taken(only=(f"^{first}/",)) == mine
+    assert taken(skip=(f"^{first}/",)) == every - mine
+    with pytest.raises(UsageError, match=r"init_from.skip: no parameter of rife_lap has 'moon' in its path"):
+        taken(skip=("moon",))
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"keep_every": 3}, r"keep_every is 3: it must be a multiple of --config.checkpoint_every, 2"),
+        ({"init_from": Pretrained("rife_lap", only=("(",))}, r"init_from.only has '\('.*in this regular expression"),
+        ({"init_from": Pretrained(skip=("a",))}, "need --config.init_from.model"),
+        ({"teacher": Pretrained("rife_lap", skip=("a",))}, "a teacher is loaded whole"),
+        ({"optimizer": Optimizer(freeze=("[",))}, r"optimizer.freeze has '\['"),
+    ],
+)
+def test_patterns_that_cannot_be_used(tmp_path, change, line):
+    with pytest.raises(UsageError, match=line):
+        fit.fit(dataclasses.replace(RUN, **change), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_and_biases(tmp_path, monkeypatch):
+    """Beside the log; a continued run has the same id, a new one in the same folder another."""
+    calls, ids = [], []
+
+    class Run:
+        def log(self, values, *, step):
+            if step == 3:
+                raise ConnectionError("no network\nat all")
+            calls.append((step, values))
+
+        def finish(self):
+            raise ConnectionError
+
+    def init(**options):
+        ids.append(options.pop("id"))
+        assert options == {
+            "project": "p", "name": tmp_path.name, "resume": "allow", "config": {"seed": 1}, "dir": str(tmp_path)
+        }  # fmt: skip
+        return Run()
+
+    stub = types.SimpleNamespace(init=init, Image=lambda image: image.shape)
+    monkeypatch.setitem(sys.modules, "wandb", stub)
+    for step in (-1, 1, -1):
+        written = log.Log(tmp_path, step, wandb="p", config={"seed": 1})
+        written.write({"step": 2, "loss": 0.5})
+        written.picture(2, np.zeros((4, 5, 3), np.uint8))
+        with pytest.raises(UserError, match=r"^wandb: no network$"):
+            written.write({"step": 3, "loss": 0.5})
+        written.close()
+    assert calls[:2] == [(2, {"loss": 0.5}), (2, {"samples": (4, 5, 3)})]
+    assert ids[0] == ids[1] != ids[2]
+    assert [row["step"] for row in read_log(tmp_path)] == [2, 3]
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UserError, match=r"--config.wandb needs wandb: pip install 'vfi_jax\[logging\]'"):
+        log.Log(tmp_path, 1, wandb="p")

@@ -391,3 +391,12 @@ def test_a_config_of_another_version_is_called_that(tmp_path):
         path.write_text(text)
         with pytest.raises(UserError, match=r"config.json is damaged: "):
             read_config(tmp_path)
+
+
+def test_every_nth_step_stays(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep_every=2)
+    for step in range(1, 8):
+        checkpoints.save(step, {"params": {"a": jnp.ones(2)}}, {"step": step}, -step, pytest.fail)
+    checkpoints.settle()
+    assert checkpoints.steps() == [1, 2, 4, 6, 7]  # 1 is the best
+    checkpoints.close()

@@ -131,3 +131,20 @@ def test_decay_is_on_every_parameter():
     updates, _ = transform.update(jax.tree.map(jnp.zeros_like, params), transform.init(params), params, value=0.0)
     for update in jax.tree.leaves(updates):
         assert np.asarray(update) == pytest.approx(-0.1 * 0.5, rel=1e-6)
+
+
+def test_frozen_parameters_stay_and_do_not_count_in_the_norm():
+    """Weight decay does not move them either; the others are clipped as if they were alone."""
+    params = {"encoder": {"kernel": jnp.float32(2)}, "head": {"kernel": jnp.float32(1)}}
+    gradients = {"encoder": {"kernel": jnp.float32(1e6)}, "head": {"kernel": jnp.float32(1e-4)}}
+    config = Optimizer(0.1, 0.1, weight_decay=0.1, clip_norm=1.0, freeze=("^encoder/",))
+    frozen = stepped(config, gradients, [1.0, 1.0], params)
+    assert [float(step["encoder"]["kernel"]) for step in frozen] == [2, 2]
+    alone = stepped(
+        dataclasses.replace(config, freeze=()), {"head": gradients["head"]}, [1.0] * 2, {"head": params["head"]}
+    )
+    assert [step["head"] for step in frozen] == [step["head"] for step in alone]
+    with pytest.raises(UsageError, match=r"freeze: no parameter's path has 'decoder' in it"):
+        make_optimizer(dataclasses.replace(config, freeze=("decoder",)), 1, 1).init(params)
+    with pytest.raises(UsageError, match="no parameter is left to train"):
+        make_optimizer(dataclasses.replace(config, freeze=("kernel",)), 1, 1).init(params)

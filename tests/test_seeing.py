@@ -1,5 +1,6 @@
 """What can be seen of a run and of a machine."""
 
+import dataclasses
 import itertools
 import json
 import subprocess
@@ -17,6 +18,7 @@ from vfi_jax.cli import doctor
 from vfi_jax.cli import main as cli_main
 from vfi_jax.errors import UserError
 from vfi_jax.models import registry
+from vfi_jax.runs import folder as run_folder
 from vfi_jax.runs.log import METRICS, read_log
 from vfi_jax.runs.report import figures
 from vfi_jax.system import flops, machine
@@ -210,3 +212,22 @@ def test_profile_needs_a_folder_here(tmp_path):
 
     with pytest.raises(UserError, match="--profile needs a local --workdir"):
         fit.fit(RUN, epath.Path(tmp_path), profile=1)
+
+
+def test_a_report_of_several_runs(tmp_path, capsys):
+    """Runs that are nothing but a config and a log."""
+    for name, rate in (("a", 1e-3), ("b", 2e-3)):
+        recipe = dataclasses.replace(RUN, optimizer=dataclasses.replace(RUN.optimizer, rate=rate))
+        with run_folder.open_run(tmp_path / name, recipe, pytest.fail):
+            rows = [{"step": 1, "loss": rate}, {"step": 2, "validation_psnr": 1e4 * rate}]
+            (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    runs = [str(tmp_path / name) for name in "ab"]
+    assert cli_main.main(["report", *runs, "-o", str(tmp_path / "page")]) == 0
+    text = capsys.readouterr().out
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    assert ["best validation", "10.000 dB at step 2", "20.000 dB at step 2"] in cells
+    assert [row for row in cells if row and "optimizer" in row[0]] == [["optimizer.rate", "0.001", "0.002"]]
+    assert (tmp_path / "page/comparison.md").read_text() == text
+    assert cv2.imread(str(tmp_path / "page/curves.png")) is not None
+    assert cli_main.main(["report", *runs]) == 2
+    assert "-o DIR is needed for several runs" in capsys.readouterr().err

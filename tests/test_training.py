@@ -1,6 +1,7 @@
 """Training: the step, and runs that stop, continue and go wrong."""
 
 import dataclasses
+import json
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ from clips import make_clip
 from tiny_runs import ROOT, RUN, losses, newest, quiet, random_batch
 
 import vfi_jax
+from vfi_jax import config
 from vfi_jax.config import Augment, Data, Footage, Mix, Optimizer, Plateau, Pretrained, Window
 from vfi_jax.data import parts, sources
 from vfi_jax.data.synthetic.scenes import random_scene
@@ -400,7 +402,7 @@ def test_smoke_recipes_survive_a_kill(recipe, tmp_path):
     process.wait()
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("continuing from step ")
+    assert "continuing from step " in done.stdout  # perhaps after a warning of a half-written step
     steps = [row["step"] for row in read_log(tmp_path) if "loss" in row]
     assert steps == list(range(1, 21))
 
@@ -424,6 +426,30 @@ def test_wrong_arguments_are_one_line(train, tmp_path, monkeypatch, capsys, argu
     assert caught.value.code == code, message
     assert line in message
     assert len(message.strip().splitlines()) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")  # of ml_collections
+def test_the_config_is_printed(train, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    arguments = ["train.py", "--config=configs/rife_footage.py:smoke", "--config.seed=7", "--print_config"]
+    train.main(train.parse_flags(arguments))
+    values = json.loads(capsys.readouterr().out)
+    assert config.parse(config.Train, values).seed == values["seed"] == 7
+    with pytest.raises(SystemExit):
+        train.main(train.parse_flags([*arguments, "--config.data.damaged=2"]))
+    assert "--config.data.damaged is 2.0" in capsys.readouterr().err
+
+
+def test_a_dry_run_does_everything_but_the_steps(tmp_path):
+    lines = []
+    fit.fit(RUN, tmp_path, lines.append, dry=True)
+    assert lines[0] == "training set: synthetic:12, 10 windows of 10 clips"
+    assert lines[5].startswith("validation of the weights to start from: PSNR ")
+    assert lines[6] == "compiling the training step ..."
+    assert re.match(r"loss of the first step 0.\d{5}; peak memory: host_gb ", lines[8])
+    assert lines[9] == "dry run: nothing was trained or saved; a run starts from step 0"
+    assert {path.name for path in tmp_path.iterdir()} <= {"config.json", "environment.txt", "checkpoints"}
+    assert not list((tmp_path / "checkpoints").iterdir())
 
 
 def test_the_command_ends_with_one_line(tmp_path):

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN, PreservationPolicy
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, EveryNSteps, LatestN, PreservationPolicy
 
 from vfi_jax.errors import UserError
 from vfi_jax.runs import checksums
@@ -39,21 +39,25 @@ class SaveError(UserError):
 
 
 class Checkpoints:
-    """The saved steps of a run: the two newest ones and the one with the best validation score.
+    """The saved steps of a run: the two newest ones, the one with the best validation score, and every so many steps.
 
     A step holds `params`, `ema` if there is one, `optimizer`, and `position`: step, place in the data, score, counters,
     a checksum for every leaf of the other items, and a checksum of itself.
     """
 
-    def __init__(self, folder: AnyPath, owner: Lock | None = None, *, read_only: bool = False) -> None:
+    def __init__(
+        self, folder: AnyPath, owner: Lock | None = None, *, read_only: bool = False, keep_every: int = 0
+    ) -> None:
         """Opens the saved steps of a run's folder.
 
         Args:
           folder: of the run.
           owner: lock on the folder, without which nothing is saved; None: not checked.
           read_only: change nothing in the folder, which need not be writable.
+          keep_every: multiples of this number of steps stay as well; 0: none do.
         """
         self._folder, self._owner, self._read_only = folder / CHECKPOINTS, owner, read_only
+        self._keep_every = keep_every
         self._scores: dict[int, float] = {}
         self._failures = 0
         self._pending: int | None = None
@@ -62,8 +66,9 @@ class Checkpoints:
         self._open()
 
     def _open(self) -> None:
+        every = [EveryNSteps(self._keep_every)] if self._keep_every else []
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=AnyPreservationPolicy([LatestN(KEPT), _Best(self.score)]),
+            preservation_policy=AnyPreservationPolicy([LatestN(KEPT), _Best(self.score), *every]),
             cleanup_tmp_directories=False,
             create=not self._read_only,
         )

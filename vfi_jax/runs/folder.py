@@ -29,10 +29,12 @@ RESUMABLE = (  # fields of the recipe that a resumed run may change
     "epochs",
     "log_every",
     "checkpoint_every",
+    "keep_every",
     "validate_every",
     "validate_at_start",
     "validation_samples",
     "tensorboard",
+    "wandb",
     "guard",
     "accumulate",
 )

@@ -27,6 +27,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from vfi_jax.errors import UserError
 from vfi_jax.system import distributed, strict_json
 from vfi_jax.system.files import AnyPath, is_remote, print_to_stderr
@@ -235,13 +237,15 @@ def held(path: AnyPath, log: Callable[[str], None] = print_to_stderr) -> Iterato
       UserError: another process holds it (the message names host, process and time), or it cannot be written.
     """
     lock, problem = None, None
-    if distributed.is_main():
+    alone = not jax.distributed.is_initialized()  # otherwise asking which process this is would start the devices
+    if alone or distributed.is_main():
         try:
             is_folder = is_remote(path) or path.is_dir()
             lock = Lock(path / LOCK if is_folder else path.with_name(f".{path.name}{LOCK}"), log)
         except UserError as error:
             problem = error
-    if not distributed.all_agree(problem is None):
+    agreed = alone or distributed.all_agree(problem is None)
+    if problem or not agreed:
         if lock:
             lock.release()
         raise problem or UserError(f"{path} could not be locked by the main process")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from flax import traverse_util
 
-from vfi_jax.config import Train, as_dict
+from vfi_jax.config import Pretrained, Train, as_dict
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import Model
 from vfi_jax.models import registry
@@ -28,6 +28,7 @@ from vfi_jax.system.lock import Lock
 from vfi_jax.training import loop
 from vfi_jax.training.checks import check
 from vfi_jax.training.data import open_data
+from vfi_jax.training.dry_run import dry_run
 from vfi_jax.training.optimizer import make_optimizer, make_schedule
 from vfi_jax.training.run import Run
 from vfi_jax.training.state import Teacher
@@ -38,7 +39,9 @@ Network = tuple[ModelSpec, Model, dict[str, Any], Any]  # with initial variables
 UNTRAINED = "untrained"  # instead of a flow network's weights file
 
 
-def fit(recipe: Train, folder: AnyPath, log: Callable[[str], None] = print, *, profile: int = 0) -> None:
+def fit(
+    recipe: Train, folder: AnyPath, log: Callable[[str], None] = print, *, profile: int = 0, dry: bool = False
+) -> None:
     """Trains until the recipe's last step or SIGTERM, from the newest good checkpoint in the folder, if there is one.
 
     Args:
@@ -47,6 +50,7 @@ def fit(recipe: Train, folder: AnyPath, log: Callable[[str], None] = print, *, p
       log: prints a line. The main process logs rows, validations and warnings; each process logs what concerns its own
         samples.
       profile: number of steps to trace into the run's folder.
+      dry: do everything but the steps, see `dry_run`.
 
     Raises:
       UserError: unusable data, weights or folder; a loss that is not finite after the rollbacks of `guard`, or so high
@@ -56,7 +60,10 @@ def fit(recipe: Train, folder: AnyPath, log: Callable[[str], None] = print, *, p
     if profile and is_remote(folder):
         raise UsageError("--profile needs a local --workdir")
     with open_run(recipe, folder, log) as run:
-        loop.train(run, profile=profile)
+        if dry:
+            dry_run(run)
+        else:
+            loop.train(run, profile=profile)
 
 
 @contextlib.contextmanager
@@ -94,7 +101,7 @@ def _open(recipe: Train, folder: AnyPath, network: Network, owner: Lock | None, 
         transform=make_optimizer(recipe.optimizer, steps, data.steps_per_epoch),
         learning_rate=make_schedule(recipe.optimizer, steps, data.steps_per_epoch),
         mesh=sharding.data_mesh(),
-        checkpoints=Checkpoints(folder, owner),
+        checkpoints=Checkpoints(folder, owner, keep_every=recipe.keep_every),
         log=distributed.by_main(log),
     )
 
@@ -129,12 +136,13 @@ def build(recipe: Train, folder: AnyPath) -> Network:
 
 
 def _with_additions(params: Any, recipe: Train) -> Any:
-    """Returns the given parameters, and fresh ones for what the model's spec calls additions."""
-    given = traverse_util.flatten_dict(params, sep="/")
+    """Returns the given parameters, and fresh ones for what the recipe skips or the model's spec calls additions."""
+    given = _selected(traverse_util.flatten_dict(params, sep="/"), recipe.init_from)
     fresh = traverse_util.flatten_dict(
         registry.create(recipe.model, recipe.seed, **recipe.fields)[1]["params"], sep="/"
     )
-    additions = registry.spec_of(recipe.model).additions
+    partial = recipe.init_from.only or recipe.init_from.skip
+    additions = [""] if partial else registry.spec_of(recipe.model).additions
     added = {
         path: value
         for path, value in fresh.items()
@@ -146,6 +154,25 @@ def _with_additions(params: Any, recipe: Train) -> Any:
             f"weights of {recipe.init_from.model} do not fit {recipe.model}: another network, or without its teacher"
         )
     return traverse_util.unflatten_dict(params, sep="/")
+
+
+def _selected(params: Mapping[str, Any], start: Pretrained) -> dict[str, Any]:
+    """Returns the parameters, by their paths, that a run takes over."""
+    for name, patterns in {"only": start.only, "skip": start.skip}.items():
+        for pattern in patterns:
+            if not any(re.search(pattern, path) for path in params):
+                raise UsageError(
+                    f"--config.init_from.{name}: no parameter's path in {start.model} has {pattern!r} in it"
+                )
+
+    def matches(path: str, patterns: Sequence[str]) -> bool:
+        return any(re.search(pattern, path) for pattern in patterns)
+
+    return {
+        path: value
+        for path, value in params.items()
+        if (not start.only or matches(path, start.only)) and not matches(path, start.skip)
+    }
 
 
 def _flow_network(recipe: Train, model: Model, folder: AnyPath, given: Mapping[str, Any]) -> dict[str, Any]:

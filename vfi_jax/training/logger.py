@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from vfi_jax.config import as_dict
 from vfi_jax.errors import UserError
 from vfi_jax.runs import folder as run_folder
 from vfi_jax.runs.log import Log, read_log
@@ -34,7 +35,9 @@ class Logger:
 
     def _open(self, step: int) -> None:
         if distributed.is_main():
-            self._log = Log(self._run.folder, step, tensorboard=self._run.recipe.tensorboard)
+            recipe = self._run.recipe
+            options = {"tensorboard": recipe.tensorboard, "wandb": recipe.wandb, "config": as_dict(recipe)}
+            self._log = Log(self._run.folder, step, **options)
 
     def _close(self) -> None:
         if distributed.is_main():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -60,7 +61,9 @@ def make_optimizer(config: Optimizer, steps: int, epoch: int) -> optax.GradientT
     if config.plateau.factor != 1:
         parts.append(_on_plateaus())
     clipping = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
-    return optax.chain(*clipping, optax.chain(*parts)) if clipping else optax.chain(*parts)
+    freezing = [_freezing(config.freeze)] if config.freeze else []
+    outer = [*freezing, *clipping]
+    return optax.chain(*outer, optax.chain(*parts), *freezing) if outer else optax.chain(*parts)
 
 
 class SkipState(NamedTuple):
@@ -104,6 +107,30 @@ def _scaling(factors: Mapping[str, float]) -> optax.GradientTransformation:
             return next((factor * update for name, factor in factors.items() if name in _path(keys)), update)
 
         return jax.tree.map_with_path(scaled, updates), state
+
+    return optax.GradientTransformation(init, update)
+
+
+def _freezing(patterns: Sequence[str]) -> optax.GradientTransformation:
+    """Replaces updates by zero where a regular expression is found in the parameter's path, `a/b/kernel`."""
+
+    def is_frozen(keys: Any) -> bool:
+        return any(re.search(pattern, _path(keys)) for pattern in patterns)
+
+    def init(params: Any) -> optax.EmptyState:
+        keys = [keys for keys, _ in jax.tree.leaves_with_path(params)]
+        for pattern in patterns:
+            if not any(re.search(pattern, _path(each)) for each in keys):
+                raise UsageError(f"--config.optimizer.freeze: no parameter's path has {pattern!r} in it")
+        if all(map(is_frozen, keys)):
+            raise UsageError(f"--config.optimizer.freeze is {tuple(patterns)}: no parameter is left to train")
+        return optax.EmptyState()
+
+    def update(updates: Any, state: optax.EmptyState, _: Any = None) -> tuple[Any, optax.EmptyState]:
+        def kept(keys: Any, update: Array) -> Array:
+            return jnp.zeros_like(update) if is_frozen(keys) else update
+
+        return jax.tree.map_with_path(kept, updates), state
 
     return optax.GradientTransformation(init, update)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 import jax
+from flax import traverse_util
 
 from vfi_jax.config import Optimizer
 from vfi_jax.data.parts import clip_of
@@ -31,6 +33,8 @@ def lines(run: Run) -> Iterator[str]:
         f" ({recipe.batch_size / devices:g} each{parts}), {_count(jax.process_count(), 'process')}"
     )
     yield f"model: {recipe.model}, {_parameters(run)}; {recipe.precision}; {_start(run)}"
+    if recipe.optimizer.freeze:
+        yield f"frozen: {_frozen(run)}"
     yield f"learning rate: {schedule(recipe.optimizer, run.steps)}"
     if recipe.optimizer.warmup > run.steps:
         peak = float(run.learning_rate(run.steps - 1))
@@ -77,8 +81,17 @@ def _parameters(run: Run) -> str:
     return f"{trained:,} parameters" + (f" and {frozen:,} of its frozen flow network" if frozen else "")
 
 
+def _frozen(run: Run) -> str:
+    params = traverse_util.flatten_dict(run.variables["params"], sep="/")
+    patterns = run.recipe.optimizer.freeze
+    sizes = [leaf.size for path, leaf in params.items() if any(re.search(pattern, path) for pattern in patterns)]
+    return f"{sum(sizes):,} parameters in {_count(len(sizes), 'array')}"
+
+
 def _start(run: Run) -> str:
     start = run.recipe.init_from
     if not start.model:
         return f"fresh weights (seed {run.recipe.seed})"
-    return f"weights of {start.model}" + (f" in {start.weights}" if start.weights else "")
+    parts = f", only {', '.join(start.only)}" if start.only else ""
+    parts += f", without {', '.join(start.skip)}" if start.skip else ""
+    return f"weights of {start.model}" + (f" in {start.weights}" if start.weights else "") + parts
