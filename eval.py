@@ -35,6 +35,7 @@ from vfi_jax.errors import UsageError, UserError
 from vfi_jax.evaluation import evaluate, extra_metrics, perceptual, results, speed, statistics, tables
 from vfi_jax.nn import precision
 from vfi_jax.system import lock, machine
+from vfi_jax.system.files import remove_partials
 from vfi_jax.system.markdown import markdown
 
 PROGRAM = "eval.py"
@@ -118,6 +119,7 @@ def _owned(folders: Iterable[Path]) -> Iterator[None]:
         for folder in sorted(folders):
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(lock.held(folder))
+            remove_partials(folder, "results.json", "table.md", "*.csv", "*.png")
         yield
 
 

@@ -415,6 +415,7 @@ def test_smoke_recipes_survive_a_kill(recipe, tmp_path):
         (["--config=configs/nowhere.py", "--workdir=W"], 2, "nowhere.py"),
         (["--config=configs/rife_footage.py:scratch", "--workdir=W"], 2, "data.path is empty"),
         (["--config=configs/rife_footage.py", "extra"], 2, "'extra' is not a flag"),
+        (["--config=configs/rife_footage.py", "--print_config", "--config.ema=2"], 2, "--config.ema is 2.0: a number"),
     ],
 )
 def test_wrong_arguments_are_one_line(train, tmp_path, monkeypatch, capsys, arguments, code, line):
@@ -435,9 +436,6 @@ def test_the_config_is_printed(train, monkeypatch, capsys):
     train.main(train.parse_flags(arguments))
     values = json.loads(capsys.readouterr().out)
     assert config.parse(config.Train, values).seed == values["seed"] == 7
-    with pytest.raises(SystemExit):
-        train.main(train.parse_flags([*arguments, "--config.data.damaged=2"]))
-    assert "--config.data.damaged is 2.0" in capsys.readouterr().err
 
 
 def test_a_dry_run_does_everything_but_the_steps(tmp_path):
