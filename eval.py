@@ -14,23 +14,22 @@ package: a function of predictions and truths, see `vfi_jax.evaluation.extra_met
 
 from __future__ import annotations
 
+from vfi_jax.system import interrupts
+
+if __name__ == "__main__":
+    interrupts.catch("eval.py")
+
 import contextlib
 import re
 import shlex
 import sys
-
-from vfi_jax import errors
-
-if __name__ == "__main__":
-    errors.end_at_interrupt("eval.py")
-
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import app, flags, logging
 
-from vfi_jax import benchmarks
+from vfi_jax import benchmarks, errors
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.evaluation import evaluate, extra_metrics, perceptual, results, speed, statistics, tables
 from vfi_jax.nn import precision
@@ -74,7 +73,6 @@ COMPARE = flags.DEFINE_list(
 
 def main(arguments: Sequence[str]) -> None:
     """Runs; a failure is one line on stderr and an exit status of `errors.exit_code`."""
-    errors.raise_at_interrupt()
     logging.set_verbosity(logging.ERROR)  # JAX logs the backends that are missing
     try:
         if len(arguments) > 1:

@@ -8,22 +8,22 @@ TPU pod or under SLURM they find each other, elsewhere --coordinator, --processe
 
 from __future__ import annotations
 
+from vfi_jax.system import interrupts
+
+if __name__ == "__main__":
+    interrupts.catch("train.py")
+
 import os
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from vfi_jax import errors
-
-if __name__ == "__main__":
-    errors.end_at_interrupt("train.py")
-
 import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from vfi_jax import config
+from vfi_jax import config, errors
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.system import distributed, machine, strict_json
 from vfi_jax.system.files import path_of
@@ -47,7 +47,6 @@ DETERMINISTIC_OPTIONS = "--xla_gpu_deterministic_ops=true --xla_gpu_exclude_nond
 
 def main(arguments: Sequence[str]) -> None:
     """Trains; a failure is one line on stderr and an exit status of `errors.exit_code`."""
-    errors.raise_at_interrupt()
     # Orbax logs every file, and failures at length that are one line here.
     logging.set_verbosity(logging.FATAL)
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # as in `typing`, whose import takes longer than the rest of this file
 if TYPE_CHECKING:
+    from typing import Any
+
     from vfi_jax import weights
     from vfi_jax.inference import Interpolator
     from vfi_jax.inference.flow import FlowEstimator

@@ -505,7 +505,7 @@ def check_bounds(config: Any, flag: Callable[[str], str] = "--config.{}".format)
     """
     for path, value, least, most in _bounds(config):
         numbers = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple) else (value,)
-        if not all(least <= number <= most for number in numbers):
+        if not all(math.isfinite(number) and least <= number <= most for number in numbers):
             wanted = f"{least:g} or more" if most >= INT_MAX - 2 else f"a number from {least:g} to {most:g}"
             raise UsageError(f"{flag(path)} is {value}: {wanted} is needed")
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
 
 class UserError(ValueError):
@@ -72,25 +70,6 @@ def report(program: str, error: BaseException, *, interrupted: str = "") -> int:
         message = " ".join(str(shown).splitlines()) or type(shown).__name__
     print(f"{program}: {message}", file=sys.stderr)
     return code
-
-
-def end_at_interrupt(program: str) -> None:
-    """Makes Ctrl-C end the process in one line, without a traceback of what is being imported.
-
-    A program calls this before its slow imports, and `raise_at_interrupt` after them.
-    """
-
-    def end(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        os.write(2, f"{program}: interrupted\n".encode())
-        os._exit(INTERRUPTED)
-
-    signal.signal(signal.SIGINT, end)
-
-
-def raise_at_interrupt() -> None:
-    """Makes Ctrl-C raise `KeyboardInterrupt` again, so that files and processes are closed."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _translated(error: BaseException) -> BaseException:

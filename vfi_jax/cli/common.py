@@ -67,6 +67,11 @@ def weights_path(text: str) -> Path | str:
     return text if text.startswith("gs://") else local_path(text)
 
 
+def run_address(text: str) -> str:
+    """The type of an argument that names a run's folder, local or in a bucket."""
+    return text if text.startswith("gs://") else local(text)
+
+
 def whole(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
     """The type of an argument that takes whole numbers between two bounds, both allowed."""
 

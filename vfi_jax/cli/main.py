@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from vfi_jax import __version__, errors
 from vfi_jax.cli import compare, convert, demo, doctor, flow, interpolate, models, prepare, report, weights
 from vfi_jax.cli.common import Parser
+from vfi_jax.system import interrupts
 
 COMMANDS = (interpolate, flow, demo, models, weights, convert, report, doctor, prepare, compare)
 
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
       The exit status: 0, 2 for wrong usage, 130 when interrupted, 70 for an error of ours, 1 for any other failure.
     """
+    interrupts.catch("vfi-jax")
     try:
         options = parser().parse_args(arguments)
         from vfi_jax.system import machine

@@ -128,13 +128,21 @@ def _add_flow(actions: argparse._SubParsersAction) -> None:
         help="indices of two or four frames of a window (first and last)",
     )
     action.add_argument(
-        "--target", type=int, default=-1, metavar="I", help="index of the target frame (the middle one)"
+        "--target", type=common.whole(-1), default=-1, metavar="I", help="index of the target frame (the middle one)"
     )
     action.add_argument(
-        "--frames", type=int, default=0, metavar="N", help="frames per window of longer folders (folders whole)"
+        "--frames",
+        type=common.whole(0),
+        default=0,
+        metavar="N",
+        help="frames per window of longer folders (folders whole)",
     )
     action.add_argument(
-        "--step", type=int, default=1, metavar="N", help="images from one such window to the next (%(default)s)"
+        "--step",
+        type=common.whole(1),
+        default=1,
+        metavar="N",
+        help="images from one such window to the next (%(default)s)",
     )
     action.add_argument(
         "--list", choices=("train", "test"), default="train", help="which of Vimeo90K's lists (%(default)s)"
@@ -142,8 +150,8 @@ def _add_flow(actions: argparse._SubParsersAction) -> None:
     action.add_argument(
         "--coordinator", metavar="HOST:PORT", help="address of the first of several processes, if no cluster gives it"
     )
-    action.add_argument("--processes", type=int, metavar="N", help="number of processes")
-    action.add_argument("--process", type=int, metavar="I", help="index of this process, from 0")
+    action.add_argument("--processes", type=common.whole(1), metavar="N", help="number of processes")
+    action.add_argument("--process", type=common.whole(0), metavar="I", help="index of this process, from 0")
     action.set_defaults(run=_flow)
 
 
@@ -161,7 +169,9 @@ def _add_bench(actions: argparse._SubParsersAction) -> None:
     action.add_argument(
         "--crop", type=common.whole(1), default=192, metavar="PX", help="side of the crops (%(default)s)"
     )
-    action.add_argument("--frames", type=int, default=0, metavar="N", help="frames per window (those of the set)")
+    action.add_argument(
+        "--frames", type=common.whole(0), default=0, metavar="N", help="frames per window (those of the set)"
+    )
     action.add_argument(
         "--seconds", type=common.positive, default=5.0, metavar="S", help="time of each measurement (%(default)s)"
     )

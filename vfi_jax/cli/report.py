@@ -15,6 +15,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "folders",
         nargs="+",
+        type=common.run_address,
         metavar="RUN",
         help="a run's folder, finished or running, or its address (gs://...); several are shown side by side",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from vfi_jax.cli import common
+from vfi_jax.errors import UserError
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -28,8 +29,11 @@ def run(options: argparse.Namespace) -> None:
 
     del options
     print(markdown(weights.rows()))
-    installed = [name for name in MODELS if weights.path_of(name).exists()]
-    print(f"\nfolder: {weights.folder()}\ninstalled there: {', '.join(installed) or 'none'}")
+    try:
+        installed = [name for name in MODELS if weights.path_of(name).exists()]
+        print(f"\nfolder: {weights.folder()}\ninstalled there: {', '.join(installed) or 'none'}")
+    except UserError as error:  # a user without a home
+        print(f"\nfolder: none, {error}")
 
 
 def get(options: argparse.Namespace) -> None:
