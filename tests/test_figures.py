@@ -141,12 +141,15 @@ def test_damaged_results(still, tmp_path, capsys, damage):
     assert again["results"]["ucf101"]["psnr"] == json.loads(good)["results"]["ucf101"]["psnr"]
 
 
+ENTRY = ("images", "capped", "by_motion", "by_group", "settings", "metrics", "psnr", "vmaf")
+
+
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from(["label", "weights", "results", "entry", "by_motion", "by_group", "psnr", "settings"]), JSON)
+@given(st.sampled_from(["label", "weights", "results", "entry", *ENTRY]), JSON)
 def test_results_of_another_shape(tmp_path_factory, part, value):
     """Whatever stands in a place, reading gives results or raises ValueError."""
     folder = tmp_path_factory.mktemp("shape")
-    entry = {"images": 0, "by_motion": {}, "by_group": {}, "settings": {}, "metrics": {}, "psnr": 1.0}
+    entry = {"images": 0, "capped": 0, "by_motion": {}, "by_group": {}, "settings": {}, "metrics": {}, "psnr": 1.0}
     content = {"label": "m", "weights": {}, "results": {"b": entry}}
     place = {"entry": (content["results"], "b")}.get(part, (content if part in content else entry, part))
     place[0][place[1]] = value

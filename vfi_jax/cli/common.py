@@ -15,7 +15,7 @@ from vfi_jax.errors import UserError
 
 MODEL, FAST = "rife_lap", "rife_lap_s"  # as in `weights.table`, which takes long to import
 LONGEST = 300  # characters of an error message
-ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/{1,2}[^/]")
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,2}[^/]")
 
 
 class Parser(argparse.ArgumentParser):

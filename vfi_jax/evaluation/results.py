@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from vfi_jax.system.files import written_whole
 
 RESULTS = "results.json"
 TEXT = ("name", "group")  # columns that are not numbers
-FIGURES = tuple(field.name for field in dataclasses.fields(Score) if field.type == "float" and field.name != "t")
+# What an entry of results.json holds beside figures.
+PARTS = {"images": int, "capped": int, "by_motion": dict, "by_group": dict, "settings": dict, "metrics": dict}
+TEXTS = ("protocol", "version", "undefined", "data", "code")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,13 +118,14 @@ def read_file(folder: Path) -> dict[str, Any]:
 
 def _is_entry(entry: Any) -> bool:
     """Whether a value has the parts of an entry, and numbers or null for all figures."""
-    if not isinstance(entry, dict) or not isinstance(entry.get("images"), int):
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(name), kind) for name, kind in PARTS.items()):
         return False
-    parts = [entry.get(name) for name in ("by_motion", "by_group")]
-    if not all(isinstance(part, dict) and all(_is_part(p) for p in part.values()) for part in parts):
-        return False
-    figures = [entry.get(name) for name in FIGURES]
-    return all(isinstance(entry.get(name), dict) for name in ("settings", "metrics")) and all(map(_is_figure, figures))
+    parts = [*entry["by_motion"].values(), *entry["by_group"].values()]
+    figures = [value for name, value in entry.items() if name not in {*PARTS, *TEXTS}]
+    headline = entry["settings"].get("headline", "psnr")
+    bins = all(re.fullmatch(r"[0-9]{1,9}(\+|-[0-9]{1,9})", name) for name in entry["by_motion"])
+    has_headline = isinstance(headline, str) and isinstance(entry.get(headline), int | float)
+    return has_headline and bins and all(map(_is_part, parts)) and all(map(_is_figure, figures))
 
 
 def _is_part(part: Any) -> bool:

@@ -10,6 +10,7 @@ import jax
 
 from vfi_jax.config import as_dict
 from vfi_jax.errors import UserError
+from vfi_jax.metrics import MAX_PSNR
 from vfi_jax.runs import folder as run_folder
 from vfi_jax.runs.log import Log, read_log
 from vfi_jax.system import distributed
@@ -70,9 +71,10 @@ class Logger:
     def validation(self, step: int, outcome: Validation) -> None:
         """Logs a validation."""
         scores = {"validation_psnr": outcome.psnr, "validation_l1": outcome.error}
-        self._write({"step": step, **scores, "validation_samples": outcome.frames})
+        self._write({"step": step, **scores, "validation_samples": outcome.frames, "validation_capped": outcome.capped})
         self._attempt(lambda: self._log.picture(step, sample_strips(outcome.samples)))
-        self._run.log(f"step {step}: validation PSNR {outcome.psnr:.3f} dB over {outcome.frames} frames")
+        capped = f", {outcome.capped} of them at {MAX_PSNR:g} dB" if outcome.capped else ""
+        self._run.log(f"step {step}: validation PSNR {outcome.psnr:.3f} dB over {outcome.frames} frames{capped}")
 
     def rollback(self, step: int, number: int, from_step: int) -> None:
         """Removes the rows after a step to which the run has returned, and logs that."""

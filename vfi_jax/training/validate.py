@@ -8,7 +8,7 @@ import numpy as np
 
 from vfi_jax.errors import NotFiniteError, UserError
 from vfi_jax.inference import Interpolator
-from vfi_jax.metrics import interpolation_error, psnr
+from vfi_jax.metrics import MAX_PSNR, interpolation_error, psnr
 from vfi_jax.system import distributed
 from vfi_jax.training.run import Run
 from vfi_jax.training.state import State
@@ -23,12 +23,14 @@ class Validation(NamedTuple):
       psnr: mean over all frames, dB.
       error: mean absolute error, 0..1.
       frames: their number, over all processes.
+      capped: number of frames, over all processes, whose PSNR is `metrics.MAX_PSNR`: those that equal their truth.
       samples: the first ones of this process: inputs, prediction and target of each, uint8.
     """
 
     psnr: float
     error: float
     frames: int
+    capped: int
     samples: list[tuple[np.ndarray, ...]]
 
 
@@ -52,10 +54,11 @@ def validate(run: Run, state: State) -> Validation:
         samples += list(zip(*frames, prediction, batch["target"], strict=True))[: SHOWN - len(samples)]
     if broken:
         run.log(f"warning: {broken} predictions of the validation hold NaN or infinity; they count as black frames")
-    sums = np.array([len(scores), np.sum(scores), np.sum(errors)])
-    count, total_psnr, total_error = distributed.allgather(sums).sum(0)
+    capped = sum(score >= MAX_PSNR for score in scores)
+    sums = np.array([len(scores), np.sum(scores), np.sum(errors), capped])
+    count, total_psnr, total_error, capped = distributed.allgather(sums).sum(0)
     if not count:
         raise UserError(
             "no validation samples: raise --config.data.holdout, or name a set with --config.data.validation"
         )
-    return Validation(float(total_psnr / count), float(total_error / count), int(count), samples)
+    return Validation(float(total_psnr / count), float(total_error / count), int(count), int(capped), samples)
