@@ -68,7 +68,8 @@ def report(program: str, error: BaseException, *, interrupted: str = "") -> int:
     else:
         shown = _translated(error)
         message = " ".join(str(shown).splitlines()) or type(shown).__name__
-    print(f"{program}: {message}", file=sys.stderr)
+    line = f"{program}: {message}".encode(errors="backslashreplace").decode()  # names of files may hold any bytes
+    print(line, file=sys.stderr)
     return code
 
 
