@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-
-TYPE_CHECKING = False  # as in `typing`, which takes longer to import than all of this
-if TYPE_CHECKING:
-    from types import FrameType
+from types import FrameType
 
 INTERRUPTED = 130  # as in `errors`, which takes longer to import
 IMPORT = "<frozen importlib._bootstrap>"  # the file of the frames of every import
