@@ -155,13 +155,14 @@ def test_four_frames_with_their_flow_network(tmp_path, weights_folder):
 
 def save_run(folder, scores):
     """A run's folder with a step per validation score, as training saves them."""
-    with run_folder.open_run(folder, RUN):
-        pass
+    with run_folder.open_run(folder, quiet):
+        run_folder.write(folder, RUN, {})
     checkpoints = run_folder.Checkpoints(folder)
     position = {"model": {"channel_order": "rgb", "any_time": True}}
     for step, score in enumerate(scores, 1):
         items = {"params": tiny_params(2 * step), "ema": tiny_params(2 * step + 1)}
-        checkpoints.save(step, items, {"step": step, **position}, score, quiet)
+        checkpoints.save(step, items, {"step": step, **position}, quiet)
+        checkpoints.validations.finish(step, {"psnr": score})
     checkpoints.close()
     return folder
 

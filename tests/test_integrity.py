@@ -20,7 +20,7 @@ from vfi_jax.errors import UsageError, UserError
 from vfi_jax.runs import checkpoints as steps
 from vfi_jax.runs import checksums
 from vfi_jax.runs.checkpoints import Checkpoints
-from vfi_jax.runs.folder import has_checkpoint, open_run, read_config, read_params
+from vfi_jax.runs.folder import has_checkpoint, open_run, read_config, read_params, write
 from vfi_jax.runs.selection import parse_step
 
 RNG = np.random.default_rng(0)
@@ -94,7 +94,8 @@ def save(folder, steps):
     checkpoints = Checkpoints(folder)
     for step, psnr in steps.items():
         items = jax.tree.map(lambda leaf, step=step: leaf + step, ITEMS)
-        checkpoints.save(step, items, {"step": step, "data": {"next": 10 * step}, "model": {}}, psnr, pytest.fail)
+        checkpoints.save(step, items, {"step": step, "data": {"next": 10 * step}, "model": {}}, pytest.fail)
+        checkpoints.validations.finish(step, {"psnr": psnr})
     checkpoints.close()
 
 
@@ -304,7 +305,7 @@ def test_a_full_disk(tmp_path, monkeypatch, where):
             if full and where == "in the background":  # as if the disk took files of 10 kB at most
                 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, most[1]))
             try:
-                checkpoints.save(step, ITEMS, {"step": step}, None, lines.append, **options)
+                checkpoints.save(step, ITEMS, {"step": step}, lines.append, **options)
                 while checkpoints._manager.is_saving_in_progress():
                     time.sleep(0.01)
             finally:
@@ -339,7 +340,7 @@ def test_a_full_disk_at_the_end(tmp_path):
     most = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, most[1]))
     try:
-        checkpoints.save(1, ITEMS, {"step": 1}, None, pytest.fail, last=True)
+        checkpoints.save(1, ITEMS, {"step": 1}, pytest.fail, last=True)
         with pytest.raises(UserError, match="cannot be written"):
             checkpoints.close()
     finally:
@@ -364,9 +365,10 @@ def test_what_a_kill_left_is_removed_by_the_next_owner(tmp_path):
     (tmp_path / ".clip.1.part.mp4").write_text("")
     lines = []
     assert not has_checkpoint(tmp_path)
-    with open_run(tmp_path, RUN, lines.append):
+    with open_run(tmp_path, lines.append):
+        write(tmp_path, RUN, {})
         assert sorted(path.name for path in tmp_path.iterdir()) == [
-            ".clip.1.part.mp4", ".lock", "checkpoints", "config.json", "environment.txt"
+            ".clip.1.part.mp4", ".lock", "checkpoints", "config.json", "environment.txt", "sets.json"
         ]  # fmt: skip
     assert lines == [
         f"warning: {tmp_path}/.config.1.part.json was half-written when a process was killed; it is removed",
@@ -376,8 +378,7 @@ def test_what_a_kill_left_is_removed_by_the_next_owner(tmp_path):
 
 
 def test_a_config_of_another_version_is_called_that(tmp_path):
-    with open_run(tmp_path, RUN, pytest.fail):
-        pass
+    write(tmp_path, RUN, {})
     path = tmp_path / "config.json"
     values = json.loads(path.read_text())
     path.write_text(json.dumps({**values, "moons": 2, "data": {**values["data"], "tides": {}}}))

@@ -352,7 +352,7 @@ def test_damaged_pictures_are_replaced_logged_and_counted(folders, tmp_path):
     assert any("clip2/im1.png: the image is cut short" in line for line in lines)
     strict = dataclasses.replace(RUN, data=dataclasses.replace(data, damaged=0.0))
     with pytest.raises(
-        UserError, match=r"samples cannot be read, more than --config\.data\.damaged=0 allows: repair the set"
+        UserError, match=r"samples cannot be used, more than --config\.data\.damaged=0 allows: repair the set"
     ):
         fit.fit(strict, tmp_path / "strict", quiet)
 

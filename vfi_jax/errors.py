@@ -34,6 +34,12 @@ INTERNAL = 70  # EX_SOFTWARE of sysexits.h
 LONGEST = 300  # characters of an unexpected error's message in the line about it
 
 
+def one_line(error: BaseException) -> str:
+    """Returns the message of an error in one line; errors that are not ours are named by their type as well."""
+    text = " ".join(str(error).split())[:300]
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 def exit_code(error: BaseException) -> int:
     """Returns the exit status of a program that ends with an error.
 

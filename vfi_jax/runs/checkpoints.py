@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import json
 import logging
 import math
 import re
@@ -22,12 +21,13 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, EveryNSt
 from vfi_jax.errors import UserError
 from vfi_jax.runs import checksums
 from vfi_jax.runs.selection import best_of, select
+from vfi_jax.runs.validations import Validations
 from vfi_jax.system import distributed
 from vfi_jax.system.files import AnyPath, is_remote
 from vfi_jax.system.lock import Lock
 
 CHECKPOINTS, DAMAGED = "checkpoints", "damaged"
-POSITION, CHECKSUMS, SEAL, SCORE, STEP = "position", "checksums", "seal", "psnr", "step"
+POSITION, CHECKSUMS, SEAL, STEP = "position", "checksums", "seal", "step"
 UNFINISHED = ".orbax-checkpoint-tmp"  # in the names of Orbax's temporary folders
 KEPT = 2  # newest steps
 MAX_FAILURES = 2  # of saves in a row; the last one ends the run
@@ -41,8 +41,11 @@ class SaveError(UserError):
 class Checkpoints:
     """The saved steps of a run: the two newest ones, the one with the best validation score, and every so many steps.
 
-    A step holds `params`, `ema` if there is one, `optimizer`, and `position`: step, place in the data, score, counters,
-    a checksum for every leaf of the other items, and a checksum of itself.
+    A step holds `params`, `ema` if there is one, `optimizer`, and `position`: step, place in the data, counters, a
+    checksum for every leaf of the other items, and a checksum of itself.
+
+    Attributes:
+      validations: the outcomes of the steps' validations.
     """
 
     def __init__(
@@ -58,7 +61,7 @@ class Checkpoints:
         """
         self._folder, self._owner, self._read_only = folder / CHECKPOINTS, owner, read_only
         self._keep_every = keep_every
-        self._scores: dict[int, float] = {}
+        self.validations = Validations(folder)
         self._failures = 0
         self._pending: int | None = None
         if not read_only:
@@ -100,7 +103,6 @@ class Checkpoints:
         step: int,
         items: Mapping[str, Any],
         position: Mapping[str, Any],
-        psnr: float | None,
         log: Callable[[str], None],
         *,
         last: bool = False,
@@ -113,7 +115,6 @@ class Checkpoints:
           step: its number.
           items: trees of arrays by name.
           position: other values, ready for JSON.
-          psnr: validation score, where there is one.
           log: prints a line.
           last: whether this is the last step of the run.
 
@@ -121,7 +122,7 @@ class Checkpoints:
           UserError: the second failure in a row, or one at the last step.
         """
         self._attempt(self._finish, log, last=last)
-        return self._attempt(functools.partial(self._begin, step, items, position, psnr), log, last=last)
+        return self._attempt(functools.partial(self._begin, step, items, position), log, last=last)
 
     def _attempt(self, action: Callable[[], None], log: Callable[[str], None], *, last: bool = False) -> bool:
         problem = ""
@@ -140,6 +141,10 @@ class Checkpoints:
         log(f"warning: {problem}; the run goes on and tries again at the next save ({self._kept()})")
         return False
 
+    def finish(self, log: Callable[[str], None]) -> None:
+        """Waits until the step that is being saved is on the disk; a failure is treated as in `save`."""
+        self._attempt(self._finish, log)
+
     def settle(self) -> None:
         """Waits until the step that is being saved is on the disk.
 
@@ -152,7 +157,7 @@ class Checkpoints:
         steps = self.steps()
         return f"step {steps[-1]} is kept" if steps else "nothing is saved so far"
 
-    def _begin(self, step: int, items: Mapping[str, Any], position: Mapping[str, Any], psnr: float | None) -> None:
+    def _begin(self, step: int, items: Mapping[str, Any], position: Mapping[str, Any]) -> None:
         if self._owner:
             self._owner.check()
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(items))
@@ -163,15 +168,13 @@ class Checkpoints:
                 f"{self._folder} cannot be written: the disk is full ({free / 1e6:.0f} MB free, {needed / 1e6:.0f} MB "
                 "needed)"
             )
-        sealed = {**position, SCORE: psnr, CHECKSUMS: checksums.checksums(dict(items))}
+        sealed = {**position, CHECKSUMS: checksums.checksums(dict(items))}
         sealed[SEAL] = checksums.seal(sealed)
         parts = {name: ocp.args.StandardSave(item) for name, item in items.items()}
         args = ocp.args.Composite(**parts, position=ocp.args.JsonSave(sealed))
         self._pending = step
-        self._scores.pop(step, None)
-        if psnr is not None:
-            self._scores[step] = psnr
         with self._one_line():
+            self.validations.forget(step)
             saved = self._manager.save(step, args=args, force=True)
         if not saved:
             raise UserError(f"{self._folder} does not take step {step}: is another run writing there?")
@@ -191,7 +194,6 @@ class Checkpoints:
         if self._pending is not None and distributed.is_main():
             for part in self._folder.glob(f"{self._pending}{UNFINISHED}*"):
                 _remove(part)
-        self._scores.pop(self._pending, None)
         self._pending = None
         self._open()
 
@@ -271,7 +273,6 @@ class Checkpoints:
 
     def _set_aside(self, steps: Sequence[int], log: Callable[[str], None]) -> None:
         for step in steps:
-            self._scores.pop(step, None)
             if distributed.is_main():
                 aside = self._folder.parent / DAMAGED / str(step)
                 names = itertools.chain([aside], (aside.with_name(f"{step}.{count}") for count in itertools.count(1)))
@@ -293,13 +294,8 @@ class Checkpoints:
             self._manager.close()
 
     def score(self, step: int) -> float | None:
-        """Returns the validation score of a step; None where it was not validated, or cannot be read."""
-        if step not in self._scores:
-            value = _read_json(self._folder / str(step) / POSITION / "metadata").get(SCORE)
-            if not isinstance(value, int | float):
-                return None
-            self._scores[step] = float(value)
-        return self._scores[step]
+        """Returns the validation score of a step; None where it was not validated, or its validation failed."""
+        return self.validations.score(step)
 
     @contextlib.contextmanager
     def _one_line(self) -> Iterator[None]:
@@ -356,14 +352,6 @@ def _cause(error: Exception, place: AnyPath) -> str:
 def _brief(error: Exception) -> str:
     """Returns the first line of an error's message."""
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-
-
-def _read_json(path: AnyPath) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _absolute(path: AnyPath) -> AnyPath:

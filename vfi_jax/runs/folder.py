@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import functools
 import itertools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -18,13 +19,16 @@ from vfi_jax import config
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.runs.checkpoints import CHECKPOINTS, Checkpoints, remove_unfinished
 from vfi_jax.runs.log import METRICS, SAMPLES
+from vfi_jax.runs.validations import VALIDATIONS
 from vfi_jax.system import distributed, lock, machine, strict_json
 from vfi_jax.system.files import AnyPath, remove_partials, written_whole
 
 CONFIG, ENVIRONMENT = "config.json", "environment.txt"
 CURVES = "curves.png"
 FROZEN_FILE = "frozen.safetensors"
-RESUMABLE = (  # fields of the recipe that a resumed run may change
+NAMED = 3  # differing fields that a message names
+SETS = "sets.json"  # which sets and teacher the run learns from, by their content
+RESUMABLE = (  # fields of the recipe that a resumed run may change: those that may differ between machines, and lengths
     "steps",
     "epochs",
     "log_every",
@@ -35,8 +39,16 @@ RESUMABLE = (  # fields of the recipe that a resumed run may change
     "validation_samples",
     "tensorboard",
     "wandb",
-    "guard",
+    "guard.*",
     "accumulate",
+    "data.path",
+    "data.mix.*.path",
+    "data.validation",
+    "data.workers",
+    "data.damaged",
+    "frozen.*",
+    "init_from.weights",
+    "teacher.weights",
 )
 
 
@@ -89,38 +101,35 @@ def _version(folder: AnyPath) -> str:
         return ""
 
 
-@contextlib.contextmanager
-def open_run(folder: AnyPath, wanted: config.Train, log: Callable[[str], None] = print) -> Iterator[lock.Lock | None]:
-    """Context manager: makes the folder of a run and owns it, or checks that it belongs to the same run.
+class Change(NamedTuple):
+    """A field of the recipe whose value differs from that of the run in the folder, by its path `data.workers`."""
 
-    Without a checkpoint the recipe may change. What a killed process left half-written is removed.
+    field: str
+    before: Any
+    now: Any
+
+
+@contextlib.contextmanager
+def open_run(folder: AnyPath, log: Callable[[str], None] = print) -> Iterator[lock.Lock | None]:
+    """Context manager: makes the folder of a run and owns it; what a killed process left half-written is removed.
 
     Args:
       folder: of the run.
-      wanted: its recipe.
       log: prints a line.
 
     Yields:
       The lock on the folder in the main process, None in the others.
 
     Raises:
-      UsageError: it holds a run with another recipe; the message names a field that differs.
       UserError: it cannot be written, or another process is writing there.
     """
     _make(folder)
     with lock.held(folder, log) as owner:
-        _check_config(folder, wanted)
-        distributed.barrier("configs are compared")
         if distributed.is_main():
-            remove_partials(folder, CONFIG, ENVIRONMENT, METRICS, CURVES, FROZEN_FILE, log=log)
+            files = (CONFIG, ENVIRONMENT, SETS, VALIDATIONS, METRICS, CURVES, FROZEN_FILE)
+            remove_partials(folder, *files, log=log)
             remove_partials(folder / SAMPLES, "*.png", log=log)
             remove_unfinished(folder, log)
-            text = strict_json.dumps(config.as_dict(wanted), indent=2)
-            about = machine.as_text({**machine.provenance(), **machine.environment()})
-            for name, content in ((CONFIG, text), (ENVIRONMENT, about)):
-                with written_whole(folder / name) as partial:
-                    partial.write_text(content)
-        distributed.barrier("the config is written")
         yield owner
 
 
@@ -136,24 +145,87 @@ def _make(folder: AnyPath) -> None:
         raise UserError(f"{folder} cannot be written: {why}; choose another --workdir") from None
 
 
-def _check_config(folder: AnyPath, wanted: config.Train) -> None:
-    """Raises UsageError where a folder holds a run with another recipe."""
+def changes(folder: AnyPath, wanted: config.Train) -> list[Change]:
+    """Returns the fields that differ from the run in a folder, all of which may; none where nothing is saved.
+
+    Raises:
+      UsageError: a field differs that shapes the result; the message names it.
+    """
     if not (is_run(folder) and has_checkpoint(folder)):
-        return
-    before, now = config.as_dict(read_config(folder)), json.loads(strict_json.dumps(config.as_dict(wanted)))
-    differing = [
-        name for name in now if now[name] != json.loads(strict_json.dumps(before[name])) and name not in RESUMABLE
-    ]
-    if differing:
-        name = differing[0]
+        return []
+    before, now = (dict(_leaves(_plain(config.as_dict(recipe)))) for recipe in (read_config(folder), wanted))
+    fields = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    differing = [Change(name, before.get(name), now.get(name)) for name in fields]
+    refused = [each for each in differing if not any(fnmatch.fnmatchcase(each.field, name) for name in RESUMABLE)]
+    if refused:
+        shown = "; ".join(f"{name}: {_brief(old)}, now {_brief(new)}" for name, old, new in refused[:NAMED])
+        more = f" and {len(refused) - NAMED} more fields" if len(refused) > NAMED else ""
+        name, old, _ = refused[0]
+        back = f"pass --config.{name}={old if isinstance(old, str) else _brief(old)}" if old is not None else "drop it"
         raise UsageError(
-            f"{folder} holds a run with another config ({name}: {_brief(before[name])}, now {_brief(now[name])}): "
-            "choose another --workdir"
+            f"{folder} holds a run with another config ({shown}{more}): {back} to continue that run, or start anew "
+            "with another --workdir"
         )
+    return differing
+
+
+def check_sets(folder: AnyPath, sets: Mapping[str, str]) -> None:
+    """Checks that a run continues on the sets, and with the teacher, that it began with, wherever they lie now.
+
+    Args:
+      folder: of the run.
+      sets: field of the recipe to words that stand for the content.
+
+    Raises:
+      UsageError: one is another one.
+    """
+    if not has_checkpoint(folder):
+        return
+    try:
+        before = json.loads((folder / SETS).read_text())
+    except (OSError, ValueError):
+        return
+    for field, content in sets.items() if isinstance(before, dict) else ():
+        if before.get(field, content) != content:
+            raise UsageError(
+                f"{folder} holds a run with another {field} ({before[field]}, now {content}): name the former with "
+                f"--config.{field}, or start anew with another --workdir"
+            )
+
+
+def write(folder: AnyPath, recipe: config.Train, sets: Mapping[str, str]) -> None:
+    """Writes the recipe of a run, its environment, and what it learns from; all processes call it."""
+    distributed.barrier("configs are compared")
+    if distributed.is_main():
+        files = {
+            CONFIG: strict_json.dumps(config.as_dict(recipe), indent=2),
+            ENVIRONMENT: machine.as_text({**machine.provenance(), **machine.environment()}),
+            SETS: strict_json.dumps(dict(sets), indent=2),
+        }
+        for name, content in files.items():
+            with written_whole(folder / name) as partial:
+                partial.write_text(content)
+    distributed.barrier("the config is written")
+
+
+def _plain(values: Any) -> Any:
+    """Returns values as JSON gives them back."""
+    return json.loads(strict_json.dumps(values))
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields path and value of every field, of keys of mappings, and of fields in lists of mappings."""
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        value = {str(index): item for index, item in enumerate(value)}
+    if not isinstance(value, dict):
+        yield path, value
+        return
+    for name, item in value.items():
+        yield from _leaves(item, f"{path}.{name}" if path else name)
 
 
 def _brief(value: Any) -> str:
-    text = strict_json.dumps(value)
+    text = "none" if value is None else strict_json.dumps(value)
     return text if len(text) < 60 else text[:57] + "..."
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -71,23 +72,36 @@ def open_run(recipe: Train, folder: AnyPath, log: Callable[[str], None]) -> Iter
     """Checks a recipe, and opens what it names; see `fit`."""
     check(recipe, registry.spec_of(recipe.model))
     network = build(recipe, folder)
-    with run_folder.open_run(folder, recipe, distributed.by_main(log)) as owner:
-        run = _open(recipe, folder, network, owner, log)
-        try:
-            yield run
-        finally:
-            run.checkpoints.close()
-            run.data.batches.close()
+    with contextlib.ExitStack() as stack:
+        owner = stack.enter_context(run_folder.open_run(folder, distributed.by_main(log)))
+        yield _open(recipe, folder, network, owner, log, stack)
 
 
-def _open(recipe: Train, folder: AnyPath, network: Network, owner: Lock | None, log: Callable[[str], None]) -> Run:
+def _open(
+    recipe: Train,
+    folder: AnyPath,
+    network: Network,
+    owner: Lock | None,
+    log: Callable[[str], None],
+    stack: contextlib.ExitStack,
+) -> Run:
+    """Opens data and checkpoints, which `stack` closes, and writes the recipe once all is known to fit."""
+    changed = run_folder.changes(folder, recipe)
     spec, model, variables, loss_config = network
-    if variables.get(FROZEN) and distributed.is_main():
-        frozen_network.save_frozen(run_folder.frozen_path(folder), variables)
     needs_labels = bool(registry.flow_network_of(model)) and not variables[FROZEN]
     data = open_data(recipe, folder, labeled_validation=needs_labels, log=log)
+    stack.callback(data.batches.close)
     _check_processes(recipe, variables, data.steps_per_epoch)
-    steps = recipe.steps or recipe.epochs * data.steps_per_epoch
+    teacher, steps = _teacher(recipe, model), _steps(recipe, data.steps_per_epoch)
+    checkpoints = Checkpoints(folder, owner, keep_every=recipe.keep_every)
+    stack.callback(checkpoints.close)
+    sets = {**data.sets, **({"teacher.weights": _content(teacher.variables)} if teacher else {})}
+    run_folder.check_sets(folder, sets)
+    by_main = distributed.by_main(log)
+    _log_changes(recipe, changed, checkpoints.steps(), data.steps_per_epoch, folder, by_main)
+    run_folder.write(folder, recipe, sets)
+    if variables.get(FROZEN) and distributed.is_main():
+        frozen_network.save_frozen(run_folder.frozen_path(folder), variables)
     return Run(
         recipe=recipe,
         folder=folder,
@@ -95,15 +109,51 @@ def _open(recipe: Train, folder: AnyPath, network: Network, owner: Lock | None, 
         model=model,
         variables=variables,
         loss_config=loss_config,
-        teacher=_teacher(recipe, model),
+        teacher=teacher,
         data=data,
         steps=steps,
         transform=make_optimizer(recipe.optimizer, steps, data.steps_per_epoch),
         learning_rate=make_schedule(recipe.optimizer, steps, data.steps_per_epoch),
         mesh=sharding.data_mesh(),
-        checkpoints=Checkpoints(folder, owner, keep_every=recipe.keep_every),
-        log=distributed.by_main(log),
+        checkpoints=checkpoints,
+        log=by_main,
     )
+
+
+def _steps(recipe: Train, steps_per_epoch: int) -> int:
+    return recipe.steps or recipe.epochs * steps_per_epoch
+
+
+def _log_changes(
+    recipe: Train,
+    changed: Sequence[run_folder.Change],
+    saved: Sequence[int],
+    steps_per_epoch: int,
+    folder: AnyPath,
+    log: Callable[[str], None],
+) -> None:
+    """Logs the fields that differ from those of the run in the folder, and the learning rate where that changes.
+
+    Raises:
+      UsageError: the run has done more steps than the recipe asks for.
+    """
+    done, steps = saved[-1] if saved else 0, _steps(recipe, steps_per_epoch)
+    if steps < done:
+        flag = f"--config.steps={steps}" if recipe.steps else f"--config.epochs={recipe.epochs} ({steps} steps)"
+        raise UsageError(
+            f"{folder} holds a run of {done} steps, and {flag} asks for fewer: raise it to train further, or start "
+            "anew with another --workdir"
+        )
+    for name, before, now in changed:
+        log(f"config.{name} is {json.dumps(now)} now ({json.dumps(before)} before)")
+    former = dataclasses.replace(recipe, **{name: before for name, before, _ in changed if name in ("steps", "epochs")})
+    last = _steps(former, steps_per_epoch)
+    if done and last != steps:
+        before, now = (make_schedule(recipe.optimizer, end, steps_per_epoch) for end in (last, steps))
+        log(
+            f"the schedule of the learning rate ends at step {steps} instead of {last}: it was "
+            f"{float(before(done - 1)):.3g} at step {done} and is {float(now(done)):.3g} at step {done + 1}"
+        )
 
 
 def build(recipe: Train, folder: AnyPath) -> Network:
@@ -208,6 +258,11 @@ def _teacher(recipe: Train, model: Model) -> Teacher | None:
             f"--config.teacher takes {teacher.model.channel_order} frames, {recipe.model} {model.channel_order} ones"
         )
     return teacher
+
+
+def _content(variables: Any) -> str:
+    """Returns words that stand for the content of weights."""
+    return f"weights {seal(checksums(jax.tree.map(np.asarray, variables)))}"
 
 
 def _loss_config(spec: ModelSpec, recipe: Train) -> Any:

@@ -211,6 +211,11 @@ def skipped_in_row(state: optax.OptState) -> int:
     return next((int(part.in_row) for part in _parts(state, SkipState)), 0)
 
 
+def is_skipped(state: optax.OptState) -> Array | bool:
+    """Returns whether `skip_above` has skipped the step before this state; may be traced."""
+    return next((part.in_row > 0 for part in _parts(state, SkipState)), False)
+
+
 def _parts(state: optax.OptState, kind: type) -> list[Any]:
     parts = jax.tree.leaves(state, is_leaf=lambda part: isinstance(part, kind))
     return [part for part in parts if isinstance(part, kind)]
