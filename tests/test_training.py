@@ -27,12 +27,12 @@ from vfi_jax.errors import UsageError, UserError
 from vfi_jax.runs import folder as run_folder
 from vfi_jax.runs.log import read_log
 from vfi_jax.system import sharding
-from vfi_jax.training import fit
+from vfi_jax.training import fit, validate
 from vfi_jax.training.data import open_data
 
 
 @pytest.mark.slow
-def test_plateaus_and_skipping_resume_bit_for_bit(tmp_path):
+def test_plateaus_and_skipping_resume_bit_for_bit(tmp_path, monkeypatch):
     """The rate falls at the first validation that is no better; some steps are skipped."""
     optimizer = Optimizer(1e-2, 1e-2, plateau=Plateau(0.5, 0), skip_above=1.05)
     run = dataclasses.replace(RUN, optimizer=optimizer, steps=7, checkpoint_every=1, validate_every=1)
@@ -44,6 +44,18 @@ def test_plateaus_and_skipping_resume_bit_for_bit(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         fit.fit(run, tmp_path / "run", interrupt)
+    part, calls = validate._part, []
+
+    def die(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return part(*arguments)
+
+    with monkeypatch.context() as patch:  # in the validation of a step that is saved
+        patch.setattr(validate, "_part", die)
+        with pytest.raises(KeyboardInterrupt):
+            fit.fit(run, tmp_path / "run", quiet)
     fit.fit(run, tmp_path / "run", quiet)
     ours, theirs = newest(tmp_path / "run"), newest(tmp_path / "whole")
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
@@ -234,6 +246,51 @@ def test_folders_of_other_runs(whole, tmp_path):
     (tmp_path / "run/config.json").write_text("{")
     with pytest.raises(UserError, match=r"config\.json is damaged"):
         run_folder.read_config(tmp_path / "run")
+
+
+def test_what_a_continued_run_may_change(whole, tmp_path):
+    """Lengths, and what differs between machines; each change is logged, and the learning rate before and after."""
+    folder, lines = tmp_path / "run", []
+    shutil.copytree(whole, folder)
+    fit.fit(RUN, folder, lines.append)
+    assert lines == ["complete: step 4 of 4 is saved; raise --config.steps to train further"]
+    with pytest.raises(UsageError, match=r"holds a run of 4 steps, and --config\.steps=2 asks for fewer"):
+        fit.fit(dataclasses.replace(RUN, steps=2), folder, quiet)
+    changed = {"batch_size": 1, "data": dataclasses.replace(RUN.data, augment=Augment(crop=128))}
+    named = r"\(batch_size: 2, now 1; data\.augment\.crop: 64, now 128\): pass --config\.batch_size=2 to continue"
+    with pytest.raises(UsageError, match=named):
+        fit.fit(dataclasses.replace(RUN, **changed), folder, quiet)
+    with pytest.raises(UsageError, match=r"another data\.path \(12 windows, .*, now 13 windows, .* start anew"):
+        fit.fit(dataclasses.replace(RUN, data=dataclasses.replace(RUN.data, path="synthetic:13")), folder, quiet)
+    assert run_folder.read_config(folder) == RUN
+    longer = dataclasses.replace(RUN, steps=6, data=dataclasses.replace(RUN.data, workers=1))
+    lines.clear()
+    with fit.open_run(longer, folder, lines.append):
+        pass
+    assert sorted(lines) == [
+        "config.data.workers is 1 now (0 before)",
+        "config.steps is 6 now (4 before)",
+        "the schedule of the learning rate ends at step 6 instead of 4: it was 0.00025 at step 4 and is 0.000345 at "
+        "step 5",
+    ]
+    assert run_folder.read_config(folder) == longer
+
+
+def test_a_set_may_move(whole, folders, tmp_path):
+    """The names of its windows say that it is the same one."""
+    shutil.copytree(whole, tmp_path / "run")
+    recipe = dataclasses.replace(RUN, data=dataclasses.replace(RUN.data, path=str(folders)))
+    moved = dataclasses.replace(RUN, data=dataclasses.replace(RUN.data, path=str(tmp_path / "moved")))
+    sets = open_data(recipe, tmp_path, labeled_validation=False).sets
+    run_folder.write(tmp_path / "run", recipe, sets)
+    folders.rename(tmp_path / "moved")
+    lines = []
+    with fit.open_run(moved, tmp_path / "run", lines.append):
+        pass
+    assert lines == [f'config.data.path is "{tmp_path}/moved" now ("{folders}" before)']
+    shutil.rmtree(tmp_path / "moved/clip0")
+    with pytest.raises(UsageError, match=r"another data\.path \(8 windows, .*, now 7 windows"):
+        fit.fit(moved, tmp_path / "run", quiet)
 
 
 @pytest.mark.parametrize("damage", [pytest.param("manifest", marks=pytest.mark.slow), "data"])

@@ -170,7 +170,7 @@ class Data:
       window: the inputs and the target.
       augment: augmentation of training samples.
       footage: how windows are cut from video files.
-      damaged: maximum fraction of samples that may be replaced because they are unreadable.
+      damaged: maximum fraction of samples that may be replaced because they are unreadable or unfit.
       workers: processes that decode and augment; 0: threads of the main process.
     """
 

@@ -20,7 +20,7 @@ class UsageError(UserError):
 
 
 class DamagedError(UserError):
-    """A picture or a record that cannot be read. Training replaces it, up to a maximum fraction of the samples."""
+    """A picture or window that cannot be read, or is unfit. Training replaces it, up to a fraction of the samples."""
 
 
 class NotFiniteError(UserError):

@@ -8,7 +8,7 @@ from vfi_jax.system import machine, sharding
 from vfi_jax.training import summary
 from vfi_jax.training.meter import Meter
 from vfi_jax.training.run import Run
-from vfi_jax.training.validate import validate
+from vfi_jax.training.validate import attempt
 
 
 def dry_run(run: Run) -> None:
@@ -22,8 +22,8 @@ def dry_run(run: Run) -> None:
     for line in summary.lines(run):
         run.log(line)
     state, step = run.init_state(), run.make_step()
-    outcome = validate(run, state)
-    run.log(f"validation of the weights to start from: PSNR {outcome.psnr:.3f} dB over {outcome.frames} frames")
+    if outcome := attempt(run, state, 0):
+        run.log(f"validation of the weights to start from: PSNR {outcome.psnr:.3f} dB over {outcome.frames} frames")
     batch = next(run.data.batches)
     batch.pop("name", None)
     with Meter(run.recipe.batch_size).compiling(run.log):
