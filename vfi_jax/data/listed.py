@@ -1,4 +1,4 @@
-"""A look at all that a set of folders lists, before training: numbers of frames and sizes, from the files' headers."""
+"""What a set of folders lists, checked before training: numbers of frames and sizes, from the headers of files."""
 
 from __future__ import annotations
 
