@@ -160,7 +160,7 @@ def test_unfit_samples_of_validation_are_replaced_and_counted(triplets, tmp_path
         "replaced (1 of 2 samples so far)",
         "replaced (2 of 20 samples so far)",
     ]
-    for number in range(2, 5):
+    for number in (2, 3):
         for file in (tmp_path / f"set/sequences/0000{number}").rglob("im3.png"):
             file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(UserError, match=r"samples cannot be used, more than --config\.data\.damaged=0\.05 allows"):
