@@ -138,7 +138,7 @@ def test_a_failing_validation_costs_nothing(tmp_path, monkeypatch):
     fit.fit(dataclasses.replace(RUN, validate_at_start=False), tmp_path / "run", lines.append)
     warning = "warning: step 4 could not be validated: RuntimeError: out of memory; the run goes on without"
     assert warning in lines
-    assert outcome(tmp_path / "run") == {"psnr": None, "l1": None, "samples": 0}
+    assert outcome(tmp_path / "run") == {"psnr": None, "l1": None, "samples": 0, "capped": 0}
     assert newest(tmp_path / "run")["step"] == 4
     lines.clear()
     fit.fit(RUN, tmp_path / "run", lines.append)

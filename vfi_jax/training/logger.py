@@ -89,7 +89,9 @@ class Logger:
         self._write({"step": step, **scores})
         capped = f", {outcome.capped} of them at {MAX_PSNR:g} dB" if outcome.capped else ""
         replaced = f", {outcome.replaced} of them replaced" if outcome.replaced else ""
-        self._run.log(f"step {step}: validation PSNR {outcome.psnr:.3f} dB over {outcome.frames} frames{capped}{replaced}")
+        self._run.log(
+            f"step {step}: validation PSNR {outcome.psnr:.3f} dB over {outcome.frames} frames{capped}{replaced}"
+        )
         self._attempt(lambda: self._log.picture(step, sample_strips(outcome.samples)))
 
     def complete(self, step: int, outcome: Mapping[str, Any] | None) -> None:
