@@ -227,7 +227,7 @@ def save(folder):
     leaves = {"a": jnp.arange(12.0).reshape(4, 3), "b": jnp.full(5, jax.device_count(), jnp.bfloat16)}
     checkpoints = Checkpoints(folder)
     position = {"step": 1, "model": {"any_time": True}}
-    checkpoints.save(1, {"params": sharding.replicate(leaves)}, position, 30.0, sys.exit)
+    checkpoints.save(1, {"params": sharding.replicate(leaves)}, position, sys.exit)
     checkpoints.close()
 
 def read(folder):
@@ -397,7 +397,8 @@ def test_a_config_of_another_version_is_called_that(tmp_path):
 def test_every_nth_step_stays(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep_every=2)
     for step in range(1, 8):
-        checkpoints.save(step, {"params": {"a": jnp.ones(2)}}, {"step": step}, -step, pytest.fail)
+        checkpoints.save(step, {"params": {"a": jnp.ones(2)}}, {"step": step}, pytest.fail)
+        checkpoints.validations.finish(step, {"psnr": -step})
     checkpoints.settle()
     assert checkpoints.steps() == [1, 2, 4, 6, 7]  # 1 is the best
     checkpoints.close()

@@ -218,7 +218,8 @@ def test_a_report_of_several_runs(tmp_path, capsys):
     """Runs that are nothing but a config and a log."""
     for name, rate in (("a", 1e-3), ("b", 2e-3)):
         recipe = dataclasses.replace(RUN, optimizer=dataclasses.replace(RUN.optimizer, rate=rate))
-        with run_folder.open_run(tmp_path / name, recipe, pytest.fail):
+        with run_folder.open_run(tmp_path / name, pytest.fail):
+            run_folder.write(tmp_path / name, recipe, {})
             rows = [{"step": 1, "loss": rate}, {"step": 2, "validation_psnr": 1e4 * rate}]
             (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     runs = [str(tmp_path / name) for name in "ab"]

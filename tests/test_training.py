@@ -503,7 +503,7 @@ def test_a_dry_run_does_everything_but_the_steps(tmp_path):
     assert lines[6] == "compiling the training step ..."
     assert re.match(r"loss of the first step 0.\d{5}; peak memory: host_gb ", lines[8])
     assert lines[9] == "dry run: nothing was trained or saved; a run starts from step 0"
-    assert {path.name for path in tmp_path.iterdir()} <= {"config.json", "environment.txt", "checkpoints"}
+    assert {path.name for path in tmp_path.iterdir()} <= {"config.json", "environment.txt", "sets.json", "checkpoints"}
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
