@@ -63,7 +63,7 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture(autouse=True, scope="module")
 def _programs_of_modules():
-    """What was compiled goes when it has become much: two processes of all of it are more than a small machine has."""
+    """Drops compiled programs when they take much memory: two processes that keep all exceed a small machine."""
     yield
     if _resident() > MOST:
         jax.clear_caches()

@@ -1,4 +1,4 @@
-"""What training is fed: batches of host pipelines and of packed sets, mixed and shared."""
+"""Training batches: from host pipelines and packed sets, mixed and shared."""
 
 import dataclasses
 import json

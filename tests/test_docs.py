@@ -178,7 +178,7 @@ DEFAULTS = re.compile(r"`([^`]+)` \(the default\)")
 
 
 def test_defaults_in_prose(generate):
-    """What a row of a page's table of flags calls the default is that of the parser."""
+    """The default that a page's table of flags gives is the parser's."""
     known, seen = {flag.name: flag.default for flag in generate.absl_flags("eval")}, {}
     for flag, about in re.findall(r"^\| `--(\w+)[^|]*\| (.*) \|$", (DOCS / "evaluate.md").read_text(), re.MULTILINE):
         if named := DEFAULTS.search(about):

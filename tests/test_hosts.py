@@ -193,7 +193,7 @@ def test_a_signal_to_one_process_stops_all(tmp_path):
 
 @contextlib.contextmanager
 def slurm(script):
-    """What `srun` tells two tasks on one node."""
+    """The environment that `srun` sets for two tasks on one node."""
     common = {"SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2", "SLURM_STEP_NUM_NODES": "1"}
     common |= {"SLURM_JOB_ID": str(free_port())}  # of which JAX makes the coordinator's port
     yield [{**common, "SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)} for i in range(2)]

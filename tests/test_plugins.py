@@ -127,7 +127,7 @@ ramps = PACKAGE.parts:ramps
 
 
 def install(folder, package, source=SOURCE, entry_points=ENTRY_POINTS):
-    """What pip leaves in site-packages: the package, and beside it the description with its entry points."""
+    """Writes a package as pip installs it: the module, and beside it the metadata with its entry points."""
     (folder / package).mkdir()
     (folder / package / "__init__.py").touch()
     (folder / package / "parts.py").write_text(source)

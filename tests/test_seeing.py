@@ -1,4 +1,4 @@
-"""What can be seen of a run and of a machine."""
+"""Logs, reports and curves of a run, and `vfi-jax doctor`."""
 
 import itertools
 import json

@@ -45,7 +45,7 @@ make_step, steps = Run.make_step, {}
 
 
 def shared_step(run):
-    """What `Run.make_step` gives, once for each program."""
+    """Returns the step of `Run.make_step`, compiled once for each program."""
     recipe = run.recipe
     if recipe.teacher.model or recipe.optimizer.milestones.epochs:
         return make_step(run)

@@ -101,7 +101,7 @@ class LossAux:
 
 @runtime_checkable
 class Model(Protocol):
-    """What `Interpolator` and the wrappers need: a Linen module of MODELS, or a wrapper around one."""
+    """The interface that `Interpolator` and the wrappers need: a Linen module of MODELS, or a wrapper around one."""
 
     @property
     def variant(self) -> str:

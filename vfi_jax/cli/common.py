@@ -1,4 +1,4 @@
-"""What several commands share: options of models and weights, and the progress bar."""
+"""Options of models and weights, and the progress bar, for several commands."""
 
 from __future__ import annotations
 

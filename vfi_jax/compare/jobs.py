@@ -32,7 +32,7 @@ OFF_MIDPOINT = 0.375  # for models that support any time; exposes a side that co
 
 @dataclasses.dataclass(frozen=True)
 class ComparisonJob:
-    """What to compare.
+    """The settings of one comparison.
 
     Attributes:
       model: in MODELS.

@@ -197,7 +197,7 @@ def _scores(
 
 
 def _about(launcher: Launcher, source: str, about: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """What ran, for the report."""
+    """Describes both sides for the report."""
     job, ours, published = launcher.job, about[OURS], about[PUBLISHED]
     return {
         "model": job.model,

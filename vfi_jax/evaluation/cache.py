@@ -31,7 +31,7 @@ DEPENDENCIES = ("benchmarks", "data", "inference", "metrics", "models", "nn", "o
 
 
 def identity(benchmark: Benchmark, samples: Sequence[BenchmarkSample], metrics: Mapping[str, str]) -> dict[str, Any]:
-    """What a result depends on beside its model, ready for JSON.
+    """The inputs of a result besides its model, ready for JSON.
 
     Args:
       benchmark: the protocol.

@@ -33,7 +33,7 @@ class TorchRules:
 
 @flax.struct.dataclass
 class Published:
-    """What the authors published of a model.
+    """Score, license and channel order, as the authors published them.
 
     Attributes:
       score: a figure with its set and protocol, or "-".

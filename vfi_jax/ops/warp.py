@@ -67,7 +67,7 @@ def warp_inside(
 
 
 def second_differences(image: Float[Array, "*b h w c"]) -> Float[Array, "*b h w c2"]:
-    """What `cubic_correction` wants to be warped with an image: `I[p - 1] - 2 I[p] + I[p + 1]`, edge pixels repeated.
+    """Second differences of an image, for `cubic_correction`: `I[p - 1] - 2 I[p] + I[p + 1]`, edge pixels repeated.
 
     Returns:
       Along x, then along y: 2 c channels.
@@ -82,7 +82,7 @@ def second_differences(image: Float[Array, "*b h w c"]) -> Float[Array, "*b h w 
 def cubic_correction(
     differences: Float[Array, "*b h w c2"], flow: Float[Array, "*b h w 2"]
 ) -> Float[Array, "*b h w c"]:
-    """What cubic convolution adds to bilinear samples, which blur: `warp(image, flow) + correction` is sharper.
+    """Correction from bilinear to cubic sampling: `warp(image, flow) + correction` is sharper.
 
     `g_x D_x + g_y D_y` with `g = -f (1 - f) / 2`, f the fraction of the position along the axis and
     D = `warp(second_differences(image), flow)`. Along an axis, cubic convolution (R. Keys, 1981, a = -1/2, the

@@ -18,7 +18,7 @@ from vfi_jax.weights.files import read_weights, split_frozen
 
 
 class Loaded(NamedTuple):
-    """What a file or a run holds.
+    """Contents of a weights file or of a run.
 
     Attributes:
       model: the module, whose `channel_order` and `any_time` are those of the weights.
