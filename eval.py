@@ -14,9 +14,16 @@ package: a function of predictions and truths, see `vfi_jax.evaluation.extra_met
 
 from __future__ import annotations
 
+from vfi_jax.system import interrupts
+
+if __name__ == "__main__":
+    interrupts.catch("eval.py")
+
+import contextlib
+import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +33,8 @@ from vfi_jax import benchmarks, errors
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.evaluation import evaluate, extra_metrics, perceptual, results, speed, statistics, tables
 from vfi_jax.nn import precision
-from vfi_jax.system import machine
+from vfi_jax.system import lock, machine
+from vfi_jax.system.files import remove_partials
 from vfi_jax.system.markdown import markdown
 
 PROGRAM = "eval.py"
@@ -64,20 +72,22 @@ COMPARE = flags.DEFINE_list(
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs; a failure is one line on stderr: exit status 2 for wrong usage, 1 for any other."""
+    """Runs; a failure is one line on stderr and an exit status of `errors.exit_code`."""
     logging.set_verbosity(logging.ERROR)  # JAX logs the backends that are missing
     try:
         if len(arguments) > 1:
             raise UsageError(f"{arguments[1]!r} is no flag: see --help")
         machine.keep_programs()
         compare_folders() if COMPARE.value else evaluate_models()
-    except errors.EXPECTED as error:
+    except errors.ANY as error:
         sys.exit(errors.report(PROGRAM, error))
 
 
 def evaluate_models() -> None:
     """Evaluates models on benchmarks; reads all weights and finds all data before it computes anything."""
     wanted = _benchmarks()
+    speed.parse_size(SIZE.value)
+    _check_local([*DATA.value, *BENCHMARKS.value, *MODELS.value, WEIGHTS.value or "", OUTPUT.value or ""])
     options = {"weights": WEIGHTS.value, "frozen": FROZEN.value, "step": STEP.value}
     options |= {"precision": PRECISION.value, "tta": TTA.value}
     metrics = [extra_metrics.load_metric(reference) for reference in METRICS.value]
@@ -89,14 +99,26 @@ def evaluate_models() -> None:
     sets = [(benchmark, evaluate.find_samples(benchmark, data)) for benchmark in wanted]
     folder = _output(models)
     folders = {folder / model.label if len(models) > 1 else folder: model for model in models}
-    finished = []
-    for result in evaluate.evaluate(folders, sets, evaluate.Plan(BATCH.value, WORST.value, metrics)):
-        finished.append(result)
-        _print(result)
-    speeds = _speeds(models, options) if SPEED.value else {}
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    tables.write(folder, finished, speeds, {**evaluate.provenance(models[0]), "command": command})
+    finished = []
+    with _owned({folder, *folders}):
+        for result in evaluate.evaluate(folders, sets, evaluate.Plan(BATCH.value, WORST.value, metrics)):
+            finished.append(result)
+            _print(result)
+        speeds = _speeds(models, options) if SPEED.value else {}
+        tables.write(folder, finished, speeds, {**evaluate.provenance(models[0]), "command": command})
     print("\n" + tables.summary(finished, speeds), end="")
+
+
+@contextlib.contextmanager
+def _owned(folders: Iterable[Path]) -> Iterator[None]:
+    """Makes the output folders, and owns all of them."""
+    with contextlib.ExitStack() as stack:
+        for folder in sorted(folders):
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(lock.held(folder))
+            remove_partials(folder, "results.json", "table.md", "*.csv", "*.png")
+        yield
 
 
 def _benchmarks() -> list[benchmarks.Benchmark]:
@@ -109,12 +131,19 @@ def _benchmarks() -> list[benchmarks.Benchmark]:
     return wanted
 
 
+def _check_local(values: Sequence[str]) -> None:
+    for value in values:
+        if re.search("(https?|ftp)://", value):
+            raise UsageError(f"{value} is an address, which is not read: download it first")
+
+
 def _output(models: Sequence[evaluate.EvaluatedModel]) -> Path:
     return Path(OUTPUT.value or ("runs/eval" if len(models) > 1 else f"runs/eval/{models[0].label}"))
 
 
 def _print(result: results.Result) -> None:
-    print(f"{result.label}, {result.benchmark}: {result.entry[result.headline]:.3f} dB", flush=True)
+    capped = f" ({count} of {result.entry['images']} images at 100 dB)" if (count := result.entry["capped"]) else ""
+    print(f"{result.label}, {result.benchmark}: {result.entry[result.headline]:.3f} dB{capped}", flush=True)
     if PER_IMAGE.value:
         print("\n" + markdown(tables.image_table(result)) + "\n", flush=True)
 

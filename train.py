@@ -8,6 +8,11 @@ TPU pod or under SLURM they find each other, elsewhere --coordinator, --processe
 
 from __future__ import annotations
 
+from vfi_jax.system import interrupts
+
+if __name__ == "__main__":
+    interrupts.catch("train.py")
+
 import os
 import sys
 import warnings
@@ -20,11 +25,13 @@ from ml_collections import config_flags
 
 from vfi_jax import config, errors
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.system import distributed, machine
+from vfi_jax.system import distributed, machine, strict_json
 from vfi_jax.system.files import path_of
 from vfi_jax.training import fit
 
 WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder, or an address such as gs://BUCKET/FOLDER")
+PRINT_CONFIG = flags.DEFINE_bool("print_config", False, "print the recipe with all its fields as JSON, and end")
+DRY_RUN = flags.DEFINE_bool("dry_run", False, "everything but the steps: check, read, validate, compile; save nothing")
 DETERMINISTIC = flags.DEFINE_bool("deterministic", False, "use XLA's deterministic kernels on GPUs; slower")
 PROFILE = flags.DEFINE_integer(
     "profile", 0, "number of steps to trace into the run's folder, for xprof or perfetto", lower_bound=0
@@ -39,7 +46,7 @@ DETERMINISTIC_OPTIONS = "--xla_gpu_deterministic_ops=true --xla_gpu_exclude_nond
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Trains; a failure is one line on stderr, with exit status 2 for wrong usage and 1 for any other."""
+    """Trains; a failure is one line on stderr and an exit status of `errors.exit_code`."""
     # Orbax logs every file, and failures at length that are one line here.
     logging.set_verbosity(logging.FATAL)
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
@@ -50,19 +57,24 @@ def main(arguments: Sequence[str]) -> None:
     try:
         if len(arguments) > 1:
             raise UsageError(f"{arguments[1]!r} is not a flag: see --help")
-        if flags.FLAGS.config is None or not WORKDIR.value:
+        if flags.FLAGS.config is None or not (WORKDIR.value or PRINT_CONFIG.value):
             raise UsageError("--config FILE and --workdir FOLDER are needed")
+        recipe = config.parse(config.Train, _recipe())
+        if PRINT_CONFIG.value:
+            config.check_bounds(recipe)
+            print(strict_json.dumps(config.as_dict(recipe), indent=2))
+            return
         distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
         machine.keep_programs()
-        run, folder = config.parse(config.Train, _recipe()), path_of(WORKDIR.value)
-        fit.fit(run, folder, lambda line: print(line, flush=True), profile=PROFILE.value)
-    except errors.EXPECTED as error:
-        distributed.exit(_report(error))
+        folder = path_of(WORKDIR.value)
+        fit.fit(recipe, folder, lambda line: print(line, flush=True), profile=PROFILE.value, dry=DRY_RUN.value)
     except jax.errors.JaxRuntimeError as error:
         if not jax.distributed.is_initialized():
-            raise
+            distributed.exit(_report(error))
         lost = f"a process of the run was lost ({str(error).splitlines()[0][:200]}); the same command continues"
         distributed.exit(_report(UserError(lost)))
+    except errors.ANY as error:
+        distributed.exit(_report(error))
 
 
 def _recipe() -> dict[str, Any]:

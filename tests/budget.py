@@ -15,10 +15,12 @@ FAMILIES = {
     "models: cain": "cain",
     "models: dbvi": "dbvi splat",
     "models: raft": "raft correlation against_torchvision",
-    "models: shared": "api zoo ops losses metrics precision inference classical published against_torch plugins",
+    "models: shared": (
+        "api zoo ops kinks times losses metrics precision inference classical published against_torch plugins"
+    ),
     "training": "training faults seeing overfit soak optimizer remote hosts integrity config batches feed",
     "data": "augment footage labels generated_sets published_sets sources synthetic",
-    "evaluation": "evaluation eval_command scores benchmark_sets perceptual results_kept compare tpu_compile",
+    "evaluation": "evaluation figures eval_command scores benchmark_sets perceptual results_kept compare tpu_compile",
     "video": "video cli viz",
     "weights": "convert fetch flow_network torch_files torch_writer",
     "docs": "docs",

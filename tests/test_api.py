@@ -25,7 +25,8 @@ training evaluation compare
 cli
 """
 RANK = {name: rank for rank, line in enumerate(DIRECTION.split("\n")) for name in line.split()}
-PLUGINS = {f"vfi_jax.system.plugins.{name}" for name in ("Registry", "named_entry_points")}  # which needs no JAX
+WITHOUT_JAX = {f"vfi_jax.system.plugins.{name}" for name in ("Registry", "named_entry_points")}
+WITHOUT_JAX |= {f"vfi_jax.system.{name}" for name in ("progress", "strict_json")}
 FILES = sorted(ROOT.rglob("*.py"))
 
 
@@ -94,7 +95,7 @@ def test_walls():
 def test_data_never_imports_jax_or_models(path):
     assert not {"jax", "flax"} & {module.partition(".")[0] for module in imports(path)}
     assert set(units(path)) <= {"errors", "types", "config", "data", "system"}
-    assert {module for module in imports(path) if module.startswith("vfi_jax.system")} <= PLUGINS
+    assert {module for module in imports(path) if module.startswith("vfi_jax.system")} <= WITHOUT_JAX
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "models").rglob("*.py")), ids=lambda path: path.name)

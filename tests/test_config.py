@@ -63,7 +63,8 @@ def changes(kind, prefix=""):
         elif hint == tuple[Mix, ...]:
             yield path, (Mix("other", 0.125),), "({'path': 'other', 'share': 0.125},)"
         else:
-            value = {bool: True, int: 77, float: 0.4375, str: "a-b.c", tuple[int, ...]: (4, 5)}[hint]
+            values = {bool: field.default is False, int: 77, float: 0.4375, str: "a-b.c", tuple[int, ...]: (4, 5)}
+            value = (values | {tuple[str, ...]: ("a-b.c",)})[hint]
             yield path, value, str(value)
 
 

@@ -12,6 +12,7 @@ from eval_program import ROOT, run_eval, table_of, write_sets
 
 import vfi_jax
 from vfi_jax.data.images import load_image
+from vfi_jax.system import lock
 from vfi_jax.weights import files as weight_files
 
 NARROW = {"widths": (16, 16), "level_scales": (2, 1)}
@@ -51,6 +52,9 @@ def test_command_line(data, tmp_path, capsys):
     assert {row["command"].split()[0] for row in table} == {"eval.py"}
     assert float(table[-1]["psnr"]) > 0  # a bin of motion
     assert "PSNR by mean motion" in (tmp_path / "out/table.md").read_text()
+    with lock.held(tmp_path / "out"):
+        assert run_eval(*arguments) == 1
+    assert f"{tmp_path / 'out'} is in use by another process (host " in capsys.readouterr().err
 
 
 def test_comparison_of_two_folders(data, tmp_path, capsys):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -23,9 +24,11 @@ from vfi_jax.data.packed import METADATA_KEY
 from vfi_jax.errors import UserError
 from vfi_jax.runs.checkpoints import Checkpoints
 from vfi_jax.runs.log import read_log
+from vfi_jax.runs.validations import Validations
 from vfi_jax.system import sharding
 from vfi_jax.training import data as run_data
-from vfi_jax.training import fit
+from vfi_jax.training import fit, logger, validate
+from vfi_jax.training.optimizer import is_skipped, make_optimizer
 
 NEXT = pipeline.GrainBatches.__next__
 
@@ -92,8 +95,91 @@ def test_bad_steps_are_logged(tmp_path, monkeypatch):
     rows = [row for row in read_log(tmp_path) if "rate" in row]
     assert ["loss" in row for row in rows] == [True, False, True, True]
     assert [row["skipped"] for row in rows] == [0, 1, 1, 1]
-    assert "loss not finite, skipped" in lines[1]
+    assert "loss not finite, skipped" in next(line for line in lines if line.startswith("step 2/"))
     assert newest(tmp_path)["position"]["skipped"] == {"in_row": 0, "total": 1}
+
+
+def test_a_run_whose_steps_are_skipped_fails(tmp_path, monkeypatch):
+    """Each line counts the skipped steps; the same command fails again; one of four is no failure (see above)."""
+    spoil(monkeypatch, set(range(100)))
+    lines = []
+    with pytest.raises(UserError, match=r"^4 of 4 steps were skipped, .* lower --config\.optimizer\.rate"):
+        fit.fit(RUN, tmp_path, lines.append)
+    for count in range(1, 5):
+        assert any(re.match(rf"step {count}/4  loss .*, skipped \({count} skipped so far\)", line) for line in lines)
+    assert lines[-1] == "4 steps were skipped up to step 4"
+    with pytest.raises(UserError, match="4 of 4 steps were skipped"):
+        fit.fit(RUN, tmp_path, quiet)
+
+
+def test_steps_that_are_too_high_are_seen():
+    transform = make_optimizer(Optimizer(skip_above=2.0), 10, 1)
+    params = {"a": jnp.ones(3)}
+    state, seen = transform.init(params), []
+    for loss in (1.0, 3.0, 2.5, 1.5):
+        _, state = transform.update(params, state, params, value=jnp.float32(loss))
+        seen.append(bool(is_skipped(state)))
+    assert seen == [False, True, True, False]
+
+
+def outcome(folder):
+    return Validations(folder).outcome(4)
+
+
+def test_a_failing_validation_costs_nothing(tmp_path, monkeypatch):
+    """The step is on the disk before it is validated; strips and curves are warnings, too."""
+
+    def fail(*_):
+        assert (tmp_path / "run/checkpoints/4/params").is_dir()
+        raise RuntimeError("out\nof memory")
+
+    lines = []
+    monkeypatch.setattr(validate, "_part", fail)
+    fit.fit(dataclasses.replace(RUN, validate_at_start=False), tmp_path / "run", lines.append)
+    warning = "warning: step 4 could not be validated: RuntimeError: out of memory; the run goes on without"
+    assert warning in lines
+    assert outcome(tmp_path / "run") == {"psnr": None, "l1": None, "samples": 0, "capped": 0}
+    assert newest(tmp_path / "run")["step"] == 4
+    lines.clear()
+    fit.fit(RUN, tmp_path / "run", lines.append)
+    assert lines[0].startswith("complete: step 4 of 4")
+    assert warning not in lines
+
+
+def test_failing_pictures_are_warnings(whole, tmp_path, monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(logger, "sample_strips", fail)
+    monkeypatch.setattr(logger, "save_curves", fail)
+    lines = []
+    fit.fit(RUN, tmp_path, lines.append)
+    assert "warning: ZeroDivisionError" in lines
+    assert outcome(tmp_path) == outcome(whole)
+
+
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_a_validation_that_kills_the_run(whole, tmp_path, monkeypatch, deaths):
+    """It is made up for; after the second time the run goes on without it."""
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    recipe = dataclasses.replace(RUN, validate_at_start=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(validate, "_part", die)
+        for _ in range(deaths):
+            with pytest.raises(KeyboardInterrupt):
+                fit.fit(recipe, tmp_path, quiet)
+    lines = []
+    fit.fit(recipe, tmp_path, lines.append)
+    equal(newest(tmp_path), newest(whole))
+    if deaths == 1:
+        assert outcome(tmp_path) == outcome(whole)
+        assert [row for row in read_log(tmp_path) if row.get("validation_psnr") and row["step"] == 4]
+    else:
+        assert "warning: the validation of step 4 ended the run 2 times: it is left out" in lines
+        assert outcome(tmp_path)["psnr"] is None
 
 
 @pytest.mark.slow
@@ -223,7 +309,7 @@ def test_killed_at_random_steps(source, tmp_path):
         if number == signal.SIGTERM:
             assert re.search(r"stopped at step \d+; the same command continues\n$", out)
             assert seconds < 60
-    assert command.whole().startswith("continuing from step ")
+    assert "continuing from step " in command.whole()  # perhaps after a warning of a half-written step
     ours, theirs = newest(tmp_path / "killed"), newest(tmp_path / "whole")
     equal(ours, theirs)
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import http.server
 import re
+import runpy
 import shutil
 import signal
 import socket
@@ -19,9 +20,10 @@ import optax
 import pytest
 from tiny_runs import ROOT, RUN, Command, losses, newest, quiet
 
-from vfi_jax.config import Optimizer
+from vfi_jax.config import Optimizer, Train, parse
 from vfi_jax.errors import UsageError
 from vfi_jax.nn.precision import PRECISIONS
+from vfi_jax.runs.checkpoints import Checkpoints
 from vfi_jax.runs.log import read_log
 from vfi_jax.system import distributed, sharding
 from vfi_jax.training import fit
@@ -286,6 +288,35 @@ def test_a_process_that_is_lost_ends_the_run(tmp_path):
     (code, _, error), _ = several.ended()
     assert code != 0
     assert "the same command continues" in error
+
+
+# Recipes that another one stands for.
+LIKE_OTHERS = (
+    "dbvi_gopro",
+    "ifrnet_gopro",
+    "rife_footage",
+    "rife_lap",
+    "rife_m_vimeo90k_septuplet",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param(path.stem, marks=pytest.mark.long) if path.stem in LIKE_OTHERS else path.stem
+        for path in sorted((ROOT / "configs").glob("*.py"))
+    ],
+)
+def test_every_recipe_starts_on_two_processes(tmp_path, recipe):
+    """Its smoke variant, for two steps with a validation; before the first the processes compare their states."""
+    values = runpy.run_path(str(ROOT / f"configs/{recipe}.py"))["get_config"]("smoke").to_dict()
+    run = dataclasses.replace(
+        parse(Train, values), steps=2, batch_size=2, checkpoint_every=2, validate_every=2, validation_samples=2
+    )
+    trained(run, tmp_path / "run", processes=2)
+    assert np.isfinite(losses(tmp_path / "run")).tolist() == [True, True]
+    assert Checkpoints(tmp_path / "run").steps() == [2]
 
 
 @pytest.mark.slow

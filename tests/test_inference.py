@@ -10,7 +10,7 @@ from tiny_runs import TINY
 
 import vfi_jax
 from vfi_jax import inference
-from vfi_jax.errors import UsageError
+from vfi_jax.errors import NotFiniteError, UsageError
 from vfi_jax.inference import interpolator
 from vfi_jax.types import Output
 
@@ -127,6 +127,29 @@ def test_midpoint_weights_reject_other_times():
         midpoint().times(3)
     assert midpoint().times(4) == [0.25, 0.5, 0.75]
     assert blend().times(3) == [1 / 3, 2 / 3]
+
+
+class Spoilt(Blend):
+    """A model with one pixel that is not finite."""
+
+    value: float = 0.0
+
+    @nn.nowrap
+    def __call__(self, frames, t):
+        return Output(super().__call__(frames, t).frame.at[:, 5, 7, 1].set(self.value))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_what_is_not_finite_becomes_no_picture(value, dtype):
+    first, second = pair((8, 8, 3), dtype)
+    interpolate = inference.Interpolator(Spoilt(value=value), {})
+    with pytest.raises(NotFiniteError, match="rife_v4_25 predicts NaN or infinity for these frames"):
+        interpolate(first, second)
+    with pytest.raises(NotFiniteError):
+        list(interpolate.between([first, second], [0.25, 0.5]))
+    white = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1
+    assert inference.Interpolator(Spoilt(value=2.0), {})(first, second)[5, 7, 1] == white
 
 
 @pytest.mark.parametrize("factor", [2, 4, 8])

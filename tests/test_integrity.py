@@ -14,12 +14,13 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from tiny_runs import RUN
 
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.runs import checkpoints as steps
 from vfi_jax.runs import checksums
 from vfi_jax.runs.checkpoints import Checkpoints
-from vfi_jax.runs.folder import read_params
+from vfi_jax.runs.folder import has_checkpoint, open_run, read_config, read_params, write
 from vfi_jax.runs.selection import parse_step
 
 RNG = np.random.default_rng(0)
@@ -93,7 +94,8 @@ def save(folder, steps):
     checkpoints = Checkpoints(folder)
     for step, psnr in steps.items():
         items = jax.tree.map(lambda leaf, step=step: leaf + step, ITEMS)
-        checkpoints.save(step, items, {"step": step, "data": {"next": 10 * step}, "model": {}}, psnr, pytest.fail)
+        checkpoints.save(step, items, {"step": step, "data": {"next": 10 * step}, "model": {}}, pytest.fail)
+        checkpoints.validations.finish(step, {"psnr": psnr})
     checkpoints.close()
 
 
@@ -213,6 +215,67 @@ def test_parameters_of_a_damaged_step(saved, tmp_path):
     assert (folder / "checkpoints/3").is_dir()
 
 
+DEVICES = """
+import sys
+from pathlib import Path
+import jax, jax.numpy as jnp, numpy as np
+from vfi_jax.runs.checkpoints import Checkpoints
+from vfi_jax.runs.folder import read_params
+from vfi_jax.system import sharding
+
+def save(folder):
+    leaves = {"a": jnp.arange(12.0).reshape(4, 3), "b": jnp.full(5, jax.device_count(), jnp.bfloat16)}
+    checkpoints = Checkpoints(folder)
+    position = {"step": 1, "model": {"any_time": True}}
+    checkpoints.save(1, {"params": sharding.replicate(leaves)}, position, sys.exit)
+    checkpoints.close()
+
+def read(folder):
+    like = {"a": jax.ShapeDtypeStruct((4, 3), jnp.float32), "b": jax.ShapeDtypeStruct((5,), jnp.bfloat16)}
+    before = {str(path): path.stat().st_mtime_ns for path in folder.rglob("*")}
+    params, fields = read_params(folder, None, like, sys.exit)
+    assert all(type(leaf) is np.ndarray for leaf in jax.tree.leaves(params)), params
+    np.testing.assert_array_equal(params["a"], np.arange(12.0).reshape(4, 3))
+    np.testing.assert_array_equal(params["b"].astype(float), int(folder.name))
+    assert fields == {"any_time": True}
+    assert {str(path): path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+for order, folder in zip(sys.argv[1::2], sys.argv[2::2]):
+    {"save": save, "read": read}[order](Path(folder))
+"""
+
+
+def on_devices(number, *orders):
+    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={number}", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", DEVICES, *map(str, orders)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **flags})
+    assert done.returncode == 0, done.stderr
+
+
+def test_parameters_need_no_devices(saved):
+    """Without a place they are NumPy arrays: those that saved them may not be there."""
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), ITEMS["params"])
+    checkpoints = Checkpoints(saved, read_only=True)
+    items, _ = checkpoints.restore(2, {"params": like})
+    with pytest.raises(UserError, match=r"params/a has the shape \(5000,\) instead of \(7,\)"):
+        checkpoints.restore(2, {"params": {**like, "a": jax.ShapeDtypeStruct((7,), np.float32)}})
+    checkpoints.close()
+    jax.tree.map(np.testing.assert_array_equal, items["params"], jax.tree.map(lambda leaf: leaf + 2, ITEMS["params"]))
+    assert {type(leaf) for leaf in jax.tree.leaves(items)} == {np.ndarray}
+
+
+@pytest.mark.slow
+def test_any_number_of_devices_reads_what_another_saved(tmp_path):
+    """Also in another place that cannot be written; reading changes nothing."""
+    on_devices(2, "save", tmp_path / "2")
+    there = tmp_path / "there/2"
+    shutil.copytree(tmp_path / "2", there)
+    for path in (there, *there.rglob("*")):
+        path.chmod(path.stat().st_mode & ~0o222)
+    on_devices(1, "read", there, "save", tmp_path / "1")
+    on_devices(3, "read", there, "read", tmp_path / "1")
+
+
 def test_latest_and_best_are_kept(tmp_path):
     save(tmp_path, {1: 20.0, 2: 30.0, 3: None, 4: 25.0, 5: None, 6: None})
     checkpoints = Checkpoints(tmp_path)
@@ -242,7 +305,7 @@ def test_a_full_disk(tmp_path, monkeypatch, where):
             if full and where == "in the background":  # as if the disk took files of 10 kB at most
                 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, most[1]))
             try:
-                checkpoints.save(step, ITEMS, {"step": step}, None, lines.append, **options)
+                checkpoints.save(step, ITEMS, {"step": step}, lines.append, **options)
                 while checkpoints._manager.is_saving_in_progress():
                     time.sleep(0.01)
             finally:
@@ -277,8 +340,65 @@ def test_a_full_disk_at_the_end(tmp_path):
     most = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, most[1]))
     try:
-        checkpoints.save(1, ITEMS, {"step": 1}, None, pytest.fail, last=True)
+        checkpoints.save(1, ITEMS, {"step": 1}, pytest.fail, last=True)
         with pytest.raises(UserError, match="cannot be written"):
             checkpoints.close()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, most)
+
+
+def test_a_step_under_another_number_is_damaged(saved, tmp_path):
+    folder, lines = tmp_path / "run", []
+    shutil.copytree(saved, folder)
+    (folder / "checkpoints/3").rename(folder / "checkpoints/7")
+    checkpoints = Checkpoints(folder)
+    assert checkpoints.newest_good(ITEMS, lines.append)[0] == 2
+    assert lines[0].endswith("checkpoints/7 cannot be restored: it holds step 3")
+    checkpoints.close()
+
+
+def test_what_a_kill_left_is_removed_by_the_next_owner(tmp_path):
+    """Orbax's folder of a step, and files that were being written; files of others stay."""
+    unfinished = tmp_path / "checkpoints/12.orbax-checkpoint-tmp-4"
+    (unfinished / "params").mkdir(parents=True)
+    (tmp_path / ".config.1.part.json").write_text("{")
+    (tmp_path / ".clip.1.part.mp4").write_text("")
+    lines = []
+    assert not has_checkpoint(tmp_path)
+    with open_run(tmp_path, lines.append):
+        write(tmp_path, RUN, {})
+        assert sorted(path.name for path in tmp_path.iterdir()) == [
+            ".clip.1.part.mp4", ".lock", "checkpoints", "config.json", "environment.txt", "sets.json"
+        ]  # fmt: skip
+    assert lines == [
+        f"warning: {tmp_path}/.config.1.part.json was half-written when a process was killed; it is removed",
+        f"warning: step 12 was half-written when the run was killed; {unfinished} is removed",
+    ]
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_a_config_of_another_version_is_called_that(tmp_path):
+    write(tmp_path, RUN, {})
+    path = tmp_path / "config.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "moons": 2, "data": {**values["data"], "tides": {}}}))
+    with pytest.raises(UserError, match=r"config.json was written by another version of vfi_jax.*: this one .* does "
+                       r"not know data.tides, moons; install that version"):  # fmt: skip
+        read_config(tmp_path)
+    (tmp_path / "environment.txt").write_text("vfi_jax: 7.1.0\n")
+    with pytest.raises(UserError, match=r"another version of vfi_jax \(7.1.0\): this one"):
+        read_config(tmp_path)
+    for text in ("[1]", "{", '{"model": 3}'):
+        path.write_text(text)
+        with pytest.raises(UserError, match=r"config.json is damaged: "):
+            read_config(tmp_path)
+
+
+def test_every_nth_step_stays(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep_every=2)
+    for step in range(1, 8):
+        checkpoints.save(step, {"params": {"a": jnp.ones(2)}}, {"step": step}, pytest.fail)
+        checkpoints.validations.finish(step, {"psnr": -step})
+    checkpoints.settle()
+    assert checkpoints.steps() == [1, 2, 4, 6, 7]  # 1 is the best
+    checkpoints.close()

@@ -41,7 +41,7 @@ def test_psnr_by_hand():
     one_off = black.copy()
     one_off[2, 3, 1] = 255
     assert psnr(one_off, black) == pytest.approx(10 * np.log10(4 * 5 * 3))
-    assert psnr(black, black) == np.inf
+    assert psnr(black, black) == metrics.MAX_PSNR == 100
     assert psnr(black, np.full_like(black, 255)) == 0  # no wrap-around of bytes
 
 
@@ -145,7 +145,7 @@ def test_figures_are_those_of_the_functions(pair):
     floats = metrics.figures(*(np.float32(images) for images in pair), sums)
     for name in sums:
         assert floats[name] == pytest.approx(found[name], rel=1e-4), name
-    assert metrics.figures(pair[1], pair[1], ("psnr",))["psnr"] == pytest.approx([np.inf, np.inf])
+    assert metrics.figures(pair[1], pair[1], ("psnr",))["psnr"] == pytest.approx([100, 100])
     with pytest.raises(UserError, match="smaller than SSIM's window"):
         metrics.figures(pair[0][:, :6], pair[1][:, :6])
 
@@ -193,3 +193,16 @@ def test_luma_of_scikit_image(pair):
         for f, t in zip(*pair, strict=True)
     ]
     assert metrics.figures(*pair, ("psnr_luma",))["psnr_luma"] == pytest.approx(wanted, abs=1e-4)
+
+
+def test_psnr_has_a_limit():
+    """100 dB for equal frames, alone and in a batch; values below are the formula's; an error of nan stays one."""
+    black = np.zeros((2, 256, 448, 3), np.uint8)
+    other = black.copy()
+    other[1, 0, 0] = 1  # three values of 344064
+    expected = [100, 10 * np.log10(255**2 * 256 * 448)]
+    assert expected[1] < 100
+    np.testing.assert_allclose(psnr(other, black), expected)
+    np.testing.assert_allclose(metrics.figures(other, black, ("psnr", "psnr_luma"))["psnr"], expected)
+    assert psnr(np.full((16, 16, 3), np.nan), np.zeros((16, 16, 3))) != psnr(black[0], black[0])
+    assert np.isnan(psnr(np.full((16, 16, 3), np.nan), np.zeros((16, 16, 3))))

@@ -324,6 +324,10 @@ def test_time_map():
     assert vops.time_map(0.25, frames).shape == (2, 4, 6, 1)
     per_sample = vops.time_map(np.float32([0.1, 0.9]).reshape(2, 1, 1, 1), frames)
     assert apart(per_sample[1], np.float32(0.9)) == 0
+    ramp = np.arange(24, dtype=np.float32).reshape(4, 6, 1)
+    assert apart(vops.time_map(ramp, frames)[1], ramp) == 0
+    halves = ramp.reshape(2, 2, 3, 2).mean((1, 3))[..., None]
+    assert apart(vops.time_map(ramp, frames, (2, 3))[1], halves) == 0
 
 
 @pytest.mark.parametrize("axis", [0, 1])

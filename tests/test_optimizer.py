@@ -1,6 +1,8 @@
 """Rates over time, the optimizer, and which steps it takes."""
 
 import dataclasses
+import runpy
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ import optax
 import pytest
 from parity import ops
 
-from vfi_jax.config import Milestones, Optimizer, Plateau
+from vfi_jax.config import Milestones, Optimizer, Plateau, Train, parse
 from vfi_jax.errors import UsageError
 from vfi_jax.training.optimizer import make_optimizer, make_schedule, observe, plateau_factor
 
@@ -75,6 +77,22 @@ def test_a_loss_far_above_the_first_is_skipped():
     jax.tree.map(np.testing.assert_array_equal, found, [*plain[:2], plain[1], plain[2]])
 
 
+def test_the_first_loss_is_the_first_that_is_a_number():
+    config, params = Optimizer(0.1, 0.1, skip_above=10), {"a": jnp.float32(1)}
+    found = stepped(config, {"a": jnp.float32(0.3)}, [np.nan, np.inf, 0.2, 2.01, 1.99], params)
+    moved = [float(a["a"] - b["a"]) for a, b in zip(found, [params, *found], strict=False)]
+    assert [move != 0 for move in moved] == [True, True, True, False, True]
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parent.parent / "configs").glob("*.py")), ids=lambda p: p.stem)
+def test_no_recipe_starts_with_nan(path):
+    """Processes of one run compare their states before it starts, and NaN does not equal itself."""
+    recipe = parse(Train, runpy.run_path(str(path))["get_config"]().to_dict())
+    config = dataclasses.replace(recipe.optimizer, clip_norm=1.0)
+    state = make_optimizer(config, 10, 10).init({f"{name}x": jnp.ones(2) for name in ("", *config.rate_factors)})
+    assert not any(np.isnan(leaf).any() for leaf in jax.tree.leaves(state))
+
+
 def test_options_that_are_off_leave_the_state_as_it_was():
     params = {"a": jnp.ones(3)}
     theirs = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(optax.constant_schedule(1e-3))).init(params)
@@ -113,3 +131,20 @@ def test_decay_is_on_every_parameter():
     updates, _ = transform.update(jax.tree.map(jnp.zeros_like, params), transform.init(params), params, value=0.0)
     for update in jax.tree.leaves(updates):
         assert np.asarray(update) == pytest.approx(-0.1 * 0.5, rel=1e-6)
+
+
+def test_frozen_parameters_stay_and_do_not_count_in_the_norm():
+    """Weight decay does not move them either; the others are clipped as if they were alone."""
+    params = {"encoder": {"kernel": jnp.float32(2)}, "head": {"kernel": jnp.float32(1)}}
+    gradients = {"encoder": {"kernel": jnp.float32(1e6)}, "head": {"kernel": jnp.float32(1e-4)}}
+    config = Optimizer(0.1, 0.1, weight_decay=0.1, clip_norm=1.0, freeze=("^encoder/",))
+    frozen = stepped(config, gradients, [1.0, 1.0], params)
+    assert [float(step["encoder"]["kernel"]) for step in frozen] == [2, 2]
+    alone = stepped(
+        dataclasses.replace(config, freeze=()), {"head": gradients["head"]}, [1.0] * 2, {"head": params["head"]}
+    )
+    assert [step["head"] for step in frozen] == [step["head"] for step in alone]
+    with pytest.raises(UsageError, match=r"freeze: no parameter's path has 'decoder' in it"):
+        make_optimizer(dataclasses.replace(config, freeze=("decoder",)), 1, 1).init(params)
+    with pytest.raises(UsageError, match="no parameter is left to train"):
+        make_optimizer(dataclasses.replace(config, freeze=("kernel",)), 1, 1).init(params)

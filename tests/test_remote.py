@@ -15,6 +15,7 @@ import vfi_jax
 from vfi_jax.errors import UserError
 from vfi_jax.runs import log
 from vfi_jax.runs.log import read_log
+from vfi_jax.system import lock
 from vfi_jax.system.files import path_of, written_whole
 from vfi_jax.training import fit
 
@@ -40,6 +41,7 @@ def bucket(tmp_path, monkeypatch):
         return {"driver": "file", "path": str(root / Store._strip_protocol(path))}
 
     monkeypatch.setattr(type(epath.backend.fsspec_backend), "_get_filesystem", lambda *_: Store())
+    monkeypatch.setattr(lock, "SETTLE", 0.02)
     monkeypatch.setattr(gcs_utils, "get_kvstore_for_gcs", kept)
     monkeypatch.setattr(gcs_utils, "is_hierarchical_namespace_enabled", lambda _: False)  # asks Google
     return root / "bucket"

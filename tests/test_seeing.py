@@ -1,22 +1,26 @@
 """Logs, reports and curves of a run, and `vfi-jax doctor`."""
 
+import dataclasses
 import itertools
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_runs import RUN, TINY
+from tiny_runs import ROOT, RUN, TINY
 
 from vfi_jax.cli import doctor
 from vfi_jax.cli import main as cli_main
 from vfi_jax.errors import UserError
 from vfi_jax.models import registry
-from vfi_jax.runs.log import read_log
+from vfi_jax.runs import folder as run_folder
+from vfi_jax.runs.log import METRICS, read_log
+from vfi_jax.runs.report import figures
 from vfi_jax.system import flops, machine
 from vfi_jax.training import fit
 from vfi_jax.training.meter import Meter
@@ -47,7 +51,8 @@ def run(tmp_path_factory):
 
 def test_rows_of_the_log(run):
     """The share of the peak follows from the model's multiply-adds: twice, three times; the loss has some too."""
-    rows = [row for row in read_log(run[0]) if "rate" in row]
+    first, *rows = [row for row in read_log(run[0]) if "rate" in row]
+    assert "samples_per_s" not in first  # it compiles
     frames = jax.ShapeDtypeStruct((1, 2, 64, 64, 3), jnp.float32)
     model, shapes = registry.build("rife_lap", **TINY), registry.shapes("rife_lap", **TINY)
     one = flops.multiply_adds(lambda v, f: model.apply(v, f, 0.5).frame, shapes, frames)
@@ -94,12 +99,44 @@ def test_report(run, tmp_path, capsys):
     assert json.loads((target / "config.json").read_text())["model"] == "rife_lap"
     environment = dict(line.split(": ", 1) for line in (target / "environment.txt").read_text().splitlines())
     assert environment["jax"] == jax.__version__
+    assert environment["command"].split()[0] == Path(sys.argv[0]).name
+    if (ROOT / ".git").exists():
+        assert len(environment["git commit"].split()[0]) == 40
     assert environment["devices"].startswith(f"{jax.device_count()} x cpu")
 
 
 def test_no_report(tmp_path, capsys):
     assert cli_main.main(["report", str(tmp_path)]) == 1
     assert "not that of a run" in capsys.readouterr().err
+
+
+LINES = {
+    b'{"step": 3, "loss": 0.5, "rate": 0.1}': {"step": 3, "loss": 0.5, "rate": 0.1},
+    b'{"step": 3, "loss": "x", "rate": null, "wait_s": [1], "compute_s": true, "mfu": NaN, "host_gb": 1e999}': {
+        "step": 3
+    },
+    b"\xff\xfe\x00": {},
+    b'{"loss": 0.5}': {},
+    b'{"step": "three"}': {},
+    b'{"step": 1.5}': {},
+    b'{"step": -1}': {},
+    b'{"step": 99999999999999999999999}': {},
+    b'{"step": true}': {},
+    b"[1, 2]": {},
+    b'"step"': {},
+    b"null": {},
+    b"[" * 9999: {},
+    b'{"step": 4, "lo': {},
+    b"": {},
+}
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_lines_that_are_no_rows(tmp_path, line):
+    (tmp_path / METRICS).write_bytes(b'{"step": 1}\n' + line + b'\n{"step": 9}\n')
+    rows = [row for row in ({"step": 1}, LINES[line], {"step": 9}) if row]
+    assert read_log(tmp_path) == rows
+    assert all(type(value) is str for pair in figures(rows) for value in pair)
 
 
 def test_only_programs_of_steps_count():
@@ -175,3 +212,23 @@ def test_profile_needs_a_folder_here(tmp_path):
 
     with pytest.raises(UserError, match="--profile needs a local --workdir"):
         fit.fit(RUN, epath.Path(tmp_path), profile=1)
+
+
+def test_a_report_of_several_runs(tmp_path, capsys):
+    """Runs that are nothing but a config and a log."""
+    for name, rate in (("a", 1e-3), ("b", 2e-3)):
+        recipe = dataclasses.replace(RUN, optimizer=dataclasses.replace(RUN.optimizer, rate=rate))
+        with run_folder.open_run(tmp_path / name, pytest.fail):
+            run_folder.write(tmp_path / name, recipe, {})
+            rows = [{"step": 1, "loss": rate}, {"step": 2, "validation_psnr": 1e4 * rate}]
+            (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    runs = [str(tmp_path / name) for name in "ab"]
+    assert cli_main.main(["report", *runs, "-o", str(tmp_path / "page")]) == 0
+    text = capsys.readouterr().out
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    assert ["best validation", "10.000 dB at step 2", "20.000 dB at step 2"] in cells
+    assert [row for row in cells if row and "optimizer" in row[0]] == [["optimizer.rate", "0.001", "0.002"]]
+    assert (tmp_path / "page/comparison.md").read_text() == text
+    assert cv2.imread(str(tmp_path / "page/curves.png")) is not None
+    assert cli_main.main(["report", *runs]) == 2
+    assert "-o DIR is needed for several runs" in capsys.readouterr().err

@@ -414,7 +414,7 @@ def test_extension_codes(path, monkeypatch, trap, opcode):
         (b"r\xff\xff\xff\xff.", "damaged"),
         (b"K\x05.", "a int, not a state dict"),
         (b"].", "a list, not a state dict"),
-        (b"}.", "no tensors at the top or under state_dict"),
+        (b"}.", "no tensors at the top or under a usual name"),
     ],
 )
 def test_pickles_that_make_no_sense(path, body, reason):
@@ -538,8 +538,9 @@ def test_compressed_storages_expand_only_so_far(path):
 def test_no_state_dict(path):
     assert "a single tensor" in failure(torch_zip(path, tensor()))
     assert "tensors without names" in failure(torch_zip(path, {1: tensor()}))
-    message = failure(torch_zip(path, {"epoch": 3, "weights": {"w": tensor()}}))
-    assert "'epoch', 'weights'" in message
+    message = failure(torch_zip(path, {"epoch": 3, "left": {"w": tensor()}, "right": {"w": tensor()}}))
+    assert "2 state dicts, of which none has a usual name, among 'epoch', 'left', 'right'" in message
+    assert "under a usual name" in failure(torch_zip(path, {"epoch": 3, "deep": {"er": {"w": tensor()}}}))
 
 
 # Files that are something else, or not whole

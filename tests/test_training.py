@@ -1,6 +1,7 @@
 """Training: the step, and runs that stop, continue and go wrong."""
 
 import dataclasses
+import json
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ from clips import make_clip
 from tiny_runs import ROOT, RUN, losses, newest, quiet, random_batch
 
 import vfi_jax
+from vfi_jax import config
 from vfi_jax.config import Augment, Data, Footage, Mix, Optimizer, Plateau, Pretrained, Window
 from vfi_jax.data import parts, sources
 from vfi_jax.data.synthetic.scenes import random_scene
@@ -25,12 +27,12 @@ from vfi_jax.errors import UsageError, UserError
 from vfi_jax.runs import folder as run_folder
 from vfi_jax.runs.log import read_log
 from vfi_jax.system import sharding
-from vfi_jax.training import fit
+from vfi_jax.training import fit, validate
 from vfi_jax.training.data import open_data
 
 
 @pytest.mark.slow
-def test_plateaus_and_skipping_resume_bit_for_bit(tmp_path):
+def test_plateaus_and_skipping_resume_bit_for_bit(tmp_path, monkeypatch):
     """The rate falls at the first validation that is no better; some steps are skipped."""
     optimizer = Optimizer(1e-2, 1e-2, plateau=Plateau(0.5, 0), skip_above=1.05)
     run = dataclasses.replace(RUN, optimizer=optimizer, steps=7, checkpoint_every=1, validate_every=1)
@@ -42,6 +44,18 @@ def test_plateaus_and_skipping_resume_bit_for_bit(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         fit.fit(run, tmp_path / "run", interrupt)
+    part, calls = validate._part, []
+
+    def die(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return part(*arguments)
+
+    with monkeypatch.context() as patch:  # in the validation of a step that is saved
+        patch.setattr(validate, "_part", die)
+        with pytest.raises(KeyboardInterrupt):
+            fit.fit(run, tmp_path / "run", quiet)
     fit.fit(run, tmp_path / "run", quiet)
     ours, theirs = newest(tmp_path / "run"), newest(tmp_path / "whole")
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
@@ -63,7 +77,8 @@ def test_a_run_leaves_what_is_promised(whole):
         if "loss" in row:
             terms = [value for name, value in row.items() if name.startswith("loss/")]
             assert sum(terms) == pytest.approx(row["loss"], rel=1e-5)
-            assert {"rate", "gradient_norm", "samples_per_s", "wait_s", "compute_s"} <= row.keys()
+            rates = {"samples_per_s", "wait_s", "compute_s"} if row["step"] > 1 else set()  # the first step compiles
+            assert {"rate", "gradient_norm", *rates} <= row.keys()
     assert [row["step"] for row in rows if "validation_psnr" in row] == [4]
     assert run_folder.read_config(whole) == RUN
 
@@ -234,6 +249,51 @@ def test_folders_of_other_runs(whole, tmp_path):
         run_folder.read_config(tmp_path / "run")
 
 
+def test_what_a_continued_run_may_change(whole, tmp_path):
+    """Lengths, and what differs between machines; each change is logged, and the learning rate before and after."""
+    folder, lines = tmp_path / "run", []
+    shutil.copytree(whole, folder)
+    fit.fit(RUN, folder, lines.append)
+    assert lines == ["complete: step 4 of 4 is saved; raise --config.steps to train further"]
+    with pytest.raises(UsageError, match=r"holds a run of 4 steps, and --config\.steps=2 asks for fewer"):
+        fit.fit(dataclasses.replace(RUN, steps=2), folder, quiet)
+    changed = {"batch_size": 1, "data": dataclasses.replace(RUN.data, augment=Augment(crop=128))}
+    named = r"\(batch_size: 2, now 1; data\.augment\.crop: 64, now 128\): pass --config\.batch_size=2 to continue"
+    with pytest.raises(UsageError, match=named):
+        fit.fit(dataclasses.replace(RUN, **changed), folder, quiet)
+    with pytest.raises(UsageError, match=r"another data\.path \(12 windows, .*, now 13 windows, .* start anew"):
+        fit.fit(dataclasses.replace(RUN, data=dataclasses.replace(RUN.data, path="synthetic:13")), folder, quiet)
+    assert run_folder.read_config(folder) == RUN
+    longer = dataclasses.replace(RUN, steps=6, data=dataclasses.replace(RUN.data, workers=1))
+    lines.clear()
+    with fit.open_run(longer, folder, lines.append):
+        pass
+    assert sorted(lines) == [
+        "config.data.workers is 1 now (0 before)",
+        "config.steps is 6 now (4 before)",
+        "the schedule of the learning rate ends at step 6 instead of 4: it was 0.00025 at step 4 and is 0.000345 at "
+        "step 5",
+    ]
+    assert run_folder.read_config(folder) == longer
+
+
+def test_a_set_may_move(whole, folders, tmp_path):
+    """The names of its windows say that it is the same one."""
+    shutil.copytree(whole, tmp_path / "run")
+    recipe = dataclasses.replace(RUN, data=dataclasses.replace(RUN.data, path=str(folders)))
+    moved = dataclasses.replace(RUN, data=dataclasses.replace(RUN.data, path=str(tmp_path / "moved")))
+    sets = open_data(recipe, tmp_path, labeled_validation=False).sets
+    run_folder.write(tmp_path / "run", recipe, sets)
+    folders.rename(tmp_path / "moved")
+    lines = []
+    with fit.open_run(moved, tmp_path / "run", lines.append):
+        pass
+    assert lines == [f'config.data.path is "{tmp_path}/moved" now ("{folders}" before)']
+    shutil.rmtree(tmp_path / "moved/clip0")
+    with pytest.raises(UsageError, match=r"another data\.path \(8 windows, .*, now 7 windows"):
+        fit.fit(moved, tmp_path / "run", quiet)
+
+
 @pytest.mark.parametrize("damage", [pytest.param("manifest", marks=pytest.mark.slow), "data"])
 def test_a_damaged_checkpoint_is_reported(whole, tmp_path, damage):
     """In one line: `load` takes the step before, `convert`, which writes down which step it took, ends."""
@@ -350,7 +410,7 @@ def test_damaged_pictures_are_replaced_logged_and_counted(folders, tmp_path):
     assert any("clip2/im1.png: the image is cut short" in line for line in lines)
     strict = dataclasses.replace(RUN, data=dataclasses.replace(data, damaged=0.0))
     with pytest.raises(
-        UserError, match=r"samples cannot be read, more than --config\.data\.damaged=0 allows: repair the set"
+        UserError, match=r"samples cannot be used, more than --config\.data\.damaged=0 allows: repair the set"
     ):
         fit.fit(strict, tmp_path / "strict", quiet)
 
@@ -400,7 +460,7 @@ def test_smoke_recipes_survive_a_kill(recipe, tmp_path):
     process.wait()
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("continuing from step ")
+    assert "continuing from step " in done.stdout  # perhaps after a warning of a half-written step
     steps = [row["step"] for row in read_log(tmp_path) if "loss" in row]
     assert steps == list(range(1, 21))
 
@@ -413,6 +473,7 @@ def test_smoke_recipes_survive_a_kill(recipe, tmp_path):
         (["--config=configs/nowhere.py", "--workdir=W"], 2, "nowhere.py"),
         (["--config=configs/rife_footage.py:scratch", "--workdir=W"], 2, "data.path is empty"),
         (["--config=configs/rife_footage.py", "extra"], 2, "'extra' is not a flag"),
+        (["--config=configs/rife_footage.py", "--print_config", "--config.ema=2"], 2, "--config.ema is 2.0: a number"),
     ],
 )
 def test_wrong_arguments_are_one_line(train, tmp_path, monkeypatch, capsys, arguments, code, line):
@@ -424,6 +485,27 @@ def test_wrong_arguments_are_one_line(train, tmp_path, monkeypatch, capsys, argu
     assert caught.value.code == code, message
     assert line in message
     assert len(message.strip().splitlines()) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")  # of ml_collections
+def test_the_config_is_printed(train, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    arguments = ["train.py", "--config=configs/rife_footage.py:smoke", "--config.seed=7", "--print_config"]
+    train.main(train.parse_flags(arguments))
+    values = json.loads(capsys.readouterr().out)
+    assert config.parse(config.Train, values).seed == values["seed"] == 7
+
+
+def test_a_dry_run_does_everything_but_the_steps(tmp_path):
+    lines = []
+    fit.fit(RUN, tmp_path, lines.append, dry=True)
+    assert lines[0] == "training set: synthetic:12, 10 windows of 10 clips"
+    assert lines[5].startswith("validation of the weights to start from: PSNR ")
+    assert lines[6] == "compiling the training step ..."
+    assert re.match(r"loss of the first step 0.\d{5}; peak memory: host_gb ", lines[8])
+    assert lines[9] == "dry run: nothing was trained or saved; a run starts from step 0"
+    assert {path.name for path in tmp_path.iterdir()} <= {"config.json", "environment.txt", "sets.json", "checkpoints"}
+    assert not list((tmp_path / "checkpoints").iterdir())
 
 
 def test_the_command_ends_with_one_line(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 
 from vfi_jax.data import images
 from vfi_jax.errors import UserError
-from vfi_jax.viz import sheets
+from vfi_jax.viz import curves, sheets
 from vfi_jax.viz.flow import color_wheel, flow_to_color
 
 
@@ -156,3 +156,25 @@ def test_failed_saving_keeps_the_old_file(tmp_path, monkeypatch):
     monkeypatch.undo()
     np.testing.assert_array_equal(images.load_image(tmp_path / "a.png"), old)
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_curves_are_smoothed_and_their_ticks_readable():
+    rng = np.random.default_rng(0)
+    rows = [{"step": step, "loss": 0.03 + 0.01 * rng.random(), "rate": 1e-4} for step in range(0, 200000, 500)]
+    rows += [{"step": step, "validation_psnr": 34.8221 + step * 1e-10} for step in range(0, 200000, 10000)]
+    figure = curves.draw_curves(rows)
+    figure.canvas.draw()
+    loss, score, rate = figure.axes
+    for axis in (axes_axis for axes in figure.axes for axes_axis in (axes.xaxis, axes.yaxis)):
+        assert axis.get_offset_text().get_text() == ""
+    assert all(label.get_text().startswith("34.82") for label in score.get_yticklabels())
+    assert "0.0001" in [label.get_text() for label in rate.get_yticklabels()]
+    raw, smoothed = (line.get_ydata() for line in loss.lines)
+    assert np.std(smoothed[50:]) < 0.3 * np.std(raw)
+
+
+def test_smoothing():
+    assert curves.smooth([2.0] * 100) == pytest.approx([2.0] * 100)
+    assert curves.smooth([1.0, 2.0, 4.0]) == [1.0, 2.0, 4.0]  # a short curve stays
+    steep = curves.smooth([0.0] * 79 + [1.0])  # over two points: (1 + 0 / 2 + ...) / (1 + 1 / 2 + ...)
+    assert steep[-1] == pytest.approx(0.5)

@@ -37,6 +37,7 @@ RUN = Train(
     log_every=1,
     checkpoint_every=2,
     validate_every=4,
+    validate_at_start=False,
     validation_samples=2,
 )
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import importlib
 
-from vfi_jax import weights
-from vfi_jax.inference import Interpolator
-from vfi_jax.zoo import MODELS, create, from_torch, load, save, to_torch
-
+TYPE_CHECKING = False  # as in `typing`, whose import takes longer than the rest of this file
 if TYPE_CHECKING:
+    from typing import Any
+
+    from vfi_jax import weights
+    from vfi_jax.inference import Interpolator
     from vfi_jax.inference.flow import FlowEstimator
+    from vfi_jax.zoo import MODELS, create, from_torch, load, save, to_torch
 
 __version__ = "0.1.0"
 __all__ = [
@@ -23,12 +25,17 @@ __all__ = [
     "to_torch",
     "weights",
 ]
+_HOMES = {"FlowEstimator": "vfi_jax.inference.flow", "Interpolator": "vfi_jax.inference"}
 
 
 def __getattr__(name: str) -> Any:
-    """Imports `FlowEstimator`, which brings OpenCV, when it is asked for."""
-    if name == "FlowEstimator":
-        from vfi_jax.inference.flow import FlowEstimator
+    """Imports a public name, and JAX with it, when it is asked for; `import vfi_jax` alone takes no time."""
+    if name == "weights":
+        return importlib.import_module("vfi_jax.weights")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES.get(name, "vfi_jax.zoo")), name)
 
-        return FlowEstimator
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

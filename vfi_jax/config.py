@@ -170,7 +170,7 @@ class Data:
       window: the inputs and the target.
       augment: augmentation of training samples.
       footage: how windows are cut from video files.
-      damaged: maximum fraction of samples that may be replaced because they are unreadable.
+      damaged: maximum fraction of samples that may be replaced because they are unreadable or unfit.
       workers: processes that decode and augment; 0: threads of the main process.
     """
 
@@ -230,6 +230,8 @@ class Optimizer:
       rate_factors: part of a parameter's path (`a/b/kernel`) to a factor of its learning rate; the first match counts.
       beta2: decay of the second moment.
       weight_decay: decoupled weight decay, on all parameters.
+      freeze: regular expressions; parameters in whose path (`a/b/kernel`) one is found keep their values, and their
+        gradients do not count in `clip_norm`.
       clip_norm: maximum global norm of the gradient; 0: no clipping.
       skip_above: a step whose loss is more than this many times the first loss of the run changes neither parameters
         nor moments; 0: no step is skipped.
@@ -241,6 +243,7 @@ class Optimizer:
     milestones: Milestones = Milestones()
     plateau: Plateau = Plateau()
     rate_factors: Mapping[str, float] = dataclasses.field(default_factory=dict, metadata={"least": 0, "most": math.inf})
+    freeze: tuple[str, ...] = ()
     beta2: float = fraction(0.999)
     weight_decay: float = bounded(1e-4)
     clip_norm: float = bounded(0.0)
@@ -268,10 +271,15 @@ class Pretrained:
     Attributes:
       model: name in MODELS; "": none.
       weights: a weights file or a run's folder, as `vfi_jax.load` takes them; "": the shipped or installed weights.
+      only: regular expressions; only parameters in whose path (`a/b/kernel`) one is found are taken over, the others
+        are fresh; empty: all. For `init_from` alone.
+      skip: regular expressions; parameters in whose path one is found are fresh. For `init_from` alone.
     """
 
     model: str = ""
     weights: str = ""
+    only: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -301,9 +309,13 @@ class Train:
       precision: a name in `vfi_jax.nn.precision`: "float32", "default" or "bfloat16".
       log_every: steps between rows of the log.
       checkpoint_every: steps between checkpoints.
+      keep_every: steps between checkpoints that stay beside the newest two and the best, a multiple of
+        `checkpoint_every`; 0: none.
       validate_every: steps between validations; a multiple of `checkpoint_every`.
+      validate_at_start: also validate the weights that the run starts from, at step 0.
       validation_samples: number of frames per validation.
       tensorboard: also write TensorBoard files.
+      wandb: project of Weights & Biases that the run is also logged to; "": none.
     """
 
     model: str
@@ -325,9 +337,12 @@ class Train:
     precision: str = "float32"
     log_every: int = bounded(100, 1, INT_MAX)
     checkpoint_every: int = bounded(1000, 1, INT_MAX)
+    keep_every: int = bounded(0, 0, INT_MAX)
     validate_every: int = bounded(1000, 1, INT_MAX)
+    validate_at_start: bool = True
     validation_samples: int = bounded(64, 1, INT_MAX)
     tensorboard: bool = False
+    wandb: str = ""
 
 
 # Augmentation that changes nothing but the crop.
@@ -403,6 +418,17 @@ def parse(kind: type, values: Mapping[str, Any], where: str = "config") -> Any:
     return kind(**{name: _value(hints[name], value, f"{where}.{name}") for name, value in values.items()})
 
 
+def unknown_fields(kind: type, values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Returns the paths of the fields in nested mappings that a dataclass of this module does not have."""
+    hints, unknown = typing.get_type_hints(kind), []
+    for name, value in values.items():
+        if name not in hints:
+            unknown.append(prefix + name)
+        elif dataclasses.is_dataclass(hints[name]) and isinstance(value, Mapping):
+            unknown += unknown_fields(hints[name], value, f"{prefix}{name}.")
+    return unknown
+
+
 def _check_name(name: str, known: Mapping[str, Any], where: str) -> None:
     if name not in known:
         nearest = difflib.get_close_matches(name, known, 1)
@@ -457,6 +483,16 @@ def as_dict(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
+def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Returns the values of a dataclass of this module by the paths of their fields, such as `data.augment.crop`."""
+    values = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        nested = dataclasses.is_dataclass(value)
+        values |= flat(value, f"{prefix}{field.name}.") if nested else {prefix + field.name: value}
+    return values
+
+
 def check_bounds(config: Any, flag: Callable[[str], str] = "--config.{}".format) -> None:
     """Checks every number of a dataclass of this module against the bounds of its field.
 
@@ -469,7 +505,7 @@ def check_bounds(config: Any, flag: Callable[[str], str] = "--config.{}".format)
     """
     for path, value, least, most in _bounds(config):
         numbers = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple) else (value,)
-        if not all(least <= number <= most for number in numbers):
+        if not all(math.isfinite(number) and least <= number <= most for number in numbers):
             wanted = f"{least:g} or more" if most >= INT_MAX - 2 else f"a number from {least:g} to {most:g}"
             raise UsageError(f"{flag(path)} is {value}: {wanted} is needed")
 

@@ -2,8 +2,8 @@
 
 Frames: float32 in 0..1, `[b, n, h, w, 3]`, in the order of time. n is 2 (times 0 and 1), or 4 (times -1, 0, 1, 2) for
   models that say so. Files, the data pipeline and `Interpolator` also take uint8, which the device divides by 255.
-Time: t in 0 < t < 1, a number, `[b, 1, 1, 1]`, or a map `[b, h, w, 1]`; a constant map equals the number. Nothing
-  checks t inside `jit`.
+Time: t in 0 < t < 1, a number, `[b]`, `[b, 1, 1, 1]`, or a map `[b, h, w, 1]`, see `ops.time_array`; a constant map
+  equals the number. Inside `jit` only its shape is checked.
 Flow: (x, y) in pixels of its own resolution. Backward flow lives on the grid of the frame at time t and says where to
   sample: `warp(image, flow)[y, x] = image[y + flow_y, x + flow_x]`. Forward flow lives on the grid of an input frame
   and says where its pixels go. Four channels hold two flows: 0:2 belong to frame 0, 2:4 to frame 1.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from vfi_jax import metrics
 from vfi_jax.data.images import load_image, to_uint8
 from vfi_jax.inference import MIDPOINT
 from vfi_jax.ops.pad import Padding
+from vfi_jax.system import contents
 
 
 def load_uint8(path: Path) -> Shaped[np.ndarray, "h w 3"]:
@@ -104,12 +104,14 @@ class Benchmark:
 
 
 def fingerprint(samples: Sequence[BenchmarkSample]) -> str:
-    """SHA-256 of the samples and of the sizes of their files, by which changed data are noticed."""
+    """SHA-256 of the samples and of the contents of their files, wherever these lie, by which changed data are noticed.
+
+    `system.contents` remembers the hashes of files that have not changed, so that it takes no second reading.
+    """
+    of_files = contents.hashes({file for sample in samples for path in _paths(sample) for file in _files(path)})
     digest = hashlib.sha256()
     for sample in samples:
-        digest.update(repr(sample).encode())
-        for path in _paths(sample):
-            digest.update(_size(path).encode())
+        digest.update(repr(_described(sample, of_files)).encode())
     return digest.hexdigest()
 
 
@@ -121,8 +123,14 @@ def _paths(value: Any) -> list[Path]:
     return []
 
 
-@functools.lru_cache(maxsize=4096)
-def _size(path: Path) -> str:
-    if path.is_dir():
-        return str(sorted((file.name, file.stat().st_size) for file in path.iterdir()))
-    return str(path.stat().st_size) if path.exists() else "missing"
+def _files(path: Path) -> list[Path]:
+    return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+
+
+def _described(value: Any, of_files: Mapping[Path, str]) -> Any:
+    """A value with the hashes of files instead of their paths."""
+    if isinstance(value, Path):
+        return [(file.name, of_files[file]) for file in _files(value)] if value.is_dir() else of_files[value]
+    if dataclasses.is_dataclass(value):
+        return [_described(getattr(value, field.name), of_files) for field in dataclasses.fields(value)]
+    return value

@@ -136,6 +136,7 @@ def _scored(
     inputs, truths = map(np.stack, images)
     times = [sample.t for sample in samples]
     frames, truths = scaled_predictions(interpolate, benchmark, inputs, truths, times)
+    _check_finite(frames, samples)
     figures = dict(image_metrics.figures(frames, truths, benchmark.figures))
     figures["average_psnr"] = _average_psnr(inputs, truths, times)
     for metric in metrics:
@@ -143,6 +144,12 @@ def _scored(
     for index, sample in enumerate(samples):
         score = _score(sample, {name: float(values[index]) for name, values in figures.items()})
         yield ScoredImage(sample, inputs[index], frames[index], truths[index], score)
+
+
+def _check_finite(frames: np.ndarray, samples: Sequence[BenchmarkSample]) -> None:
+    for frame, sample in zip(frames, samples, strict=True):
+        if frame.dtype != np.uint8 and not np.isfinite(frame).all():
+            raise UserError(f"the prediction of {sample.name} is not finite: check the weights")
 
 
 def _ahead(function: Callable[[Any], Any], items: Sequence[Any], count: int) -> Iterator[Any]:
@@ -265,15 +272,32 @@ def motion_of(benchmark: Benchmark, sample: BenchmarkSample) -> float:
 def means(rows: Iterable[Score], *, by_group: bool = False) -> dict[str, float]:
     """Means over images by the names of `Score.figures`; with `by_group`, means of the groups' means.
 
-    The mean sharpness is over images whose truth has gradients; for others it is not finite.
+    Each mean is over the images whose figure is finite, or nan if there are none: sharpness is not finite where the
+    truth has no gradients, motion where frames are too small. `undefined` counts the others.
     """
     rows = list(rows)
     if by_group:
         names = dict.fromkeys(row.group for row in rows)
         of_groups = [means(row for row in rows if row.group == name) for name in names]
-        return {name: float(np.mean([group[name] for group in of_groups])) for name in of_groups[0]}
-    columns = {name: np.array([row.figures()[name] for row in rows]) for name in rows[0].figures()}
-    finite = columns["sharpness"][np.isfinite(columns["sharpness"])]
-    return {name: float(values.mean()) for name, values in columns.items()} | {
-        "sharpness": float(finite.mean()) if finite.size else float("nan")
-    }
+        return {name: _finite_mean([group[name] for group in of_groups]) for name in of_groups[0]}
+    return {name: _finite_mean(values) for name, values in _columns(rows).items()}
+
+
+def undefined(rows: Sequence[Score]) -> dict[str, int]:
+    """Counts, by figure, the images whose figure is not finite; figures that are finite throughout are left out."""
+    counts = {name: int((~np.isfinite(values)).sum()) for name, values in _columns(rows).items()}
+    return {name: count for name, count in counts.items() if count}
+
+
+def capped(rows: Sequence[Score], figure: str = "psnr") -> int:
+    """Counts the images whose PSNR is `metrics.MAX_PSNR`, as that of a prediction that equals the truth is."""
+    return sum(row.figures()[figure] >= image_metrics.MAX_PSNR for row in rows)
+
+
+def _columns(rows: Sequence[Score]) -> dict[str, np.ndarray]:
+    return {name: np.array([row.figures()[name] for row in rows], np.float64) for name in rows[0].figures()}
+
+
+def _finite_mean(values: Sequence[float] | np.ndarray) -> float:
+    finite = np.asarray(values)[np.isfinite(values)]
+    return float(finite.mean()) if finite.size else float("nan")

@@ -13,6 +13,7 @@ from vfi_jax.benchmarks.protocol import Benchmark, load_uint8
 from vfi_jax.errors import UsageError
 from vfi_jax.metrics import USUAL
 from vfi_jax.ops.pad import Padding
+from vfi_jax.system.plugins import unknown
 
 TRIPLETS, CLIPS, FRAMES = "triplets", "clips", "frames"
 KINDS = f"{TRIPLETS}=FOLDER, {CLIPS}=FOLDER, {FRAMES}=FOLDER"
@@ -164,5 +165,5 @@ def named(name: str) -> Benchmark:
     if kind == TRIPLETS and folder:
         return Benchmark(shown, f"triplets of {shown}", lambda _: image_sets.in_vimeo_layout(root))
     if name not in BENCHMARKS:
-        raise UsageError(f"no benchmark is called {name!r}; there are: {', '.join(BENCHMARKS)}, {KINDS}")
+        raise UsageError(unknown("benchmark", name, [*BENCHMARKS, *KINDS.split(", ")]))
     return BENCHMARKS[name]

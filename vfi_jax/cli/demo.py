@@ -6,15 +6,12 @@ import argparse
 from pathlib import Path
 
 from vfi_jax.cli import common
-from vfi_jax.errors import UsageError
-from vfi_jax.inference import Interpolator
-from vfi_jax.video import demo
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Adds `demo` to the commands of the shell."""
     command = commands.add_parser("demo", help="interpolate a synthetic clip; write demo.mp4 and demo.png")
-    command.add_argument("-o", "--output", type=Path, default=Path(), metavar="DIR", help="folder (here)")
+    command.add_argument("-o", "--output", type=common.local_path, default=Path(), metavar="DIR", help="folder (here)")
     command.set_defaults(run=run)
 
 
@@ -22,11 +19,12 @@ def run(options: argparse.Namespace) -> None:
     """Writes the clip and the picture, and prints the scores.
 
     Raises:
-      UsageError: no such folder.
-      UserError: the folder cannot be written.
+      UserError: the folder cannot be made or written.
     """
-    if not options.output.is_dir():
-        raise UsageError(f"{options.output}: no such folder; create it first")
+    from vfi_jax.inference import Interpolator
+    from vfi_jax.video import demo
+
+    common.make_folder(options.output)
     interpolator = Interpolator()
     with common.progress(None) as progress:
         scores = demo.run(interpolator, options.output, progress)

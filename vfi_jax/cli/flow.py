@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-
-import numpy as np
 
 from vfi_jax.cli import common
-from vfi_jax.data.images import load_image, to_uint8
 from vfi_jax.errors import UserError
-from vfi_jax.inference.flow import DIS, check_target, estimator, write_flow
+
+DIS = "dis"  # as in `inference.flow`, which takes long to import
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Adds `flow` to the commands of the shell."""
     command = commands.add_parser("flow", help="optical flow between two pictures, as a picture or a file")
-    command.add_argument("first", type=Path, help="a PNG or JPEG")
-    command.add_argument("second", type=Path, help="another one of the same size")
-    command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".png or .flo")
+    command.add_argument("first", type=common.local_path, help="a PNG or JPEG")
+    command.add_argument("second", type=common.local_path, help="another one of the same size")
+    command.add_argument("-o", "--output", type=common.local_path, required=True, metavar="FILE", help=".png or .flo")
     command.add_argument("--model", default=DIS, metavar="NAME", help="a flow network, or dis: OpenCV's (%(default)s)")
     common.add_weights(command)
     command.set_defaults(run=run)
@@ -31,6 +28,11 @@ def run(options: argparse.Namespace) -> None:
       UserError: the pictures cannot be read or differ in size, the target cannot be written, no weights.
       UsageError: no such flow network, weights for DIS, another ending.
     """
+    import numpy as np
+
+    from vfi_jax.data.images import load_image, to_uint8
+    from vfi_jax.inference.flow import check_target, estimator, write_flow
+
     check_target(options.output)
     estimate = estimator(options.model, options.weights)
     first, second = (to_uint8(load_image(path)) for path in (options.first, options.second))

@@ -4,37 +4,36 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-from vfi_jax import weights
 from vfi_jax.cli import common
-from vfi_jax.inference import Interpolator
-from vfi_jax.models import registry
-from vfi_jax.nn import precision
-from vfi_jax.runs.selection import parse_step
-from vfi_jax.video import interpolate as video
-from vfi_jax.weights import flow_network
-from vfi_jax.weights.load import load
+from vfi_jax.errors import UserError
+
+PRECISIONS = ("float32", "default", "bfloat16")  # as in `nn.precision`, which takes long to import
+PICTURES = frozenset(
+    (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".exr", ".ppm", ".pgm", ".heic", ".avif")
+)
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Adds `interpolate` to the commands of the shell."""
     command = commands.add_parser("interpolate", help="increase the frame rate of a video")
-    command.add_argument("input", type=Path, help="any video that FFmpeg reads")
-    command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".mp4, .mov, .mkv or .webm")
+    command.add_argument("input", type=common.local_path, help="any video that FFmpeg reads")
+    command.add_argument(
+        "-o", "--output", type=common.local_path, required=True, metavar="FILE", help=".mp4, .mov, .mkv or .webm"
+    )
     command.add_argument("--factor", type=int, default=2, metavar="K", help="n frames become (n-1)*K+1 (%(default)s)")
     choice = command.add_mutually_exclusive_group()
-    common.add_model(choice, default=weights.DEFAULT)
+    common.add_model(choice, default=common.MODEL)
     choice.add_argument(
-        "--fast", dest="model", action="store_const", const=weights.FAST, help=f"the same as --model {weights.FAST}"
+        "--fast", dest="model", action="store_const", const=common.FAST, help=f"the same as --model {common.FAST}"
     )
     common.add_weights(command)
     common.add_step(command)
     common.add_frozen(command)
     command.add_argument(
         "--precision",
-        choices=precision.PRECISIONS,
-        default=precision.DEFAULT,
+        choices=PRECISIONS,
+        default=PRECISIONS[0],
         help="of convolutions and products (%(default)s)",
     )
     command.set_defaults(run=run)
@@ -46,9 +45,18 @@ def run(options: argparse.Namespace) -> None:
     Raises:
       UserError, UsageError: see `video.interpolate.check`, `load` and `Interpolator`.
     """
+    from vfi_jax.inference import Interpolator
+    from vfi_jax.models import registry
+    from vfi_jax.runs.selection import parse_step
+    from vfi_jax.video import interpolate as video
+    from vfi_jax.weights import flow_network
+    from vfi_jax.weights.load import load
+
     registry.check_kind(options.model, "interpolation")
     frozen, step = flow_network.frozen_files(options.frozen), parse_step(options.step)
     # The input comes first: nobody should fetch weights to learn of a typo in a file name.
+    if options.input.suffix.lower() in PICTURES and options.input.is_file():
+        raise UserError(f"{options.input} is one picture: there is nothing between; a video is needed")
     info = video.check(options.input, options.output, options.factor)
     model, variables = load(options.model, options.weights, frozen, step=step)
     flow_network.require(model, variables)

@@ -1,28 +1,22 @@
-"""`vfi-jax`: the parser, the table of commands, and what happens when one fails."""
+"""`vfi-jax`: the parser, the table of commands, and what happens when one fails.
+
+The modules of the commands import JAX and all that is slow only when their command runs.
+"""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 from vfi_jax import __version__, errors
 from vfi_jax.cli import compare, convert, demo, doctor, flow, interpolate, models, prepare, report, weights
-from vfi_jax.system import machine
+from vfi_jax.cli.common import Parser
+from vfi_jax.system import interrupts
 
 COMMANDS = (interpolate, flow, demo, models, weights, convert, report, doctor, prepare, compare)
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Exits with status 2 and one line, where argparse prints the usage too."""
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Returns the parser of all commands."""
     program = Parser(prog="vfi-jax", description="Video frame interpolation in JAX.")
     program.add_argument("--version", action="version", version=__version__)
@@ -36,13 +30,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; a failure is one line on stderr.
 
     Returns:
-      The exit status: 0, 2 for wrong usage, 1 for any other failure, 130 when interrupted.
+      The exit status: 0, 2 for wrong usage, 130 when interrupted, 70 for an error of ours, 1 for any other failure.
     """
-    options = parser().parse_args(arguments)
-    machine.keep_programs()
+    interrupts.catch("vfi-jax")
     try:
+        options = parser().parse_args(arguments)
+        from vfi_jax.system import machine
+
+        machine.keep_programs()
         options.run(options)
-    except errors.EXPECTED as error:
+        sys.stdout.flush()
+    except errors.ANY as error:
         return errors.report("vfi-jax", error, interrupted="; nothing was left under the final name")
     return 0
 

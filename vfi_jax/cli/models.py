@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
-from vfi_jax.models import MODELS
-from vfi_jax.models.spec import ModelSpec
-from vfi_jax.system.markdown import markdown
+if TYPE_CHECKING:
+    from vfi_jax.models.spec import ModelSpec
 
 TITLES = ("model", "frames", "time", "parameters", "GMAC at 1280x720", "published score", "license", "status")
 
@@ -19,6 +19,9 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Prints the table, and on stderr a line per plugin that cannot be used."""
+    from vfi_jax.models import MODELS
+    from vfi_jax.system.markdown import markdown
+
     del options
     print(markdown([TITLES, *(row(name, spec) for name, spec in MODELS.items())]))
     for problem in MODELS.problems().values():

@@ -5,23 +5,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vfi_jax.cli import common
 from vfi_jax.config import Footage, Scenes, check_bounds
-from vfi_jax.data.labels import folder_of
-from vfi_jax.data.published import PUBLISHED
-from vfi_jax.data.sources import is_footage
-from vfi_jax.errors import UsageError
-from vfi_jax.prepare.flow_labels import write_flow_labels
-from vfi_jax.prepare.footage import format_rejections
-from vfi_jax.prepare.pack import pack_footage
-from vfi_jax.prepare.records import ENCODINGS, REPORT, write_published, write_records
-from vfi_jax.prepare.scenes import pack_scenes
-from vfi_jax.system import distributed
-from vfi_jax.system.markdown import markdown
 
+# As in `data.published` and `prepare.records`, which take long to import.
+PUBLISHED = ("vimeo_triplet", "vimeo_septuplet", "gopro", "x4k1000fps", "adobe240")
+ENCODINGS = ("png", "raw")
 ACTIONS = "records|published|pack|scenes|flow|bench"
 SCENES_HELP = {
     "count": "number of scenes",
@@ -47,10 +39,16 @@ def add(commands: argparse._SubParsersAction) -> None:
 def _add_records(actions: argparse._SubParsersAction) -> None:
     action = actions.add_parser("records", help="write any source as ArrayRecord files; the same command resumes")
     action.add_argument(
-        "source", help="a folder of videos, Vimeo90K, a folder of window folders, synthetic:COUNT, or a plug-in"
+        "source",
+        type=common.local,
+        help="a folder of videos, Vimeo90K, a folder of window folders, synthetic:COUNT, or a plug-in",
     )
     action.add_argument(
-        "--smallest", type=_from(0), default=0, metavar="PX", help="leave out windows whose shorter side is smaller"
+        "--smallest",
+        type=common.whole(0),
+        default=0,
+        metavar="PX",
+        help="leave out windows whose shorter side is smaller",
     )
     _add_encoding(action)
     _add_footage(action, "DIR", "folder of the set")
@@ -60,8 +58,10 @@ def _add_records(actions: argparse._SubParsersAction) -> None:
 def _add_published(actions: argparse._SubParsersAction) -> None:
     action = actions.add_parser("published", help="check a published training set and write it as records")
     action.add_argument("name", help=", ".join(PUBLISHED))
-    action.add_argument("root", type=Path, help="folder to which its archive was unpacked")
-    action.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the set")
+    action.add_argument("root", type=common.local_path, help="folder to which its archive was unpacked")
+    action.add_argument(
+        "-o", "--output", type=common.local_path, required=True, metavar="DIR", help="folder of the set"
+    )
     _add_encoding(action)
     action.set_defaults(run=_published)
 
@@ -72,19 +72,21 @@ def _add_encoding(action: argparse.ArgumentParser) -> None:
 
 def _add_pack(actions: argparse._SubParsersAction) -> None:
     action = actions.add_parser("pack", help="write crops of videos into one file, for sets that stay on the device")
-    action.add_argument("source", type=Path, help="a folder of videos")
-    action.add_argument("--size", type=_from(1), default=224, metavar="PX", help="side of the crops (%(default)s)")
+    action.add_argument("source", type=common.local_path, help="a folder of videos")
     action.add_argument(
-        "--megabytes", type=_from(1), default=1000, metavar="MB", help="maximum size of the frames (%(default)s)"
+        "--size", type=common.whole(1), default=224, metavar="PX", help="side of the crops (%(default)s)"
     )
-    action.add_argument("--seed", type=_from(0), default=0, help="seed of the crops' positions (%(default)s)")
+    action.add_argument(
+        "--megabytes", type=common.whole(1), default=1000, metavar="MB", help="maximum size of the frames (%(default)s)"
+    )
+    action.add_argument("--seed", type=common.whole(0), default=0, help="seed of the crops' positions (%(default)s)")
     _add_footage(action, "FILE", ".safetensors")
     action.set_defaults(run=_pack)
 
 
 def _add_footage(action: argparse.ArgumentParser, metavar: str, output: str) -> None:
     cut = Footage()
-    action.add_argument("-o", "--output", type=Path, required=True, metavar=metavar, help=output)
+    action.add_argument("-o", "--output", type=common.local_path, required=True, metavar=metavar, help=output)
     action.add_argument(
         "--frames", type=int, metavar="N", help=f"frames per window ({cut.frames}; folders of images: whole)"
     )
@@ -101,8 +103,10 @@ def _add_footage(action: argparse.ArgumentParser, metavar: str, output: str) -> 
 
 def _add_scenes(actions: argparse._SubParsersAction) -> None:
     action = actions.add_parser("scenes", help="write synthetic scenes into one packed file; every frame is exact")
-    action.add_argument("photos", type=Path, nargs="?", help="a folder of images to cut surfaces from (patterns)")
-    action.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".safetensors")
+    action.add_argument(
+        "photos", type=common.local_path, nargs="?", help="a folder of images to cut surfaces from (patterns)"
+    )
+    action.add_argument("-o", "--output", type=common.local_path, required=True, metavar="FILE", help=".safetensors")
     for field in dataclasses.fields(Scenes):
         description = f"{SCENES_HELP[field.name]} (%(default)s)"
         action.add_argument(f"--{field.name}", type=type(field.default), default=field.default, help=description)
@@ -111,22 +115,34 @@ def _add_scenes(actions: argparse._SubParsersAction) -> None:
 
 def _add_flow(actions: argparse._SubParsersAction) -> None:
     action = actions.add_parser("flow", help="write flow labels beside a set; the same command resumes")
-    action.add_argument("path", help="the set: records, Vimeo90K, a folder of window folders")
+    action.add_argument("path", type=common.local, help="the set: records, Vimeo90K, a folder of window folders")
     action.add_argument("--teacher", required=True, metavar="NAME", help="dis, raft, raft_small, rife_v4_25, ...")
     action.add_argument(
-        "--weights", type=Path, metavar="FILE", help="weights of the teacher (those shipped or installed)"
+        "--weights", type=common.local_path, metavar="FILE", help="weights of the teacher (those shipped or installed)"
     )
     action.add_argument(
-        "--inputs", default="", metavar="I,J", help="indices of two or four frames of a window (first and last)"
+        "--inputs",
+        type=common.indices,
+        default=(),
+        metavar="I,J",
+        help="indices of two or four frames of a window (first and last)",
     )
     action.add_argument(
-        "--target", type=int, default=-1, metavar="I", help="index of the target frame (the middle one)"
+        "--target", type=common.whole(-1), default=-1, metavar="I", help="index of the target frame (the middle one)"
     )
     action.add_argument(
-        "--frames", type=int, default=0, metavar="N", help="frames per window of longer folders (folders whole)"
+        "--frames",
+        type=common.whole(0),
+        default=0,
+        metavar="N",
+        help="frames per window of longer folders (folders whole)",
     )
     action.add_argument(
-        "--step", type=int, default=1, metavar="N", help="images from one such window to the next (%(default)s)"
+        "--step",
+        type=common.whole(1),
+        default=1,
+        metavar="N",
+        help="images from one such window to the next (%(default)s)",
     )
     action.add_argument(
         "--list", choices=("train", "test"), default="train", help="which of Vimeo90K's lists (%(default)s)"
@@ -134,25 +150,33 @@ def _add_flow(actions: argparse._SubParsersAction) -> None:
     action.add_argument(
         "--coordinator", metavar="HOST:PORT", help="address of the first of several processes, if no cluster gives it"
     )
-    action.add_argument("--processes", type=int, metavar="N", help="number of processes")
-    action.add_argument("--process", type=int, metavar="I", help="index of this process, from 0")
+    action.add_argument("--processes", type=common.whole(1), metavar="N", help="number of processes")
+    action.add_argument("--process", type=common.whole(0), metavar="I", help="index of this process, from 0")
     action.set_defaults(run=_flow)
 
 
 def _add_bench(actions: argparse._SubParsersAction) -> None:
     action = actions.add_parser("bench", help="measure the input pipeline of sets, without a model")
-    action.add_argument("paths", nargs="+", metavar="PATH", help="a set, as data.path takes it")
+    action.add_argument("paths", type=common.local, nargs="+", metavar="PATH", help="a set, as data.path takes it")
     action.add_argument(
-        "--workers", default="0,2", metavar="N,M", help="numbers of worker processes to measure (%(default)s)"
+        "--workers",
+        type=common.indices,
+        default="0,2",
+        metavar="N,M",
+        help="numbers of worker processes to measure (%(default)s)",
     )
-    action.add_argument("--batch", type=int, default=8, metavar="N", help="samples per batch (%(default)s)")
-    action.add_argument("--crop", type=int, default=192, metavar="PX", help="side of the crops (%(default)s)")
-    action.add_argument("--frames", type=int, default=0, metavar="N", help="frames per window (those of the set)")
+    action.add_argument("--batch", type=common.whole(1), default=8, metavar="N", help="samples per batch (%(default)s)")
     action.add_argument(
-        "--seconds", type=float, default=5.0, metavar="S", help="time of each measurement (%(default)s)"
+        "--crop", type=common.whole(1), default=192, metavar="PX", help="side of the crops (%(default)s)"
     )
     action.add_argument(
-        "--demand", type=float, metavar="R", help="samples/s that one device consumes, from a run's log"
+        "--frames", type=common.whole(0), default=0, metavar="N", help="frames per window (those of the set)"
+    )
+    action.add_argument(
+        "--seconds", type=common.positive, default=5.0, metavar="S", help="time of each measurement (%(default)s)"
+    )
+    action.add_argument(
+        "--demand", type=common.positive, metavar="R", help="samples/s that one device consumes, from a run's log"
     )
     action.set_defaults(run=_bench)
 
@@ -168,19 +192,10 @@ def _option(field: str) -> str:
     return f"--{field.replace('_', '-')}"
 
 
-def _from(least: int) -> Callable[[str], int]:
-    """Returns the type of an option that takes integers from `least` on."""
-
-    def number(text: str) -> int:
-        if int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text}: {least} or more is needed")
-        return int(text)
-
-    number.__name__ = "int"  # argparse names it where the text is no number
-    return number
-
-
 def _records(options: argparse.Namespace) -> None:
+    from vfi_jax.data.sources import is_footage
+    from vfi_jax.prepare.records import write_records
+
     cut = _footage(options)
     if options.frames is None and Path(options.source).is_dir() and not is_footage(options.source):
         cut = dataclasses.replace(cut, frames=0)  # folders of images are windows as they are
@@ -189,12 +204,16 @@ def _records(options: argparse.Namespace) -> None:
 
 
 def _published(options: argparse.Namespace) -> None:
+    from vfi_jax.prepare.records import REPORT, write_published
+
     write_published(options.name, options.root, options.output, encoding=options.encoding)
     report = (options.output / REPORT).read_text().splitlines()
     print(f"{options.output}: {report[0]} ({options.output / REPORT})")
 
 
 def _pack(options: argparse.Namespace) -> None:
+    from vfi_jax.prepare.pack import pack_footage
+
     cut = _footage(options)
     counts = pack_footage(
         options.source, options.output, cut, size=options.size, megabytes=options.megabytes, seed=options.seed
@@ -203,15 +222,13 @@ def _pack(options: argparse.Namespace) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from vfi_jax.training import throughput  # Grain, which the other commands do without
+    from vfi_jax.system.markdown import markdown
+    from vfi_jax.training import throughput
 
-    workers = options.workers.split(",")
-    if not all(count.isdigit() for count in workers) or min(options.batch, options.crop, options.seconds) <= 0:
-        raise UsageError("--workers takes whole numbers, such as 0,2; --batch, --crop and --seconds more than 0")
     rows = [("set", "kind", "workers", "samples/s", "devices fed")]
     for path in options.paths:
         measured = throughput.measure(
-            path, [int(count) for count in workers], batch_size=options.batch, crop=options.crop,
+            path, options.workers, batch_size=options.batch, crop=options.crop,
             frames=options.frames, seconds=options.seconds,
         )  # fmt: skip
         for rate in measured:
@@ -222,6 +239,8 @@ def _bench(options: argparse.Namespace) -> None:
 
 
 def _scenes(options: argparse.Namespace) -> None:
+    from vfi_jax.prepare.scenes import pack_scenes
+
     config = Scenes(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Scenes)})
     check_bounds(config, _option)
     counts = pack_scenes(options.photos, options.output, config)
@@ -229,15 +248,16 @@ def _scenes(options: argparse.Namespace) -> None:
 
 
 def _flow(options: argparse.Namespace) -> None:
-    given = options.inputs.split(",") if options.inputs else []
-    if not all(index.isdigit() for index in given):
-        raise UsageError(f"--inputs {options.inputs}: indices of frames are needed, such as 0,2,4,6")
+    from vfi_jax.data.labels import folder_of
+    from vfi_jax.prepare.flow_labels import write_flow_labels
+    from vfi_jax.system import distributed
+
     distributed.initialize(options.coordinator, options.processes, options.process)
     about = write_flow_labels(
         options.path,
         options.teacher,
         weights=options.weights,
-        inputs=tuple(map(int, given)),
+        inputs=options.inputs,
         target=options.target,
         frames=options.frames,
         step=options.step,
@@ -251,5 +271,7 @@ def _flow(options: argparse.Namespace) -> None:
 
 
 def _print_counts(output: Path, counts: dict[str, Any]) -> None:
+    from vfi_jax.prepare.footage import format_rejections
+
     rejected = format_rejections(Counter(counts["rejected"]))
     print(f"{output}: {counts['windows']} windows from {counts['clips']} clips; rejected: {rejected}")

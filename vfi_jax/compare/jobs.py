@@ -24,7 +24,7 @@ from vfi_jax.ops.channels import order_of
 from vfi_jax.types import MIDPOINT
 from vfi_jax.weights import flow_network as frozen_networks
 from vfi_jax.weights import load
-from vfi_jax.weights.save import changed_fields
+from vfi_jax.weights.metadata import changed_fields
 
 FORMS = (PUBLISHED, CHANNELS_LAST, "compiled")
 OFF_MIDPOINT = 0.375  # for models that support any time; exposes a side that confuses t with 1 - t

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from vfi_jax.system import strict_json
 from vfi_jax.system.files import written_whole
 from vfi_jax.system.markdown import markdown
 
@@ -168,7 +168,7 @@ def write(outcome: Outcome, folder: Path) -> None:
     with written_whole(folder / "compare.md") as partial:
         partial.write_text(text(outcome))
     with written_whole(folder / "compare.json") as partial:
-        partial.write_text(json.dumps(dataclasses.asdict(outcome), indent=1) + "\n")
+        partial.write_text(strict_json.dumps(dataclasses.asdict(outcome), indent=1) + "\n")
     with written_whole(folder / "compare.png") as partial:
         _plot(outcome).savefig(partial)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -56,6 +57,40 @@ def load_image(path: str | os.PathLike[str]) -> Shaped[np.ndarray, "h w 3"]:
     if image.dtype not in (np.uint8, np.uint16):
         raise DamagedError(f"cannot read {path}: samples are {image.dtype}, not 8 or 16 bits")
     return image[..., ::-1].copy()
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Reads width and height of an image, from its header where it is PNG or JPEG; Exif's orientation is left aside.
+
+    Raises:
+      DamagedError: the file is missing, empty, or no image.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(26)
+            if head.startswith(b"\x89PNG") and len(head) == 26:
+                return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
+            size = _jpeg_size(file) if head.startswith(b"\xff\xd8") else None
+    except OSError as error:
+        raise DamagedError(f"cannot read {path}: {error.strerror or error}") from None
+    if size is None:
+        height, width = load_image(path).shape[:2]
+        size = width, height
+    return size
+
+
+def _jpeg_size(file: BinaryIO) -> tuple[int, int] | None:
+    """Reads width and height from the frame header of a JPEG; None where there is none."""
+    file.seek(2)
+    while (marker := file.read(4)) and len(marker) == 4 and marker[0] == 0xFF:
+        length = int.from_bytes(marker[2:], "big")
+        if 0xC0 <= marker[1] <= 0xCF and marker[1] not in (0xC4, 0xC8, 0xCC):
+            frame = file.read(5)
+            return int.from_bytes(frame[3:5], "big"), int.from_bytes(frame[1:3], "big")
+        if length < 2:
+            return None
+        file.seek(length - 2, os.SEEK_CUR)
+    return None
 
 
 def _has_end(data: bytes) -> bool:

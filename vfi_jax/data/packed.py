@@ -31,9 +31,14 @@ def read(path: Path) -> tuple[UInt8[np.ndarray, "m n h w 3"], dict[str, Any]]:
             about = json.loads((file.metadata() or {}).get(METADATA_KEY, "null"))
             if about is None:
                 raise UserError(f"{path} holds no packed windows: make one with `vfi-jax prepare pack`")
-            return file.get_tensor("frames"), about
+            frames = file.get_tensor("frames")
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is not a complete packed set: {str(error).splitlines()[0]}; make it again") from None
+    names = about.get("names") if isinstance(about, dict) else None
+    if frames.dtype != np.uint8 or frames.ndim != 5 or frames.shape[-1] != 3 or len(names or ()) != len(frames):
+        held = f"{frames.dtype} {list(frames.shape)} and {len(names or ())} names"
+        raise UserError(f"{path} holds {held}, not uint8 [m, n, h, w, 3] and m names: make it again")
+    return frames, about
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, SupportsIndex
 
 import numpy as np
 
-from vfi_jax.data.sources import Source
-from vfi_jax.errors import DamagedError, UserError
+from vfi_jax.data.fitness import ANY, Requirement, check_window
+from vfi_jax.data.sources import Source, WindowFolders
+from vfi_jax.errors import DamagedError, UsageError, UserError, one_line
 
 REPLACEMENT_STREAM = 7  # beside the index, in the seed that draws replacements of a damaged window
 REPLACEMENTS = 8  # number of windows that are tried
@@ -26,6 +27,10 @@ class SourceWrapper:
     """
 
     source: Source
+
+    def inner(self, index: int) -> int:
+        """Returns the number in `source` of the window with this number here."""
+        return index
 
     @property
     def has_own_split(self) -> bool:
@@ -58,6 +63,10 @@ class Part(SourceWrapper):
 
     indices: Sequence[int]
 
+    def inner(self, index: int) -> int:
+        """Returns the number of the window in `source`."""
+        return self.indices[index]
+
     @property
     def names(self) -> Sequence[str]:
         """Names of the windows in the part."""
@@ -74,24 +83,55 @@ class Part(SourceWrapper):
 
 @dataclasses.dataclass(frozen=True)
 class Tolerant(SourceWrapper):
-    """A source that replaces a window that cannot be read by another one, always the same.
+    """A source that replaces a window that cannot be read, or is unfit, by another one, always the same.
 
     Its windows have one more field, `damaged`: why the requested window is replaced, or "".
+
+    Attributes:
+      source: the windows.
+      required: what a window must have.
+      path: of the set, for messages.
     """
+
+    required: Requirement = ANY
+    path: str = ""
 
     def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
         """Reads a window or its replacement.
 
         Raises:
-          DamagedError: neither it nor any of `REPLACEMENTS` others can be read.
+          DamagedError: neither it nor any of `REPLACEMENTS` others can be used.
         """
         damaged, rng = "", np.random.default_rng([REPLACEMENT_STREAM, int(index)])
         for candidate in (int(index), *rng.integers(len(self), size=REPLACEMENTS)):
             try:
-                return {**self.source[int(candidate)], "damaged": damaged}
+                return {**self._fit(int(candidate)), "damaged": damaged}
             except DamagedError as error:
                 damaged = damaged or str(error)
         raise DamagedError(f"{damaged}; nor can {REPLACEMENTS} others of the set")
+
+    def _fit(self, index: int) -> dict[str, Any]:
+        try:
+            window = self.source[index]
+        except UsageError:
+            raise
+        except (UserError, OSError, LookupError, ValueError, TypeError) as error:
+            raise DamagedError(one_line(error)) from None
+        check_window(window, self.required, self._place(window, index))
+        return window
+
+    def _place(self, window: Any, index: int) -> str:
+        """Returns the path of a window, for messages: its folder, or the path of its set and its name."""
+        inner, _ = innermost(self, index)
+        name = window.get("name", f"window {index}") if isinstance(window, Mapping) else f"window {index}"
+        return str(inner.root / name) if isinstance(inner, WindowFolders) else f"{self.path}: {name}"
+
+
+def innermost(source: Source, index: int) -> tuple[Source, int]:
+    """Returns the source within all wrappers, and the number of a window there."""
+    while isinstance(source, SourceWrapper):
+        source, index = source.source, source.inner(index)
+    return source, index
 
 
 def split(source: Source, holdout: float) -> tuple[Part, Part]:
@@ -113,7 +153,7 @@ def balanced(source: Source) -> Part:
     """Repeats the windows of shorter clips so that every clip occurs as often as the one with the most windows."""
     clips: dict[str, list[int]] = {}
     for index, name in enumerate(source.names):
-        clips.setdefault(_clip_of(name), []).append(index)
+        clips.setdefault(clip_of(name), []).append(index)
     longest = max(map(len, clips.values()))
     repeated = (itertools.islice(itertools.cycle(indices), longest) for indices in clips.values())
     return Part(source, list(itertools.chain.from_iterable(repeated)))
@@ -122,11 +162,11 @@ def balanced(source: Source) -> Part:
 def first_held_out(names: Sequence[str], holdout: float) -> int:
     """Returns the index of the first of the last `holdout` windows, moved back to where a clip begins."""
     start = min(len(names) - 1, round(len(names) * (1 - holdout)))
-    while start > 0 and _clip_of(names[start]) == _clip_of(names[start - 1]):
+    while start > 0 and clip_of(names[start]) == clip_of(names[start - 1]):
         start -= 1
     return start
 
 
-def _clip_of(name: str) -> str:
+def clip_of(name: str) -> str:
     """Returns the clip of a window's name; a window without one is its own clip."""
     return name.rpartition("/")[0] or name

@@ -8,11 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
 
-from tqdm import tqdm
-
 from vfi_jax.data.images import images_in, load_image
 from vfi_jax.data.sources import WindowFolders
 from vfi_jax.errors import DamagedError, UsageError, UserError
+from vfi_jax.system import progress
 
 THREADS = 4  # for decoding
 
@@ -154,7 +153,7 @@ def _damaged(files: Sequence[Path], size: tuple[int, int]) -> dict[Path, str]:
         return "" if (height, width) == size else f"{file} is {width}x{height}, not {size[1]}x{size[0]}"
 
     with ThreadPoolExecutor(THREADS) as pool:
-        reasons = tqdm(pool.map(check, files), total=len(files), unit="image", desc="check")
+        reasons = progress.bar(pool.map(check, files), total=len(files), unit="image", desc="check")
         return {file: reason for file, reason in zip(files, reasons, strict=True) if reason}
 
 

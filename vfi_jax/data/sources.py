@@ -7,6 +7,7 @@ their files lazily, so that they can be sent to worker processes.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,12 +16,14 @@ from typing import Any, Protocol, SupportsIndex, runtime_checkable
 import numpy as np
 
 from vfi_jax.data import records
+from vfi_jax.data.fitness import ANY, check_outline
 from vfi_jax.data.images import images_in, is_image, load_image, to_uint8, videos_in
 from vfi_jax.data.synthetic.scenes import random_scene
 from vfi_jax.errors import DamagedError, UsageError, UserError
 from vfi_jax.system.plugins import Registry, named_entry_points
 
 SYNTHETIC = "synthetic:"
+MOST_SCENES = 10_000_000  # each has a name in memory
 LISTS = {"train": ("tri_trainlist.txt", "sep_trainlist.txt"), "test": ("tri_testlist.txt", "sep_testlist.txt")}
 
 
@@ -79,22 +82,30 @@ class WindowFolders:
           DamagedError: an image is missing or unreadable, or sizes differ within the window.
         """
         name = self.names[index]
-        frames = [to_uint8(load_image(file)) for file in self._files(name)]
-        if not frames:
-            raise DamagedError(f"{self.root / name}: no images in it; take it off the list, or fetch the set again")
-        sizes = {frame.shape for frame in frames}
-        if len(sizes) > 1:
-            shown = " and ".join(sorted(f"{w}x{h}" for h, w, _ in sizes))
-            raise DamagedError(f"{self.root / name} mixes sizes ({shown}): all frames of a window need one")
+        frames = [to_uint8(load_image(file)) for file in self.files(name)]
+        sizes = [(width, height) for height, width, _ in map(np.shape, frames)]
+        check_outline(len(frames), sizes, ANY, str(self.root / name))
         return {"frames": np.stack(frames), "name": name}
 
-    def _files(self, name: str) -> list[Path]:
+    def files(self, name: str, list_images: Callable[[Path], list[Path]] = images_in) -> list[Path]:
+        """Lists the images of a window; none where its folder is missing.
+
+        Args:
+          name: of the window.
+          list_images: lists the images of a folder.
+
+        Raises:
+          DamagedError: the folder cannot be listed.
+        """
         folder, first = self.root / name, Path(name).name
-        if folder.is_dir():
-            return images_in(folder)
-        if not (self.length and first.isdigit() and folder.parent.is_dir()):
-            return []
-        return images_in(folder.parent)[int(first) : int(first) + self.length]
+        try:
+            if folder.is_dir():
+                return list_images(folder)
+            if not (self.length and first.isdigit() and folder.parent.is_dir()):
+                return []
+            return list_images(folder.parent)[int(first) : int(first) + self.length]
+        except OSError as error:
+            raise DamagedError(f"cannot read {folder}: {error.strerror or error}") from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,14 +182,15 @@ def open_source(path: str, length: int, *, step: int = 1, listed: str = "train")
         raise UsageError("data.path is empty: name a set, such as --config.data.path=FOLDER")
     if path.startswith(SYNTHETIC):
         count = path.removeprefix(SYNTHETIC)
-        if not count.isdigit() or not int(count):
-            raise UsageError(f"{path}: a number of scenes is needed, such as synthetic:64")
+        if not re.fullmatch("[0-9]{1,9}", count) or not 0 < int(count) <= MOST_SCENES:
+            raise UsageError(f"{path[:50]}: a number of scenes from 1 to {MOST_SCENES} is needed, such as synthetic:64")
         return Synthetic(int(count), length)
     if is_plugin(path):
         return _open_plugin(path, length, step, listed)
     folder = Path(path)
     if not folder.is_dir():
-        raise UserError(f"{path}: no such folder")
+        address = "; addresses are not read, download the set first" if "://" in path else ""
+        raise UserError(f"{path}: no such folder{address}")
     if records.is_records(folder):
         return records.open_records(folder)
     lists = [name for kind in (listed, "train", "test") for name in LISTS[kind] if (folder / name).is_file()]

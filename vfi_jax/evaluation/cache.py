@@ -4,7 +4,7 @@ A result in a model's folder is used again if everything that its figures depend
 
 * the model: weights (SHA-256), precision, test-time augmentation, package versions and machine;
 * the protocol: all settings of the benchmark, its `version` among them;
-* the data: names and sizes of the files;
+* the data: names of the samples and contents of the files, wherever these lie;
 * metrics beyond the benchmark's own: their names, weights and source;
 * the code: syntax trees of the packages in `DEPENDENCIES`, without docstrings (`code_fingerprint`).
 
@@ -16,13 +16,13 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vfi_jax.benchmarks import Benchmark, BenchmarkSample, fingerprint
-from vfi_jax.evaluation.results import RESULTS, Result, read_scores, write_scores
+from vfi_jax.evaluation.results import RESULTS, Result, read_file, read_scores, write_scores
+from vfi_jax.system import strict_json
 from vfi_jax.system.files import written_whole
 
 ROOT = Path(__file__).parent.parent
@@ -38,7 +38,7 @@ def identity(benchmark: Benchmark, samples: Sequence[BenchmarkSample], metrics: 
       samples: its data.
       metrics: names of additional metrics and the identity of each (of its weights or its source).
     """
-    return _as_json(
+    return as_json(
         {
             "settings": benchmark.settings(),
             "data": fingerprint(samples),
@@ -88,7 +88,7 @@ def read(
         return None
     try:
         rows = read_scores(folder / f"{benchmark}.csv")
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError):
         return None
     return Result(label, benchmark, entry, rows) if len(rows) == entry["images"] else None
 
@@ -106,23 +106,24 @@ def write(folder: Path, result: Result, about: Mapping[str, Any]) -> None:
     entries = kept.get("results", {}) if _is_same_model(kept, about) else {}
     with written_whole(folder / RESULTS) as partial:
         content = {**about, "label": result.label, "results": {**entries, result.benchmark: result.entry}}
-        partial.write_text(json.dumps(content, indent=2))
+        partial.write_text(strict_json.dumps(content, indent=2))
 
 
 def _read_file(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / RESULTS).read_text())
+        return read_file(folder)
     except (OSError, ValueError):
         return {}
 
 
 def _is_same_model(kept: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
     """Whether a file of results is of this model; where its weights were read from does not matter."""
-    wanted = _as_json(about)
+    wanted = as_json(about)
     return kept.get("weights", {}).get("sha256") == wanted["weights"]["sha256"] and all(
         kept.get(name) == value for name, value in wanted.items() if name != "weights"
     )
 
 
-def _as_json(value: Any) -> Any:
-    return json.loads(json.dumps(value))
+def as_json(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping as it is when it has been written and read: lists for tuples, None for numbers that are not finite."""
+    return strict_json.parse_object(strict_json.dumps(value))

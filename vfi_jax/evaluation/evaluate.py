@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from tqdm import tqdm
 
 from vfi_jax import benchmarks
 from vfi_jax.benchmarks import Benchmark, BenchmarkSample, Score, clips
@@ -32,6 +31,7 @@ from vfi_jax.models.classical import SMALLEST
 from vfi_jax.nn.precision import DEFAULT, named
 from vfi_jax.runs.selection import parse_step
 from vfi_jax.system import machine
+from vfi_jax.system.progress import bar
 from vfi_jax.system.sharding import data_mesh
 from vfi_jax.viz.sheets import save_png
 from vfi_jax.viz.strips import sample_strips
@@ -186,7 +186,7 @@ def _motions(benchmark: Benchmark, samples: Sequence[BenchmarkSample]) -> list[f
 
     # Samples at several times share a pair of frames.
     one_per_pair = {(sample.first, sample.second): sample for sample in samples}
-    progress = tqdm(samples, unit="pair", desc=f"{benchmark.name}: motion", leave=False)
+    progress = bar(samples, unit="pair", desc=f"{benchmark.name}: motion", leave=False)
     return [of_pair(s.first, s.second, one_per_pair[s.first, s.second]) for s in progress]
 
 
@@ -210,13 +210,13 @@ def _evaluate(
         observers=[worst.add, of_clips.add] if benchmark.sequences else [worst.add],
     )
     progress = f"{model.label}, {benchmark.name}"
-    rows = list(tqdm(scores, total=len(samples), unit="image", desc=progress, leave=False))
+    rows = list(bar(scores, total=len(samples), unit="image", desc=progress, leave=False))
     seconds = time.perf_counter() - started
     rows = [
         dataclasses.replace(row, extra={**row.extra, "motion": motion})
         for row, motion in zip(rows, motions(), strict=True)
     ]
-    entry = {**_entry(benchmark, rows, of_clips), "seconds": seconds, **identity}
+    entry = cache.as_json({**_entry(benchmark, rows, of_clips), "seconds": seconds, **identity})
     result = Result(model.label, benchmark.name, entry, rows)
     save_png(folder / f"{benchmark.name}_worst.png", sample_strips(worst.strips()))
     cache.write(folder, result, model.about)
@@ -231,6 +231,8 @@ def _entry(benchmark: Benchmark, rows: Sequence[Score], of_clips: ClipFigures) -
         "protocol": benchmark.protocol,
         "version": benchmark.version,
         "images": len(rows),
+        "capped": benchmarks.capped(rows, benchmark.headline),
+        "undefined": benchmarks.undefined(rows),
         **benchmarks.means(rows, by_group=benchmark.by_group),
         **clip_means,
         "by_motion": means_by_motion(rows),

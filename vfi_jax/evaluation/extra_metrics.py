@@ -23,8 +23,8 @@ from vfi_jax.system.plugins import Registry
 GROUP = "vfi_jax.metrics"  # of entry points
 METRICS: Registry[Callable[..., object]] = Registry({}, GROUP, Callable, "metric")
 RESERVED = frozenset(field.name for field in dataclasses.fields(Score)) | {
-    "by_group", "by_motion", "code", "data", "flolpips_raft", "images", "lpips_alex", "lpips_vgg", "metrics", "motion",
-    "protocol", "psnr_luma", "seconds", "settings", "ssim_uniform", "tof", "version", "vmaf",
+    "by_group", "by_motion", "capped", "code", "data", "flolpips_raft", "images", "lpips_alex", "lpips_vgg", "metrics",
+    "motion", "protocol", "psnr_luma", "seconds", "settings", "ssim_uniform", "tof", "undefined", "version", "vmaf",
 }  # fmt: skip
 Frames = Shaped[np.ndarray, "b h w 3"]
 

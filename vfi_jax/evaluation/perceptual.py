@@ -13,6 +13,7 @@ from vfi_jax.errors import UserError
 from vfi_jax.evaluation.extra_metrics import ExtraMetric
 from vfi_jax.inference.flow import FlowEstimator
 from vfi_jax.metrics.lpips import NETS, flow_weighted_lpips, lpips
+from vfi_jax.torch_io.values import to_float32
 from vfi_jax.weights import files as weight_files
 from vfi_jax.weights import load
 
@@ -44,7 +45,7 @@ def read_params(folder: Path, name: str) -> dict[str, np.ndarray] | None:
     wanted += [f"lin{index}.model.1.weight" for index in range(len(net.tapped))]
     if missing := [each for each in wanted if each not in state]:
         raise UserError(f"{backbones[0]} and {linear} are not those of LPIPS: {missing[0]} is missing")
-    return {each: np.asarray(state[each], np.float32) for each in wanted}
+    return {each: to_float32(f"{folder}: {each}", state[each]) for each in wanted}
 
 
 def metrics(folder: Path) -> list[ExtraMetric]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 import subprocess
 import sys
 import time
@@ -13,11 +13,12 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
-from vfi_jax.errors import UserError
+from vfi_jax import errors
+from vfi_jax.errors import UsageError, UserError
 from vfi_jax.evaluation.evaluate import load_model
 from vfi_jax.inference import MIDPOINT, Interpolator, flip_ensemble
 from vfi_jax.ops import pad
-from vfi_jax.system import flops, machine
+from vfi_jax.system import flops, machine, strict_json
 
 WARMUP_RUNS = 1
 MIN_RUNS, MIN_SECONDS = 3, 3.0  # of timing
@@ -38,16 +39,17 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       UserError: the process failed; with the last line of its stderr.
     """
-    command = [sys.executable, "-m", "vfi_jax.evaluation.speed", json.dumps(dict(request))]
+    command = [sys.executable, "-m", "vfi_jax.evaluation.speed", strict_json.dumps(dict(request))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise UserError(f"speed of {request['given']}: {(done.stderr.strip().splitlines() or ['killed'])[-1]}")
-    return json.loads(done.stdout.splitlines()[-1])
+        reason = (done.stderr.strip().splitlines() or ["killed"])[-1].removeprefix("speed: ")
+        raise UserError(f"speed of {request['given']}: {reason}")
+    return strict_json.parse_object(done.stdout.splitlines()[-1])
 
 
 def measure_here(request: Mapping[str, Any]) -> dict[str, Any]:
     """Measures a model in this process; see `measure`."""
-    width, height = (int(side) for side in request["size"].split("x"))
+    width, height = parse_size(request["size"])
     batch = request["batch_size"]
     one = load_model(request["given"], **{name: request[name] for name in MODEL_OPTIONS if name in request})
     model = flip_ensemble(one.model) if one.tta else one.model
@@ -73,6 +75,18 @@ def measure_here(request: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def parse_size(text: str) -> tuple[int, int]:
+    """Reads `WIDTHxHEIGHT`.
+
+    Raises:
+      UsageError: anything else.
+    """
+    if not re.fullmatch("[1-9][0-9]{0,4}x[1-9][0-9]{0,4}", text):
+        raise UsageError(f"size {text[:50]!r} must read WIDTHxHEIGHT, such as 1280x720")
+    width, _, height = text.partition("x")
+    return int(width), int(height)
+
+
 def _median_seconds(interpolate: Interpolator, frames: UInt8[np.ndarray, "n b h w 3"]) -> float:
     """Median time of a call; frames are numpy arrays, so that a call ends when its result is on the host."""
     for _ in range(WARMUP_RUNS):
@@ -87,6 +101,6 @@ def _median_seconds(interpolate: Interpolator, frames: UInt8[np.ndarray, "n b h 
 
 if __name__ == "__main__":
     try:
-        print(json.dumps(measure_here(json.loads(sys.argv[1]))))
-    except (UserError, OSError, MemoryError) as error:
-        sys.exit(f"{error}")
+        print(strict_json.dumps(measure_here(strict_json.parse_object(sys.argv[1]))))
+    except errors.ANY as error:
+        sys.exit(errors.report("speed", error))

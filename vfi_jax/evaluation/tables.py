@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from vfi_jax.evaluation.results import Result
 from vfi_jax.evaluation.statistics import difference_table, differences
+from vfi_jax.metrics import MAX_PSNR
 from vfi_jax.system.files import written_whole
 from vfi_jax.system.markdown import markdown
 
@@ -36,6 +37,9 @@ OPTIONAL_COLUMNS = (
     ("lpips_vgg", "LPIPS (VGG)", ".4f"),
     ("flolpips_raft", "FloLPIPS (RAFT)", ".4f"),
 )
+# Shown if it is not zero everywhere.
+CAPPED = ("capped", f"images at {MAX_PSNR:g} dB", "d")
+UNDEFINED = "-"  # a mean over no images
 SPEED_COLUMNS = (
     ("size", "size", ""),
     ("seconds", "s/frame", ".4f"),
@@ -50,7 +54,8 @@ Speeds = Mapping[str, Mapping[str, Any]]  # by the model's label
 
 def columns(results: Sequence[Result]) -> list[Column]:
     """The columns of a table: name, heading and format; additional metrics come last."""
-    known = [*COLUMNS, *(column for column in OPTIONAL_COLUMNS if any(column[0] in one.entry for one in results))]
+    known = [COLUMNS[0], CAPPED, *COLUMNS[1:]] if any(one.entry.get(CAPPED[0]) for one in results) else [*COLUMNS]
+    known += [column for column in OPTIONAL_COLUMNS if any(column[0] in one.entry for one in results)]
     names = {name for name, _, _ in known}
     additional = dict.fromkeys(name for result in results for name in result.metrics if name in result.entry)
     return [*known, *((name, name, ".4f") for name in additional if name not in names)]
@@ -64,8 +69,12 @@ def table(results: Sequence[Result]) -> list[list[str]]:
 
 
 def _row(result: Result, shown: Sequence[Column]) -> list[str]:
-    values = [format(result.entry[name], form) if name in result.entry else "" for name, _, form in shown]
+    values = [_cell(result.entry[name], form) if name in result.entry else "" for name, _, form in shown]
     return [result.benchmark, result.label, str(result.entry["images"]), *values]
+
+
+def _cell(value: float | None, form: str) -> str:
+    return UNDEFINED if value is None else format(value, form)
 
 
 def image_table(result: Result) -> list[list[str]]:
@@ -93,7 +102,7 @@ def part_table(results: Sequence[Result], key: str, figure: str = "psnr") -> lis
 
 
 def _part(part: Mapping[str, Any], figure: str) -> str:
-    return f"{part[figure]:.2f} ({part['images']})" if figure in part else ""
+    return f"{_cell(part[figure], '.2f')} ({part['images']})" if figure in part else ""
 
 
 def speed_table(speeds: Speeds) -> list[list[str]]:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.inference.interpolator import as_float, stack_frames
+from vfi_jax.inference.interpolator import as_float, not_finite, stack_frames
 from vfi_jax.models import registry
 from vfi_jax.models.classical import SMALLEST, dis_of_gray
 from vfi_jax.nn import precision as precisions
@@ -76,12 +76,15 @@ class FlowEstimator:
 
         Raises:
           UserError: sizes, dtypes or values of the frames are wrong, or the sides too small for the network.
+          NotFiniteError: the flow holds NaN or infinity.
         """
         both = stack_frames((first, second), 2)
         height, width = both.shape[-3:-1]
         batch = both[None] if both.ndim == 4 else both
         with self._precision.scope():
             flow = np.asarray(pair_flow(self.model, self.variables, as_float(pad(batch, self.spec.padding))))
+        if not np.isfinite(flow).all():
+            raise not_finite(self.model.variant)
         flow = np.asarray(crop(flow, height, width, self.spec.padding))
         return flow[0] if both.ndim == 4 else flow
 

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vfi_jax import weights
-from vfi_jax.errors import UsageError, UserError
+from vfi_jax.errors import NotFiniteError, UsageError, UserError
 from vfi_jax.inference.wrappers import SMALLEST_INTERVAL, Recursive, with_dtype
 from vfi_jax.models import registry
 from vfi_jax.nn import precision as precisions
@@ -83,6 +83,7 @@ class Interpolator:
 
         Raises:
           UserError: number, sizes, dtypes or values of the frames are wrong, or these weights do not support t.
+          NotFiniteError: the prediction holds NaN or infinity.
         """
         stack = stack_frames(frames, self.spec.num_frames)
         size, single = stack.shape[-3:-1], stack.ndim == 4
@@ -103,6 +104,9 @@ class Interpolator:
 
         Yields:
           `[h, w, 3]`, dtype of the inputs.
+
+        Raises:
+          NotFiniteError: a prediction holds NaN or infinity.
         """
         batch = stack_frames(frames, self.spec.num_frames)[None]
         size, padded = batch.shape[-3:-1], self._pad(batch)
@@ -117,15 +121,17 @@ class Interpolator:
         """Returns the final flow from t to frame 0, `[h, w, 2]` float32 in pixels.
 
         Raises:
-          UserError: see `__call__`.
+          UserError, NotFiniteError: see `__call__`.
           UsageError: the model has no backward flow.
         """
         batch = stack_frames(frames, self.spec.num_frames)[None]
         height, width = batch.shape[-3:-1]
         padded, times = self._pad(batch), self._times(t, 1, (height, width))
         with self._precision.scope():
-            flow = intermediate_flows(self.model, self.variables, padded, times)[..., :2]
-        return np.asarray(crop(flow, height, width, self.spec.padding, getattr(self.model, "scale", 1.0))[0])
+            flow = np.asarray(intermediate_flows(self.model, self.variables, padded, times)[..., :2])
+        if not np.isfinite(flow).all():
+            raise not_finite(self.model.variant)
+        return crop(flow, height, width, self.spec.padding, getattr(self.model, "scale", 1.0))[0]
 
     def times(self, factor: int) -> list[float]:
         """Returns the times of the new frames between two frames that multiply their number by `factor`.
@@ -159,7 +165,10 @@ class Interpolator:
         return as_float(pad(frames, self.spec.padding, getattr(self.model, "scale", 1.0)))
 
     def _crop(self, frame: Array, dtype: np.dtype, size: tuple[int, int]) -> np.ndarray:
-        padded = np.asarray(_as_type(frame, dtype)).astype(dtype, copy=False)
+        converted, finite = _as_type(frame, dtype)
+        padded = np.asarray(converted).astype(dtype, copy=False)
+        if not finite:
+            raise not_finite(self.model.variant)
         return np.asarray(crop(padded, *size, self.spec.padding, getattr(self.model, "scale", 1.0)))
 
     def _times(self, t: Any, batch: int, size: tuple[int, int]) -> np.ndarray:
@@ -189,9 +198,13 @@ def predict(
     t: Array,
     inputs: Mapping[str, Array],
 ) -> Float[Array, "b h w 3"]:
-    """Returns a model's clipped RGB frame at t, float32, from RGB frames in 0..1 with legal sides, jitted."""
+    """Returns a model's clipped RGB frame at t, float32, from RGB frames in 0..1 with legal sides, jitted.
+
+    Infinity becomes NaN, which clipping would make a color.
+    """
     frame = model.apply(variables, frames[..., order_of(model)], t, **inputs).frame
-    return jnp.clip(frame[..., order_of(model)].astype(jnp.float32), 0, 1)
+    frame = frame[..., order_of(model)].astype(jnp.float32)
+    return jnp.where(jnp.isfinite(frame), jnp.clip(frame, 0, 1), jnp.nan)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -218,10 +231,19 @@ def as_float(frames: Array) -> Array:
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _as_type(frame: Array, dtype: np.dtype) -> Array:
+def _as_type(frame: Array, dtype: np.dtype) -> tuple[Array, Array]:
+    """The frame as integers, or as it is for floats, and whether all of it is finite."""
+    finite = jnp.isfinite(frame).all()
     if np.issubdtype(dtype, np.floating):
-        return frame  # NumPy casts: float64 is not a type of the device
-    return jnp.round(frame * np.iinfo(dtype).max).astype(dtype)
+        return frame, finite  # NumPy casts: float64 is not a type of the device
+    return jnp.round(frame * np.iinfo(dtype).max).astype(dtype), finite
+
+
+def not_finite(name: str) -> NotFiniteError:
+    """Returns the error for a model whose prediction holds NaN or infinity."""
+    return NotFiniteError(
+        f"{name} predicts NaN or infinity for these frames: are its weights damaged, or the precision too low for them?"
+    )
 
 
 def stack_frames(frames: Sequence[Any], count: int) -> np.ndarray:

@@ -19,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Float
 
+from vfi_jax.ops import time_array
 from vfi_jax.types import MIDPOINT, Array, Model, Output
 
 SMALLEST_INTERVAL = 2.0**-16  # of time, below which `recursive` does not divide
@@ -58,8 +59,8 @@ class FlipEnsemble(_Wrapper):
 
     def apply(self, variables: Mapping[str, Any], frames: Float[Array, "b n h w 3"], t: ArrayLike) -> Output:
         """Returns the mean frame only: flows and masks of the two passes cannot be averaged."""
-        t = jnp.asarray(t)
-        rotated = self.model.apply(variables, frames[..., ::-1, ::-1, :], t[..., ::-1, ::-1, :] if t.ndim else t)
+        t = time_array(t, frames)
+        rotated = self.model.apply(variables, frames[..., ::-1, ::-1, :], t[:, ::-1, ::-1])
         return Output((self.model.apply(variables, frames, t).frame + rotated.frame[:, ::-1, ::-1]) / 2)
 
 
@@ -75,9 +76,29 @@ class Recursive(_Wrapper):
     model: Any  # Model
 
     def apply(self, variables: Mapping[str, Any], frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> Output:
-        """Returns the frame only; t is a number or `[b, 1, 1, 1]`, a multiple of a power of two."""
-        batch = frames.shape[0]
-        target = jnp.broadcast_to(jnp.asarray(t, jnp.float32), (batch, 1, 1, 1))
+        """Returns the frame only; t is k / 2^n, in a map too, whose pixels are those of the frames at their times.
+
+        A map takes as many recursions as it has different times.
+        """
+        t = time_array(t, frames)
+        if t.shape[1:3] == (1, 1):
+            return Output(self._at(variables, frames, t))
+
+        def step(state: tuple[Array, Array]) -> tuple[Array, Array]:
+            frame, left = state
+            earliest = left.min((1, 2, 3), keepdims=True)
+            now = self._at(variables, frames, jnp.where(jnp.isinf(earliest), MIDPOINT, earliest))
+            return jnp.where(left == earliest, now, frame), jnp.where(left == earliest, jnp.inf, left)
+
+        def unfinished(state: tuple[Array, Array]) -> Array:
+            return ~jnp.isinf(state[1]).all()
+
+        start = jnp.zeros_like(frames[:, 0]), jnp.where(jnp.isnan(t), jnp.inf, t)
+        return Output(jax.lax.while_loop(unfinished, step, start)[0])
+
+    def _at(self, variables: Mapping[str, Any], frames: Array, target: Array) -> Array:
+        """Returns the frame of each sample at its time, `[b, 1, 1, 1]`."""
+        batch = len(frames)
 
         def middle(pair: Array) -> Array:
             return self.model.apply(variables, pair, jnp.full((batch, 1, 1, 1), MIDPOINT)).frame
@@ -94,7 +115,7 @@ class Recursive(_Wrapper):
             return jnp.any(state[2] != target) & (state[3] > SMALLEST_INTERVAL)
 
         start = (frames, middle(frames), jnp.full((batch, 1, 1, 1), MIDPOINT), jnp.float32(1))
-        return Output(jax.lax.while_loop(unfinished, step, start)[1])
+        return jax.lax.while_loop(unfinished, step, start)[1]
 
 
 def with_dtype(model: Any, dtype: DTypeLike) -> Any:
@@ -118,10 +139,10 @@ class DataParallel(_Wrapper):
 
     def apply(self, variables: Mapping[str, Any], frames: Float[Array, "b n h w 3"], t: ArrayLike) -> Output:
         """Returns the frame only."""
-        frames, t = (jax.lax.with_sharding_constraint(x, self.split) for x in (frames, jnp.asarray(t)))
+        frames, t = (jax.lax.with_sharding_constraint(x, self.split) for x in (frames, time_array(t, frames)))
         return Output(self.model.apply(variables, frames, t).frame)
 
 
 def data_parallel(model: Model, mesh: Mesh) -> DataParallel:
-    """Splits every batch over the mesh's axis `data`; batches are multiples of its size, with one t per frame."""
+    """Splits every batch over the mesh's axis `data`; batches are multiples of its size."""
     return DataParallel(model, NamedSharding(mesh, PartitionSpec("data")))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import MappingProxyType
 
-import jax.numpy as jnp
 from jaxtyping import Float
 
 from vfi_jax.losses.census import census_loss, census_map
@@ -15,6 +14,7 @@ from vfi_jax.losses.flow import adaptive_flow_loss, endpoint_error
 from vfi_jax.losses.geometry import geometry_loss
 from vfi_jax.losses.laplacian import laplacian_loss, laplacian_pyramid
 from vfi_jax.losses.psnr import psnr_loss
+from vfi_jax.ops.kinks import absolute
 from vfi_jax.system.plugins import Registry
 from vfi_jax.types import Array
 
@@ -22,7 +22,7 @@ LEVELS = 5  # of the Laplacian pyramid
 
 
 def _l1(frame: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"]) -> Float[Array, ""]:
-    return jnp.abs(frame - target).mean()
+    return absolute(frame - target).mean()
 
 
 def _laplacian(frame: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"]) -> Float[Array, ""]:

@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from vfi_jax.errors import UsageError
 from vfi_jax.ops.gray import sobel
+from vfi_jax.ops.kinks import absolute
 from vfi_jax.types import Array
 
 CELL = 8  # pixels a side
@@ -32,7 +33,7 @@ def contrast_loss(frame: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"
         raise UsageError(
             f"frames of {frame.shape[2]}x{frame.shape[1]} have no cell of {CELL}x{CELL} pixels: enlarge the crop"
         )
-    return jnp.abs(_contrast(frame) - _contrast(target)).mean()
+    return absolute(_contrast(frame) - _contrast(target)).mean()
 
 
 def _contrast(image: Array) -> Array:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
 from jaxtyping import Float
 
+from vfi_jax.ops.kinks import root
 from vfi_jax.types import Array
 
 
 def endpoint_error(a: Float[Array, "b h w 2"], b: Float[Array, "b h w 2"]) -> Float[Array, "b h w 1"]:
-    """`sqrt(sum_xy (a - b)^2)`; its gradient is undefined where the flows are equal."""
-    return jnp.sqrt(((a - b) ** 2).sum(-1, keepdims=True))
+    """`sqrt(sum_xy (a - b)^2)`; its gradient is 0 where the flows are equal."""
+    return root(((a - b) ** 2).sum(-1, keepdims=True))
 
 
 def adaptive_flow_loss(error: Float[Array, "b h w 2"], trust: Float[Array, "b h w 1"]) -> Float[Array, ""]:

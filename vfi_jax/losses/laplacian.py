@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vfi_jax.errors import UsageError
+from vfi_jax.ops.kinks import absolute
 from vfi_jax.types import Array
 
 TAPS = np.array([1, 4, 6, 4, 1]) / 16
@@ -40,7 +41,7 @@ def laplacian_pyramid(image: Float[Array, "b h w c"], levels: int) -> list[Float
 def laplacian_loss(a: Float[Array, "b h w c"], b: Float[Array, "b h w c"], levels: int) -> Float[Array, ""]:
     """`sum_l mean |P_l(a) - P_l(b)|`, no weights: blind to a constant offset. RIFE (ECCV 2022) uses five levels."""
     # The pyramid is linear: that of the difference is the difference of the two.
-    return sum(jnp.abs(band).mean() for band in laplacian_pyramid(a - b, levels))
+    return sum(absolute(band).mean() for band in laplacian_pyramid(a - b, levels))
 
 
 # Along one axis `down` and `up` are small constant matrices: two products a level compile and run faster, forward and

@@ -1,6 +1,7 @@
 """Metrics against ground truth: of images, of perceptual distance, and of motion in clips."""
 
 from vfi_jax.metrics.image import (
+    MAX_PSNR,
     SSIM_VARIANTS,
     USUAL,
     figures,
@@ -12,6 +13,7 @@ from vfi_jax.metrics.image import (
 )
 
 __all__ = [
+    "MAX_PSNR",
     "SSIM_VARIANTS",
     "USUAL",
     "figures",

@@ -21,6 +21,7 @@ GAUSSIAN = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
 GAUSSIAN /= GAUSSIAN.sum()
 UNIFORM = np.full(7, 1 / 7)
 CHANNELS = 3
+MAX_PSNR = 100.0  # dB
 SSIM_VARIANTS = ("matlab", "gaussian", "gray", "uniform")
 # The figures of every benchmark; a protocol may ask for more.
 USUAL = ("psnr", "ssim_matlab", "ie", "ssim_gaussian", "ssim_gray", "nie", "sharpness")
@@ -29,13 +30,22 @@ USUAL = ("psnr", "ssim_matlab", "ie", "ssim_gaussian", "ssim_gray", "nie", "shar
 def psnr(
     frame: Shaped[np.ndarray, "*b h w 3"], truth: Shaped[np.ndarray, "*b h w 3"], data_range: float = 255.0
 ) -> Float64[np.ndarray, "*b"] | float:
-    """PSNR: `10 log10(data_range^2 / mean((frame - truth)^2))` in dB, in float64; inf for equal frames.
+    """PSNR: `min(10 log10(data_range^2 / mean((frame - truth)^2)), 100)` in dB, in float64.
 
-    For uint8 the mean is exact. RIFE's scripts round predictions half to even before.
+    For uint8 the mean is exact. RIFE's scripts round predictions half to even before. Equal frames have 100 dB, as in
+    the scripts that return 100 for an error of 0: the formula alone gives inf there (IFRNet, AMT, EMA-VFI) or fails
+    (RIFE), and one black triplet makes the mean of a set inf. Frames of 448x256 that are not equal reach 100 dB
+    only with an error of a single level in two values or fewer.
     """
-    squared = _mean((frame.astype(np.float64) - truth.astype(np.float64)) ** 2)
+    return capped_psnr(_mean((frame.astype(np.float64) - truth.astype(np.float64)) ** 2), data_range)
+
+
+def capped_psnr(
+    squared: Float64[np.ndarray, "*b"] | float, data_range: float = 255.0
+) -> Float64[np.ndarray, "*b"] | float:
+    """PSNR of mean squared errors, dB; see `psnr`. An error that is not a number stays one."""
     with np.errstate(divide="ignore"):
-        return 10 * np.log10(data_range**2 / squared)
+        return np.minimum(10 * np.log10(data_range**2 / squared), MAX_PSNR)
 
 
 def interpolation_error(
@@ -133,8 +143,7 @@ def figures(
     values, pixels = np.prod(frame.shape[1:]), np.prod(frame.shape[1:3])
     for name, count in (("psnr", values), ("psnr_luma", pixels)):
         if name in names:
-            with np.errstate(divide="ignore"):
-                result[name] = 10 * np.log10(255**2 * count / result[name].sum(1))
+            result[name] = capped_psnr(result[name].sum(1) / count)
     if "ie" in names:
         result["ie"] = result["ie"].sum(1) / values
     return {name: result[name] for name in names}

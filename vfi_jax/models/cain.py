@@ -23,7 +23,7 @@ from jaxtyping import Float
 from vfi_jax.models.base import Network
 from vfi_jax.models.spec import ModelSpec, NoLossConfig, Published, TorchRules
 from vfi_jax.nn import Conv, leaky_relu, pixel_shuffle, pixel_unshuffle
-from vfi_jax.ops import Padding, crop, pad_reflected
+from vfi_jax.ops import Padding, absolute, crop, pad_reflected
 from vfi_jax.types import Array, Batch, LossAux, Output, Variables
 
 FACTOR = 8  # of space to depth
@@ -124,7 +124,7 @@ def loss(
     Source: the published code (AAAI 2020). Sides of the batch must be multiples of 8.
     """
     frame = model.clone(pad_multiple=FACTOR).apply(variables, batch["frames"]).frame
-    total = jnp.abs(frame - batch["target"]).mean()
+    total = absolute(frame - batch["target"]).mean()
     return total, LossAux({"reconstruction": total}, frame)
 
 

@@ -48,6 +48,7 @@ from vfi_jax.nn import (
 )
 from vfi_jax.ops import (
     Padding,
+    absolute,
     pad_amounts,
     pad_reflected,
     resize_corners,
@@ -414,7 +415,7 @@ def loss(
         raise UserError(f"{model.steps} steps, but {len(config.weights)} weights in the objective: give one a step")
     out = model.apply(variables, batch["frames"], batch["t"], batch.get("flows"))
     pairs = zip(config.weights[-model.steps :], out.iterates, strict=True)
-    total = sum(2 * weight * jnp.abs(iterate - batch["target"]).mean() for weight, iterate in pairs)
+    total = sum(2 * weight * absolute(iterate - batch["target"]).mean() for weight, iterate in pairs)
     return total, LossAux({"reconstruction": total}, out.frame)
 
 

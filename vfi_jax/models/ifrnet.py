@@ -33,7 +33,7 @@ from vfi_jax.losses.geometry import geometry_loss
 from vfi_jax.models.base import Network
 from vfi_jax.models.spec import ModelSpec, Published, TorchRules
 from vfi_jax.nn import Conv, ConvPReLU, ConvTranspose, PReLU, constant, torch_default_transposed
-from vfi_jax.ops import Padding, join, resize, resize_flow, resize_to, split_pair, stack_halves, stack_pair, warp
+from vfi_jax.ops import Padding, clamp, join, resize, resize_flow, split_pair, stack_halves, stack_pair, time_map, warp
 from vfi_jax.types import Array, Batch, LossAux, Output, Variables
 
 LEVELS = 4
@@ -156,7 +156,8 @@ class IFRNet(Network, kw_only=True):
         mean = frames.mean((1, 2, 3, 4), keepdims=True)[:, 0]
         images = stack_pair(frames) - jnp.concatenate([mean, mean])
         pyramid = self.encode(resize(images, self.scale))
-        out = self.decoder4(*split_pair(pyramid[-1]), _time_plane(t, pyramid[-1]))
+        plane = time_map(t, frames, pyramid[-1].shape[1:3])
+        out = self.decoder4(*split_pair(pyramid[-1]), plane)
         flows, features = [out[..., :4]], [out[..., 4:]]
         for level in (3, 2, 1):
             warped = split_pair(warp(pyramid[level - 1], stack_halves(flows[-1])))
@@ -173,21 +174,12 @@ class IFRNet(Network, kw_only=True):
         first, second = split_pair(warp(images, stack_halves(flow)))
         merged = mask * first + (1 - mask) * second + mean
         return Output(
-            frame=jnp.clip(merged + residual, 0, 1),
+            frame=clamp(merged + residual, 0, 1),
             flows=[*flows[:-1], flow],
             mask=mask,
             residual=residual,
             merged=merged,
         )
-
-
-def _time_plane(t: ArrayLike, features: Array) -> Array:
-    """Broadcasts t over the level-4 grid; `features` stacks both frames along the batch."""
-    t = jnp.asarray(t, jnp.float32)
-    height, width = features.shape[1:3]
-    if t.ndim == 4 and t.shape[1:3] != (1, 1):
-        t = resize_to(t, (height, width))
-    return jnp.broadcast_to(t, (features.shape[0] // 2, height, width, 1))
 
 
 @dataclasses.dataclass(frozen=True)

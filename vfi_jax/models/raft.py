@@ -30,7 +30,16 @@ from vfi_jax.errors import UserError
 from vfi_jax.models.base import Network
 from vfi_jax.models.spec import ModelSpec, Published, TorchRules
 from vfi_jax.nn import Conv, FrozenBatchNorm, constant, convolved, instance_norm, kaiming_fan_out, placeholder
-from vfi_jax.ops import Padding, correlate, correlation_volume, look_up, resize_flow_corners, split_pair, stack_pair
+from vfi_jax.ops import (
+    Padding,
+    absolute,
+    correlate,
+    correlation_volume,
+    look_up,
+    resize_flow_corners,
+    split_pair,
+    stack_pair,
+)
 from vfi_jax.types import Array, Batch, FlowOutput, LossAux, Variables
 
 FACTOR = 8  # of the encoders
@@ -362,7 +371,7 @@ def loss(
     truth = batch["flow"]
     counted = (batch["valid"] >= 0.5) & (jnp.linalg.norm(truth, axis=-1) < config.limit)
     iterates = model.apply(variables, batch["frames"]).iterates
-    errors = [jnp.where(counted[..., None], jnp.abs(flow - truth), 0).mean() for flow in iterates]
+    errors = [absolute(jnp.where(counted[..., None], flow - truth, 0)).mean() for flow in iterates]
     total = sum(config.decay ** (len(errors) - 1 - i) * error for i, error in enumerate(errors))
     return total, LossAux({"reconstruction": total}, None)
 

@@ -32,7 +32,7 @@ from vfi_jax.losses.laplacian import laplacian_loss
 from vfi_jax.models.base import Network
 from vfi_jax.models.spec import ModelSpec, Published, TorchRules
 from vfi_jax.nn import Conv, ConvPReLU, ConvTranspose, PReLU, constant, torch_default_transposed
-from vfi_jax.ops import Padding, join, resize, resize_flow, time_map, warp
+from vfi_jax.ops import Padding, absolute, clamp, join, resize, resize_flow, root, time_map, warp
 from vfi_jax.types import Array, Batch, LossAux, Output, Variables
 
 LEVEL_SCALES = (4, 2, 1)
@@ -240,7 +240,7 @@ class RIFE(Network, kw_only=True):
         inputs = join(frames[:, 0], frames[:, 1], last.warped0, last.warped1, last.mask_logit, last.flow)
         residual = self.unet(inputs, context0, context1)
         return Output(
-            frame=jnp.clip(last.merged + residual, 0, 1),
+            frame=clamp(last.merged + residual, 0, 1),
             flows=[level.flow for level in levels],
             mask=jax.nn.sigmoid(last.mask_logit),
             residual=residual,
@@ -298,12 +298,12 @@ def loss(
 
 def _distillation(level: Level, teacher: Level, target: Array, margin: float) -> Array:
     def error(merged: Array) -> Array:
-        return jnp.abs(merged - target).mean(-1)
+        return absolute(merged - target).mean(-1)
 
     worse = lax.stop_gradient(error(level.merged) > error(teacher.merged) + margin)
     squared = ((lax.stop_gradient(teacher.flow) - level.flow) ** 2).mean(-1)
     # The published code takes a plain square root, whose slope at 0 is infinite: equal flows would give NaN gradients.
-    return (jnp.sqrt(jnp.where(squared > 0, squared, 1.0)) * (worse & (squared > 0))).mean()
+    return (root(squared) * worse).mean()
 
 
 # block0/conv0_1/conv/weight          -> block0.conv0.1.0.weight

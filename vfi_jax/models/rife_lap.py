@@ -48,6 +48,7 @@ from vfi_jax.ops import (
     split_pair,
     stack_halves,
     stack_pair,
+    time_map,
     warp,
 )
 from vfi_jax.types import Array, Batch, LossAux, Output, Variables
@@ -115,7 +116,8 @@ class RIFELap(RIFEv4, kw_only=True):
 
     def predict(self, frames: Array, t: ArrayLike, sample: Sampler) -> tuple[Output, list[Level]]:
         """Returns the output, with a refinement its residual too, and the levels at 1/`reduction` of the frame."""
-        levels = self.levels(resize(frames, 1 / self.reduction), t, sample)
+        reduced = resize(frames, 1 / self.reduction)
+        levels = self.levels(reduced, time_map(t, frames, reduced.shape[2:4]), sample)
         last = self._full_size(levels[-1], stack_pair(frames))
         out = Output(
             frame=last.merged,

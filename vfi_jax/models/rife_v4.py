@@ -32,6 +32,7 @@ from vfi_jax.models.spec import ModelSpec, Published, TorchRules
 from vfi_jax.nn import Conv, ConvTranspose, constant, leaky_relu, pixel_shuffle, torch_default_transposed
 from vfi_jax.ops import (
     Padding,
+    absolute,
     join,
     resize,
     resize_flow,
@@ -333,7 +334,7 @@ def objective(
         distance = laplacian_loss(out.frame, batch["teacher_frame"], config.pyramid_levels)
         terms["teacher"] = config.teacher_weight * distance
     if "flow" in batch:
-        errors = [jnp.abs(flow - batch["flow"]).mean() for flow in out.flows]
+        errors = [absolute(flow - batch["flow"]).mean() for flow in out.flows]
         terms["distillation"] = config.flow_weight * sum(errors) / len(errors)
     return sum(terms.values()), LossAux(terms, out.frame)
 

@@ -1,6 +1,6 @@
 """Layers with PyTorch's padding, parameters and initialization, in the forms that XLA runs fastest."""
 
-from vfi_jax.nn.basic import ConvPReLU, Linear, PReLU, leaky_relu, pixel_shuffle, pixel_unshuffle
+from vfi_jax.nn.basic import ConvPReLU, Linear, PReLU, pixel_shuffle, pixel_unshuffle
 from vfi_jax.nn.conv import Conv, ConvTranspose, UpConv, convolved
 from vfi_jax.nn.initializers import (
     Initializer,
@@ -14,6 +14,7 @@ from vfi_jax.nn.initializers import (
     torch_default_transposed,
 )
 from vfi_jax.nn.norm import FrozenBatchNorm, GroupNorm, instance_norm
+from vfi_jax.ops.kinks import leaky_relu
 
 __all__ = [
     "Conv",

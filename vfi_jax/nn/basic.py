@@ -10,6 +10,7 @@ from jaxtyping import Float
 from vfi_jax.errors import UserError
 from vfi_jax.nn.conv import Conv
 from vfi_jax.nn.initializers import placeholder
+from vfi_jax.ops.kinks import leaky_relu
 from vfi_jax.types import Array
 
 
@@ -34,7 +35,7 @@ class PReLU(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Returns the input's shape and dtype."""
         slope = self.param("weight", placeholder, (x.shape[-1],))
-        return jnp.where(x >= 0, x, slope.astype(x.dtype) * x)
+        return leaky_relu(x, slope.astype(x.dtype))
 
 
 class ConvPReLU(nn.Module):
@@ -60,11 +61,6 @@ class ConvPReLU(nn.Module):
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         """Returns sides `ceil(h / stride)`, `ceil(w / stride)`."""
         return self.prelu(self.conv(x))
-
-
-def leaky_relu(x: Float[Array, "*b c"], slope: float) -> Float[Array, "*b c"]:
-    """`max(0, x) + slope * min(0, x)`."""
-    return jnp.where(x >= 0, x, slope * x)
 
 
 def pixel_shuffle(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 c2"]:

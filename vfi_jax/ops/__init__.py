@@ -2,20 +2,24 @@
 
 from vfi_jax.ops.correlation import correlate, correlation_volume, look_up
 from vfi_jax.ops.join import join
+from vfi_jax.ops.kinks import absolute, clamp, leaky_relu, root
 from vfi_jax.ops.pad import Padding, crop, pad, pad_amounts, pad_reflected
 from vfi_jax.ops.pair import split_pair, stack_halves, stack_pair
 from vfi_jax.ops.resize import resize, resize_corners, resize_flow, resize_flow_corners, resize_to
 from vfi_jax.ops.splat import splat_average, splat_linear, splat_softmax, splat_sum
-from vfi_jax.ops.timestep import time_map
+from vfi_jax.ops.timestep import time_array, time_map
 from vfi_jax.ops.warp import cubic_correction, second_differences, warp, warp_inside, warp_resized
 
 __all__ = [
     "Padding",
+    "absolute",
+    "clamp",
     "correlate",
     "correlation_volume",
     "crop",
     "cubic_correction",
     "join",
+    "leaky_relu",
     "look_up",
     "pad",
     "pad_amounts",
@@ -25,6 +29,7 @@ __all__ = [
     "resize_flow",
     "resize_flow_corners",
     "resize_to",
+    "root",
     "second_differences",
     "splat_average",
     "splat_linear",
@@ -33,6 +38,7 @@ __all__ = [
     "split_pair",
     "stack_halves",
     "stack_pair",
+    "time_array",
     "time_map",
     "warp",
     "warp_inside",

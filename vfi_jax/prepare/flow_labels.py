@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ import jax
 import numpy as np
 from jaxtyping import Float, Float16, UInt8
 from safetensors.numpy import save
-from tqdm import tqdm
 
 from vfi_jax.config import Window
 from vfi_jax.data.labels import ABOUT, METADATA_KEY, PER_FILE, file_of, folder_of, read_about
@@ -25,11 +23,12 @@ from vfi_jax.data.windows import frame_selections, target_times
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import MIDPOINT, as_float, intermediate_flows
 from vfi_jax.inference.flow import dis_flow, pair_flow
+from vfi_jax.inference.interpolator import not_finite
 from vfi_jax.models import registry
 from vfi_jax.models.registry import TRACED_SIDE
 from vfi_jax.ops import crop, pad
-from vfi_jax.system import distributed, sharding
-from vfi_jax.system.files import written_whole
+from vfi_jax.system import distributed, lock, progress, sharding, strict_json
+from vfi_jax.system.files import remove_partials, written_whole
 from vfi_jax.types import FOUR_FRAME_FLOWS
 from vfi_jax.weights.files import fingerprint
 from vfi_jax.weights.load import load
@@ -85,8 +84,16 @@ def write_flow_labels(
         "windows": len(source),
     }
     folder = folder_of(path, teacher, listed)
-    _begin(folder, about)
-    _write(source, folder, about, method, window.frames)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be created: {error.strerror}") from None
+    with lock.held(folder):
+        if distributed.is_main():
+            remove_partials(folder, ABOUT, "*.safetensors")
+        _begin(folder, about)
+        _write(source, folder, about, method, window.frames)
+        distributed.barrier("labels are written")
     return about
 
 
@@ -112,7 +119,7 @@ def _window(frames: int, inputs: Sequence[int], target: int) -> Window:
 
 
 def _begin(folder: Path, about: dict[str, Any]) -> None:
-    """Creates the folder with its description, or checks that labels in it have the same one."""
+    """Writes the description of a folder, or checks that labels in it have the same one."""
     existing = read_about(folder) if any(folder.glob("*.safetensors")) else None
     if existing is not None and existing != about:
         differing = next(name for name in about if existing[name] != about[name])
@@ -120,13 +127,9 @@ def _begin(folder: Path, about: dict[str, Any]) -> None:
             f"{folder} holds labels with other settings ({differing}: {existing[differing]}, now {about[differing]}): "
             "delete it first"
         )
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be created: {error.strerror}") from None
     if distributed.is_main():
         with written_whole(folder / ABOUT) as partial:
-            partial.write_text(json.dumps(about))
+            partial.write_text(strict_json.dumps(about))
 
 
 def _write(source: Source, folder: Path, about: dict[str, Any], method: FlowMethod, length: int) -> None:
@@ -134,8 +137,8 @@ def _write(source: Source, folder: Path, about: dict[str, Any], method: FlowMeth
     share = range(0, len(source), PER_FILE)[jax.process_index() :: jax.process_count()]
     missing = [start for start in share if not file_of(folder, start).exists()]
     spans = [range(start, min(start + PER_FILE, len(source))) for start in missing]
-    metadata = {METADATA_KEY: json.dumps(about)}
-    with tqdm(total=sum(map(len, spans)), unit="window", desc="flow") as bar:
+    metadata = {METADATA_KEY: strict_json.dumps(about)}
+    with progress.bar(total=sum(map(len, spans)), unit="window", desc="flow") as bar:
         for span in spans:
             labels = {}
             for names, flows in _estimate((_read(source, i, length) for i in span), method):
@@ -177,7 +180,10 @@ def _flow_method(name: str, weights: Path | None, window: Window) -> tuple[FlowM
 
     def run(function: Callable, frames: np.ndarray, *rest: Any) -> np.ndarray:
         padded = as_float(sharding.split(pad(frames, spec.padding), mesh))
-        return crop(np.asarray(function(model, variables, padded, *rest)), *frames.shape[2:4], spec.padding)
+        flow = np.asarray(function(model, variables, padded, *rest))
+        if not np.isfinite(flow).all():
+            raise not_finite(name)
+        return crop(flow, *frames.shape[2:4], spec.padding)
 
     if spec.kind == "flow":
         return functools.partial(_pairwise, functools.partial(run, pair_flow), _pairs(window)), sha256

@@ -15,7 +15,7 @@ from vfi_jax.config import Footage
 from vfi_jax.errors import UserError
 from vfi_jax.prepare import footage
 from vfi_jax.prepare.footage import Clip, format_rejections
-from vfi_jax.prepare.packed_file import check_output, write_packed
+from vfi_jax.prepare.packed_file import owned_output, write_packed
 from vfi_jax.prepare.parallel import parallel_map
 
 MOTION_PRIOR = 1.0  # added to the motion of a crop (gray levels), so that static crops keep a chance
@@ -45,28 +45,30 @@ def pack_footage(
       UserError: no videos, no usable window (the message counts the rejected ones), a clip that cannot be read, or no
         space on the disk.
     """
-    check_output(output)
-    analyze = functools.partial(footage.analyze, config=config)
-    clips = list(parallel_map(analyze, footage.find_videos(source), unit="clip", desc="analyze"))
-    capacity = megabytes * 10**6 // (config.frames * size * size * 3)
-    counts = _windows_per_clip([len(clip.starts) for clip in clips], capacity)
-    numbered = [
-        (number, dataclasses.replace(clip, starts=tuple(footage.evenly_spread(list(clip.starts), count))))
-        for number, (clip, count) in enumerate(zip(clips, counts, strict=True))
-        if count
-    ]
-    windows, names, rejected = [], [], sum((clip.rejected for clip in clips), Counter())
-    crop_clip = functools.partial(_crops_of_clip, config=config, size=size, seed=seed)
-    for (_, clip), crops in zip(numbered, parallel_map(crop_clip, numbered, unit="clip", desc="crop"), strict=True):
-        windows += crops.values()
-        names += [f"{clip.path.relative_to(source)}/{first:06d}" for first in crops]
-        rejected += Counter({"small": len(clip.starts) - len(crops)})  # drops zero counts
-    if not windows:
-        raise UserError(f"{source}: no usable window in {len(clips)} clips; rejected: {format_rejections(rejected)}")
-    totals = {"windows": len(windows), "clips": len(numbered), "rejected": dict(rejected)}
-    about = {"names": names, "source": source.name, "footage": dataclasses.asdict(config), "seed": seed, **totals}
-    write_packed(output, np.stack(windows), about)
-    return totals
+    with owned_output(output):
+        analyze = functools.partial(footage.analyze, config=config)
+        clips = list(parallel_map(analyze, footage.find_videos(source), unit="clip", desc="analyze"))
+        capacity = megabytes * 10**6 // (config.frames * size * size * 3)
+        counts = _windows_per_clip([len(clip.starts) for clip in clips], capacity)
+        numbered = [
+            (number, dataclasses.replace(clip, starts=tuple(footage.evenly_spread(list(clip.starts), count))))
+            for number, (clip, count) in enumerate(zip(clips, counts, strict=True))
+            if count
+        ]
+        windows, names, rejected = [], [], sum((clip.rejected for clip in clips), Counter())
+        crop_clip = functools.partial(_crops_of_clip, config=config, size=size, seed=seed)
+        for (_, clip), crops in zip(numbered, parallel_map(crop_clip, numbered, unit="clip", desc="crop"), strict=True):
+            windows += crops.values()
+            names += [f"{clip.path.relative_to(source)}/{first:06d}" for first in crops]
+            rejected += Counter({"small": len(clip.starts) - len(crops)})  # drops zero counts
+        if not windows:
+            raise UserError(
+                f"{source}: no usable window in {len(clips)} clips; rejected: {format_rejections(rejected)}"
+            )
+        totals = {"windows": len(windows), "clips": len(numbered), "rejected": dict(rejected)}
+        about = {"names": names, "source": source.name, "footage": dataclasses.asdict(config), "seed": seed, **totals}
+        write_packed(output, np.stack(windows), about)
+        return totals
 
 
 def _windows_per_clip(available: list[int], capacity: int) -> list[int]:

@@ -12,11 +12,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from vfi_jax.data.records import ABOUT, INFO, SPLIT, read_about, shard_lengths
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.prepare.footage import format_rejections
+from vfi_jax.system import progress, strict_json
 from vfi_jax.system.files import written_whole
 
 RECORDS_PER_FILE = 64  # also the largest number that a kill loses
@@ -76,7 +76,7 @@ class RecordSetWriter:
         }  # fmt: skip
         if (folder / ABOUT).is_file():
             about = read_about(folder)
-            if about["settings"] != json.loads(json.dumps(settings)):
+            if about["settings"] != json.loads(strict_json.dumps(settings)):
                 raise UsageError(f"{folder} holds records with other settings: choose another folder")
             self._about = about
             (folder / INFO).unlink(missing_ok=True)
@@ -101,7 +101,7 @@ class RecordSetWriter:
           UserError: no window is usable, or shapes differ.
         """
         self._save()
-        for group in tqdm(groups, unit="clip", desc="records", disable=len(groups) == 1):
+        for group in progress.bar(groups, unit="clip", desc="records", disable=len(groups) == 1):
             if group.name not in self._about["clips"]:
                 self._add(group.name, group.open())
         counts = self.counts()
@@ -116,10 +116,10 @@ class RecordSetWriter:
         names, writer = self._about["names"], None
         before = sum(clip["kept"] for clip in self._about["clips"].values())
         looked, small = self._about["looked"]
-        progress = tqdm(
+        shown = progress.bar(
             windows.read_from(looked), total=windows.count, initial=looked, unit="window", desc=name, leave=not name
         )
-        for window, frames in progress:
+        for window, frames in shown:
             looked += 1
             if min(frames.shape[1:3]) < self._settings["smallest"]:
                 small += 1
@@ -158,7 +158,7 @@ class RecordSetWriter:
         about.update(finished=finished, info=info.read_text() if info.is_file() else "")
         kept = about["names"][: sum(shard_lengths(about["info"]))]
         with written_whole(self._folder / ABOUT) as partial:
-            partial.write_text(json.dumps({**about, "names": kept}))
+            partial.write_text(strict_json.dumps({**about, "names": kept}))
 
 
 def _open_writer(folder: Path, raw: bool, shape: tuple[int, ...]) -> Any:

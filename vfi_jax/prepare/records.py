@@ -14,11 +14,13 @@ import numpy as np
 from vfi_jax.config import Footage
 from vfi_jax.data import sources
 from vfi_jax.data.published import survey
+from vfi_jax.data.records import ABOUT
 from vfi_jax.data.sources import Source
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.prepare import footage
 from vfi_jax.prepare.record_writer import RecordSetWriter, WindowGroup, Windows
-from vfi_jax.system.files import written_whole
+from vfi_jax.system import lock
+from vfi_jax.system.files import remove_partials, written_whole
 
 ENCODINGS = ("png", "raw")
 REPORT = "report.txt"
@@ -75,21 +77,31 @@ def write_published(name: str, root: Path, output: Path, *, encoding: str = "png
     """
     report = survey(name, root)
     settings = {"source": f"{name}: {root}", "encoding": encoding, "smallest": 0, "footage": None}
-    counts = _write(output, settings, lambda: _group_of_source(report.source))
-    with written_whole(output / REPORT) as partial:
-        partial.write_text("\n".join(report.lines()) + "\n")
+    text = "\n".join(report.lines()) + "\n"
+    counts = _write(output, settings, lambda: _group_of_source(report.source), report=text)
     rejected = {"missing": len(report.missing), "damaged": len(report.damaged)}
     return {"windows": counts["windows"], "clips": report.clips, "expected": report.expected, "rejected": rejected}
 
 
-def _write(output: Path, settings: dict[str, Any], groups: Callable[[], list[WindowGroup]]) -> dict[str, Any]:
-    """Writes what the set lacks and returns its counts; asks for `groups` only if it lacks something."""
+def _write(
+    output: Path, settings: dict[str, Any], groups: Callable[[], list[WindowGroup]], *, report: str = ""
+) -> dict[str, Any]:
+    """Owns the folder, writes what the set lacks and returns its counts; asks for `groups` only if it lacks something.
+
+    A report is written beside the set.
+    """
     if settings["encoding"] not in ENCODINGS:
         raise UsageError(f"encoding is {settings['encoding']!r}: one of {', '.join(ENCODINGS)}")
     try:
         output.mkdir(parents=True, exist_ok=True)
-        writer = RecordSetWriter(output, settings)
-        return writer.counts() if writer.finished else writer.write(groups())
+        with lock.held(output):
+            remove_partials(output, ABOUT, REPORT)
+            writer = RecordSetWriter(output, settings)
+            counts = writer.counts() if writer.finished else writer.write(groups())
+            if report:
+                with written_whole(output / REPORT) as partial:
+                    partial.write_text(report)
+            return counts
     except OSError as error:
         raise UserError(f"{output} cannot be written: {error.strerror or error}; what is written stays") from None
 

@@ -14,7 +14,7 @@ from vfi_jax.config import Scenes
 from vfi_jax.data.images import is_image, load_image, to_uint8
 from vfi_jax.data.synthetic.scenes import random_scene
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.prepare.packed_file import check_output, write_packed
+from vfi_jax.prepare.packed_file import owned_output, write_packed
 from vfi_jax.prepare.parallel import parallel_map
 
 SCENE_STREAM = 1  # beside the seed, so that a scene's settings and its content are drawn independently
@@ -36,19 +36,21 @@ def pack_scenes(photos: Path | None, output: Path, config: Scenes) -> dict[str, 
       UsageError: another ending, a size or speed that is not positive.
       UserError: the folder has no images, an image cannot be read, or there is no space on the disk.
     """
-    check_output(output)
-    if min(config.count, config.size, config.frames - 2, config.slowest, config.fastest - config.slowest) <= 0:
-        raise UsageError("scenes need count and size of 1 or more, 3 frames or more, and speeds that rise from above 0")
-    images = _load_photos(photos)
-    windows = np.empty((config.count, config.frames, config.size, config.size, 3), np.uint8)
-    seeds = range(config.seed, config.seed + config.count)
-    render = functools.partial(_render_window, config, photos)
-    for index, window in enumerate(parallel_map(render, seeds, unit="scene", desc="scenes")):
-        windows[index] = window
-    names = [f"scene/{config.seed + index:06d}" for index in range(config.count)]
-    counts = {"windows": config.count, "photos": len(images)}
-    write_packed(output, windows, {"names": names, "scenes": dataclasses.asdict(config), **counts})
-    return counts
+    with owned_output(output):
+        if min(config.count, config.size, config.frames - 2, config.slowest, config.fastest - config.slowest) <= 0:
+            raise UsageError(
+                "scenes need count and size of 1 or more, 3 frames or more, and speeds that rise from above 0"
+            )
+        images = _load_photos(photos)
+        windows = np.empty((config.count, config.frames, config.size, config.size, 3), np.uint8)
+        seeds = range(config.seed, config.seed + config.count)
+        render = functools.partial(_render_window, config, photos)
+        for index, window in enumerate(parallel_map(render, seeds, unit="scene", desc="scenes")):
+            windows[index] = window
+        names = [f"scene/{config.seed + index:06d}" for index in range(config.count)]
+        counts = {"windows": config.count, "photos": len(images)}
+        write_packed(output, windows, {"names": names, "scenes": dataclasses.asdict(config), **counts})
+        return counts
 
 
 def _render_window(config: Scenes, photos: Path | None, seed: int) -> UInt8[np.ndarray, "n size size 3"]:

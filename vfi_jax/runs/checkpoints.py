@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import json
 import logging
 import math
 import re
@@ -15,17 +14,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN, PreservationPolicy
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, EveryNSteps, LatestN, PreservationPolicy
 
 from vfi_jax.errors import UserError
 from vfi_jax.runs import checksums
 from vfi_jax.runs.selection import best_of, select
+from vfi_jax.runs.validations import Validations
 from vfi_jax.system import distributed
 from vfi_jax.system.files import AnyPath, is_remote
+from vfi_jax.system.lock import Lock
 
 CHECKPOINTS, DAMAGED = "checkpoints", "damaged"
-POSITION, CHECKSUMS, SEAL, SCORE = "position", "checksums", "seal", "psnr"
+POSITION, CHECKSUMS, SEAL, STEP = "position", "checksums", "seal", "step"
+UNFINISHED = ".orbax-checkpoint-tmp"  # in the names of Orbax's temporary folders
 KEPT = 2  # newest steps
 MAX_FAILURES = 2  # of saves in a row; the last one ends the run
 SHOWN = 3  # damaged leaves that a message names
@@ -36,30 +39,47 @@ class SaveError(UserError):
 
 
 class Checkpoints:
-    """The saved steps of a run: the two newest ones and the one with the best validation score.
+    """The saved steps of a run: the two newest ones, the one with the best validation score, and every so many steps.
 
-    A step holds `params`, `ema` if there is one, `optimizer`, and `position`: step, place in the data, score, counters,
-    a checksum for every leaf of the other items, and a checksum of itself.
+    A step holds `params`, `ema` if there is one, `optimizer`, and `position`: step, place in the data, counters, a
+    checksum for every leaf of the other items, and a checksum of itself.
+
+    Attributes:
+      validations: the outcomes of the steps' validations.
     """
 
-    def __init__(self, folder: AnyPath) -> None:
-        self._folder = folder / CHECKPOINTS
-        self._scores: dict[int, float] = {}
+    def __init__(
+        self, folder: AnyPath, owner: Lock | None = None, *, read_only: bool = False, keep_every: int = 0
+    ) -> None:
+        """Opens the saved steps of a run's folder.
+
+        Args:
+          folder: of the run.
+          owner: lock on the folder, without which nothing is saved; None: not checked.
+          read_only: change nothing in the folder, which need not be writable.
+          keep_every: multiples of this number of steps stay as well; 0: none do.
+        """
+        self._folder, self._owner, self._read_only = folder / CHECKPOINTS, owner, read_only
+        self._keep_every = keep_every
+        self.validations = Validations(folder)
         self._failures = 0
         self._pending: int | None = None
-        _drop_empty_steps(self._folder)
+        if not read_only:
+            _drop_empty_steps(self._folder)
         self._open()
 
     def _open(self) -> None:
+        every = [EveryNSteps(self._keep_every)] if self._keep_every else []
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=AnyPreservationPolicy([LatestN(KEPT), _Best(self.score)]),
+            preservation_policy=AnyPreservationPolicy([LatestN(KEPT), _Best(self.score), *every]),
             cleanup_tmp_directories=False,
+            create=not self._read_only,
         )
         self._manager = ocp.CheckpointManager(_absolute(self._folder), options=options)
 
     def steps(self) -> list[int]:
-        """Returns the numbers of the saved steps, rising."""
-        return sorted(self._manager.all_steps())
+        """Returns the numbers of the saved steps, rising; an empty folder, which a crash may leave, is no step."""
+        return sorted(step for step in self._manager.all_steps() if not _is_empty(self._folder / str(step)))
 
     def chosen(self, step: int | str | None) -> int:
         """Returns the number of a saved step.
@@ -83,7 +103,6 @@ class Checkpoints:
         step: int,
         items: Mapping[str, Any],
         position: Mapping[str, Any],
-        psnr: float | None,
         log: Callable[[str], None],
         *,
         last: bool = False,
@@ -96,7 +115,6 @@ class Checkpoints:
           step: its number.
           items: trees of arrays by name.
           position: other values, ready for JSON.
-          psnr: validation score, where there is one.
           log: prints a line.
           last: whether this is the last step of the run.
 
@@ -104,7 +122,7 @@ class Checkpoints:
           UserError: the second failure in a row, or one at the last step.
         """
         self._attempt(self._finish, log, last=last)
-        return self._attempt(functools.partial(self._begin, step, items, position, psnr), log, last=last)
+        return self._attempt(functools.partial(self._begin, step, items, position), log, last=last)
 
     def _attempt(self, action: Callable[[], None], log: Callable[[str], None], *, last: bool = False) -> bool:
         problem = ""
@@ -123,6 +141,10 @@ class Checkpoints:
         log(f"warning: {problem}; the run goes on and tries again at the next save ({self._kept()})")
         return False
 
+    def finish(self, log: Callable[[str], None]) -> None:
+        """Waits until the step that is being saved is on the disk; a failure is treated as in `save`."""
+        self._attempt(self._finish, log)
+
     def settle(self) -> None:
         """Waits until the step that is being saved is on the disk.
 
@@ -135,7 +157,9 @@ class Checkpoints:
         steps = self.steps()
         return f"step {steps[-1]} is kept" if steps else "nothing is saved so far"
 
-    def _begin(self, step: int, items: Mapping[str, Any], position: Mapping[str, Any], psnr: float | None) -> None:
+    def _begin(self, step: int, items: Mapping[str, Any], position: Mapping[str, Any]) -> None:
+        if self._owner:
+            self._owner.check()
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(items))
         free = math.inf if is_remote(self._folder) else shutil.disk_usage(self._folder.parent).free
         # Orbax would fail later, in the background.
@@ -144,15 +168,13 @@ class Checkpoints:
                 f"{self._folder} cannot be written: the disk is full ({free / 1e6:.0f} MB free, {needed / 1e6:.0f} MB "
                 "needed)"
             )
-        sealed = {**position, SCORE: psnr, CHECKSUMS: checksums.checksums(dict(items))}
+        sealed = {**position, CHECKSUMS: checksums.checksums(dict(items))}
         sealed[SEAL] = checksums.seal(sealed)
         parts = {name: ocp.args.StandardSave(item) for name, item in items.items()}
         args = ocp.args.Composite(**parts, position=ocp.args.JsonSave(sealed))
         self._pending = step
-        self._scores.pop(step, None)
-        if psnr is not None:
-            self._scores[step] = psnr
         with self._one_line():
+            self.validations.forget(step)
             saved = self._manager.save(step, args=args, force=True)
         if not saved:
             raise UserError(f"{self._folder} does not take step {step}: is another run writing there?")
@@ -170,9 +192,8 @@ class Checkpoints:
         with contextlib.suppress(Exception):  # reported already
             self._manager.close()
         if self._pending is not None and distributed.is_main():
-            for part in self._folder.glob(f"{self._pending}.orbax-checkpoint-tmp*"):
+            for part in self._folder.glob(f"{self._pending}{UNFINISHED}*"):
                 _remove(part)
-        self._scores.pop(self._pending, None)
         self._pending = None
         self._open()
 
@@ -181,7 +202,8 @@ class Checkpoints:
 
         Args:
           step: its number.
-          items: what to read, by name: trees of arrays, or of `ShapeDtypeStruct`s with shardings.
+          items: what to read, by name: trees of arrays, or of `ShapeDtypeStruct`s. Arrays of JAX, and structs with a
+            sharding, are read to their devices; everything else becomes NumPy arrays, whichever devices saved it.
 
         Returns:
           The items, and the position.
@@ -200,13 +222,16 @@ class Checkpoints:
         except Exception as error:  # damaged data is a plain Exception to Orbax
             raise UserError(f"{place} cannot be restored: {_cause(error, place)}") from None
         restored = {name: saved[name] for name in items}
+        _check_shapes(place, items, restored)
         return restored, self._verified(place, restored, saved[POSITION])
 
     def _verified(self, place: AnyPath, items: Mapping[str, Any], sealed: dict[str, Any]) -> dict[str, Any]:
         """Checks all checksums; returns the position without them."""
-        position = {name: value for name, value in sealed.items() if name != SEAL}
+        position = {name: value for name, value in sealed.items() if name != SEAL} if isinstance(sealed, dict) else {}
         if CHECKSUMS not in position or sealed.get(SEAL) != checksums.seal(position):
             raise UserError(f"{place} cannot be restored: {POSITION} has changed since it was saved")
+        if position.get(STEP, int(place.name)) != int(place.name):
+            raise UserError(f"{place} cannot be restored: it holds step {position[STEP]}")
         recorded = position.pop(CHECKSUMS)
         names = checksums.differing(dict(items), {k: v for k, v in recorded.items() if k.split("/")[0] in items})
         if names:
@@ -248,7 +273,6 @@ class Checkpoints:
 
     def _set_aside(self, steps: Sequence[int], log: Callable[[str], None]) -> None:
         for step in steps:
-            self._scores.pop(step, None)
             if distributed.is_main():
                 aside = self._folder.parent / DAMAGED / str(step)
                 names = itertools.chain([aside], (aside.with_name(f"{step}.{count}") for count in itertools.count(1)))
@@ -270,13 +294,8 @@ class Checkpoints:
             self._manager.close()
 
     def score(self, step: int) -> float | None:
-        """Returns the validation score of a step; None where it was not validated, or cannot be read."""
-        if step not in self._scores:
-            value = _read_json(self._folder / str(step) / POSITION / "metadata").get(SCORE)
-            if not isinstance(value, int | float):
-                return None
-            self._scores[step] = float(value)
-        return self._scores[step]
+        """Returns the validation score of a step; None where it was not validated, or its validation failed."""
+        return self.validations.score(step)
 
     @contextlib.contextmanager
     def _one_line(self) -> Iterator[None]:
@@ -335,14 +354,6 @@ def _brief(error: Exception) -> str:
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
-def _read_json(path: AnyPath) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def _absolute(path: AnyPath) -> AnyPath:
     return path if is_remote(path) else path.resolve()
 
@@ -356,6 +367,13 @@ def _remove(folder: AnyPath) -> None:
         folder.rmtree()
 
 
+def remove_unfinished(folder: AnyPath, log: Callable[[str], None]) -> None:
+    """Removes the steps that a killed run left half-written, and logs each; the caller owns the run's folder."""
+    for path in sorted((folder / CHECKPOINTS).glob(f"*{UNFINISHED}*")):
+        _remove(path)
+        log(f"warning: step {path.name.split('.')[0]} was half-written when the run was killed; {path} is removed")
+
+
 def _drop_empty_steps(folder: AnyPath) -> None:
     """Removes empty steps that a crash may leave: Orbax would take one for the newest and save no earlier step."""
     if is_remote(folder):  # a store has no empty folders
@@ -365,7 +383,24 @@ def _drop_empty_steps(folder: AnyPath) -> None:
             step.rmdir()
 
 
+def _is_empty(folder: AnyPath) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def _check_shapes(place: AnyPath, wanted: Any, restored: Any) -> None:
+    """Raises UserError where a leaf has another shape: Orbax does not compare those of NumPy arrays."""
+    pairs = zip(jax.tree.leaves_with_path(wanted), jax.tree.leaves(restored), strict=True)
+    for (keys, leaf), value in pairs:
+        if hasattr(leaf, "shape") and tuple(leaf.shape) != tuple(value.shape):
+            name = jax.tree_util.keystr(keys, simple=True, separator="/")
+            shapes = f"{tuple(value.shape)} instead of {tuple(leaf.shape)}"
+            raise UserError(f"{place} cannot be restored: {name} has the shape {shapes}; is it of another model?")
+
+
 def _abstract(leaf: Any) -> Any:
+    """What Orbax takes for a leaf; without a place it would ask for the devices that saved it."""
     if isinstance(leaf, jax.Array):
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+    if isinstance(leaf, jax.ShapeDtypeStruct) and leaf.sharding is None:
+        return np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)
     return leaf

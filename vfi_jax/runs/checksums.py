@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 import zlib
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import NamedSharding
 
-from vfi_jax.system import sharding
+from vfi_jax.system import sharding, strict_json
 from vfi_jax.types import Array
 
 WORD = 4  # bytes
@@ -41,7 +40,7 @@ def differing(tree: Any, recorded: Mapping[str, int]) -> list[str]:
 
 def seal(text: Mapping[str, Any]) -> int:
     """Returns a checksum of the content of a JSON file."""
-    return zlib.crc32(json.dumps(text, sort_keys=True).encode())
+    return zlib.crc32(strict_json.dumps(text, sort_keys=True).encode())
 
 
 def _path(keys: Any) -> str:

@@ -17,8 +17,8 @@ def parse_step(text: str | None) -> int | str | None:
     """
     if not text:
         return None
-    if text not in (BEST, NEWEST) and not text.isdecimal():
-        raise UsageError(f"--step {text}: a number, `{BEST}` or `{NEWEST}` is needed")
+    if text not in (BEST, NEWEST) and not (text.isdecimal() and len(text) < 19):
+        raise UsageError(f"--step {text[:50]}: a number, `{BEST}` or `{NEWEST}` is needed")
     return int(text) if text.isdecimal() else text
 
 

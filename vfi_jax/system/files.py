@@ -5,10 +5,13 @@ Local paths are `pathlib`'s. An address such as gs://BUCKET/FOLDER is a path of 
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import os
+import re
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 
@@ -72,6 +75,28 @@ def written_whole(path: AnyPath) -> Iterator[Path]:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def print_to_stderr(line: str) -> None:
+    """Prints a line on standard error."""
+    print(line, file=sys.stderr)
+
+
+def remove_partials(folder: AnyPath, *patterns: str, log: Callable[[str], None] = print_to_stderr) -> None:
+    """Removes the temporary files that a killed `written_whole` left, and logs each; the caller owns the folder.
+
+    Args:
+      folder: where they are; nothing is left behind in an object store.
+      patterns: names of the files that were to be written, as `fnmatch` takes them.
+      log: prints a line.
+    """
+    if is_remote(folder):
+        return
+    for path in sorted(folder.glob(".*.part*")):
+        parts = re.fullmatch(r"\.(.+)\.\d+\.part(\.[^.]*)?", path.name)
+        if parts and any(fnmatch.fnmatch(parts[1] + (parts[2] or ""), pattern) for pattern in patterns):
+            path.unlink(missing_ok=True)
+            log(f"warning: {path} was half-written when a process was killed; it is removed")
 
 
 def _sync(path: Path) -> None:

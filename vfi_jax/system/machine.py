@@ -7,10 +7,14 @@ import importlib.metadata
 import os
 import platform
 import re
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
 import jax
+
+from vfi_jax.system import folders
 
 PACKAGES = ("vfi_jax", "jax", "jaxlib", "libtpu", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "av")
 # Part of a device's name and its dense peak in FLOP/s with bfloat16 inputs (V100 and T4: float16), from the vendors'
@@ -57,7 +61,7 @@ def environment() -> dict[str, str]:
     kinds = {
         device.device_kind: sum(other.device_kind == device.device_kind for other in devices) for device in devices
     }
-    versions = {name: version for name in PACKAGES if (version := _version(name))}
+    versions = {name: version for name in PACKAGES if (version := version_of(name))}
     return {
         **versions,
         "python": platform.python_version(),
@@ -68,6 +72,24 @@ def environment() -> dict[str, str]:
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
         "compiled programs": str(jax.config.jax_compilation_cache_dir or "not kept"),
     }
+
+
+def provenance() -> dict[str, str]:
+    """Returns the command of this process, and the git commit of this package where it runs from a checkout."""
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    root = Path(__file__).parents[2]
+    commit, changes = _git(root, "rev-parse", "HEAD"), _git(root, "status", "--porcelain", "--untracked-files=no")
+    return {"command": command} | ({"git commit": commit + (" and changes" if changes else "")} if commit else {})
+
+
+def _git(root: Path, *arguments: str) -> str:
+    if not (root / ".git").exists():
+        return ""
+    try:
+        done = subprocess.run(["git", "-C", root, *arguments], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
 
 
 def as_text(entries: dict[str, str]) -> str:
@@ -95,10 +117,8 @@ def keep_programs() -> None:
     compiled, and JAX's cache key leaves that out: a program compiled for one processor would go on using one. A folder
     that is already set stays (`JAX_COMPILATION_CACHE_DIR`); `JAX_ENABLE_COMPILATION_CACHE=false` disables the cache.
     """
-    if jax.config.jax_compilation_cache_dir is None:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        cache = folder / "vfi_jax" / "programs" / str(processors())
-        jax.config.update("jax_compilation_cache_dir", str(cache))
+    if jax.config.jax_compilation_cache_dir is None and (cache := folders.cache()):
+        jax.config.update("jax_compilation_cache_dir", str(cache / "programs" / str(processors())))
 
 
 def _peak_resident() -> int:
@@ -114,7 +134,8 @@ def _peak_resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """Returns the version of an installed package; "" where it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import importlib
 import importlib.metadata
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from vfi_jax.errors import UsageError
 
 T = TypeVar("T")
+LONGEST = 100  # characters of a name in a message
 
 
 def load_object(reference: str, kind: type | None, what: str) -> Any:
@@ -67,6 +69,13 @@ def _entry_points(group: str, path: tuple[str, ...]) -> dict[str, tuple[str, ...
     return references
 
 
+def unknown(what: str, name: str, known: Sequence[str]) -> str:
+    """The message about a name that nothing has: the names that it resembles, and all that there are."""
+    close = difflib.get_close_matches(name, known, 3)
+    meant = f"did you mean {' or '.join(close)}? " if close else ""
+    return f"no {what} is called {name[:LONGEST]!r}; {meant}there are: {', '.join(known)}"
+
+
 class Registry(Mapping[str, T], Generic[T]):
     """Built-in objects by name, with those of installed packages, which are imported when they are first asked for.
 
@@ -98,7 +107,7 @@ class Registry(Mapping[str, T], Generic[T]):
             return load_object(name, self.kind, self.what)
         references = named_entry_points(self.group).get(name, ())
         if not references:
-            raise UsageError(f"no {self.what} is called {name!r}; there are: {', '.join(self)}")
+            raise UsageError(unknown(self.what, name, list(self)))
         if len(references) > 1:
             raise UsageError(f"two plugins register a {self.what} {name!r}: {', '.join(references)}; uninstall one")
         return load_object(references[0], self.kind, self.what)

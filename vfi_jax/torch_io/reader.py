@@ -16,14 +16,36 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from vfi_jax.errors import UserError
+from vfi_jax.torch_io.formats import HEAD, is_safetensors, is_zip, known_format, likely_format
 from vfi_jax.torch_io.unpickler import BadFileError, Kind, Storage, Tensor, Unpickler, check
 
-WRAPPERS = ("state_dict", "model_state_dict", "model", "params_ema", "params", "gNet")
+# Keys under which training files keep weights, averaged ones before those of the last step where both are usual.
+WRAPPERS = (
+    "model_ema",
+    "ema_state_dict",
+    "state_dict_ema",
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "params_ema",
+    "params",
+    "gNet",
+    "net",
+    "network",
+    "generator",
+    "netG",
+    "net_g",
+    "flownet",
+    "weights",
+    "module",
+    "ema",
+)
+_MAX_DEPTH = 3  # of wrappers in wrappers
 
 _MAX_PICKLE = 4 << 20  # bytes; about 150 of them describe a tensor
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -42,11 +64,29 @@ _DAMAGE = (  # errors of zipfile, pickletools and numpy on bytes that make no se
 )
 
 
-def read_torch(path: str | Path) -> dict[str, np.ndarray]:
-    """Returns the tensors of a state dict by name, in the file's order.
+class TorchFile(NamedTuple):
+    """What `read_checkpoint` returns.
 
-    The state dict of a checkpoint is the first mapping with tensors under one of `WRAPPERS`, else the file's top
-    mapping. Other contents of these mappings (epoch, optimizer, settings) are left out.
+    Attributes:
+      arrays: the state dict.
+      key: where in the file it stands, such as "model" or "model.state_dict"; "" at the top.
+    """
+
+    arrays: dict[str, np.ndarray]
+    key: str
+
+
+def read_torch(path: str | Path) -> dict[str, np.ndarray]:
+    """Returns the tensors of a state dict by name, in the file's order; see `read_checkpoint`."""
+    return read_checkpoint(path).arrays
+
+
+def read_checkpoint(path: str | Path) -> TorchFile:
+    """Returns the tensors of a state dict by name, in the file's order, and the key that holds it.
+
+    The state dict of a checkpoint is the first mapping with tensors under one of `WRAPPERS`, which may stand in each
+    other, else the file's top mapping, else the only other mapping that has tensors. Other contents of these mappings
+    (epoch, optimizer, settings) are left out.
 
     Args:
       path: the file.
@@ -63,8 +103,12 @@ def read_torch(path: str | Path) -> dict[str, np.ndarray]:
     try:
         size = _size(path)
         with path.open("rb") as file:
-            checkpoint = (_read_zip if file.read(4) == b"PK\x03\x04" else _read_older)(file, size)
-            return _arrays(checkpoint, _state_dict(checkpoint.root), size)
+            head = file.read(HEAD)
+            if words := known_format(head):
+                raise BadFileError(f"{_NOT_TORCH} but {words}")
+            checkpoint = (_read_zip if is_zip(head) else _read_older)(file, size)
+            key, tensors = _state_dict(checkpoint.root)
+            return TorchFile(_arrays(checkpoint, tensors, size), key)
     except BadFileError as error:
         raise UserError(f"{path}: {error}") from None
     except OSError as error:
@@ -187,29 +231,49 @@ def _record_starts(
 
 
 def _other_format(head: bytes) -> str:
-    if head.startswith(b"\x89HDF\r\n\x1a\n"):
-        return " but HDF5 (Keras)"
-    if head[8:10] == b'{"':
-        return " but safetensors; name it .safetensors"
-    return ""
+    words = "safetensors" if is_safetensors(head) else likely_format(head)
+    return f" but {words}" if words else ""
 
 
 # From records to arrays
 
 
-def _state_dict(root: Any) -> dict[str, Tensor]:
+def _state_dict(root: Any) -> tuple[str, dict[str, Tensor]]:
+    """The key of the state dict, and its tensors."""
     if isinstance(root, Tensor):
         raise BadFileError("a single tensor, not a state dict")
     if not isinstance(root, dict):
         raise BadFileError(f"a {type(root).__name__}, not a state dict")
-    for mapping in (*(root.get(name) for name in WRAPPERS), root):
-        if isinstance(mapping, dict):
-            tensors = {name: value for name, value in mapping.items() if isinstance(value, Tensor)}
-            check(all(isinstance(name, str) for name in tensors), "tensors without names")
-            if tensors:
-                return tensors
+    seen: set[int] = set()  # of mappings, which a file may name many times
+    if selected := _wrapped(root, (), seen):
+        return selected
+    others = [(name, tensors) for name, value in root.items() if (tensors := _tensors(value, seen))]
+    if len(others) == 1:
+        return f"{others[0][0]}", others[0][1]
     contents = ", ".join(f"{name!r:.40}" for name in list(root)[:8]) or "nothing"
-    raise BadFileError(f"no tensors at the top or under {', '.join(WRAPPERS)}, but {contents}")
+    if others:
+        raise BadFileError(f"{len(others)} state dicts, of which none has a usual name, among {contents}")
+    raise BadFileError(f"no tensors at the top or under a usual name (state_dict, model, ...), but {contents}")
+
+
+def _wrapped(mapping: dict[Any, Any], keys: tuple[str, ...], seen: set[int]) -> tuple[str, dict[str, Tensor]] | None:
+    if len(keys) < _MAX_DEPTH:
+        for name in WRAPPERS:
+            inner = mapping.get(name)
+            if isinstance(inner, dict) and id(inner) not in seen and (selected := _wrapped(inner, (*keys, name), seen)):
+                return selected
+    tensors = _tensors(mapping, seen)
+    return (".".join(keys), tensors) if tensors else None
+
+
+def _tensors(mapping: Any, seen: set[int]) -> dict[str, Tensor]:
+    """The tensors that stand directly in a mapping; none if it was looked at before."""
+    if not isinstance(mapping, dict) or id(mapping) in seen:
+        return {}
+    seen.add(id(mapping))
+    tensors = {name: value for name, value in mapping.items() if isinstance(value, Tensor)}
+    check(all(isinstance(name, str) for name in tensors), "tensors without names")
+    return tensors
 
 
 def _arrays(checkpoint: _Checkpoint, tensors: dict[str, Tensor], file_size: int) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ droppable or as needed by training only; anything else is one error that lists e
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -17,8 +17,13 @@ from flax import traverse_util
 from vfi_jax.errors import UserError
 from vfi_jax.models.registry import FROZEN, module_shapes
 from vfi_jax.models.spec import ModelSpec, TorchRules
+from vfi_jax.torch_io.values import to_float32
 
 LISTED = 12  # names in an error, before `...`
+# What DataParallel, torch.compile, Lightning and other trainers write before every name.
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "generator.", "netG.", "flownet.")
+
+Names = dict[str, tuple[tuple[str, ...], tuple[int, ...]]]  # the reference's name to our path and its shape
 
 
 class Layout(NamedTuple):
@@ -49,9 +54,7 @@ def _layout(name: str, rules: TorchRules) -> Layout:
     return LAYOUTS[key] if key else AS_IS
 
 
-def torch_names(
-    spec: ModelSpec, model: nn.Module, rules: TorchRules
-) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
+def torch_names(spec: ModelSpec, model: nn.Module, rules: TorchRules) -> Names:
     """Returns every name of the reference's state dict with its path in our variables and its shape there.
 
     Args:
@@ -71,53 +74,115 @@ def torch_names(
     return names
 
 
-def _known_names(spec: ModelSpec, model: nn.Module, state: Mapping[str, Any]) -> tuple[TorchRules, dict[str, Any]]:
-    """The rules that most names of the state follow, with all their names; the reference's own if none do."""
-    candidates = [(rules, torch_names(spec, model, rules)) for rules in (spec.torch_rules, *spec.other_torch_rules)]
-    return max(candidates, key=lambda pair: len(pair[1].keys() & state.keys()))
+class MismatchError(UserError):
+    """Names or shapes that are not those of the model."""
 
 
-def strip_prefix(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Removes the prefix `module.`, which DataParallel writes, from every name.
+class Imported(NamedTuple):
+    """What `import_state` returns.
 
-    Where some names have it, only those are kept, as the published loaders do.
+    Attributes:
+      variables: `{"params": ...}` and the model's other collections, float32.
+      state: the names that the model knows, without prefixes, and their arrays as given.
+      notes: lines on what was chosen where the state leaves a choice.
     """
-    prefixed = {name: value for name, value in state.items() if name.startswith("module.")}
-    return {name.removeprefix("module."): value for name, value in (prefixed or state).items()}
+
+    variables: dict[str, Any]
+    state: dict[str, Any]
+    notes: list[str]
 
 
 def from_torch(model: nn.Module, state: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:
-    """Returns variables from a state dict with the reference's own names and layouts.
+    """Returns variables from a state dict with the reference's own names and layouts; see `import_state`."""
+    return import_state(model, state, spec).variables
+
+
+def import_state(model: nn.Module, state: Mapping[str, Any], spec: ModelSpec) -> Imported:
+    """Checks a state dict with the reference's own names and layouts, and converts it to variables.
 
     Args:
       model: the module, its field `variant` set.
-      state: name to NumPy array or tensor; a prefix `module.` is removed.
+      state: name to NumPy array or tensor; `PREFIXES` are removed.
       spec: of the model.
 
     Returns:
-      `{"params": ...}` and the model's other collections, float32; what only training needs may be absent from the
-      state, and is absent here then.
+      Variables, in which what only training needs may be absent where the state lacks it, with state and notes.
 
     Raises:
-      UserError: names are missing, unknown or of another shape; the one line lists them.
+      MismatchError: names are missing, unknown or of another shape; the one line lists them.
+      UserError: an array holds whole numbers, NaN, infinity or numbers beyond float32.
     """
-    state = {key: value for key, value in strip_prefix(state).items() if not matches(key, spec.droppable)}
-    rules, names = _known_names(spec, model, state)
+    candidates = _candidates(spec, model)
+    own = {name for _, names in candidates for name in names}
+    unprefixed, notes = strip_prefixes(state, own)
+    state = {key: value for key, value in unprefixed.items() if not matches(key, spec.droppable)}
+    rules, names = max(candidates, key=lambda pair: len(pair[1].keys() & state.keys()))
+    if message := _difference(model.variant, *_compared(names, state, spec)):
+        raise MismatchError(message)
+    flat = {
+        path: np.ascontiguousarray(_layout(key, rules).ours(to_float32(key, state[key])))
+        for key, (path, _) in names.items()
+        if key in state
+    }
+    return Imported(traverse_util.unflatten_dict(flat), state, notes)
+
+
+def fits(spec: ModelSpec, model: nn.Module, state: Mapping[str, Any]) -> bool:
+    """Whether a state dict has the names and shapes of a model."""
+    candidates = _candidates(spec, model)
+    unprefixed, _ = strip_prefixes(state, {name for _, names in candidates for name in names})
+    state = {key: value for key, value in unprefixed.items() if not matches(key, spec.droppable)}
+    return any(not any(_compared(names, state, spec)) for _, names in candidates)
+
+
+def strip_prefixes(state: Mapping[str, Any], own: Collection[str] = ()) -> tuple[dict[str, Any], list[str]]:
+    """Removes the prefixes that trainers write before every name, also several of them.
+
+    Where some names have a prefix, the others are kept only if they are the model's own and stand nowhere else; the
+    published loaders leave out such names too.
+
+    Args:
+      state: name to array.
+      own: names of the model, whose beginnings are no prefixes.
+
+    Returns:
+      The state dict, and lines on what was left out or mixed.
+    """
+    notes: list[str] = []
+    state = dict(state)
+    while prefix := next((p for p in PREFIXES if _has(state, p) and not _has(own, p)), ""):
+        inside = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        outside = {name: value for name, value in state.items() if not name.startswith(prefix)}
+        twice = outside.keys() & inside.keys()
+        kept = {name: value for name, value in outside.items() if name in own and name not in inside}
+        if twice:
+            notes.append(f"{len(twice)} names stand there with and without {prefix!r}: those with it are taken")
+        if kept:
+            notes.append(f"{len(inside)} names begin with {prefix!r} and {len(kept)} do not: all are taken")
+        if left := len(outside) - len(twice) - len(kept):
+            notes.append(f"{left} names without {prefix!r} are left out")
+        state = {**kept, **inside}
+    return state, notes
+
+
+def _has(names: Collection[str], prefix: str) -> bool:
+    return any(name.startswith(prefix) for name in names)
+
+
+def _candidates(spec: ModelSpec, model: nn.Module) -> list[tuple[TorchRules, Names]]:
+    """The rules that files of a model follow, the reference's own first, each with all its names."""
+    return [(rules, torch_names(spec, model, rules)) for rules in (spec.torch_rules, *spec.other_torch_rules)]
+
+
+def _compared(names: Names, state: Mapping[str, Any], spec: ModelSpec) -> tuple[list[str], list[str], list[str]]:
+    """Names that are missing, unknown, and of another shape."""
     missing = sorted(key for key in names.keys() - state.keys() if not matches(key, spec.training_only))
-    unknown = sorted(state.keys() - names.keys())
     misshapen = [
         f"{key} {tuple(np.shape(state[key]))} instead of {names[key][1]}"
         for key in sorted(names.keys() & state.keys())
         if tuple(np.shape(state[key])) != names[key][1]
     ]
-    if missing or unknown or misshapen:
-        raise UserError(_difference(model.variant, missing, unknown, misshapen))
-    flat = {
-        path: np.ascontiguousarray(_layout(key, rules).ours(_to_numpy(state[key])), np.float32)
-        for key, (path, _) in names.items()
-        if key in state
-    }
-    return traverse_util.unflatten_dict(flat)
+    return missing, sorted(state.keys() - names.keys()), misshapen
 
 
 def to_torch(spec: ModelSpec, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -171,13 +236,10 @@ def matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(re.search(pattern, name) for pattern in patterns)
 
 
-def _to_numpy(value: Any) -> np.ndarray:
-    # A tensor has `numpy()` only when it is detached from gradients and devices.
-    return np.asarray(value.detach().cpu().numpy() if hasattr(value, "detach") else value)
-
-
 def _difference(model: str, missing: list[str], unknown: list[str], misshapen: list[str]) -> str:
     parts = []
+    if not (missing or unknown or misshapen):
+        return ""
     for sign, title, names in (("-", "missing", missing), ("+", "unknown", unknown), ("!", "misshapen", misshapen)):
         if names:
             listed = ", ".join(sign + n for n in names[:LISTED]) + (", ..." if len(names) > LISTED else "")

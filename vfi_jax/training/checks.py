@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import jax
@@ -27,6 +28,7 @@ def check(recipe: Train, spec: ModelSpec) -> None:
     for name in recipe.extra_losses:
         RECONSTRUCTION.find(name)
     _check_length(recipe)
+    _check_patterns(recipe)
     _check_batch(recipe)
     _check_data(recipe, spec)
     _check_window(recipe, spec)
@@ -42,6 +44,31 @@ def _check_length(recipe: Train) -> None:
             f"--config.validate_every is {recipe.validate_every}: it must be a multiple of --config.checkpoint_every, "
             f"{recipe.checkpoint_every}"
         )
+    if recipe.keep_every % recipe.checkpoint_every:
+        raise UsageError(
+            f"--config.keep_every is {recipe.keep_every}: it must be a multiple of --config.checkpoint_every, "
+            f"{recipe.checkpoint_every}"
+        )
+
+
+def _check_patterns(recipe: Train) -> None:
+    patterns = {
+        "optimizer.freeze": recipe.optimizer.freeze,
+        "init_from.only": recipe.init_from.only,
+        "init_from.skip": recipe.init_from.skip,
+    }
+    for name, given in patterns.items():
+        for pattern in given:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise UsageError(f"--config.{name} has {pattern!r}: {error} in this regular expression") from None
+    if (recipe.init_from.only or recipe.init_from.skip) and not recipe.init_from.model:
+        raise UsageError(
+            "--config.init_from.only and skip choose parameters of --config.init_from.model, which is empty"
+        )
+    if recipe.teacher.only or recipe.teacher.skip:
+        raise UsageError("--config.teacher.only and skip: a teacher is loaded whole")
 
 
 def _check_batch(recipe: Train) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from flax import traverse_util
 
-from vfi_jax.config import Train, as_dict
+from vfi_jax.config import Pretrained, Train, as_dict
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.inference import Model
 from vfi_jax.models import registry
@@ -24,19 +25,24 @@ from vfi_jax.runs.checkpoints import Checkpoints
 from vfi_jax.runs.checksums import checksums, seal
 from vfi_jax.system import distributed, sharding
 from vfi_jax.system.files import AnyPath, is_remote
+from vfi_jax.system.lock import Lock
 from vfi_jax.training import loop
 from vfi_jax.training.checks import check
 from vfi_jax.training.data import open_data
+from vfi_jax.training.dry_run import dry_run
 from vfi_jax.training.optimizer import make_optimizer, make_schedule
 from vfi_jax.training.run import Run
 from vfi_jax.training.state import Teacher
 from vfi_jax.weights import flow_network as frozen_network
 from vfi_jax.weights import load
 
+Network = tuple[ModelSpec, Model, dict[str, Any], Any]  # with initial variables and loss config
 UNTRAINED = "untrained"  # instead of a flow network's weights file
 
 
-def fit(recipe: Train, folder: AnyPath, log: Callable[[str], None] = print, *, profile: int = 0) -> None:
+def fit(
+    recipe: Train, folder: AnyPath, log: Callable[[str], None] = print, *, profile: int = 0, dry: bool = False
+) -> None:
     """Trains until the recipe's last step or SIGTERM, from the newest good checkpoint in the folder, if there is one.
 
     Args:
@@ -45,6 +51,7 @@ def fit(recipe: Train, folder: AnyPath, log: Callable[[str], None] = print, *, p
       log: prints a line. The main process logs rows, validations and warnings; each process logs what concerns its own
         samples.
       profile: number of steps to trace into the run's folder.
+      dry: do everything but the steps, see `dry_run`.
 
     Raises:
       UserError: unusable data, weights or folder; a loss that is not finite after the rollbacks of `guard`, or so high
@@ -54,45 +61,102 @@ def fit(recipe: Train, folder: AnyPath, log: Callable[[str], None] = print, *, p
     if profile and is_remote(folder):
         raise UsageError("--profile needs a local --workdir")
     with open_run(recipe, folder, log) as run:
-        loop.train(run, profile=profile)
+        if dry:
+            dry_run(run)
+        else:
+            loop.train(run, profile=profile)
 
 
 @contextlib.contextmanager
 def open_run(recipe: Train, folder: AnyPath, log: Callable[[str], None]) -> Iterator[Run]:
     """Checks a recipe, and opens what it names; see `fit`."""
     check(recipe, registry.spec_of(recipe.model))
-    spec, model, variables, loss_config = build(recipe, folder)
-    run_folder.open_run(folder, recipe)
-    if variables.get(FROZEN) and distributed.is_main():
-        frozen_network.save_frozen(run_folder.frozen_path(folder), variables)
+    network = build(recipe, folder)
+    with contextlib.ExitStack() as stack:
+        owner = stack.enter_context(run_folder.open_run(folder, distributed.by_main(log)))
+        yield _open(recipe, folder, network, owner, log, stack)
+
+
+def _open(
+    recipe: Train,
+    folder: AnyPath,
+    network: Network,
+    owner: Lock | None,
+    log: Callable[[str], None],
+    stack: contextlib.ExitStack,
+) -> Run:
+    """Opens data and checkpoints, which `stack` closes, and writes the recipe once all is known to fit."""
+    changed = run_folder.changes(folder, recipe)
+    spec, model, variables, loss_config = network
     needs_labels = bool(registry.flow_network_of(model)) and not variables[FROZEN]
     data = open_data(recipe, folder, labeled_validation=needs_labels, log=log)
+    stack.callback(data.batches.close)
     _check_processes(recipe, variables, data.steps_per_epoch)
-    steps = recipe.steps or recipe.epochs * data.steps_per_epoch
-    run = Run(
+    teacher, steps = _teacher(recipe, model), _steps(recipe, data.steps_per_epoch)
+    checkpoints = Checkpoints(folder, owner, keep_every=recipe.keep_every)
+    stack.callback(checkpoints.close)
+    sets = {**data.sets, **({"teacher.weights": _content(teacher.variables)} if teacher else {})}
+    run_folder.check_sets(folder, sets)
+    by_main = distributed.by_main(log)
+    _log_changes(recipe, changed, checkpoints.steps(), data.steps_per_epoch, folder, by_main)
+    run_folder.write(folder, recipe, sets)
+    if variables.get(FROZEN) and distributed.is_main():
+        frozen_network.save_frozen(run_folder.frozen_path(folder), variables)
+    return Run(
         recipe=recipe,
         folder=folder,
         spec=spec,
         model=model,
         variables=variables,
         loss_config=loss_config,
-        teacher=_teacher(recipe, model),
+        teacher=teacher,
         data=data,
         steps=steps,
         transform=make_optimizer(recipe.optimizer, steps, data.steps_per_epoch),
         learning_rate=make_schedule(recipe.optimizer, steps, data.steps_per_epoch),
         mesh=sharding.data_mesh(),
-        checkpoints=Checkpoints(folder),
-        log=distributed.by_main(log),
+        checkpoints=checkpoints,
+        log=by_main,
     )
-    try:
-        yield run
-    finally:
-        run.checkpoints.close()
-        data.batches.close()
 
 
-def build(recipe: Train, folder: AnyPath) -> tuple[ModelSpec, Model, dict[str, Any], Any]:
+def _steps(recipe: Train, steps_per_epoch: int) -> int:
+    return recipe.steps or recipe.epochs * steps_per_epoch
+
+
+def _log_changes(
+    recipe: Train,
+    changed: Sequence[run_folder.Change],
+    saved: Sequence[int],
+    steps_per_epoch: int,
+    folder: AnyPath,
+    log: Callable[[str], None],
+) -> None:
+    """Logs the fields that differ from those of the run in the folder, and the learning rate where that changes.
+
+    Raises:
+      UsageError: the run has done more steps than the recipe asks for.
+    """
+    done, steps = saved[-1] if saved else 0, _steps(recipe, steps_per_epoch)
+    if steps < done:
+        flag = f"--config.steps={steps}" if recipe.steps else f"--config.epochs={recipe.epochs} ({steps} steps)"
+        raise UsageError(
+            f"{folder} holds a run of {done} steps, and {flag} asks for fewer: raise it to train further, or start "
+            "anew with another --workdir"
+        )
+    for name, before, now in changed:
+        log(f"config.{name} is {json.dumps(now)} now ({json.dumps(before)} before)")
+    former = dataclasses.replace(recipe, **{name: before for name, before, _ in changed if name in ("steps", "epochs")})
+    last = _steps(former, steps_per_epoch)
+    if done and last != steps:
+        before, now = (make_schedule(recipe.optimizer, end, steps_per_epoch) for end in (last, steps))
+        log(
+            f"the schedule of the learning rate ends at step {steps} instead of {last}: it was "
+            f"{float(before(done - 1)):.3g} at step {done} and is {float(now(done)):.3g} at step {done + 1}"
+        )
+
+
+def build(recipe: Train, folder: AnyPath) -> Network:
     """Builds the network of a recipe.
 
     Args:
@@ -122,12 +186,13 @@ def build(recipe: Train, folder: AnyPath) -> tuple[ModelSpec, Model, dict[str, A
 
 
 def _with_additions(params: Any, recipe: Train) -> Any:
-    """Returns the given parameters, and fresh ones for what the model's spec calls additions."""
-    given = traverse_util.flatten_dict(params, sep="/")
+    """Returns the given parameters, and fresh ones for what the recipe skips or the model's spec calls additions."""
+    given = _selected(traverse_util.flatten_dict(params, sep="/"), recipe.init_from)
     fresh = traverse_util.flatten_dict(
         registry.create(recipe.model, recipe.seed, **recipe.fields)[1]["params"], sep="/"
     )
-    additions = registry.spec_of(recipe.model).additions
+    partial = recipe.init_from.only or recipe.init_from.skip
+    additions = [""] if partial else registry.spec_of(recipe.model).additions
     added = {
         path: value
         for path, value in fresh.items()
@@ -139,6 +204,25 @@ def _with_additions(params: Any, recipe: Train) -> Any:
             f"weights of {recipe.init_from.model} do not fit {recipe.model}: another network, or without its teacher"
         )
     return traverse_util.unflatten_dict(params, sep="/")
+
+
+def _selected(params: Mapping[str, Any], start: Pretrained) -> dict[str, Any]:
+    """Returns the parameters, by their paths, that a run takes over."""
+    for name, patterns in {"only": start.only, "skip": start.skip}.items():
+        for pattern in patterns:
+            if not any(re.search(pattern, path) for path in params):
+                raise UsageError(
+                    f"--config.init_from.{name}: no parameter's path in {start.model} has {pattern!r} in it"
+                )
+
+    def matches(path: str, patterns: Sequence[str]) -> bool:
+        return any(re.search(pattern, path) for pattern in patterns)
+
+    return {
+        path: value
+        for path, value in params.items()
+        if (not start.only or matches(path, start.only)) and not matches(path, start.skip)
+    }
 
 
 def _flow_network(recipe: Train, model: Model, folder: AnyPath, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,6 +258,11 @@ def _teacher(recipe: Train, model: Model) -> Teacher | None:
             f"--config.teacher takes {teacher.model.channel_order} frames, {recipe.model} {model.channel_order} ones"
         )
     return teacher
+
+
+def _content(variables: Any) -> str:
+    """Returns words that stand for the content of weights."""
+    return f"weights {seal(checksums(jax.tree.map(np.asarray, variables)))}"
 
 
 def _loss_config(spec: ModelSpec, recipe: Train) -> Any:

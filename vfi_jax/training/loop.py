@@ -9,19 +9,20 @@ import jax
 
 from vfi_jax.errors import UserError
 from vfi_jax.system import machine, sharding
-from vfi_jax.training import saving
+from vfi_jax.training import saving, summary
 from vfi_jax.training.logger import Logger
 from vfi_jax.training.meter import Meter
-from vfi_jax.training.optimizer import observe, plateau_factor, skipped_in_row
+from vfi_jax.training.optimizer import plateau_factor, skipped_in_row
 from vfi_jax.training.profiler import Profiler
 from vfi_jax.training.rollback import Rollback
 from vfi_jax.training.run import Run
 from vfi_jax.training.state import State
 from vfi_jax.training.stop import StopSignal
-from vfi_jax.training.validate import validate
+from vfi_jax.training.validate import attempt
 from vfi_jax.types import Batch
 
 SKIPPED_STEPS = 10  # skipped in a row, at least, for a run to count as stuck
+MAX_SKIPPED = 0.5  # fraction of the steps; a run that skips more has failed
 
 
 def train(run: Run, *, profile: int = 0) -> None:
@@ -33,6 +34,7 @@ def train(run: Run, *, profile: int = 0) -> None:
     recipe, step, rollback = run.recipe, run.make_step(), Rollback(run)
     state, done = _resume(run, rollback)
     with Logger(run, done) as logger:
+        state = _catch_up(run, state, done, logger) if done else _begin(run, state, logger)
         profiler = Profiler(run.folder, profile, run.log)
         with StopSignal() as stop, Meter(recipe.batch_size) as meter, profiler:
             while done < run.steps and not stop.requested():
@@ -52,12 +54,14 @@ def train(run: Run, *, profile: int = 0) -> None:
                     continue
                 if log_due:
                     rate = float(run.learning_rate(done - 1)) * plateau_factor(state.optimizer)
-                    logger.step(done, metrics, {"skipped": int(skips.total), "rate": rate, **meter.lap()})
+                    values = {"skipped": int(skips.total), "rate": rate, **meter.lap()}
+                    logger.step(done, metrics, values, skipped=bool(skips.in_row or skipped_in_row(state.optimizer)))
                 if save_due:
                     state = _save(run, state, done, rollback, logger)
                     meter.start()
         if done < run.steps:
             _stop(run, state, done, rollback, logger)
+    _report_skips(run, state, done, rollback.count)
 
 
 def _resume(run: Run, rollback: Rollback) -> tuple[State, int]:
@@ -68,8 +72,30 @@ def _resume(run: Run, rollback: Rollback) -> tuple[State, int]:
     state, position = restored
     run.data.batches.set_state(position["data"])
     rollback.count = position["rollbacks"]
-    run.log(f"continuing from step {position['step']}")
+    if position["step"] < run.steps:
+        run.log(f"continuing from step {position['step']}")
+    else:
+        length = "--config.steps" if run.recipe.steps else "--config.epochs"
+        run.log(f"complete: step {position['step']} of {run.steps} is saved; raise {length} to train further")
     return state, position["step"]
+
+
+def _begin(run: Run, state: State, logger: Logger) -> State:
+    """Prints the summary of a new run and validates the weights that it starts from; returns the state."""
+    for line in summary.lines(run):
+        run.log(line)
+    if run.recipe.validate_at_start and (outcome := attempt(run, state, 0)):
+        logger.validation(0, outcome)
+    return state
+
+
+def _catch_up(run: Run, state: State, done: int, logger: Logger) -> State:
+    """Validates the step from which the run continues where that was due and did not end, or writes its row."""
+    outcome = run.checkpoints.validations.outcome(done)
+    if outcome is None and run.due(done, run.recipe.validate_every):
+        return saving.validate_saved(run, state, done, logger)
+    logger.complete(done, outcome)
+    return state
 
 
 def _next_batch(run: Run, done: int, meter: Meter, rollback: Rollback, stop: StopSignal) -> Batch | None:
@@ -89,27 +115,27 @@ def _next_batch(run: Run, done: int, meter: Meter, rollback: Rollback, stop: Sto
 def _step(run: Run, step: Callable, state: State, batch: Batch, done: int, meter: Meter) -> tuple[State, Any]:
     """Does a step; logs a warning if it compiles, which only the first should."""
     before = meter.compiles
-    if not before and machine.peak_of(jax.devices()[0].device_kind):
+    if meter.first and machine.peak_of(jax.devices()[0].device_kind):
         meter.flops = run.step_flops(state, batch)
+    if meter.first:
+        with meter.compiling(run.log), meter.stepping():
+            return jax.block_until_ready(step(state, batch))
     with meter.stepping():
         state, metrics = step(state, batch)
-    if before and meter.compiles > before:
+    if meter.compiles > before:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in batch.items())
         run.log(f"warning: step {done + 1} compiled the program anew, which costs time; its batch: {shapes}")
     return state, metrics
 
 
 def _save(run: Run, state: State, done: int, rollback: Rollback, logger: Logger) -> State:
-    """Validates where that is due, and saves; returns the state that is saved."""
+    """Saves, then validates where that is due; returns the state, whose plateau has seen the validation."""
     _check_skipped(run, state)
-    score = None
-    if run.due(done, run.recipe.validate_every):
-        outcome = validate(run, state)
-        logger.validation(done, outcome)
-        score, plateau = outcome.psnr, run.recipe.optimizer.plateau
-        state = state.replace(optimizer=observe(state.optimizer, outcome.error, plateau))
     logger.flush()
-    saving.save(run, state, done, score, rollback.count, last=done == run.steps)
+    saving.save(run, state, done, rollback.count, last=done == run.steps)
+    if run.due(done, run.recipe.validate_every):
+        run.checkpoints.finish(run.log)  # whatever a validation does, the step is on the disk
+        state = saving.validate_saved(run, state, done, logger)
     logger.curves()
     return state
 
@@ -125,10 +151,28 @@ def _check_skipped(run: Run, state: State) -> None:
         )
 
 
+def _report_skips(run: Run, state: State, done: int, rollbacks: int) -> None:
+    """Logs how many steps of the run were skipped.
+
+    Raises:
+      UserError: the run has reached its last step, and most steps were skipped. Steps before a rollback do not count.
+    """
+    skipped = int(state.skips.total)
+    if skipped:
+        run.log(f"{skipped} steps were skipped up to step {done}")
+    skipped -= rollbacks * run.recipe.guard.bad_steps
+    if done >= run.steps and skipped > MAX_SKIPPED * done:
+        raise UserError(
+            f"{skipped} of {done} steps were skipped, because their loss, gradient or new weights were not finite or "
+            "their loss was too high, so that the weights are hardly trained: lower --config.optimizer.rate or set "
+            "--config.optimizer.warmup, and start anew with another --workdir"
+        )
+
+
 def _stop(run: Run, state: State, done: int, rollback: Rollback, logger: Logger) -> None:
     """Saves the last step unless that is done, and waits for it."""
     if done and done not in run.checkpoints.steps():
         logger.flush()
-        saving.save(run, state, done, None, rollback.count, last=True)
+        saving.save(run, state, done, rollback.count, last=True)
     run.checkpoints.settle()
     run.log(f"stopped at step {done}; the same command continues")

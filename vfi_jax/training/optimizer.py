@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -60,11 +61,13 @@ def make_optimizer(config: Optimizer, steps: int, epoch: int) -> optax.GradientT
     if config.plateau.factor != 1:
         parts.append(_on_plateaus())
     clipping = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
-    return optax.chain(*clipping, optax.chain(*parts)) if clipping else optax.chain(*parts)
+    freezing = [_freezing(config.freeze)] if config.freeze else []
+    outer = [*freezing, *clipping]
+    return optax.chain(*outer, optax.chain(*parts), *freezing) if outer else optax.chain(*parts)
 
 
 class SkipState(NamedTuple):
-    """State of `_skipping`: first loss of the run (NaN: not known yet), steps skipped in a row, the inner state."""
+    """State of `_skipping`: first loss of the run (inf: not known yet), steps skipped in a row, the inner state."""
 
     first: Array
     in_row: Array
@@ -75,10 +78,11 @@ def _skipping(inner: optax.GradientTransformationExtraArgs, times: float) -> opt
     """Applies `inner`, except in steps whose loss is more than `times` the first: their update is zero."""
 
     def init(params: Any) -> SkipState:
-        return SkipState(jnp.float32(jnp.nan), jnp.int32(0), inner.init(params))
+        return SkipState(jnp.float32(jnp.inf), jnp.int32(0), inner.init(params))
 
     def update(updates: Any, state: SkipState, params: Any, *, value: Array, **_: Any) -> tuple[Any, SkipState]:
-        first = jnp.where(jnp.isnan(state.first), value, state.first)
+        # Never NaN: before a run of several processes starts, they compare their states, and NaN equals nothing.
+        first = jnp.where(jnp.isinf(state.first) & ~jnp.isnan(value), value, state.first)
         update, after = inner.update(updates, state.inner, params)
         skipped = value > times * first
         update = jax.tree.map(lambda new: jnp.where(skipped, 0, new), update)
@@ -103,6 +107,30 @@ def _scaling(factors: Mapping[str, float]) -> optax.GradientTransformation:
             return next((factor * update for name, factor in factors.items() if name in _path(keys)), update)
 
         return jax.tree.map_with_path(scaled, updates), state
+
+    return optax.GradientTransformation(init, update)
+
+
+def _freezing(patterns: Sequence[str]) -> optax.GradientTransformation:
+    """Replaces updates by zero where a regular expression is found in the parameter's path, `a/b/kernel`."""
+
+    def is_frozen(keys: Any) -> bool:
+        return any(re.search(pattern, _path(keys)) for pattern in patterns)
+
+    def init(params: Any) -> optax.EmptyState:
+        keys = [keys for keys, _ in jax.tree.leaves_with_path(params)]
+        for pattern in patterns:
+            if not any(re.search(pattern, _path(each)) for each in keys):
+                raise UsageError(f"--config.optimizer.freeze: no parameter's path has {pattern!r} in it")
+        if all(map(is_frozen, keys)):
+            raise UsageError(f"--config.optimizer.freeze is {tuple(patterns)}: no parameter is left to train")
+        return optax.EmptyState()
+
+    def update(updates: Any, state: optax.EmptyState, _: Any = None) -> tuple[Any, optax.EmptyState]:
+        def kept(keys: Any, update: Array) -> Array:
+            return jnp.zeros_like(update) if is_frozen(keys) else update
+
+        return jax.tree.map_with_path(kept, updates), state
 
     return optax.GradientTransformation(init, update)
 
@@ -181,6 +209,11 @@ def plateau_factor(state: optax.OptState) -> float:
 def skipped_in_row(state: optax.OptState) -> int:
     """Returns the number of steps that `skip_above` has skipped in a row."""
     return next((int(part.in_row) for part in _parts(state, SkipState)), 0)
+
+
+def is_skipped(state: optax.OptState) -> Array | bool:
+    """Returns whether `skip_above` has skipped the step before this state; may be traced."""
+    return next((part.in_row > 0 for part in _parts(state, SkipState)), False)
 
 
 def _parts(state: optax.OptState, kind: type) -> list[Any]:

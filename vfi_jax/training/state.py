@@ -15,7 +15,12 @@ from vfi_jax.types import Array
 
 @flax.struct.dataclass
 class Skips:
-    """Numbers of steps whose loss, gradient or result was not finite, int32: in a row up to now, and in total."""
+    """Numbers of skipped steps, int32.
+
+    Attributes:
+      in_row: steps in a row up to now whose loss, gradient or new weights were not finite.
+      total: all such steps, and those that `skip_above` skipped.
+    """
 
     in_row: Array
     total: Array

@@ -19,7 +19,7 @@ from vfi_jax.models.spec import ModelSpec
 from vfi_jax.nn.precision import Precision
 from vfi_jax.ops.channels import order_of
 from vfi_jax.system import flops, sharding
-from vfi_jax.training.optimizer import unless
+from vfi_jax.training.optimizer import is_skipped, unless
 from vfi_jax.training.state import Skips, State, Teacher
 from vfi_jax.types import Array, Batch, Output
 
@@ -93,8 +93,9 @@ def make_step(
         bad = ~_finite([loss, metrics["gradient_norm"], params])
         metrics |= {f"loss/{name}": value for name, value in terms.items()}
         before, after = (state.params, state.optimizer, state.ema), (params, optimizer, averaged)
+        too_high = is_skipped(optimizer)
         params, optimizer, averaged = unless(bad, before, after)
-        skips = Skips(jnp.where(bad, state.skips.in_row + 1, 0), state.skips.total + bad)
+        skips = Skips(jnp.where(bad, state.skips.in_row + 1, 0), state.skips.total + (bad | too_high))
         return State(state.step + 1, params, optimizer, skips, averaged, state.constants), metrics
 
     whole, rows = sharding.replicated(mesh), sharding.divided(mesh)

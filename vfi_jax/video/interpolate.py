@@ -23,6 +23,7 @@ from vfi_jax.video.encode import Writer, check_streams, check_target
 
 Between = Callable[[tuple[np.ndarray, ...], Sequence[float]], Iterable[np.ndarray]]
 Progress = Callable[[int, int | None], object]
+MAX_FACTOR = 1024
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,12 @@ def check(source: Path, target: Path, factor: int) -> VideoInfo:
     Opens the source, decodes one frame, and writes the target's header to memory.
 
     Raises:
-      UsageError: a factor below 2, or a target whose extension is unknown.
+      UsageError: a factor below 2 or above `MAX_FACTOR`, or a target whose extension is unknown.
       UserError: the source is no video; the target's folder is missing, the target is a folder or the source itself, or
         its container cannot hold the frame rate or the sound.
     """
-    if isinstance(factor, bool) or not isinstance(factor, int) or factor < 2:
-        raise UsageError(f"factor {factor}: must be a whole number from 2 up")
+    if isinstance(factor, bool) or not isinstance(factor, int) or not 2 <= factor <= MAX_FACTOR:
+        raise UsageError(f"factor {factor}: must be a whole number from 2 to {MAX_FACTOR}")
     source, target = Path(source), Path(target)
     check_target(source, target)
     info = probe(source)
@@ -79,7 +80,7 @@ def interpolate_video(
       target: its extension chooses container and codec, see `encode.CONTAINERS`.
       between: `between(frames, times)` gives one frame for each time in (0, 1) between the middle two of `frames`.
         Frames are `[h, w, 3]` RGB, uint8, or uint16 where the source has more than 8 bits; the new ones likewise.
-      factor: from 2 up.
+      factor: from 2 to `MAX_FACTOR`.
       num_frames: number of consecutive frames that `between` takes, even. The first and last frame are repeated at
         the ends of the clip.
       progress: called after each frame with the number written and the total, which is an estimate or None.

@@ -74,9 +74,7 @@ def load_average(
         origins.append(origin)
     if len(set(models)) > 1:
         raise UsageError("these weights differ in channel order, times or fields: they have no mean")
-    variables = average(several)
-    _check_finite(name, variables)
-    return models[0], variables, origins + _flow_network_origin(models[0], paths, frozen)
+    return models[0], average(several), origins + _flow_network_origin(models[0], paths, frozen)
 
 
 def _load_one(
@@ -96,7 +94,7 @@ def _step_of_run(folder: Path, step: int | str | None) -> tuple[int, str]:
     run_folder.read_config(folder)
     if not run_folder.has_checkpoint(folder):
         raise UserError(f"{folder} has no checkpoint yet")
-    checkpoints = run_folder.Checkpoints(folder)
+    checkpoints = run_folder.Checkpoints(folder, read_only=True)
     try:
         number = checkpoints.chosen(step)
         score = checkpoints.score(number)
@@ -126,10 +124,3 @@ def _holds(path: Path, network: str) -> bool:
 
         return run_folder.frozen_path(path).exists()
     return any(name.startswith(f"{FROZEN}.{network}.") for name in read_weights(path)[0])
-
-
-def _check_finite(name: str, variables: Mapping[str, Any]) -> None:
-    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
-        if not np.isfinite(leaf).all():
-            where = "/".join(str(key.key) for key in path)
-            raise UserError(f"these weights of {name} are damaged: {where} holds NaN or infinity")

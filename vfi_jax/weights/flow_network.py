@@ -10,21 +10,24 @@ import flax.linen as nn
 import numpy as np
 
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.models.registry import FROZEN, build, flow_network_of, spec_of
+from vfi_jax.models.registry import FROZEN, flow_network_of, spec_of
 from vfi_jax.system.files import AnyPath, path_of
-from vfi_jax.torch_io.state_dict import from_torch, to_torch
+from vfi_jax.torch_io.state_dict import to_torch
 from vfi_jax.weights import table
-from vfi_jax.weights.files import join_frozen, read_weights, split_frozen, write_weights
-from vfi_jax.weights.read import read
+from vfi_jax.weights.files import join_frozen, read_file, split_frozen, write_weights
+from vfi_jax.weights.read import import_checked, read
 
 
-def read_frozen(name: str, file: str | Path | None, states: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def read_frozen(
+    name: str, file: str | Path | None, states: Mapping[str, Mapping[str, Any]], place: AnyPath | None = None
+) -> dict[str, Any]:
     """Returns the variables of a flow network: of a given file, else of the model's file, else those installed.
 
     Args:
       name: of the flow network.
       file: a weights file or a run's folder that the user names.
       states: the state dicts that the model's file or run holds, by name.
+      place: that file or run, for messages; needed where it holds any.
 
     Returns:
       `{"frozen": {name: variables}}`, or `{}` where there are none.
@@ -33,7 +36,7 @@ def read_frozen(name: str, file: str | Path | None, states: Mapping[str, Mapping
       UserError, UsageError: the file cannot be read or has weights of another model.
     """
     if file is None and name in states:
-        return {FROZEN: {name: from_torch(build(name), states[name], spec_of(name))}}
+        return {FROZEN: {name: import_checked(name, place, states[name], {}).variables}}
     path = path_of(file) if file is not None else table.path_of(name)
     if file is None and not path.exists():
         return {}
@@ -81,5 +84,5 @@ def load_frozen(path: AnyPath) -> dict[str, Any]:
     Raises:
       UserError: no such file, or a damaged one.
     """
-    states = split_frozen(read_weights(path)[0])[1]
-    return {FROZEN: {name: from_torch(build(name), state, spec_of(name)) for name, state in states.items()}}
+    states = split_frozen(read_file(path).state)[1]
+    return {FROZEN: {name: import_checked(name, path, state, {}).variables for name, state in states.items()}}

@@ -29,8 +29,9 @@ def load(
 
     Args:
       name: in MODELS, or `package.module:NAME`.
-      path: `.safetensors` of ours, a published `.pth`, `.pkl` or `.pt`, or a run's folder (its averaged weights, if it
-        has them); None: the weights shipped with the package, else those in the user's weights folder.
+      path: safetensors of ours, a published PyTorch file (the content tells which, whatever its name), or a run's
+        folder (its averaged weights, if it has them); None: the weights shipped with the package, else those in the
+        user's weights folder.
       frozen: weights files of frozen flow networks by name, instead of those in `path`; a flow network that neither
         holds is taken from the user's weights folder, and is missing if it is not there either.
       step: of a run: a number, "best" by validation (the newest where none was validated), or "newest"; None is "best".
@@ -41,18 +42,19 @@ def load(
 
     Raises:
       UserError: no weights installed (the message says how to get them), no such file or step, not a weights file,
-        or a damaged one.
+        a damaged one, or weights that hold whole numbers, NaN, infinity or numbers beyond float32.
       UsageError: no such model, field or flow network, weights of another model, a step of a file.
     """
     build(name, **fields)
     if path is None and not spec_of(name).params:
         return create(name, **fields)
-    loaded = read(name, path_of(path) if path else table.installed(name), step, fields)
+    place = path_of(path) if path else table.installed(name)
+    loaded = read(name, place, step, fields)
     network, given = flow_network_of(loaded.model), frozen or {}
     _check_frozen(name, given, [network] if network else [])
     if not network:
         return loaded.model, loaded.variables
-    frozen_variables = flow_network.read_frozen(network, given.get(network), loaded.flow_networks)
+    frozen_variables = flow_network.read_frozen(network, given.get(network), loaded.flow_networks, place)
     return loaded.model, {**loaded.variables, **frozen_variables}
 
 
@@ -63,11 +65,12 @@ def from_torch(
 
     Args:
       name: in MODELS, or `package.module:NAME`.
-      state_dict: the reference's names to NumPy arrays or tensors in its layout; a prefix `module.` is removed.
+      state_dict: the reference's names to NumPy arrays or tensors in its layout; prefixes such as `module.`, which
+        trainers write before every name, are removed.
       frozen: state dicts of frozen flow networks by name, such as "raft" for DBVI.
 
     Raises:
-      UserError: names are missing, unknown or of another shape; the one line lists them.
+      UserError: names are missing, unknown or of another shape (the one line lists them), or arrays that are refused.
       UsageError: no such model, or a flow network that it does not have.
     """
     given = frozen or {}

@@ -16,7 +16,7 @@ from vfi_jax.models.registry import create, spec_of
 from vfi_jax.torch_io.state_dict import other_channel_order, to_torch
 from vfi_jax.torch_io.writer import write_torch
 from vfi_jax.weights import table
-from vfi_jax.weights.save import changed_fields
+from vfi_jax.weights.metadata import changed_fields
 
 ENDINGS = (".pth", ".pkl", ".pt")
 # Fields that change how a network is run, not which function its parameters stand for.

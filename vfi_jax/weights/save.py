@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,13 +10,12 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 
-from vfi_jax.models.registry import build, spec_of
+from vfi_jax.models.registry import spec_of
+from vfi_jax.system import strict_json
 from vfi_jax.torch_io.state_dict import to_torch
 from vfi_jax.weights import flow_network
 from vfi_jax.weights.files import fingerprint, write_weights
-
-# Fields that metadata holds by themselves, or that belong to a use of the weights instead of to them.
-UNWRITTEN = frozenset({"name", "parent", "variant", "dtype", "channel_order", "any_time"})
+from vfi_jax.weights.metadata import changed_fields
 
 
 def save(
@@ -55,13 +53,6 @@ def save(
         "any_time": str(model.any_time),
         "source": source,
         "sha256": sha256 or fingerprint(variables),
-        "fields": json.dumps(changed_fields(model)),
+        "fields": strict_json.dumps(changed_fields(model)),
     }
     write_weights(Path(path), state, metadata)
-
-
-def changed_fields(model: nn.Module) -> dict[str, Any]:
-    """Returns the fields in which a module differs from its variant, except those in `UNWRITTEN`."""
-    plain = build(model.variant)
-    names = sorted(model.__dataclass_fields__.keys() - UNWRITTEN)
-    return {name: getattr(model, name) for name in names if getattr(model, name) != getattr(plain, name)}

@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from vfi_jax.errors import UserError
 from vfi_jax.models.registry import BUILT_IN, MODELS, build, flow_network_of, spec_of
+from vfi_jax.system import folders
 from vfi_jax.weights.fetch import Wheel
 
 DEFAULT, FAST = "rife_lap", "rife_lap_s"  # part of this package
@@ -121,10 +122,16 @@ def source_of(name: str) -> Source:
 
 
 def folder() -> Path:
-    """Returns the user's weights folder: `VFI_JAX_WEIGHTS`, by default `vfi_jax/weights` under the XDG data folder."""
+    """Returns the user's weights folder: `VFI_JAX_WEIGHTS`, by default `vfi_jax/weights` under the XDG data folder.
+
+    Raises:
+      UserError: neither is set, and the user has no home.
+    """
     if chosen := os.environ.get("VFI_JAX_WEIGHTS"):
         return Path(chosen)
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "vfi_jax" / "weights"
+    if data := folders.data():
+        return data / "weights"
+    raise UserError("this user has no home folder for weights: set VFI_JAX_WEIGHTS=FOLDER")
 
 
 def path_of(name: str) -> Path:
