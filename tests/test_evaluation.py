@@ -128,7 +128,7 @@ def test_fingerprint_of_code(tmp_path):
 
 def test_code_that_figures_depend_on_is_fingerprinted():
     """All packages that those packages and an evaluation import, but those that read weights, draw or organize."""
-    others = {"config", "errors", "evaluation", "losses", "runs", "system", "types", "viz", "weights"}
+    others = {"config", "errors", "evaluation", "losses", "runs", "system", "torch_io", "types", "viz", "weights"}
     for name in ("evaluation", *cache.DEPENDENCIES):
         paths = list((cache.ROOT / name).rglob("*.py"))
         assert paths

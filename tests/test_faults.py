@@ -330,7 +330,8 @@ sys.argv = ["train.py", "--config={ROOT}/configs/rife_footage.py:scratch", "--wo
 sys.path.insert(0, {str(ROOT)!r})
 import jax, train
 from absl import app
-def fit(*_, profile):
+def fit(*_, profile, dry):
+    assert not dry
     assert os.environ["XLA_FLAGS"] == train.DETERMINISTIC_OPTIONS
     assert jax.config.jax_persistent_cache_enable_xla_caches == "none"
     print(jax.device_count())

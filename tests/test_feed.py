@@ -1,5 +1,7 @@
 """The measurement of sets."""
 
+import json
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -14,7 +16,11 @@ from vfi_jax.training import throughput
 
 def test_every_kind_of_set_is_measured(tmp_path, capsys):
     frames = np.zeros((8, 3, 48, 48, 3), np.uint8)
-    save_file({"frames": frames}, tmp_path / "p.safetensors", {packed.METADATA_KEY: '{"names": []}'})
+    save_file(
+        {"frames": frames},
+        tmp_path / "p.safetensors",
+        {packed.METADATA_KEY: json.dumps({"names": [str(i) for i in range(8)]})},
+    )
     write_records("synthetic:10", tmp_path / "records", Footage(frames=3))
     sets = [str(tmp_path / "p.safetensors"), str(tmp_path / "records"), "synthetic:10"]
     options = ["--workers", "0", "--batch", "2", "--crop", "32", "--frames", "3", "--seconds", "0.2", "--demand", "2"]
@@ -39,7 +45,8 @@ def test_rates_count_samples(monkeypatch):
 
 
 def test_wrong_use(capsys):
-    assert main(["prepare", "bench", "synthetic:10", "--workers", "two"]) == 2
-    assert "--workers takes whole numbers" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["prepare", "bench", "synthetic:10", "--workers", "two"])
+    assert "--workers: two: whole numbers are needed, such as 0,2" in capsys.readouterr().err
     with pytest.raises(UsageError, match="a pair and a frame between need 3"):
         throughput.measure("synthetic:10", [0], batch_size=2, crop=32, frames=2, seconds=0.1)

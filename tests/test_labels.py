@@ -22,6 +22,7 @@ from vfi_jax.inference.flow import FlowEstimator, dis_flow, write_flow
 from vfi_jax.prepare import flow_labels
 from vfi_jax.prepare.flow_labels import write_flow_labels
 from vfi_jax.prepare.records import write_records
+from vfi_jax.system import distributed
 from vfi_jax.types import FlowOutput, Output
 from vfi_jax.viz.sheets import save_png
 from vfi_jax.weights.save import save
@@ -56,7 +57,10 @@ def write_set(root, count, length=3, size=(72, 96)):
 
 
 def run(*arguments):
-    return cli_main.main([str(argument) for argument in arguments])
+    try:
+        return cli_main.main([str(argument) for argument in arguments])
+    except SystemExit as ended:  # of the parser
+        return ended.code
 
 
 def inner(flow):
@@ -198,12 +202,12 @@ def test_labels_of_another_set_are_refused(tmp_path):
         (("--teacher", "raft"), 1, "the weights of raft are not installed"),
         (("--teacher", "dsi"), 2, "no model is called 'dsi'"),
         (("--teacher", "dbvi_2x"), 2, "dbvi_2x cannot teach"),
-        (("--teacher", "dis", "--inputs", "0,x"), 2, "--inputs 0,x"),
+        (("--teacher", "dis", "--inputs", "0,x"), 2, "--inputs: 0,x: whole numbers are needed"),
         (("--teacher", "dis", "--inputs", "0,1,2"), 2, "2 or 4 indices"),
         (("--teacher", "dis", "--target", "4"), 2, "no target between the inputs 0 and 4"),
         (("--teacher", "rife_lap", "--inputs", "0,1,3,4"), 2, "four inputs need dis or a flow network"),
-        (("--teacher", "dis", "--step", "0"), 2, "frames 0 and step 0"),
-        (("--teacher", "dis", "--frames", "-1"), 2, "frames -1 and step 1"),
+        (("--teacher", "dis", "--step", "0"), 2, "--step: 0: must lie between 1"),
+        (("--teacher", "dis", "--frames", "-1"), 2, "--frames: -1: must lie between 0"),
         (("--teacher", "dis", "--weights", "x.pth"), 2, "dis has no weights"),
     ],
 )
@@ -264,6 +268,7 @@ def test_each_process_writes_its_share_of_the_files(tmp_path, monkeypatch, four_
     records = tmp_path / "records"
     write_records("synthetic:10", records, Footage(frames=3), encoding="raw")
     monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(distributed, "barrier", lambda _: None)
     for index, written in ((0, {0, 2}), (1, {0, 1, 2})):
         monkeypatch.setattr(jax, "process_index", lambda index=index: index)
         write_flow_labels(str(records), "dis", weights=None, inputs=(), target=-1)

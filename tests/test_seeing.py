@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import cv2
 import jax
 import jax.numpy as jnp
@@ -188,7 +189,7 @@ def test_doctor(tmp_path, capsys, monkeypatch, weights_folder):
     assert cli_main.main(["doctor", "--data", str(tmp_path / "none")]) == 1
     assert capsys.readouterr().err.endswith("none: no such folder\n")
     monkeypatch.setattr(doctor, "multiplies_correctly", lambda _: False)
-    monkeypatch.setattr(doctor.av, "codecs_available", set())
+    monkeypatch.setattr(av, "codecs_available", set())
     assert cli_main.main(["doctor"]) == 1
     message = capsys.readouterr().err
     assert "multiplies wrongly; FFmpeg has no libx264, which .mp4, .m4v, .mov, .mkv need" in message

@@ -63,7 +63,6 @@ def run(options: argparse.Namespace) -> None:
 
     registry.spec_of(options.model)
     adapter, folder = adapters.choose(options.model, options.repo)
-    common.make_folder(options.output)
     job = jobs.ComparisonJob(
         options.model,
         weights=options.weights,
@@ -80,6 +79,7 @@ def run(options: argparse.Namespace) -> None:
         backward=options.backward,
         python=options.torch_python,
     )
+    common.make_folder(options.output)
     comparison = measure.compare(adapter, folder, job, lambda line: print(line, file=sys.stderr, flush=True))
     report.write(comparison, options.output)
     print(report.text(comparison))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
-from vfi_jax.system import distributed
+from vfi_jax.system import distributed, strict_json
 from vfi_jax.system.files import AnyPath, written_whole
 
 VALIDATIONS = "validations.json"
@@ -24,9 +22,8 @@ class Validations:
         self._path = folder / VALIDATIONS
         self._entries: dict[str, dict[str, Any]] = {}
         with contextlib.suppress(OSError, ValueError):
-            content = json.loads(self._path.read_text())
-            entries = content.items() if isinstance(content, dict) else ()
-            self._entries = {step: entry for step, entry in entries if isinstance(entry, dict)}
+            entries = strict_json.read_object(self._path)
+            self._entries = {step: entry for step, entry in entries.items() if isinstance(entry, dict)}
 
     def outcome(self, step: int) -> dict[str, Any] | None:
         """Returns the outcome of a step's validation; None where it has none yet."""
@@ -57,8 +54,7 @@ class Validations:
         Raises:
           UserError: the file cannot be written.
         """
-        finite = {name: value if math.isfinite(value or 0) else None for name, value in outcome.items()}
-        self._entries[str(step)] = finite
+        self._entries[str(step)] = dict(outcome)
         self._write()
 
     def forget(self, step: int) -> None:
@@ -73,4 +69,4 @@ class Validations:
     def _write(self) -> None:
         if distributed.is_main():
             with written_whole(self._path) as partial:
-                partial.write_text(json.dumps(self._entries, allow_nan=False))
+                partial.write_text(strict_json.dumps(self._entries))

@@ -21,6 +21,8 @@ def data() -> Path | None:
 def _folder(variable: str, below: str) -> Path | None:
     if os.path.isabs(given := os.environ.get(variable, "")):  # XDG ignores relative paths
         return Path(given) / NAME
+    if os.environ.get("HOME") == "":  # which Python takes for the root folder
+        return None
     try:
         home = Path.home()
     except RuntimeError:  # HOME is not set and the user's number has no name, as in containers
