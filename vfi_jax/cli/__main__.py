@@ -1,4 +1,4 @@
-"""The program `vfi-jax`, which is also the package `vfi_jax.cli` run by Python: catches Ctrl-C before the slow imports."""
+"""The program `vfi-jax`: catches Ctrl-C before the slow imports."""
 
 import sys
 

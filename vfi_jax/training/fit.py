@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -23,7 +22,7 @@ from vfi_jax.nn import precision
 from vfi_jax.runs import folder as run_folder
 from vfi_jax.runs.checkpoints import Checkpoints
 from vfi_jax.runs.checksums import checksums, seal
-from vfi_jax.system import distributed, sharding
+from vfi_jax.system import distributed, sharding, strict_json
 from vfi_jax.system.files import AnyPath, is_remote
 from vfi_jax.system.lock import Lock
 from vfi_jax.training import loop
@@ -145,7 +144,7 @@ def _log_changes(
             "anew with another --workdir"
         )
     for name, before, now in changed:
-        log(f"config.{name} is {json.dumps(now)} now ({json.dumps(before)} before)")
+        log(f"config.{name} is {strict_json.dumps(now)} now ({strict_json.dumps(before)} before)")
     former = dataclasses.replace(recipe, **{name: before for name, before, _ in changed if name in ("steps", "epochs")})
     last = _steps(former, steps_per_epoch)
     if done and last != steps:
