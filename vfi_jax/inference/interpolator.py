@@ -131,7 +131,7 @@ class Interpolator:
             flow = np.asarray(intermediate_flows(self.model, self.variables, padded, times)[..., :2])
         if not np.isfinite(flow).all():
             raise not_finite(self.model.variant)
-        return crop(flow, height, width, self.spec.padding, getattr(self.model, "scale", 1.0))[0]
+        return np.asarray(crop(flow, height, width, self.spec.padding, getattr(self.model, "scale", 1.0)))[0]
 
     def times(self, factor: int) -> list[float]:
         """Returns the times of the new frames between two frames that multiply their number by `factor`.
