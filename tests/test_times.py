@@ -34,6 +34,7 @@ NARROW = {
     "ifrnet of half the size": ("ifrnet_s", {"widths": (4, 4, 4, 4), "scale": 0.5}),
     "rife": ("rife", {}),
     "rife_m": ("rife_m", {}),
+    "dr_ifrnet": ("dr_ifrnet", {"widths": (4, 4, 4, 4)}),
     "rife_v4 in both directions": ("rife_v4_6", {**V4, "ensemble": True}),
     "rife_v4 of twice the size": ("rife_v4_25", {**V4, "scale": 2.0}),
     "rife_lap": ("rife_lap", {**V4, "refinement": (4, 8, 1)}),

@@ -3,7 +3,11 @@
 Frames: float32 in 0..1, `[b, n, h, w, 3]`, in the order of time. n is 2 (times 0 and 1), or 4 (times -1, 0, 1, 2) for
   models that say so. Files, the data pipeline and `Interpolator` also take uint8, which the device divides by 255.
 Time: t in 0 < t < 1, a number, `[b]`, `[b, 1, 1, 1]`, or a map `[b, h, w, 1]`, see `ops.time_array`; a constant map
-  equals the number. Inside `jit` only its shape is checked.
+  equals the number. Inside `jit` only its shape is checked. A distance map (models `d_*`, `dr_*`) is such a map: of the
+  way from its place in frame 0 to that in frame 1 the fraction that each pixel has covered, 0..1, on frame 0's grid.
+Reference: models with `reference` among the `inputs` of their spec (`dr_*`) also take a frame between the inputs,
+  `reference` `[b, h, w, 3]` in the model's channel order, and its time or map, `reference_t`; both or neither, which
+  means frame 0 at 0. `inference.iterate_reference` gives them step by step, and `Interpolator` does so by default.
 Flow: (x, y) in pixels of its own resolution. Backward flow lives on the grid of the frame at time t and says where to
   sample: `warp(image, flow)[y, x] = image[y + flow_y, x + flow_x]`. Forward flow lives on the grid of an input frame
   and says where its pixels go. Four channels hold two flows: 0:2 belong to frame 0, 2:4 to frame 1.
@@ -33,9 +37,10 @@ Params = Any
 # (the variables of a frozen flow network, by its name).
 Variables = Mapping[str, Any]
 
-# One training batch by field: `frames` `[b, n, h, w, 3]`, `target` `[b, h, w, 3]` and `t` `[b, 1, 1, 1]`; where a model
-# needs them, `flow` `[b, h, w, 4]` (backward, t to 0 and t to 1), `flows` `[b, h, w, 8]` (between the input frames, in
-# the order of FOUR_FRAME_FLOWS) and `teacher_frame` `[b, h, w, 3]`. Flow networks: `frames`, `flow` `[b, h, w, 2]`
+# One training batch by field: `frames` `[b, n, h, w, 3]`, `target` `[b, h, w, 3]` and `t` `[b, 1, 1, 1]`, or a distance
+# map `[b, h, w, 1]`; where a model needs them, `flow` `[b, h, w, 4]` (backward, t to 0 and t to 1), `flows`
+# `[b, h, w, 8]` (between the input frames, in the order of FOUR_FRAME_FLOWS), `teacher_frame` `[b, h, w, 3]`,
+# `reference` `[b, h, w, 3]` and `reference_t` (as `t`). Flow networks: `frames`, `flow` `[b, h, w, 2]`
 # (forward, 0 to 1) and `valid` `[b, h, w]`.
 Batch = Mapping[str, Array]
 

@@ -67,6 +67,25 @@ ADAPTERS: tuple[Adapter, ...] = (
         marker="models/IFRNet.py",
     ),
     Adapter(
+        "zzh-tech/InterpAny-Clearer (DI-RIFE)",
+        {
+            "d_rife": {"module": "model.IFNet_sdi", "reference": 0},
+            "dr_rife": {"module": "model.IFNet_sdi_recur", "reference": 1},
+        },
+        "DistanceRife",
+        0.6,
+        why_not="the tests hold its outputs",
+        marker="model/IFNet_sdi_recur.py",
+    ),
+    Adapter(
+        "zzh-tech/InterpAny-Clearer (DI-AMT-and-IFRNet)",
+        {"d_ifrnet": {"module": "networks.IFRNet"}, "dr_ifrnet": {"module": "networks.IFRNet"}},
+        "DistanceIFRNet",
+        0.9,
+        why_not="its license is non-commercial; the tests hold its outputs",
+        marker="networks/IFRNet.py",
+    ),
+    Adapter(
         "myungsub/CAIN",
         {"cain": {}},
         "Cain",

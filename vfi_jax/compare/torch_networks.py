@@ -69,6 +69,34 @@ class Rife(Network):
         return self._run(frames, t)[0][2]
 
 
+class DistanceRife(Network):
+    """zzh-tech/InterpAny-Clearer, its RIFE, with a map of one value; the reference is frame 0 at 0."""
+
+    def __init__(self, module: str, reference: int) -> None:
+        self.module, self._reference = importlib.import_module(module).IFNet_sdi(), reference
+
+    def _run(self, frames: Sequence[Tensor], t: float) -> Any:
+        first = frames[0]
+        plane = torch.full_like(first[:, :1], t)
+        given = [plane, torch.zeros_like(plane), first] if self._reference else [plane]
+        return self.module(torch.cat(list(frames), 1), scale=[4, 2, 1], sdi_map=torch.cat(given, 1))
+
+    def frame(self, frames: Sequence[Tensor], t: float) -> Tensor:
+        """The last of the merged frames."""
+        return self._run(frames, t)[2][2]
+
+    def flow(self, frames: Sequence[Tensor], t: float) -> Tensor:
+        """The last of the flows."""
+        return self._run(frames, t)[0][2]
+
+
+class DistanceIFRNet(Network):
+    """zzh-tech/InterpAny-Clearer, its IFRNet: not called."""
+
+    def __init__(self, module: str) -> None:
+        raise NotImplementedError(f"{module} is not called: its license is non-commercial")
+
+
 class IFRNet(Network):
     """ltkong218/IFRNet."""
 

@@ -21,8 +21,9 @@ from jaxtyping import Float
 
 from vfi_jax import weights
 from vfi_jax.errors import NotFiniteError, UsageError, UserError
-from vfi_jax.inference.wrappers import SMALLEST_INTERVAL, Recursive, with_dtype
+from vfi_jax.inference.wrappers import SMALLEST_INTERVAL, Recursive, with_dtype, with_reference
 from vfi_jax.models import registry
+from vfi_jax.models.spec import REFERENCE
 from vfi_jax.nn import precision as precisions
 from vfi_jax.ops import crop, pad
 from vfi_jax.ops.channels import order_of
@@ -66,6 +67,7 @@ class Interpolator:
             raise UsageError("a model needs its variables: Interpolator(model, variables)")
         registry.check_kind(network.variant, "interpolation")
         self._precision = precisions.named(precision) if precision else precisions.AS_IS
+        network = with_reference(network)
         self.model = network if self._precision.dtype is None else with_dtype(network, self._precision.dtype)
         self.spec = registry.spec_of(network.variant)
         self.variables = jax.device_put(variables)
@@ -75,8 +77,9 @@ class Interpolator:
 
         Args:
           *frames: as many as the model takes, `[h, w, 3]` or `[b, h, w, 3]`, RGB; uint8, uint16, or float in 0..1.
-          t: a number; `[b]` or `[b, 1, 1, 1]`; or a map of the frames' size with one channel. 0 < t < 1.
-          **inputs: further arguments of the model's `apply`, as it takes them (a batch, on the padded size).
+          t: a number, `[b]` or `[b, 1, 1, 1]`, 0 < t < 1; or a map of the frames' size with one channel, in 0..1: of
+            time, or of the distance that each pixel has covered (0: where frame 0 has it, 1: where frame 1 has it).
+          **inputs: further arguments of the model's `apply`, as it takes them (a batch, on the padded size, RGB).
 
         Returns:
           A frame with the shape and dtype of one input; integers are rounded half to even.
@@ -174,14 +177,18 @@ class Interpolator:
     def _times(self, t: Any, batch: int, size: tuple[int, int]) -> np.ndarray:
         """Checks t and returns it as `[b, 1, 1, 1]` or as a padded map."""
         times = np.asarray(t, np.float32)
-        if not ((times > 0) & (times < 1)).all():
+        is_map = times.size not in (1, batch)
+        if is_map and not isinstance(self.model, Recursive):
+            if not ((times >= 0) & (times <= 1)).all():
+                raise UserError(f"a map of t must lie within 0..1, not {_shown(times)}")
+        elif not ((times > 0) & (times < 1)).all():
             raise UserError(f"t must lie between 0 and 1 (exclusive), not {_shown(times)}")
         if isinstance(self.model, Recursive):
             if (times / SMALLEST_INTERVAL % 1).any():
                 raise UserError(f"a recursive model takes t = k / 2^n, not {_shown(times)}")
         elif not self.model.any_time and (times != MIDPOINT).any():
             raise UserError(f"{self.model.variant}'s weights support t = 0.5 only, not {_shown(times)}")
-        if times.size in (1, batch):
+        if not is_map:
             return np.broadcast_to(times.reshape(-1, 1, 1, 1), (batch, 1, 1, 1))
         if times.shape[-3:] != (*size, 1):
             raise UserError(f"t has shape {times.shape}: it is a number, one per frame, or a map {(batch, *size, 1)}")
@@ -202,7 +209,8 @@ def predict(
 
     Infinity becomes NaN, which clipping would make a color.
     """
-    frame = model.apply(variables, frames[..., order_of(model)], t, **inputs).frame
+    given = {name: value[..., order_of(model)] if name == REFERENCE[0] else value for name, value in inputs.items()}
+    frame = model.apply(variables, frames[..., order_of(model)], t, **given).frame
     frame = frame[..., order_of(model)].astype(jnp.float32)
     return jnp.where(jnp.isfinite(frame), jnp.clip(frame, 0, 1), jnp.nan)
 

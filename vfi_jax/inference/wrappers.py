@@ -1,9 +1,10 @@
-"""Wrappers that are called like a model: test-time augmentation, recursion from a midpoint model, many devices.
+"""Wrappers that are called like a model: test-time augmentation, recursion, iteration by reference, many devices.
 
 For example:
 
     Interpolator(flip_ensemble(model), variables)  # test-time augmentation
     Interpolator(recursive(model), variables)  # t = k / 2^n from a model that supports t = 0.5 only
+    Interpolator(iterate_reference(model, 3), variables)  # t in three steps, with a model that sees a reference frame
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Float
 
-from vfi_jax.ops import time_array
+from vfi_jax.errors import UsageError
+from vfi_jax.models.registry import spec_of
+from vfi_jax.ops import reference_of, time_array
 from vfi_jax.types import MIDPOINT, Array, Model, Output
 
+REFERENCE_STEPS = 2  # of `iterate_reference`, as published for pictures, video and benchmark
 SMALLEST_INTERVAL = 2.0**-16  # of time, below which `recursive` does not divide
 
 
@@ -118,9 +122,77 @@ class Recursive(_Wrapper):
         return jax.lax.while_loop(unfinished, step, start)[1]
 
 
+@dataclasses.dataclass(frozen=True)
+class IterateReference(_Wrapper):
+    """See `iterate_reference`."""
+
+    model: Any  # Model
+    steps: int = REFERENCE_STEPS
+
+    def apply(
+        self,
+        variables: Mapping[str, Any],
+        frames: Float[Array, "b 2 h w 3"],
+        t: ArrayLike,
+        reference: Float[Array, "b h w 3"] | None = None,
+        reference_t: ArrayLike | None = None,
+    ) -> Output:
+        """Returns the output of the last step.
+
+        Args:
+          variables: of the model.
+          frames: the inputs.
+          t: time or distance map.
+          reference: the frame to start from, in the model's channel order; None: frame 0.
+          reference_t: its time or distance map.
+        """
+        reference, start = reference_of(frames, reference, reference_t)
+        t, start = time_array(t, frames), time_array(start, frames)
+
+        def at(step: ArrayLike) -> Array:
+            return t * (step / self.steps) + start * ((self.steps - step) / self.steps)
+
+        def advance(step: Array, reference: Array) -> Array:
+            return self.model.apply(variables, frames, at(step + 1), reference=reference, reference_t=at(step)).frame
+
+        if self.steps > 1:
+            reference = jax.lax.fori_loop(0, self.steps - 1, advance, reference)
+        return self.model.apply(variables, frames, t, reference=reference, reference_t=at(self.steps - 1))
+
+
+def iterate_reference(model: Model | nn.Module, steps: int = REFERENCE_STEPS) -> IterateReference:
+    """Approaches t in equal steps, each of which sees the frame before as its reference (InterpAny-Clearer's [D,R]).
+
+    Step i of n predicts the frame at `t i / n + t_0 (n - i) / n` from the inputs, the frame of step i - 1 and that
+    frame's map. It starts from frame 0 at t_0 = 0, or from any frame whose map is known. `Interpolator` does this by
+    itself, with two steps. Source: section 3.3 of the paper, and the published code.
+
+    Args:
+      model: one that sees a reference frame (`dr_rife` and others).
+      steps: number of runs.
+
+    Raises:
+      UsageError: the model sees no reference, or fewer than one step.
+    """
+    if not spec_of(model.variant).sees_reference:
+        raise UsageError(f"{model.variant} sees no reference frame: iterate_reference is for models that do (dr_rife)")
+    if steps < 1:
+        raise UsageError(f"steps is {steps}: 1 or more is needed")
+    return IterateReference(model, steps)
+
+
+def with_reference(model: Any) -> Any:
+    """Returns the model, or its wrapper, with `iterate_reference` where the network sees a reference frame."""
+    if isinstance(model, IterateReference):
+        return model
+    if isinstance(model, FlipEnsemble | Recursive | DataParallel):
+        return dataclasses.replace(model, model=with_reference(model.model))
+    return IterateReference(model) if spec_of(model.variant).sees_reference else model
+
+
 def with_dtype(model: Any, dtype: DTypeLike) -> Any:
     """Returns the model, or its wrapper, computing in another dtype; a model without that field stays as it is."""
-    if isinstance(model, FlipEnsemble | Recursive | DataParallel):
+    if isinstance(model, FlipEnsemble | Recursive | DataParallel | IterateReference):
         return dataclasses.replace(model, model=with_dtype(model.model, dtype))
     return model.clone(dtype=dtype) if hasattr(model, "dtype") else model
 

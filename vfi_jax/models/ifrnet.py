@@ -1,7 +1,8 @@
-"""IFRNet: flow and an intermediate feature refined together, coarse to fine (`ifrnet_s`, `ifrnet`, `ifrnet_l`).
+"""IFRNet: flow and feature refined together (`ifrnet_s`, `ifrnet`, `ifrnet_l`, with maps `d_ifrnet`, `dr_ifrnet`).
 
 Lingtong Kong et al., "IFRNet: Intermediate Feature Refine Network for Efficient Frame Interpolation", CVPR 2022.
 Follows the published code where the paper differs: the geometry loss is not detached from the target's features.
+Distance indexing: Zhihang Zhong et al., "Clearer Frames, Anytime", ECCV 2024.
 
 Architecture (`b h w c`; level k has 1/2^k of the frame's sides, flows in pixels of their own level):
   1. Encoder: both frames, less their common mean, to features of levels 1 to 4 (two convolutions per level).
@@ -12,6 +13,8 @@ Architecture (`b h w c`; level k has 1/2^k of the frame's sides, flows in pixels
      `clip(mask * warped_0 + (1 - mask) * warped_1 + mean + residual)`.
   Training only: the features of the encoded target are compared with the intermediate ones (geometry loss), and flow
   labels, if there are any, with the flows (distillation). The three sizes differ in widths and the first kernel.
+  `d_ifrnet` is `ifrnet`'s network, trained with distance maps for t. In `dr_ifrnet` decoder 4 also sees the deepest
+  features of a reference frame between the inputs, and that frame's map.
 """
 
 from __future__ import annotations
@@ -31,9 +34,21 @@ from vfi_jax.losses.charbonnier import charbonnier_loss
 from vfi_jax.losses.flow import adaptive_flow_loss, endpoint_error
 from vfi_jax.losses.geometry import geometry_loss
 from vfi_jax.models.base import Network
-from vfi_jax.models.spec import ModelSpec, Published, TorchRules
+from vfi_jax.models.spec import REFERENCE, ModelSpec, Published, TorchRules
 from vfi_jax.nn import Conv, ConvPReLU, ConvTranspose, PReLU, constant, torch_default_transposed
-from vfi_jax.ops import Padding, clamp, join, resize, resize_flow, split_pair, stack_halves, stack_pair, time_map, warp
+from vfi_jax.ops import (
+    Padding,
+    clamp,
+    join,
+    reference_of,
+    resize,
+    resize_flow,
+    split_pair,
+    stack_halves,
+    stack_pair,
+    time_map,
+    warp,
+)
 from vfi_jax.types import Array, Batch, LossAux, Output, Variables
 
 LEVELS = 4
@@ -130,11 +145,13 @@ class IFRNet(Network, kw_only=True):
       widths: channels of levels 1 to 4; the first is also the number of side channels.
       first_kernel: of the first convolution.
       scale: the encoder sees the frames resized by it: below 1 for large motion.
+      sees_reference: whether a reference frame and its map are inputs, too.
     """
 
     widths: tuple[int, ...]
     first_kernel: int = 3
     scale: float = 1.0
+    sees_reference: bool = False
 
     def setup(self) -> None:
         self.encoder = Encoder(self.widths, self.first_kernel, self.dtype)
@@ -143,21 +160,44 @@ class IFRNet(Network, kw_only=True):
             features = 4 + (self.widths[level - 2] if level > 1 else 4)
             setattr(self, f"decoder{level}", Decoder(width, self.widths[0], features, self.dtype))
 
-    def __call__(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> Output:
-        """Returns frame, flows of levels 3 to 0, mask, residual, merged; sides must be multiples of the padding's."""
-        return self.estimate(frames, t).out
+    def __call__(
+        self,
+        frames: Float[Array, "b 2 h w 3"],
+        t: ArrayLike,
+        reference: Float[Array, "b h w 3"] | None = None,
+        reference_t: ArrayLike | None = None,
+    ) -> Output:
+        """Returns frame, flows of levels 3 to 0, mask, residual, merged; sides must be multiples of the padding's.
+
+        Args:
+          frames: the inputs.
+          t: time or distance map.
+          reference: a frame between the inputs, for `sees_reference` only; None: frame 0.
+          reference_t: its time or distance map.
+        """
+        return self.estimate(frames, t, reference, reference_t).out
 
     def encode(self, images: Float[Array, "b h w 3"]) -> list[Array]:
         """Returns the features of mean-free images, levels 1 to 4."""
         return self.encoder(images)
 
-    def estimate(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> Estimate:
+    def estimate(
+        self,
+        frames: Float[Array, "b 2 h w 3"],
+        t: ArrayLike,
+        reference: Float[Array, "b h w 3"] | None = None,
+        reference_t: ArrayLike | None = None,
+    ) -> Estimate:
         """Returns the output with the intermediate features."""
         mean = frames.mean((1, 2, 3, 4), keepdims=True)[:, 0]
         images = stack_pair(frames) - jnp.concatenate([mean, mean])
         pyramid = self.encode(resize(images, self.scale))
-        plane = time_map(t, frames, pyramid[-1].shape[1:3])
-        out = self.decoder4(*split_pair(pyramid[-1]), plane)
+        size = pyramid[-1].shape[1:3]
+        planes = [time_map(t, frames, size)]
+        if self.sees_reference:
+            frame, its_t = reference_of(frames, reference, reference_t)
+            planes = [self.encode(resize(frame - mean, self.scale))[-1], *planes, time_map(its_t, frames, size)]
+        out = self.decoder4(*split_pair(pyramid[-1]), *planes)
         flows, features = [out[..., :4]], [out[..., 4:]]
         for level in (3, 2, 1):
             warped = split_pair(warp(pyramid[level - 1], stack_halves(flows[-1])))
@@ -187,7 +227,7 @@ class LossConfig:
     """Weights of the published objective.
 
     Attributes:
-      geometry_weight: of the geometry term, against 1 for the reconstruction.
+      geometry_weight: of the geometry term, against 1 for the reconstruction; 0: the term is left out.
       distillation_weight: of the flow distillation, if the batch has a `flow`.
       distrust: decay of the trust in a label with the final flow's distance from it, per pixel.
     """
@@ -205,17 +245,17 @@ def loss(
     f_k are the intermediate features of levels 1 to 3, g_k the features of the encoded target. A is the adaptive
     distance of the flows of levels 1 to 3, enlarged to the frame, from the label; see `distillation`.
 
-    Terms: `reconstruction`, `geometry`; with `flow` in the batch `distillation`. Source: CVPR 2022, sections 3.3 and
-    3.4, and the published code. The model's `scale` must be 1.
+    Terms: `reconstruction`, `geometry` (if weighted); with `flow` in the batch `distillation`. Source: CVPR 2022,
+    sections 3.3 and 3.4, and the published code. The model's `scale` must be 1.
     """
-    estimate = model.apply(variables, batch["frames"], batch["t"], method="estimate")
-    encoded = model.apply(variables, batch["target"] - estimate.mean, method="encode")
+    inputs = {name: batch[name] for name in REFERENCE if name in batch}
+    estimate = model.apply(variables, batch["frames"], batch["t"], **inputs, method="estimate")
     frame = estimate.out.frame
-    pairs = zip(estimate.features, reversed(encoded[:3]), strict=True)
-    terms = {
-        "reconstruction": charbonnier_loss(frame, batch["target"]) + census_loss(frame, batch["target"]),
-        "geometry": config.geometry_weight * sum(geometry_loss(feature, target) for feature, target in pairs),
-    }
+    terms = {"reconstruction": charbonnier_loss(frame, batch["target"]) + census_loss(frame, batch["target"])}
+    if config.geometry_weight:
+        encoded = model.apply(variables, batch["target"] - estimate.mean, method="encode")
+        pairs = zip(estimate.features, reversed(encoded[:3]), strict=True)
+        terms["geometry"] = config.geometry_weight * sum(geometry_loss(feature, target) for feature, target in pairs)
     if "flow" in batch:
         terms["distillation"] = config.distillation_weight * distillation(
             estimate.out.flows, batch["flow"], config.distrust
@@ -251,11 +291,23 @@ NAMES = (
 LAYOUTS = ((r"convblock\.2\.weight$", "conv_transpose"), (r"(\.0|conv5)\.weight$", "conv"))
 
 
-def _spec(*, widths: tuple[int, ...], first_kernel: int = 3, params: int, gmac: float, score: str) -> ModelSpec:
+def _spec(
+    *,
+    widths: tuple[int, ...],
+    first_kernel: int = 3,
+    sees_reference: bool = False,
+    params: int,
+    gmac: float,
+    score: str,
+    licence: str = "MIT (code; none stated for weights)",
+    loss_config: LossConfig = LossConfig(),
+) -> ModelSpec:
+    inputs = REFERENCE if sees_reference else ()
+    reference = {"sees_reference": True} if sees_reference else {}
     return ModelSpec(
         kind="interpolation",
         module=IFRNet,
-        config={"widths": widths, "first_kernel": first_kernel},
+        config={"widths": widths, "first_kernel": first_kernel, **reference},
         num_frames=2,
         any_time=True,
         padding=Padding(16, "edge", "center"),
@@ -263,12 +315,13 @@ def _spec(*, widths: tuple[int, ...], first_kernel: int = 3, params: int, gmac: 
         params_inference=params,
         gmac=gmac,
         loss=loss,
-        loss_config=LossConfig(),
+        loss_config=loss_config,
         init_rules=((r"prelu/", constant(0.25)), (r"convblock_2/", torch_default_transposed)),
-        needs=("flow",),
+        needs=("flow", *inputs),
+        inputs=inputs,
         torch_rules=TorchRules(NAMES, LAYOUTS),
-        published=Published(score, "MIT (code; none stated for weights)", "rgb"),
-        time_kernel="decoder4.convblock.0.0.weight",
+        published=Published(score, licence, "rgb"),
+        time_kernel="" if sees_reference else "decoder4.convblock.0.0.weight",
     )
 
 
@@ -281,5 +334,22 @@ SPECS = {
         params=19_699_460,
         gmac=706.4,
         score="36.20 dB Vimeo90K, not rounded",
+    ),
+    "d_ifrnet": _spec(
+        widths=(32, 48, 72, 96),
+        params=4_959_692,
+        gmac=178.3,
+        score="-",
+        licence="CC-BY-NC-4.0",
+        loss_config=LossConfig(geometry_weight=0.0),
+    ),
+    "dr_ifrnet": _spec(
+        widths=(32, 48, 72, 96),
+        sees_reference=True,
+        params=5_127_308,
+        gmac=184.9,
+        score="-",
+        licence="CC-BY-NC-4.0",
+        loss_config=LossConfig(geometry_weight=0.0),
     ),
 }

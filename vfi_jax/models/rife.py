@@ -1,7 +1,8 @@
-"""RIFE: IFNet with a refinement network, trained with privileged distillation (`rife`, `rife_large`, `rife_m`).
+"""RIFE: IFNet with a refinement network and distillation (`rife`, `rife_large`, `rife_m`, with maps `d_rife`, `dr_rife`).
 
 Zhewei Huang et al., "Real-Time Intermediate Flow Estimation for Video Frame Interpolation", ECCV 2022. Follows the
 published code where the paper differs: mask logits between levels, thresholded distillation over three levels.
+Distance indexing: Zhihang Zhong et al., "Clearer Frames, Anytime", ECCV 2024.
 
 Architecture (`b h w c`; flows in pixels of the full frame, masks as logits until the end):
   1. IFNet: three IFBlocks at 1/4, 1/2 and 1 of the frame. Each sees both frames, and, after the first, the frames
@@ -11,6 +12,8 @@ Architecture (`b h w c`; flows in pixels of the full frame, masks as logits unti
   4. Frame: `clip(mask * warped_0 + (1 - mask) * warped_1 + residual)`.
   Training only: a teacher block (`block_tea`) sees the target too and corrects the last level; the student's flows
   are distilled from its flow. `rife_m` also sees t as a plane; `rife_large` starts at stride 1 instead of 2.
+  `d_rife` is `rife_m`'s network, trained with distance maps for t. `dr_rife` also sees a reference frame between the
+  inputs, and that frame's map.
 """
 
 from __future__ import annotations
@@ -30,9 +33,9 @@ from jaxtyping import Float
 from vfi_jax.errors import UserError
 from vfi_jax.losses.laplacian import laplacian_loss
 from vfi_jax.models.base import Network
-from vfi_jax.models.spec import ModelSpec, Published, TorchRules
+from vfi_jax.models.spec import REFERENCE, ModelSpec, Published, TorchRules
 from vfi_jax.nn import Conv, ConvPReLU, ConvTranspose, PReLU, constant, torch_default_transposed
-from vfi_jax.ops import Padding, absolute, clamp, join, resize, resize_flow, root, time_map, warp
+from vfi_jax.ops import Padding, absolute, clamp, join, reference_of, resize, resize_flow, root, time_map, warp
 from vfi_jax.types import Array, Batch, LossAux, Output, Variables
 
 LEVEL_SCALES = (4, 2, 1)
@@ -177,12 +180,14 @@ class RIFE(Network, kw_only=True):
 
     Attributes:
       sees_time: whether t is an input of the blocks.
+      sees_reference: whether a reference frame and its map are, too.
       stride: of the first convolutions; 1 works at twice the resolution.
       scale: level scales are divided by it: below 1 for large frames and motions, above 1 for small ones.
     """
 
     sees_time: bool
     stride: int
+    sees_reference: bool = False
     scale: float = 1.0
     any_time: bool = False
 
@@ -194,33 +199,56 @@ class RIFE(Network, kw_only=True):
         self.contextnet = ContextNet(self.stride, self.dtype)
         self.unet = UNet(self.stride, self.dtype)
 
-    def __call__(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> Output:
+    def __call__(
+        self,
+        frames: Float[Array, "b 2 h w 3"],
+        t: ArrayLike,
+        reference: Float[Array, "b h w 3"] | None = None,
+        reference_t: ArrayLike | None = None,
+    ) -> Output:
         """Returns frame (clipped to 0..1), flows, mask, residual and merged; sides must be multiples of the padding's.
 
         `rife` and `rife_large` do not see t: they predict the frame at t = 0.5.
+
+        Args:
+          frames: the inputs.
+          t: time or distance map.
+          reference: a frame between the inputs, for `sees_reference` only; None: frame 0.
+          reference_t: its time or distance map.
         """
-        return self._refine(frames, self.levels(frames, t))
+        return self._refine(frames, self.levels(frames, t, reference, reference_t))
 
     def initialize(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> tuple[Output, Level]:
         """Uses every parameter, the teacher's too; `create` traces it."""
         return self.distil(frames, t, frames[:, 0])[1:]
 
     def distil(
-        self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike, target: Float[Array, "b h w 3"]
+        self,
+        frames: Float[Array, "b 2 h w 3"],
+        t: ArrayLike,
+        target: Float[Array, "b h w 3"],
+        reference: Float[Array, "b h w 3"] | None = None,
+        reference_t: ArrayLike | None = None,
     ) -> tuple[list[Level], Output, Level]:
         """Returns the student's levels and output, and the teacher: the last level, corrected knowing `target`."""
-        levels = self.levels(frames, t)
-        last = levels[-1]
-        inputs = join(*self._inputs(frames, t), last.warped0, last.warped1, last.mask_logit, target, last.flow)
+        levels = self.levels(frames, t, reference, reference_t)
+        last, given = levels[-1], self._inputs(frames, t, reference, reference_t)
+        inputs = join(*given, last.warped0, last.warped1, last.mask_logit, target, last.flow)
         teacher = _advance(self.block_tea(inputs, 1), last, frames)
         return levels, self._refine(frames, levels), teacher
 
-    def levels(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> list[Level]:
+    def levels(
+        self,
+        frames: Float[Array, "b 2 h w 3"],
+        t: ArrayLike,
+        reference: Float[Array, "b h w 3"] | None = None,
+        reference_t: ArrayLike | None = None,
+    ) -> list[Level]:
         """Returns the estimate after each block, coarse to fine."""
         levels: list[Level] = []
         for block, level_scale in zip((self.block0, self.block1, self.block2), LEVEL_SCALES, strict=True):
             before, factor = levels[-1] if levels else None, level_scale / self.scale
-            inputs = self._inputs(frames, t)
+            inputs = self._inputs(frames, t, reference, reference_t)
             if before is not None:
                 inputs += [before.warped0, before.warped1, before.mask_logit]
             inputs = [resize(part, 1 / factor) for part in inputs]
@@ -230,8 +258,14 @@ class RIFE(Network, kw_only=True):
             levels.append(_advance(change, before, frames))
         return levels
 
-    def _inputs(self, frames: Array, t: ArrayLike) -> list[Array]:
-        return [frames[:, 0], frames[:, 1], *([time_map(t, frames)] if self.sees_time else [])]
+    def _inputs(
+        self, frames: Array, t: ArrayLike, reference: Array | None, reference_t: ArrayLike | None
+    ) -> list[Array]:
+        inputs = [frames[:, 0], frames[:, 1], *([time_map(t, frames)] if self.sees_time else [])]
+        if not self.sees_reference:
+            return inputs
+        frame, its_t = reference_of(frames, reference, reference_t)
+        return [*inputs, time_map(its_t, frames), frame]
 
     def _refine(self, frames: Array, levels: list[Level]) -> Output:
         last = levels[-1]
@@ -285,8 +319,8 @@ def loss(
     """
     if "block_tea" not in variables["params"]:
         raise UserError("these weights lack the teacher (block_tea.*), which training needs: start from `create`")
-    target = batch["target"]
-    levels, out, teacher = model.apply(variables, batch["frames"], batch["t"], target, method="distil")
+    target, inputs = batch["target"], {name: batch[name] for name in REFERENCE if name in batch}
+    levels, out, teacher = model.apply(variables, batch["frames"], batch["t"], target, **inputs, method="distil")
     terms = {
         "reconstruction": laplacian_loss(out.frame, target, config.pyramid_levels),
         "teacher": laplacian_loss(teacher.merged, target, config.pyramid_levels),
@@ -322,13 +356,17 @@ LAYOUTS = (
 )
 
 
-def _frame_channels(sees_time: bool) -> tuple[tuple[str, int, tuple[int, ...]], ...]:
-    """Where frames and warped frames enter and leave the network; t, if there is any, follows the two frames."""
-    later = 6 + sees_time
+def _frame_channels(sees_time: bool, sees_reference: bool) -> tuple[tuple[str, int, tuple[int, ...]], ...]:
+    """Where frames and warped frames enter and leave the network.
+
+    Between the two frames and the warped ones are t, where it is seen, and the reference's map and frame.
+    """
+    first = (0, 3, 8) if sees_reference else (0, 3)
+    later = 6 + sees_time + 4 * sees_reference
     return (
-        (r"^block0\.conv0\.0\.0\.weight$", 1, (0, 3)),
-        (r"^block[12]\.conv0\.0\.0\.weight$", 1, (0, 3, later, later + 3)),
-        (r"^block_tea\.conv0\.0\.0\.weight$", 1, (0, 3, later, later + 3, later + 7)),
+        (r"^block0\.conv0\.0\.0\.weight$", 1, first),
+        (r"^block[12]\.conv0\.0\.0\.weight$", 1, (*first, later, later + 3)),
+        (r"^block_tea\.conv0\.0\.0\.weight$", 1, (*first, later, later + 3, later + 7)),
         (r"^contextnet\.conv1\.conv1\.0\.weight$", 1, (0,)),
         (r"^unet\.down0\.conv1\.0\.weight$", 1, (0, 3, 6, 9)),
         (r"^unet\.conv\.(weight|bias)$", 0, (0,)),
@@ -336,9 +374,17 @@ def _frame_channels(sees_time: bool) -> tuple[tuple[str, int, tuple[int, ...]], 
 
 
 def _spec(
-    *, config: Mapping[str, Any], params: int, teacher: int, gmac: float, score: str, distillation_weight: float = 0.01
+    *,
+    config: Mapping[str, Any],
+    params: int,
+    teacher: int,
+    gmac: float,
+    score: str,
+    distillation_weight: float = 0.01,
+    licence: str = "MIT (code; none stated for weights)",
 ) -> ModelSpec:
     """One row; `teacher` is the number of parameters of the teacher, among `params`."""
+    inputs = REFERENCE if config.get("sees_reference") else ()
     return ModelSpec(
         kind="interpolation",
         module=RIFE,
@@ -357,8 +403,10 @@ def _spec(
         ),
         torch_rules=TorchRules(NAMES, LAYOUTS),
         training_only=(r"^block_tea\.",),
-        frame_channels=_frame_channels(config["sees_time"]),
-        published=Published(score, "MIT (code; none stated for weights)", "bgr"),
+        needs=inputs,
+        inputs=inputs,
+        frame_channels=_frame_channels(config["sees_time"], bool(inputs)),
+        published=Published(score, licence, "bgr"),
     )
 
 
@@ -384,5 +432,23 @@ SPECS = {
         gmac=119.9,
         score="31.87 dB HD 4x 720p, Y channel",
         distillation_weight=0.005,
+    ),
+    "d_rife": _spec(
+        config={"sees_time": True, "stride": 2},
+        params=10_710_780,
+        teacher=637_070,
+        gmac=119.9,
+        score="-",
+        distillation_weight=0.002,
+        licence="MIT (none stated for weights)",
+    ),
+    "dr_rife": _spec(
+        config={"sees_time": True, "sees_reference": True, "stride": 2},
+        params=10_721_040,
+        teacher=638_690,
+        gmac=120.5,
+        score="-",
+        distillation_weight=0.002,
+        licence="MIT (none stated for weights)",
     ),
 }

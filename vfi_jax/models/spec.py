@@ -13,6 +13,10 @@ from vfi_jax.nn.initializers import Initializer
 from vfi_jax.ops.pad import Padding
 from vfi_jax.types import Loss
 
+# `inputs` of a model that also sees a reference frame between its two inputs: the frame `[b, h, w, 3]`, and its time or
+# distance map. `inference.iterate_reference` gives them.
+REFERENCE = ("reference", "reference_t")
+
 
 @flax.struct.dataclass
 class TorchRules:
@@ -110,6 +114,11 @@ class ModelSpec:
     additions: tuple[str, ...] = ()
     time_kernel: str = ""
     frame_channels: tuple[tuple[str, int, tuple[int, ...]], ...] = ()
+
+    @property
+    def sees_reference(self) -> bool:
+        """Whether the module takes a reference frame and its map, `REFERENCE`."""
+        return REFERENCE[0] in self.inputs
 
     @property
     def published_channel_order(self) -> str:

