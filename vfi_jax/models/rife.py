@@ -1,4 +1,4 @@
-"""RIFE: IFNet with a refinement network and distillation (`rife`, `rife_large`, `rife_m`, with maps `d_rife`, `dr_rife`).
+"""RIFE: IFNet with a refinement network and distillation (`rife`, `rife_large`, `rife_m`, and `d_rife`, `dr_rife`).
 
 Zhewei Huang et al., "Real-Time Intermediate Flow Estimation for Video Frame Interpolation", ECCV 2022. Follows the
 published code where the paper differs: mask logits between levels, thresholded distillation over three levels.
