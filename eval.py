@@ -14,10 +14,11 @@ package: a function of predictions and truths, see `vfi_jax.evaluation.extra_met
 
 from __future__ import annotations
 
-from vfi_jax.system import interrupts
+from vfi_jax.system import aborts, interrupts
 
 if __name__ == "__main__":
     interrupts.catch("eval.py")
+    aborts.catch("eval.py")
 
 import contextlib
 import re

@@ -8,10 +8,11 @@ TPU pod or under SLURM they find each other, elsewhere --coordinator, --processe
 
 from __future__ import annotations
 
-from vfi_jax.system import interrupts
+from vfi_jax.system import aborts, interrupts
 
 if __name__ == "__main__":
     interrupts.catch("train.py")
+    aborts.catch("train.py")
 
 import os
 import sys

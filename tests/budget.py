@@ -18,11 +18,14 @@ FAMILIES = {
     "models: shared": (
         "api zoo ops kinks times losses metrics precision inference classical published against_torch plugins"
     ),
-    "training": "training faults seeing overfit soak optimizer remote hosts integrity config batches feed",
+    "training": (
+        "training faults early_stopping first_minutes unfit lock seeing overfit soak optimizer remote hosts integrity "
+        "config batches feed"
+    ),
     "data": "augment footage labels generated_sets published_sets sources synthetic",
     "evaluation": "evaluation figures eval_command scores benchmark_sets perceptual results_kept compare tpu_compile",
-    "video": "video cli viz",
-    "weights": "convert fetch flow_network torch_files torch_writer",
+    "video": "video cli aborts viz",
+    "weights": "weight_faults convert fetch flow_network torch_files torch_writer",
     "docs": "docs",
 }
 FAMILY_OF = {f"test_{stem}": family for family, stems in FAMILIES.items() for stem in stems.split()}

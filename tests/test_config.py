@@ -8,14 +8,18 @@ import typing
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 from absl import flags
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vfi_jax import config
 from vfi_jax.config import Augment, Footage, Milestones, Mix, Optimizer, Plateau, Train, Window
 from vfi_jax.data.windows import frame_selections
 from vfi_jax.errors import UsageError
 from vfi_jax.models import registry
+from vfi_jax.system import strict_json
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")  # of ml_collections
 
@@ -151,6 +155,58 @@ def test_bounds_name_the_option_of_another_command():
 def test_defaults_lie_within_their_bounds():
     for kind in (Train("rife"), config.Scenes(), Footage()):
         config.check_bounds(kind)
+
+
+TEXT = st.text(max_size=8)
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.tuples(inner, inner) | st.dictionaries(TEXT, inner, max_size=2),
+    max_leaves=4,
+)
+VALUES = {int: st.integers(0, 2**40), float: st.floats(), bool: st.booleans(), str: TEXT, typing.Any: ANY}
+
+
+@functools.cache
+def any_value(hint):
+    """Values of a field's type as a recipe spells them, whatever its bounds; not all numbers are finite."""
+    if dataclasses.is_dataclass(hint):
+        return st.fixed_dictionaries({name: any_value(inner) for name, inner in typing.get_type_hints(hint).items()})
+    if typing.get_origin(hint) is tuple:
+        return st.lists(any_value(typing.get_args(hint)[0]), max_size=2).map(tuple)
+    if typing.get_origin(hint) is Mapping:
+        return st.dictionaries(TEXT, any_value(typing.get_args(hint)[1]), max_size=2)
+    return VALUES[hint]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_what_is_not_refused_is_read_as_it_was_written(data):
+    """Every field: the saved config is strict JSON, and the recipe that it gives is that of the run."""
+    hints = typing.get_type_hints(Train)
+    names = data.draw(st.lists(st.sampled_from(sorted(hints)), max_size=3, unique=True))
+    values = {name: data.draw(any_value(hints[name]), name) for name in names}
+    run = config.parse(Train, {"model": "rife", **values})
+    try:
+        config.check_bounds(run)
+    except UsageError:
+        return
+    assert config.parse(Train, json.loads(strict_json.dumps(config.as_dict(run)))) == run
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"extra_losses": {"l1": float("inf")}}, "extra_losses"),
+        ({"fields": {"scale": float("nan")}}, "fields"),
+        ({"loss": {"weights": ((1.0, float("-inf")),)}}, "loss"),
+        ({"fields": {"scale": np.float32(1)}}, "fields"),
+        ({"fields": {"widths": {3: 4}}}, "fields"),
+        ({"data": config.Data(mix=(Mix("other", float("nan")),))}, "data.mix"),
+    ],
+)
+def test_values_that_a_saved_config_could_not_hold(change, name):
+    with pytest.raises(UsageError, match=rf"^--config\.{name} is .*: a config holds finite numbers, text"):
+        config.check_bounds(Train("rife", **change))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

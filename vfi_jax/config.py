@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
+import operator
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -265,6 +267,20 @@ class Guard:
 
 
 @dataclasses.dataclass(frozen=True)
+class EarlyStopping:
+    """The end of a run whose validations stop improving, before its last step. The weights at step 0 do not count.
+
+    Attributes:
+      patience: number of validations in a row that do not improve on the best score, after which the run ends; 0: it
+        goes on to its last step. Validations that failed do not count.
+      min_gain: a score above the best one by no more than this is no improvement, dB.
+    """
+
+    patience: int = bounded(0, 0, INT_MAX)
+    min_gain: float = bounded(0.0)
+
+
+@dataclasses.dataclass(frozen=True)
 class Pretrained:
     """A pretrained model, to start from or to learn from.
 
@@ -306,6 +322,7 @@ class Train:
       optimizer: optimizer and learning rate.
       ema: decay of the averaged weights, which validation uses; 0: no averaging.
       guard: rollback from steps that are not finite.
+      early_stopping: end of a run whose validations stop improving; off by default.
       precision: a name in `vfi_jax.nn.precision`: "float32", "default" or "bfloat16".
       log_every: steps between rows of the log.
       checkpoint_every: steps between checkpoints.
@@ -334,6 +351,7 @@ class Train:
     optimizer: Optimizer = Optimizer()
     ema: float = fraction(0.0)
     guard: Guard = Guard()
+    early_stopping: EarlyStopping = EarlyStopping()
     precision: str = "float32"
     log_every: int = bounded(100, 1, INT_MAX)
     checkpoint_every: int = bounded(1000, 1, INT_MAX)
@@ -470,12 +488,19 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         return {key: _value(typing.get_args(kind)[1], item, f"{where}.{key}") for key, item in value.items()}
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if kind is Any and isinstance(value, list):
-        return tuple(value)  # fields of modules are hashed
-    if kind is Any or (not isinstance(kind, types.GenericAlias) and origin is None and type(value) is kind):
+    if kind is Any:
+        return _hashable(value)
+    if not isinstance(kind, types.GenericAlias) and origin is None and type(value) is kind:
         return value
     shown = getattr(kind, "__name__", str(kind))
     raise UsageError(f"{where} must be {shown}, not {value!r} ({type(value).__name__})")
+
+
+def _hashable(value: Any) -> Any:
+    """Returns lists as tuples, at every depth, because fields of modules are hashed."""
+    if isinstance(value, Mapping):
+        return {key: _hashable(item) for key, item in value.items()}
+    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
 
 
 def as_dict(config: Any) -> dict[str, Any]:
@@ -494,20 +519,36 @@ def flat(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def check_bounds(config: Any, flag: Callable[[str], str] = "--config.{}".format) -> None:
-    """Checks every number of a dataclass of this module against the bounds of its field.
+    """Checks every number of a dataclass of this module against the bounds of its field, and every value for JSON.
 
     Args:
       config: the dataclass; nested ones are checked as well.
       flag: gives the flag that sets a field, for the message, from the field's path such as `data.augment.crop`.
 
     Raises:
-      UsageError: a number lies outside.
+      UsageError: a number lies outside, or a value is such that a run's saved config could not hold it.
     """
     for path, value, least, most in _bounds(config):
         numbers = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple) else (value,)
         if not all(math.isfinite(number) and least <= number <= most for number in numbers):
             wanted = f"{least:g} or more" if most >= INT_MAX - 2 else f"a number from {least:g} to {most:g}"
             raise UsageError(f"{flag(path)} is {value}: {wanted} is needed")
+    values = as_dict(config)
+    for path, value in flat(config).items():
+        if not is_exact(functools.reduce(operator.getitem, path.split("."), values)):
+            raise UsageError(
+                f"{flag(path)} is {value}: a config holds finite numbers, text, True, False and None, and lists and "
+                "mappings of them"
+            )
+
+
+def is_exact(value: Any) -> bool:
+    """Returns whether JSON gives a value back as it is, but for tuples, which become lists."""
+    if isinstance(value, Mapping):
+        return all(isinstance(name, str) and is_exact(item) for name, item in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(is_exact, value))
+    return value is None or type(value) in (bool, int, str) or (type(value) is float and math.isfinite(value))
 
 
 def _bounds(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, float, float]]:

@@ -81,9 +81,11 @@ def report(program: str, error: BaseException, *, interrupted: str = "") -> int:
 
 def _translated(error: BaseException) -> BaseException:
     """The error that a user understands, for those that JAX raises about devices and memory."""
+    text = str(error)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "can't start new thread" in text):
+        return UserError(f"not enough memory{f' ({text[:LONGEST]})' if text else ''}: use smaller frames or batches")
     if isinstance(error, EXPECTED):
         return error
-    text = str(error)
     if _is_raised_in(error, "xla_bridge.py"):
         wanted = os.environ.get("JAX_PLATFORMS", "")
         asked = f"no device for JAX_PLATFORMS={wanted}" if wanted else "JAX cannot use its devices"

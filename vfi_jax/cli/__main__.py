@@ -1,10 +1,11 @@
-"""The program `vfi-jax`: catches Ctrl-C before the slow imports."""
+"""The program `vfi-jax`: catches Ctrl-C and lack of memory before the slow imports."""
 
 import sys
 
-from vfi_jax.system import interrupts
+from vfi_jax.system import aborts, interrupts
 
 interrupts.catch("vfi-jax")
+aborts.catch("vfi-jax")
 
 from vfi_jax.cli.main import main
 

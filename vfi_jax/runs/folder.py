@@ -40,6 +40,7 @@ RESUMABLE = (  # fields of the recipe that a resumed run may change: those that 
     "tensorboard",
     "wandb",
     "guard.*",
+    "early_stopping.*",
     "accumulate",
     "data.path",
     "data.mix.*.path",

@@ -35,6 +35,11 @@ class Validations:
         value = self._entries.get(str(step), {}).get(SCORE)
         return float(value) if isinstance(value, int | float) else None
 
+    def scores(self, last: int) -> list[tuple[int, float]]:
+        """Returns the scored steps up to `last`, rising, each with its PSNR."""
+        steps = sorted(int(step) for step in self._entries if step.isdecimal())
+        return [(step, score) for step in steps if step <= last and (score := self.score(step)) is not None]
+
     def begun(self, step: int) -> int:
         """Returns how many validations of a step have begun and did not end."""
         return int(self._entries.get(str(step), {}).get(BEGUN, 0))

@@ -9,7 +9,7 @@ import jax
 
 from vfi_jax.errors import UserError
 from vfi_jax.system import machine, sharding
-from vfi_jax.training import saving, summary
+from vfi_jax.training import early_stopping, saving, summary
 from vfi_jax.training.logger import Logger
 from vfi_jax.training.meter import Meter
 from vfi_jax.training.optimizer import plateau_factor, skipped_in_row
@@ -26,7 +26,7 @@ MAX_SKIPPED = 0.5  # fraction of the steps; a run that skips more has failed
 
 
 def train(run: Run, *, profile: int = 0) -> None:
-    """Trains from the newest good checkpoint to the last step, or to the step at which SIGTERM asks to stop.
+    """Trains from the newest good checkpoint to the last step, or until SIGTERM or early stopping ends the run.
 
     Raises:
       UserError: see `fit.fit`.
@@ -35,9 +35,10 @@ def train(run: Run, *, profile: int = 0) -> None:
     state, done = _resume(run, rollback)
     with Logger(run, done) as logger:
         state = _catch_up(run, state, done, logger) if done else _begin(run, state, logger)
+        early = _early_end(run, done)
         profiler = Profiler(run.folder, profile, run.log)
         with StopSignal() as stop, Meter(recipe.batch_size) as meter, profiler:
-            while done < run.steps and not stop.requested():
+            while done < run.steps and not early and not stop.requested():
                 batch = _next_batch(run, done, meter, rollback, stop)
                 if batch is None:
                     break
@@ -58,10 +59,18 @@ def train(run: Run, *, profile: int = 0) -> None:
                     logger.step(done, metrics, values, skipped=bool(skips.in_row or skipped_in_row(state.optimizer)))
                 if save_due:
                     state = _save(run, state, done, rollback, logger)
+                    early = _early_end(run, done)
                     meter.start()
         if done < run.steps:
-            _stop(run, state, done, rollback, logger)
-    _report_skips(run, state, done, rollback.count)
+            _stop(run, state, done, rollback, logger, early)
+    _report_skips(run, state, done, rollback.count, ended=bool(early) or done >= run.steps)
+
+
+def _early_end(run: Run, done: int) -> str:
+    """Returns why the run ends after a step that is not its last one; "" if it goes on."""
+    if not run.due(done, run.recipe.validate_every) or done >= run.steps:
+        return ""
+    return early_stopping.reason(run.recipe.early_stopping, run.checkpoints.validations.scores(done))
 
 
 def _resume(run: Run, rollback: Rollback) -> tuple[State, int]:
@@ -72,9 +81,9 @@ def _resume(run: Run, rollback: Rollback) -> tuple[State, int]:
     state, position = restored
     run.data.batches.set_state(position["data"])
     rollback.count = position["rollbacks"]
-    if position["step"] < run.steps:
+    if position["step"] < run.steps and not _early_end(run, position["step"]):
         run.log(f"continuing from step {position['step']}")
-    else:
+    elif position["step"] >= run.steps:
         length = "--config.steps" if run.recipe.steps else "--config.epochs"
         run.log(f"complete: step {position['step']} of {run.steps} is saved; raise {length} to train further")
     return state, position["step"]
@@ -151,17 +160,17 @@ def _check_skipped(run: Run, state: State) -> None:
         )
 
 
-def _report_skips(run: Run, state: State, done: int, rollbacks: int) -> None:
+def _report_skips(run: Run, state: State, done: int, rollbacks: int, *, ended: bool) -> None:
     """Logs how many steps of the run were skipped.
 
     Raises:
-      UserError: the run has reached its last step, and most steps were skipped. Steps before a rollback do not count.
+      UserError: the run has ended, and most steps were skipped. Steps before a rollback do not count.
     """
     skipped = int(state.skips.total)
     if skipped:
         run.log(f"{skipped} steps were skipped up to step {done}")
     skipped -= rollbacks * run.recipe.guard.bad_steps
-    if done >= run.steps and skipped > MAX_SKIPPED * done:
+    if ended and skipped > MAX_SKIPPED * done:
         raise UserError(
             f"{skipped} of {done} steps were skipped, because their loss, gradient or new weights were not finite or "
             "their loss was too high, so that the weights are hardly trained: lower --config.optimizer.rate or set "
@@ -169,10 +178,16 @@ def _report_skips(run: Run, state: State, done: int, rollbacks: int) -> None:
         )
 
 
-def _stop(run: Run, state: State, done: int, rollback: Rollback, logger: Logger) -> None:
-    """Saves the last step unless that is done, and waits for it."""
+def _stop(run: Run, state: State, done: int, rollback: Rollback, logger: Logger, early: str) -> None:
+    """Saves the last step unless that is done, waits for it, and logs why the run ends before its last step."""
     if done and done not in run.checkpoints.steps():
         logger.flush()
         saving.save(run, state, done, rollback.count, last=True)
     run.checkpoints.settle()
-    run.log(f"stopped at step {done}; the same command continues")
+    if early:
+        run.log(
+            f"complete: stopped early at step {done} of {run.steps}, because {early}; to train further raise "
+            "--config.early_stopping.patience"
+        )
+    else:
+        run.log(f"stopped at step {done}; the same command continues")

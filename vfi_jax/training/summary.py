@@ -11,6 +11,7 @@ from flax import traverse_util
 from vfi_jax.config import Optimizer
 from vfi_jax.data.parts import clip_of
 from vfi_jax.models.registry import FROZEN
+from vfi_jax.training import early_stopping
 from vfi_jax.training.run import Run
 
 SHOWN = 3  # held-out clips that are named
@@ -36,6 +37,8 @@ def lines(run: Run) -> Iterator[str]:
     if recipe.optimizer.freeze:
         yield f"frozen: {_frozen(run)}"
     yield f"learning rate: {schedule(recipe.optimizer, run.steps)}"
+    if recipe.early_stopping.patience:
+        yield f"early stopping: {early_stopping.describe(recipe.early_stopping)}"
     if recipe.optimizer.warmup > run.steps:
         peak = float(run.learning_rate(run.steps - 1))
         yield (

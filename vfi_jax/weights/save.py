@@ -10,6 +10,8 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 
+from vfi_jax.config import is_exact
+from vfi_jax.errors import UserError
 from vfi_jax.models.registry import spec_of
 from vfi_jax.system import strict_json
 from vfi_jax.torch_io.state_dict import to_torch
@@ -38,9 +40,14 @@ def save(
       half: write float16, which halves the file; `load` returns float32 again.
 
     Raises:
-      UserError: the folder is missing or the disk is full.
+      UserError: the folder is missing, the disk is full, or a field of the model cannot be written down.
     """
-    spec = spec_of(model.variant)
+    spec, fields = spec_of(model.variant), changed_fields(model)
+    for name, value in fields.items():
+        if not is_exact(value):
+            raise UserError(
+                f"{model.variant} with {name}={value!r} cannot be saved: a file could not hold that"
+            )
     everything = {**to_torch(spec, variables), **flow_network.state_of(variables)}
     state = {
         name: array.astype(np.float16 if half else np.float32)
@@ -53,6 +60,6 @@ def save(
         "any_time": str(model.any_time),
         "source": source,
         "sha256": sha256 or fingerprint(variables),
-        "fields": strict_json.dumps(changed_fields(model)),
+        "fields": strict_json.dumps(fields),
     }
     write_weights(Path(path), state, metadata)
