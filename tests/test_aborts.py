@@ -1,7 +1,6 @@
 """Lack of memory: native code that aborts under a limit is one line and exit status 1; all else is as without one."""
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -13,17 +12,17 @@ from vfi_jax import errors
 from vfi_jax.system import aborts
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="needs Linux")
-LIMIT = 3 << 30
-CODE = "import os, signal, sys, time\nfrom vfi_jax.system import aborts\naborts.catch('x')\n"
-
-
-def limited():
-    resource.setrlimit(resource.RLIMIT_AS, (LIMIT, LIMIT))
+CODE = """
+import os, resource, signal, sys, time
+from vfi_jax.system import aborts
+resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+aborts.catch("x")
+"""
 
 
 def start(code, **options):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, "-c", CODE + code], preexec_fn=limited, **pipes, **options)
+    return subprocess.Popen([sys.executable, "-c", CODE + code], **pipes, **options)
 
 
 def outcome(code):

@@ -45,9 +45,7 @@ def save(
     spec, fields = spec_of(model.variant), changed_fields(model)
     for name, value in fields.items():
         if not is_exact(value):
-            raise UserError(
-                f"{model.variant} with {name}={value!r} cannot be saved: a file could not hold that"
-            )
+            raise UserError(f"{model.variant} with {name}={value!r} cannot be saved: a file could not hold that")
     everything = {**to_torch(spec, variables), **flow_network.state_of(variables)}
     state = {
         name: array.astype(np.float16 if half else np.float32)
