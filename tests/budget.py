@@ -12,6 +12,7 @@ OTHER = "other"
 FAMILIES = {
     "models: rife": "rife rife_v4 rife_lap shipped",
     "models: ifrnet": "ifrnet",
+    "models: amt": "amt",
     "models: cain": "cain",
     "models: dbvi": "dbvi splat",
     "models: raft": "raft correlation against_torchvision",

@@ -31,7 +31,7 @@ from vfi_jax.weights.convert import convert
 from vfi_jax.weights.files import read_weights
 
 SMALL = "rife_v4_12_lite"
-NON_COMMERCIAL = ["d_ifrnet", "dr_ifrnet"]
+NON_COMMERCIAL = {"amt_s", "amt_l", "amt_g", "d_amt_s", "dr_amt_s", "d_ifrnet", "dr_ifrnet"}
 
 
 def sha256(path):
@@ -357,7 +357,7 @@ def test_non_commercial_weights_want_their_licence_accepted(tmp_path, monkeypatc
 
 
 def test_which_weights_are_for_commercial_use_too():
-    assert [name for name, source in weights.SOURCES.items() if source.non_commercial] == NON_COMMERCIAL
+    assert {name for name, source in weights.SOURCES.items() if source.non_commercial} == NON_COMMERCIAL
 
 
 # To PyTorch

@@ -292,6 +292,8 @@ def test_a_process_that_is_lost_ends_the_run(tmp_path):
 
 # Recipes that another one stands for.
 LIKE_OTHERS = (
+    "amt_g",
+    "amt_l",
     "dbvi_gopro",
     "ifrnet_gopro",
     "rife_footage",

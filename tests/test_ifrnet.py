@@ -8,9 +8,8 @@ import pytest
 from parity import apart, cases, check_gradients, ops, relative
 
 import vfi_jax
-from vfi_jax.losses import adaptive_flow_loss
+from vfi_jax.losses import adaptive_flow_loss, flow_distillation
 from vfi_jax.models import registry
-from vfi_jax.models.ifrnet import distillation
 from vfi_jax.weights import files as weight_files
 
 FRAME = 1e-4
@@ -75,7 +74,7 @@ def test_adaptive_distance():
 def test_distillation_of_all_levels():
     stored, spec = ops("ops_ifrnet", "distill_levels"), vfi_jax.MODELS["ifrnet"].loss_config
     flows = [stored[f"flow_{level}"] for level in ("l4", "l3", "l2", "full")]
-    distance = jax.jit(distillation, static_argnums=2)(flows, stored["flow_label"], spec.distrust)
+    distance = jax.jit(flow_distillation, static_argnums=2)(flows, stored["flow_label"], spec.distrust)
     ours = spec.distillation_weight * distance
     assert float(ours) == pytest.approx(float(stored["loss_dis"]), rel=LOSS)
 

@@ -23,6 +23,7 @@ FORMS = {
     "map": lambda times: np.broadcast_to(times.reshape(-1, 1, 1, 1), (len(times), SIDE, SIDE, 1)),
     "map of all": lambda times: np.full((SIDE, SIDE, 1), times[0]),
 }
+AMT = {"widths": (4, 4, 4, 4), "encoder_widths": (4, 4, 4), "encoder_features": 4, "update_widths": ((4,), 2, 4, 4)}
 V4 = {"widths": (8, 8), "level_scales": (2, 1)}
 # Every family, and what differs in how t reaches the network; narrow, where fields allow it.
 NARROW = {
@@ -32,6 +33,8 @@ NARROW = {
     "dbvi": ("dbvi_8x", {"steps": 1}),
     "ifrnet": ("ifrnet_s", {"widths": (4, 4, 4, 4)}),
     "ifrnet of half the size": ("ifrnet_s", {"widths": (4, 4, 4, 4), "scale": 0.5}),
+    "amt": ("amt_s", AMT),
+    "amt with a reference": ("dr_amt_s", AMT),
     "rife": ("rife", {}),
     "rife_m": ("rife_m", {}),
     "dr_ifrnet": ("dr_ifrnet", {"widths": (4, 4, 4, 4)}),

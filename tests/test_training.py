@@ -431,6 +431,8 @@ def test_a_damaged_window_is_always_replaced_by_the_same(folders):
 
 # Another recipe stands for the family; for DBVI, whose steps take seconds, the run in test_flow_network.py.
 LIKE_OTHERS = (
+    "amt_g",
+    "amt_l",
     "dbvi_gopro",
     "dbvi_vimeo90k_septuplet",
     "ifrnet_gopro",

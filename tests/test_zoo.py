@@ -20,7 +20,10 @@ from vfi_jax.torch_io import state_dict
 from vfi_jax.weights import files as weight_files
 
 NAMES = list(vfi_jax.MODELS)
-ONE_PER_FAMILY = ("rife_m", "rife_v4_6", "rife_v4_25", "rife_lap", "ifrnet_s", "cain", "dbvi_8x", "raft_small", "dis")
+ONE_PER_FAMILY = (
+    *("rife_m", "rife_v4_6", "rife_v4_25", "rife_lap", "ifrnet_s"),
+    *("amt_s", "cain", "dbvi_8x", "raft_small", "dis"),
+)
 
 
 @pytest.mark.parametrize(

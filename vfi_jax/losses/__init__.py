@@ -10,7 +10,7 @@ from jaxtyping import Float
 from vfi_jax.losses.census import census_loss, census_map
 from vfi_jax.losses.charbonnier import charbonnier_loss
 from vfi_jax.losses.contrast import contrast_loss
-from vfi_jax.losses.flow import adaptive_flow_loss, endpoint_error
+from vfi_jax.losses.flow import adaptive_flow_loss, endpoint_error, flow_distillation
 from vfi_jax.losses.geometry import geometry_loss
 from vfi_jax.losses.laplacian import laplacian_loss, laplacian_pyramid
 from vfi_jax.losses.psnr import psnr_loss
@@ -51,6 +51,7 @@ __all__ = [
     "charbonnier_loss",
     "contrast_loss",
     "endpoint_error",
+    "flow_distillation",
     "geometry_loss",
     "laplacian_loss",
     "laplacian_pyramid",

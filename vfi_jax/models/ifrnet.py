@@ -21,25 +21,22 @@ from __future__ import annotations
 
 import dataclasses
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jax import lax
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from vfi_jax.losses.census import census_loss
 from vfi_jax.losses.charbonnier import charbonnier_loss
-from vfi_jax.losses.flow import adaptive_flow_loss, endpoint_error
+from vfi_jax.losses.flow import flow_distillation
 from vfi_jax.losses.geometry import geometry_loss
 from vfi_jax.models.base import Network
 from vfi_jax.models.spec import REFERENCE, ModelSpec, Published, TorchRules
-from vfi_jax.nn import Conv, ConvPReLU, ConvTranspose, PReLU, constant, torch_default_transposed
+from vfi_jax.nn import PyramidEncoder, ResBlockDecoder, constant, torch_default_transposed
 from vfi_jax.ops import (
     Padding,
     clamp,
-    join,
     reference_of,
     resize,
     resize_flow,
@@ -52,75 +49,6 @@ from vfi_jax.ops import (
 from vfi_jax.types import Array, Batch, LossAux, Output, Variables
 
 LEVELS = 4
-
-
-class Encoder(nn.Module):
-    """Pyramid of features, levels 1 to 4."""
-
-    widths: tuple[int, ...]
-    first_kernel: int
-    dtype: DTypeLike = jnp.float32
-
-    def setup(self) -> None:
-        for level, width in enumerate(self.widths, 1):
-            kernel = self.first_kernel if level == 1 else 3
-            layers = [ConvPReLU(width, 2, self.dtype, kernel), ConvPReLU(width, dtype=self.dtype)]
-            setattr(self, f"pyramid{level}", layers)
-
-    def __call__(self, x: Array) -> list[Array]:
-        features = []
-        for level in range(1, LEVELS + 1):
-            for layer in getattr(self, f"pyramid{level}"):
-                x = layer(x)
-            features.append(x.astype(jnp.float32))
-        return features
-
-
-class ResBlock(nn.Module):
-    """Residual block of five convolutions; the second and the fourth work on the last `side` channels only."""
-
-    features: int
-    side: int
-    dtype: DTypeLike = jnp.float32
-
-    def setup(self) -> None:
-        for index in (1, 3):
-            setattr(self, f"conv{index}", ConvPReLU(self.features, dtype=self.dtype))
-            setattr(self, f"conv{index + 1}", ConvPReLU(self.side, dtype=self.dtype))
-        self.conv5 = Conv(self.features, dtype=self.dtype)
-        self.prelu = PReLU()
-
-    def __call__(self, x: Array) -> Array:
-        y = self._side(self.conv1(x), self.conv2)
-        y = self._side(self.conv3(y), self.conv4)
-        return self.prelu(x + self.conv5(y))
-
-    def _side(self, y: Array, layer: ConvPReLU) -> Array:
-        start = self.features - self.side
-        # In place, where a concatenation would copy all channels.
-        return lax.dynamic_update_slice_in_dim(y, layer(y[..., start:]), start, axis=-1)
-
-
-class Decoder(nn.Module):
-    """Predicts flows and features at twice the sides of its input."""
-
-    width: int
-    side: int
-    features: int
-    dtype: DTypeLike = jnp.float32
-
-    def setup(self) -> None:
-        self.convblock = [
-            ConvPReLU(self.width, dtype=self.dtype),
-            ResBlock(self.width, self.side, self.dtype),
-            ConvTranspose(self.features),  # float32: flows, and what is added to the frame
-        ]
-
-    def __call__(self, *parts: Array) -> Array:
-        x = join(*parts)
-        for layer in self.convblock:
-            x = layer(x)
-        return x
 
 
 @flax.struct.dataclass
@@ -154,11 +82,11 @@ class IFRNet(Network, kw_only=True):
     sees_reference: bool = False
 
     def setup(self) -> None:
-        self.encoder = Encoder(self.widths, self.first_kernel, self.dtype)
+        self.encoder = PyramidEncoder(self.widths, self.first_kernel, self.dtype)
         for level in range(LEVELS, 0, -1):
             width = (2 if level == LEVELS else 3) * self.widths[level - 1]
             features = 4 + (self.widths[level - 2] if level > 1 else 4)
-            setattr(self, f"decoder{level}", Decoder(width, self.widths[0], features, self.dtype))
+            setattr(self, f"decoder{level}", ResBlockDecoder(width, self.widths[0], features, self.dtype))
 
     def __call__(
         self,
@@ -243,7 +171,7 @@ def loss(
     """`charbonnier + census + geometry_weight * sum_k G(f_k, g_k) + distillation_weight * sum A`.
 
     f_k are the intermediate features of levels 1 to 3, g_k the features of the encoded target. A is the adaptive
-    distance of the flows of levels 1 to 3, enlarged to the frame, from the label; see `distillation`.
+    distance of the flows of levels 1 to 3, enlarged to the frame, from the label; see `flow_distillation`.
 
     Terms: `reconstruction`, `geometry` (if weighted); with `flow` in the batch `distillation`. Source: CVPR 2022,
     sections 3.3 and 3.4, and the published code. The model's `scale` must be 1.
@@ -257,27 +185,9 @@ def loss(
         pairs = zip(estimate.features, reversed(encoded[:3]), strict=True)
         terms["geometry"] = config.geometry_weight * sum(geometry_loss(feature, target) for feature, target in pairs)
     if "flow" in batch:
-        terms["distillation"] = config.distillation_weight * distillation(
-            estimate.out.flows, batch["flow"], config.distrust
-        )
+        distance = flow_distillation(estimate.out.flows, batch["flow"], config.distrust)
+        terms["distillation"] = config.distillation_weight * distance
     return sum(terms.values()), LossAux(terms, frame)
-
-
-def distillation(
-    flows: list[Float[Array, "b _ _ 4"]], label: Float[Array, "b h w 4"], distrust: float
-) -> Float[Array, ""]:
-    """`sum adaptive_flow_loss(flow_k enlarged - label, w)` over levels 3 to 1 and both directions (section 3.4).
-
-    `w = exp(-distrust |final flow - label|)` is a constant for the gradient.
-    """
-    total = jnp.float32(0)
-    for index in (0, 1):
-        channels = slice(2 * index, 2 * index + 2)
-        final = lax.stop_gradient(flows[-1][..., channels])
-        trust = lax.stop_gradient(jnp.exp(-distrust * endpoint_error(final, label[..., channels])))
-        for flow, factor in zip(flows[:-1], (8, 4, 2), strict=True):
-            total += adaptive_flow_loss(resize_flow(flow[..., channels], factor) - label[..., channels], trust)
-    return total
 
 
 # encoder/pyramid1_0/conv/weight          -> encoder.pyramid1.0.0.weight

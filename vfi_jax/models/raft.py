@@ -15,9 +15,7 @@ Architecture (`b h w c`; after the encoders, sides are 1/8 of the frame's):
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -29,7 +27,7 @@ from jaxtyping import Float
 from vfi_jax.errors import UserError
 from vfi_jax.models.base import Network
 from vfi_jax.models.spec import ModelSpec, Published, TorchRules
-from vfi_jax.nn import Conv, FrozenBatchNorm, constant, convolved, instance_norm, kaiming_fan_out, placeholder
+from vfi_jax.nn import Conv, EighthEncoder, constant, convolved, kaiming_fan_out, placeholder
 from vfi_jax.ops import (
     Padding,
     absolute,
@@ -45,71 +43,6 @@ from vfi_jax.types import Array, Batch, FlowOutput, LossAux, Variables
 FACTOR = 8  # of the encoders
 SMALLEST = 64  # pixels per side; in smaller frames the coarsest level of the volume is empty
 CORRELATIONS = ("volume", "on_demand")
-
-
-def _norm(kind: str) -> Any:
-    """Returns the normalization of a kind: "instance", "batch" or "none"."""
-    if kind == "batch":
-        return FrozenBatchNorm()
-    return instance_norm if kind == "instance" else lambda x: x
-
-
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions, or with `bottleneck` 1x1, 3x3 and 1x1, added to the input."""
-
-    features: int
-    stride: int
-    norm: str
-    bottleneck: bool
-    dtype: DTypeLike = jnp.float32
-
-    def setup(self) -> None:
-        inner = self.features // 4 if self.bottleneck else self.features
-        widths, kernels = ((inner, inner, self.features), (1, 3, 1)) if self.bottleneck else ((inner, inner), (3, 3))
-        strided = 1 if self.bottleneck else 0
-        self.layers = range(1, len(kernels) + 1)
-        for index, (width, kernel) in enumerate(zip(widths, kernels, strict=True)):
-            stride = self.stride if index == strided else 1
-            setattr(self, f"conv{index + 1}", Conv(width, kernel, stride, self.dtype))
-            setattr(self, f"norm{index + 1}", _norm(self.norm))
-        if self.stride > 1:
-            self.downsample_0 = Conv(self.features, 1, self.stride, self.dtype)
-            self.downsample_1 = _norm(self.norm)
-
-    def __call__(self, x: Array) -> Array:
-        y = x
-        for index in self.layers:
-            y = nn.relu(getattr(self, f"norm{index}")(getattr(self, f"conv{index}")(y)))
-        if self.stride > 1:
-            x = self.downsample_1(self.downsample_0(x))
-        return nn.relu(x + y)
-
-
-class Encoder(nn.Module):
-    """Encodes images into features at 1/8 of the sides."""
-
-    widths: tuple[int, ...]
-    features: int
-    norm: str
-    bottleneck: bool
-    dtype: DTypeLike = jnp.float32
-
-    def setup(self) -> None:
-        self.conv1 = Conv(self.widths[0], 7, 2, self.dtype)
-        self.norm1 = _norm(self.norm)
-        for index, width in enumerate(self.widths):
-            block = functools.partial(
-                ResidualBlock, width, norm=self.norm, bottleneck=self.bottleneck, dtype=self.dtype
-            )
-            setattr(self, f"layer{index + 1}", [block(stride=2 if index else 1), block(stride=1)])
-        self.conv2 = Conv(self.features, 1, dtype=self.dtype)
-
-    def __call__(self, x: Array) -> Array:
-        x = nn.relu(self.norm1(self.conv1(x)))
-        for index in range(len(self.widths)):
-            for block in getattr(self, f"layer{index + 1}"):
-                x = block(x)
-        return self.conv2(x).astype(jnp.float32)
 
 
 class MotionEncoder(nn.Module):
@@ -258,8 +191,8 @@ class RAFT(Network, kw_only=True):
     def setup(self) -> None:
         widths, features, norm = ((32, 64, 96), 128, "none") if self.small else ((64, 96, 128), 256, "batch")
         self.state_width, context_width = (96, 64) if self.small else (128, 128)
-        self.fnet = Encoder(widths, features, "instance", self.small, self.dtype)
-        self.cnet = Encoder(widths, self.state_width + context_width, norm, self.small, self.dtype)
+        self.fnet = EighthEncoder(widths, features, "instance", self.small, self.dtype)
+        self.cnet = EighthEncoder(widths, self.state_width + context_width, norm, self.small, self.dtype)
         self.update_block = UpdateBlock(self.small, self.dtype)
 
     def __call__(

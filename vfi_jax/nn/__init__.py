@@ -2,6 +2,7 @@
 
 from vfi_jax.nn.basic import ConvPReLU, Linear, PReLU, pixel_shuffle, pixel_unshuffle
 from vfi_jax.nn.conv import Conv, ConvTranspose, UpConv, convolved
+from vfi_jax.nn.eighth_encoder import EighthEncoder
 from vfi_jax.nn.initializers import (
     Initializer,
     constant,
@@ -14,17 +15,22 @@ from vfi_jax.nn.initializers import (
     torch_default_transposed,
 )
 from vfi_jax.nn.norm import FrozenBatchNorm, GroupNorm, instance_norm
+from vfi_jax.nn.refinement import PyramidEncoder, ResBlock, ResBlockDecoder
 from vfi_jax.ops.kinks import leaky_relu
 
 __all__ = [
     "Conv",
     "ConvPReLU",
     "ConvTranspose",
+    "EighthEncoder",
     "FrozenBatchNorm",
     "GroupNorm",
     "Initializer",
     "Linear",
     "PReLU",
+    "PyramidEncoder",
+    "ResBlock",
+    "ResBlockDecoder",
     "UpConv",
     "constant",
     "convolved",

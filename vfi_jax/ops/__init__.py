@@ -1,6 +1,6 @@
 """Operators on images and flows, NHWC."""
 
-from vfi_jax.ops.correlation import correlate, correlation_volume, look_up
+from vfi_jax.ops.correlation import correlate, correlation_volume, correlator, look_up
 from vfi_jax.ops.join import join
 from vfi_jax.ops.kinks import absolute, clamp, leaky_relu, root
 from vfi_jax.ops.pad import Padding, crop, pad, pad_amounts, pad_reflected
@@ -16,6 +16,7 @@ __all__ = [
     "clamp",
     "correlate",
     "correlation_volume",
+    "correlator",
     "crop",
     "cubic_correction",
     "join",

@@ -13,14 +13,20 @@ Centers are (x, y) in pixels of the maps. Products are float32 at the highest pr
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Float
 
+from vfi_jax.errors import UserError
 from vfi_jax.types import Array
 
 LEVELS = 4
 PRECISION = lax.Precision.HIGHEST
+FORMS = ("volume", "on_demand", "auto")
+VOLUME_BYTES = 1e9  # of the finest level of one direction, above which "auto" chooses "on_demand"
 
 
 def correlation_volume(
@@ -69,6 +75,35 @@ def correlate(
         return lax.map(lambda both: row(*both, maps), (queries, positions))
 
     return lax.map(image, (_scaled(first), centers, _pyramid(second)))
+
+
+def correlator(
+    first: Float[Array, "b h w c"], second: Float[Array, "b h w c"], radius: int, form: str = "auto"
+) -> Callable[[Float[Array, "b h w 2"], Float[Array, "b h w 2"]], Float[Array, "b h w n"]]:
+    """Returns a function of centers in `second` and of centers in `first` that gives the correlations around both.
+
+    They are those of `first` with `second`, then those of `second` with `first`.
+
+    Args:
+      first: features.
+      second: features.
+      radius: of the look-ups.
+      form: a key of FORMS: "volume", "on_demand", or "auto", which takes the volume up to `VOLUME_BYTES`.
+
+    Raises:
+      UserError: no such form.
+    """
+    if form not in FORMS:
+        raise UserError(f"correlation is {form!r}: one of {', '.join(FORMS)}")
+    height, width = first.shape[1:3]
+    if form == "auto":
+        form = "volume" if 4 * (height * width) ** 2 <= VOLUME_BYTES else "on_demand"
+    pairs = ((first, second), (second, first))
+    if form == "on_demand":
+        of_pair = [functools.partial(correlate, *pair, radius=radius) for pair in pairs]
+    else:
+        of_pair = [functools.partial(look_up, correlation_volume(*pair), radius=radius) for pair in pairs]
+    return lambda *centers: jnp.concatenate([of(center) for of, center in zip(of_pair, centers, strict=True)], -1)
 
 
 def _row_level(query: Array, position: Array, features: Array, radius: int) -> Array:

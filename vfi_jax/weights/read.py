@@ -71,7 +71,8 @@ def _read_file(name: str, path: AnyPath, fields: Mapping[str, Any]) -> Loaded:
         note(path, cast)
     any_time = written.any_time
     if any_time is None:
-        any_time = spec.any_time and _sees_time(spec, imported.state)
+        not_midpoint = path.name not in table.source_of(name).midpoint
+        any_time = spec.any_time and not_midpoint and _sees_time(spec, imported.state)
     order = written.channel_order or spec.published_channel_order
     of_weights = {"channel_order": order, "any_time": any_time, **fields}
     model = build(name, **{**written.fields, **of_weights})

