@@ -109,7 +109,7 @@ def test_midpoint_model_refuses_factor_three(tmp_path, capsys):
         (("convert", "--model", "rife_m"), 2, "--weights"),
         (("convert", "--model", "rife_m", "--weights", "text.mp4"), 1, "text.mp4"),
         (("convert", "--model", "rife_m", "--weights", "absent.pkl"), 1, "absent.pkl"),
-        (("convert", "--model", "rife_m", "--weights", "."), 1, "not that of a run"),
+        (("convert", "--model", "rife_m", "--weights", "."), 1, "is not the folder of a run"),
         (("convert", "--model", "rife_m", "--weights", "text.mp4", "-o", "x.pkl"), 2, "--to-torch"),
         (("convert", "--model", "rife_m", "--weights", "text.mp4", "-o", "."), 1, "folder"),
         (("convert", "--model", "rife_m", "--weights", "text.mp4", "-o", "nowhere/x.safetensors"), 1, "nowhere"),

@@ -108,7 +108,7 @@ def test_report(run, tmp_path, capsys):
 
 def test_no_report(tmp_path, capsys):
     assert cli_main.main(["report", str(tmp_path)]) == 1
-    assert "not that of a run" in capsys.readouterr().err
+    assert "is not the folder of a run" in capsys.readouterr().err
 
 
 LINES = {

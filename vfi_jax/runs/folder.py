@@ -75,7 +75,7 @@ def read_config(folder: AnyPath) -> config.Train:
       UserError: it is missing, damaged, or has fields that this version does not know.
     """
     if not is_run(folder):
-        raise UserError(f"{folder} is a folder, but not that of a run: name a weights file in it")
+        raise UserError(f"{folder} is not the folder of a run: it holds no {CONFIG}")
     try:
         values = json.loads((folder / CONFIG).read_text())
     except (OSError, ValueError) as error:
