@@ -171,7 +171,7 @@ def parse_flags(arguments: Sequence[str]) -> list[str]:
     try:
         return flags.FLAGS(list(arguments))
     except (flags.Error, ValueError) as error:
-        sys.exit(errors.report(PROGRAM, UsageError(" ".join(str(error).split()))))
+        sys.exit(errors.report(PROGRAM, UsageError(errors.usage(PROGRAM, str(error)))))
 
 
 if __name__ == "__main__":

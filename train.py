@@ -100,7 +100,7 @@ def parse_flags(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS
         )
         return values(arguments)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError, ImportError) as error:
-        sys.exit(_report(UsageError(" ".join(_brief(error).split()))))
+        sys.exit(_report(UsageError(errors.usage("train.py", _brief(error)))))
 
 
 def _field_flag(argument: str) -> str:

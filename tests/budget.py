@@ -25,7 +25,7 @@ FAMILIES = {
     ),
     "data": "augment footage labels generated_sets published_sets sources synthetic",
     "evaluation": "evaluation figures eval_command scores benchmark_sets perceptual results_kept compare tpu_compile",
-    "video": "video cli aborts viz",
+    "video": "video cli options aborts viz",
     "weights": "weight_faults convert fetch flow_network torch_files torch_writer",
     "docs": "docs",
 }

@@ -167,7 +167,7 @@ def test_multiply_adds_against_the_published_code():
         (UsageError("no such flag"), 2, "program: no such flag\n"),
         (UserError("no such file"), 1, "program: no such file\n"),
         (OSError(28, "No space left"), 1, "program: [Errno 28] No space left\n"),
-        (MemoryError(), 1, "program: MemoryError\n"),
+        (MemoryError(), 1, "program: not enough memory: use smaller frames or batches\n"),
         (KeyboardInterrupt(), 130, "program: interrupted; run it again\n"),
     ],
 )

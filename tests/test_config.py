@@ -108,14 +108,14 @@ def test_flags_of_mappings(train):
 def test_wrong_flags(train, capsys, flag, line):
     with pytest.raises(SystemExit) as caught:
         parsed(train, f"--config.{flag}")
-    assert (caught.value.code, capsys.readouterr().err) == (2, f"train.py: {line}\n")
+    assert (caught.value.code, capsys.readouterr().err) == (2, f"train.py: {line} (see train.py --help)\n")
 
 
 def test_unknown_variants_are_one_line(train, capsys):
     with pytest.raises(SystemExit):
         train.parse_flags(["train.py", f"--config={RECIPES[0]}:smokey"], flags.FlagValues())
     variants = ", ".join(VARIANTS[RECIPES[0].stem])
-    assert capsys.readouterr().err == f"train.py: no variant 'smokey': there are {variants}\n"
+    assert capsys.readouterr().err == f"train.py: no variant 'smokey': there are {variants} (see train.py --help)\n"
 
 
 def test_variants_change_nested_fields_and_replace_mappings():

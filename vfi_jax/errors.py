@@ -31,7 +31,13 @@ EXPECTED = (UserError, OSError, MemoryError, KeyboardInterrupt)  # a program rep
 ANY = (Exception, KeyboardInterrupt)  # what a program reports at its top: all but SystemExit
 INTERRUPTED = 130
 INTERNAL = 70  # EX_SOFTWARE of sysexits.h
-LONGEST = 300  # characters of an unexpected error's message in the line about it
+LONGEST = 300  # characters of a message in a line
+
+
+def usage(program: str, message: str) -> str:
+    """Returns the message of arguments that cannot be parsed in one line, which names the help to read."""
+    line = " ".join(message.split())
+    return f"{line if len(line) <= LONGEST else line[: LONGEST - 3] + '...'} (see {program} --help)"
 
 
 def one_line(error: BaseException) -> str:

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from vfi_jax.errors import UserError
+from vfi_jax.errors import UserError, usage
 
 MODEL, FAST = "rife_lap", "rife_lap_s"  # as in `weights.table`, which takes long to import
-LONGEST = 300  # characters of an error message
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,2}[^/]")
 
 
@@ -23,9 +22,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exits with status 2 and one line, where argparse prints the usage too."""
-        line = " ".join(message.split())
-        line = line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..."
-        self.exit(2, f"{self.prog}: {line} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: {usage(self.prog, message)}\n")
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Parses; an unknown option is an error of the command that was given it, with the option it resembles."""

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from vfi_jax.system import strict_json
 from vfi_jax.system.files import written_whole
 from vfi_jax.system.markdown import markdown
+from vfi_jax.viz.figures import Figure
 
 OURS, PUBLISHED, CHANNELS_LAST = "ours", "published", "channels_last"
 FORWARD, BACKWARD = "forward", "forward + backward"

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from vfi_jax.evaluation.results import Result
 from vfi_jax.evaluation.statistics import difference_table, differences
 from vfi_jax.metrics import MAX_PSNR
 from vfi_jax.system.files import written_whole
 from vfi_jax.system.markdown import markdown
+from vfi_jax.viz.figures import Figure
 
 # A figure's name, its heading and its format.
 COLUMNS = (

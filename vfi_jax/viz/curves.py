@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
-
 from vfi_jax.system.files import AnyPath, written_whole
+from vfi_jax.viz.figures import Figure, FuncFormatter
 
 Rows = Sequence[Mapping[str, Any]]
 
