@@ -123,20 +123,22 @@ class ContextNet(nn.Module):
 
 
 class UNet(nn.Module):
-    """Residual in -1..1 from frames, warped frames, mask, flow and both contexts."""
+    """Residual in -1..1 from frames, warped frames, mask, flow and both contexts.
+
+    Attributes:
+      stride: of the first convolution, 1 or 2.
+      dtype: compute dtype.
+      width: channels of the last layer but one.
+    """
 
     stride: int
     dtype: DTypeLike = jnp.float32
+    width: int = 16
 
     def setup(self) -> None:
-        self.down0 = Conv2(32, self.stride, self.dtype)
-        self.down1 = Conv2(64, 2, self.dtype)
-        self.down2 = Conv2(128, 2, self.dtype)
-        self.down3 = Conv2(256, 2, self.dtype)
-        self.up0 = UpPReLU(128, self.dtype)
-        self.up1 = UpPReLU(64, self.dtype)
-        self.up2 = UpPReLU(32, self.dtype)
-        self.up3 = UpPReLU(16, self.dtype)
+        for level in range(4):
+            setattr(self, f"down{level}", Conv2((2 << level) * self.width, 2 if level else self.stride, self.dtype))
+            setattr(self, f"up{level}", UpPReLU((8 >> level) * self.width, self.dtype))
         # With stride 1 all of the above is at twice the resolution; this layer returns to the frame's size.
         self.conv = Conv(3, stride=2 // self.stride, dtype=self.dtype)
 

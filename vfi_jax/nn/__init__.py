@@ -1,7 +1,7 @@
 """Layers with PyTorch's padding, parameters and initialization, in the forms that XLA runs fastest."""
 
 from vfi_jax.nn.basic import ConvPReLU, Linear, PReLU, pixel_shuffle, pixel_unshuffle
-from vfi_jax.nn.conv import Conv, ConvTranspose, UpConv, convolved
+from vfi_jax.nn.conv import Conv, ConvTranspose, DepthwiseConv, UpConv, convolved
 from vfi_jax.nn.eighth_encoder import EighthEncoder
 from vfi_jax.nn.initializers import (
     Initializer,
@@ -9,29 +9,34 @@ from vfi_jax.nn.initializers import (
     initialize,
     kaiming_fan_out,
     kaiming_normal,
+    normal,
     orthogonal,
     placeholder,
     torch_default,
     torch_default_transposed,
 )
-from vfi_jax.nn.norm import FrozenBatchNorm, GroupNorm, instance_norm
+from vfi_jax.nn.norm import FrozenBatchNorm, GroupNorm, LayerNorm, instance_norm
 from vfi_jax.nn.refinement import PyramidEncoder, ResBlock, ResBlockDecoder
+from vfi_jax.nn.window import attention, window_attention, zones
 from vfi_jax.ops.kinks import leaky_relu
 
 __all__ = [
     "Conv",
     "ConvPReLU",
     "ConvTranspose",
+    "DepthwiseConv",
     "EighthEncoder",
     "FrozenBatchNorm",
     "GroupNorm",
     "Initializer",
+    "LayerNorm",
     "Linear",
     "PReLU",
     "PyramidEncoder",
     "ResBlock",
     "ResBlockDecoder",
     "UpConv",
+    "attention",
     "constant",
     "convolved",
     "initialize",
@@ -39,10 +44,13 @@ __all__ = [
     "kaiming_fan_out",
     "kaiming_normal",
     "leaky_relu",
+    "normal",
     "orthogonal",
     "pixel_shuffle",
     "pixel_unshuffle",
     "placeholder",
     "torch_default",
     "torch_default_transposed",
+    "window_attention",
+    "zones",
 ]

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Float
@@ -109,6 +110,23 @@ class ConvTranspose(nn.Module):
         weight = self.param("weight", placeholder, (4, 4, x.shape[-1], self.features))
         bias = self.param("bias", placeholder, (self.features,))
         return _doubled(x.astype(self.dtype), weight.astype(self.dtype)[::-1, ::-1]) + bias.astype(self.dtype)
+
+
+class DepthwiseConv(nn.Module):
+    """3x3 convolution of each channel by itself, padding 1: nine shifted products, which become one loop."""
+
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """Returns the input's shape."""
+        weight = self.param("weight", placeholder, (3, 3, 1, x.shape[-1])).astype(self.dtype)
+        height, width = x.shape[1:3]
+        padded = jnp.pad(x.astype(self.dtype), ((0, 0), (1, 1), (1, 1), (0, 0)))
+        out = self.param("bias", placeholder, (x.shape[-1],)).astype(self.dtype)
+        for row, column in np.ndindex(3, 3):
+            out += padded[:, row : row + height, column : column + width] * weight[row, column, 0]
+        return out
 
 
 class UpConv(nn.Module):

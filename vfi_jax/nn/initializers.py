@@ -52,6 +52,11 @@ def orthogonal(rng: np.random.Generator, shape: tuple[int, ...], weight: tuple[i
     return np.linalg.qr(rng.normal(size=shape))[0]
 
 
+def normal(deviation: float) -> Initializer:
+    """Normal with that deviation."""
+    return lambda rng, shape, weight: rng.normal(0, deviation, shape)
+
+
 def constant(value: float) -> Initializer:
     """Every entry is `value`."""
     return lambda rng, shape, weight: np.full(shape, value)

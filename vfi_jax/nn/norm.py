@@ -45,6 +45,24 @@ def _group_mean(x: Array, groups: int) -> Array:
     return jnp.repeat(means, x.shape[-1] // groups, axis=-1)[:, None, None]
 
 
+class LayerNorm(nn.Module):
+    """`(x - mean) / sqrt(var + epsilon) * weight + bias`; mean and biased variance of each pixel's channels.
+
+    Statistics are float32 whatever the input's dtype.
+    """
+
+    epsilon: float = EPSILON
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
+        """Returns the input's shape and dtype."""
+        weight, bias = (self.param(name, placeholder, (x.shape[-1],)) for name in ("weight", "bias"))
+        wide = x.astype(jnp.float32)
+        centered = wide - wide.mean(-1, keepdims=True)
+        variance = (centered**2).mean(-1, keepdims=True)
+        return (centered * lax.rsqrt(variance + self.epsilon) * weight + bias).astype(x.dtype)
+
+
 class FrozenBatchNorm(nn.Module):
     """`(x - running_mean) / sqrt(running_var + 1e-5) * weight + bias`, by statistics that training does not change.
 
