@@ -1,4 +1,4 @@
-"""EMA-VFI: motion and appearance from one attention between the frames (`ema_vfi_small`, `ema_vfi`, their `_t`).
+"""EMA-VFI: motion and appearance from one attention between the frames (`ema_vfi`, `ema_vfi_small`, `d_ema_vfi`...).
 
 Guozhen Zhang et al., "Extracting Motion and Appearance via Inter-Frame Attention for Efficient Video Frame
 Interpolation", CVPR 2023. Follows the published code where the paper differs: a block's skip connection starts from the
@@ -12,8 +12,10 @@ Architecture (`b h w c`; level k has 1/2^k of the frame's sides; masks as logits
      (4 channels) and mask (1); the second adds to the first. t enters here only, as a number or as a map.
   3. UNet (RIFE's, wider): from frames, warped frames, mask, flow and the warped appearance of all levels a residual.
   4. Frame: `clip(mask * warped_0 + (1 - mask) * warped_1 + residual)`.
-  `_t` are the networks of the others with weights for any time. With `sees_reference` the backbone also sees another
-  frame between the two and its distance map.
+  The networks of `ema_vfi_small_t`, `ema_vfi_t` and `d_ema_vfi` differ from `ema_vfi_small` and `ema_vfi` in their
+  weights: those are for any time, and for distance maps. The backbone of `dr_ema_vfi` also sees a reference frame
+  between the two and its map, from the side of frame 1 the map's complement (Z. Zhong et al., "Clearer Frames,
+  Anytime", ECCV 2024).
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from jaxtyping import Float
 from vfi_jax.losses.laplacian import laplacian_loss
 from vfi_jax.models.base import Network
 from vfi_jax.models.rife import Level, UNet
-from vfi_jax.models.spec import ModelSpec, Published, TorchRules
+from vfi_jax.models.spec import REFERENCE, ModelSpec, Published, TorchRules
 from vfi_jax.nn import (
     Conv,
     ConvPReLU,
@@ -52,6 +54,7 @@ from vfi_jax.ops import (
     Padding,
     clamp,
     join,
+    reference_of,
     resize,
     resize_flow,
     resize_to,
@@ -164,17 +167,19 @@ class InterFrameAttention(nn.Module):
 
     Attributes:
       motion: channels of the motion features.
+      head_size: channels of a head.
       dtype: compute dtype; ways are float32.
     """
 
     motion: int
+    head_size: int
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array, labels: np.ndarray, positions: np.ndarray) -> tuple[Array, Array]:
         """Returns the attended values, and motion, of normalized tokens with their zones and positions."""
         channels = x.shape[-1]
-        heads = max(channels // HEAD_SIZE, 1)
+        heads = channels // self.head_size
         q = Linear(channels, self.dtype, name="q")(x)
         of_self = Linear(2 * channels, self.dtype, name="kv")(x)
         k, v = jnp.split(jnp.concatenate(split_pair(of_self)[::-1]), 2, -1)
@@ -205,15 +210,17 @@ class Block(nn.Module):
       motion: channels of the motion features.
       shifted: whether the windows lie between those of the block before.
       dtype: compute dtype.
+      head_size: channels of a head.
     """
 
     motion: int
     shifted: bool
     dtype: DTypeLike = jnp.float32
+    head_size: int = HEAD_SIZE
 
     def setup(self) -> None:
         self.norm1, self.norm2 = LayerNorm(BLOCK_EPSILON), LayerNorm(BLOCK_EPSILON)
-        self.attn = InterFrameAttention(self.motion, self.dtype)
+        self.attn = InterFrameAttention(self.motion, self.head_size, self.dtype)
         self.mlp = MLP(self.dtype)
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
@@ -379,9 +386,9 @@ class EMAVFI(Network, kw_only=True):
 
         Args:
           frames: frames 0 and 1.
-          t: time, or the map of distances.
-          reference: a frame between the two, for networks with `sees_reference`; None: frame 0.
-          reference_t: its time, or its map of distances; None: 0.
+          t: time or distance map.
+          reference: for networks with `sees_reference` a frame between the inputs; None: frame 0.
+          reference_t: its time or distance map.
         """
         return self.predict(frames, self.features(frames, reference, reference_t), t)
 
@@ -394,9 +401,9 @@ class EMAVFI(Network, kw_only=True):
         """Returns what does not depend on t; see `__call__`."""
         given = frames
         if self.sees_reference:
-            shown = frames[:, 0] if reference is None else reference
-            distance = time_map(0.0 if reference_t is None else reference_t, frames)
-            both = [jnp.concatenate([frames[:, i], shown, d], -1) for i, d in enumerate((distance, 1 - distance))]
+            shown, its_t = reference_of(frames, reference, reference_t)
+            distance = time_map(its_t, frames)
+            both = [join(frames[:, i], shown, way) for i, way in enumerate((distance, 1 - distance))]
             given = jnp.stack(both, 1)
         maps, motions = self.feature_bone(stack_pair(resize(given, self.scale)))
         tokens = maps[3:]
@@ -488,7 +495,7 @@ def loss(
 
     Terms: `reconstruction`, `merged`. Source: the published code (CVPR 2023). The model's `scale` must be 1.
     """
-    inputs = {name: batch[name] for name in ("reference", "reference_t") if name in batch}
+    inputs = {name: batch[name] for name in REFERENCE if name in batch}
     out, levels = model.apply(variables, batch["frames"], batch["t"], **inputs, method="estimate")
     distances = [laplacian_loss(level.merged, batch["target"], config.pyramid_levels) for level in levels]
     terms = {
@@ -530,7 +537,6 @@ INIT_RULES = (
     (r"dwconv/weight", kaiming_normal(0)),
     ("", kaiming_fan_out),
 )
-COMMERCIAL = "Apache-2.0 (code; none stated for weights)"
 
 
 def _frame_channels(width: int, sees_reference: bool) -> tuple[tuple[str, int, tuple[int, ...]], ...]:
@@ -545,11 +551,21 @@ def _frame_channels(width: int, sees_reference: bool) -> tuple[tuple[str, int, t
     )
 
 
-def _spec(*, width: int, depths: tuple[int, int], any_time: bool, params: int, gmac: float, score: str) -> ModelSpec:
+def _spec(
+    *,
+    base: bool = True,
+    any_time: bool = True,
+    sees_reference: bool = False,
+    params: int = 65_662_359,
+    gmac: float = 910.4,
+    score: str = "-",
+) -> ModelSpec:
+    network = {"width": 32, "depths": (4, 4)} if base else {"width": 16, "depths": (2, 2)}
+    inputs = REFERENCE if sees_reference else ()
     return ModelSpec(
         kind="interpolation",
         module=EMAVFI,
-        config={"width": width, "depths": depths},
+        config={**network, **({"sees_reference": True} if sees_reference else {})},
         num_frames=2,
         any_time=any_time,
         padding=Padding(32, "edge", "center"),
@@ -560,17 +576,20 @@ def _spec(*, width: int, depths: tuple[int, int], any_time: bool, params: int, g
         loss_config=LossConfig(),
         init_rules=INIT_RULES,
         torch_rules=TorchRules(NAMES, LAYOUTS),
-        droppable=(r"\.attn_mask$", r"\.HW$"),
-        frame_channels=_frame_channels(width, sees_reference=False),
-        published=Published(score, COMMERCIAL, "bgr"),
+        droppable=("attn_mask", "HW"),  # buffers that the published code fills at its first run
+        needs=inputs,
+        inputs=inputs,
+        frame_channels=_frame_channels(network["width"], sees_reference),
+        published=Published(score, "Apache-2.0 (code; none stated for weights)", "bgr"),
     )
 
 
-SMALL = {"width": 16, "depths": (2, 2), "params": 14_489_815, "gmac": 0.0}
-BASE = {"width": 32, "depths": (4, 4), "params": 65_662_359, "gmac": 0.0}
+SMALL = {"base": False, "params": 14_489_815, "gmac": 207.6}
 SPECS = {
-    "ema_vfi_small": _spec(**SMALL, any_time=False, score="-"),
-    "ema_vfi": _spec(**BASE, any_time=False, score="36.64 dB Vimeo90K, flip ensemble, not rounded"),
-    "ema_vfi_small_t": _spec(**SMALL, any_time=True, score="-"),
-    "ema_vfi_t": _spec(**BASE, any_time=True, score="31.46 dB X-TEST 4K, flip ensemble"),
+    "ema_vfi_small": _spec(**SMALL, any_time=False),
+    "ema_vfi": _spec(any_time=False, score="36.64 dB Vimeo90K, flip ensemble, as quoted"),
+    "ema_vfi_small_t": _spec(**SMALL),
+    "ema_vfi_t": _spec(score="31.46 dB X-TEST 4K, flip ensemble, as quoted"),
+    "d_ema_vfi": _spec(),
+    "dr_ema_vfi": _spec(sees_reference=True, params=65_663_511, gmac=912.6),
 }

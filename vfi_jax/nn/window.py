@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from vfi_jax.types import Array
 
@@ -23,7 +23,7 @@ FORBIDDEN = -100.0  # added to the score of two tokens of different zones, as Sw
 AT_ONCE = 2**27  # bytes of scores above which windows are attended to a row at a time
 
 
-def zones(size: tuple[int, int], *cuts: tuple[Sequence[int], Sequence[int]]) -> Int[np.ndarray, "h w"]:
+def zones(size: tuple[int, int], *cuts: Sequence[Sequence[int]]) -> Int[np.ndarray, "h w"]:
     """Labels of a map that is cut into rectangles, several times over: equal where no cut lies between two tokens.
 
     Args:
@@ -38,14 +38,14 @@ def zones(size: tuple[int, int], *cuts: tuple[Sequence[int], Sequence[int]]) -> 
     return labels
 
 
-def to_windows(x: Float[Array, "b h w c"], window: tuple[int, int]) -> Float[Array, "b m n t c"]:
+def to_windows(x: Shaped[Array, "b h w c"], window: tuple[int, int]) -> Shaped[Array, "b m n t c"]:
     """Cuts a map into m x n windows of t tokens."""
     batch, height, width, channels = x.shape
     x = x.reshape(batch, height // window[0], window[0], width // window[1], window[1], channels)
     return x.swapaxes(2, 3).reshape(batch, height // window[0], width // window[1], -1, channels)
 
 
-def from_windows(x: Float[Array, "b m n t c"], window: tuple[int, int]) -> Float[Array, "b h w c"]:
+def from_windows(x: Shaped[Array, "b m n t c"], window: tuple[int, int]) -> Shaped[Array, "b h w c"]:
     """Joins windows to a map; the inverse of `to_windows`."""
     batch, rows, columns, _, channels = x.shape
     x = x.reshape(batch, rows, columns, *window, channels).swapaxes(2, 3)

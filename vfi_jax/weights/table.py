@@ -48,6 +48,7 @@ class Source:
 
 AMT = "AMT's README (Hugging Face, lalala125/AMT)"
 DBVI = "DBVI's README (Baidu)"
+EMA = "EMA-VFI's README (cloud drives)"
 IFRNET = "IFRNet's README (a Dropbox folder)"
 RAFT = "RAFT's README (models.zip on Dropbox), download.pytorch.org"
 ECCV = "ECCV2022-RIFE's README (cloud drives)"
@@ -77,6 +78,10 @@ def _v4(name: str, wheel: Wheel | None = None) -> Source:
 def _ifrnet(name: str, other: str = "") -> Source:
     file = f"{name}_Vimeo90K.pth"
     return Source(published=f"{file} or {other}" if other else file, host=IFRNET, file=file)
+
+
+def _ema(file: str) -> Source:
+    return Source(published=f"ckpt/{file}", host=EMA, file=file, prefix=MODULE)
 
 
 def _clearer(file: str, *, prefix: str = "", key: str, non_commercial: str = "") -> Source:
@@ -144,6 +149,12 @@ SOURCES: MappingProxyType[str, Source] = MappingProxyType(
         "amt_g": _amt("amt-g.pth"),
         "d_amt_s": _clearer("AMT-S/D-AMT-S/ckpts/latest.pth", key="state_dict", non_commercial="CC-BY-NC-4.0"),
         "dr_amt_s": _clearer("AMT-S/DR-AMT-S/ckpts/latest.pth", key="state_dict", non_commercial="CC-BY-NC-4.0"),
+        "ema_vfi_small": _ema("ours_small.pkl"),
+        "ema_vfi": _ema("ours.pkl"),
+        "ema_vfi_small_t": _ema("ours_small_t.pkl"),
+        "ema_vfi_t": _ema("ours_t.pkl"),
+        "d_ema_vfi": _clearer("EMA-VFI/D-EMA-VFI/train_sdi_log/ema-vfi.pkl", prefix=MODULE, key=""),
+        "dr_ema_vfi": _clearer("EMA-VFI/DR-EMA-VFI/train_sdi_log/ema-vfi.pkl", prefix=MODULE, key=""),
         **{name: NOT_NEEDED for name, spec in BUILT_IN.items() if not spec.params},
         "dbvi_2x": _dbvi("2x_Vimeo/train_on_vimeo_sep_Iter0.pth"),
         "dbvi_8x": _dbvi("8x_GoPro/train_on_gopro_Iter0.pth or 8x_XVFI/train_on_X4K1000FPS_Iter0.pth"),
