@@ -13,6 +13,7 @@ FAMILIES = {
     "models: rife": "rife rife_v4 rife_lap shipped",
     "models: ifrnet": "ifrnet",
     "models: amt": "amt",
+    "models: ema_vfi": "ema_vfi",
     "models: cain": "cain",
     "models: dbvi": "dbvi splat",
     "models: raft": "raft correlation against_torchvision",

@@ -17,6 +17,7 @@ NAMED = {  # one stored case per family; a run that stops and resumes; one evalu
     "rife_v4": "test_forward test_objective_adds_up_and_falls",
     "ifrnet": "test_forward",
     "amt": "test_forward",
+    "ema_vfi": "test_forward",
     "cain": "test_forward",
     "dbvi": "test_one_update",
     "raft": "test_forward",

@@ -31,6 +31,8 @@ VARIANTS = {
     "cain_vimeo90k": ("default", "overfit", "smoke"),
     "dbvi_gopro": ("default", "smoke", "x4k"),
     "dbvi_vimeo90k_septuplet": ("default", "overfit", "smoke"),
+    "ema_vfi_vimeo90k": ("default", "overfit", "smoke"),
+    "ema_vfi_vimeo90k_septuplet": ("default", "clearer", "smoke"),
     "ifrnet_gopro": ("default", "smoke"),
     "ifrnet_vimeo90k": ("default", "overfit", "smoke"),
     "rife_footage": ("default", "scratch", "smoke"),
@@ -245,6 +247,18 @@ def test_published_figures_of_ifrnet_and_cain():
     assert cain.optimizer == Optimizer(
         2e-4, 2e-4, plateau=Plateau(0.5, 5), beta2=0.99, weight_decay=0.0, clip_norm=0.1, skip_above=10.0
     )
+
+
+def test_published_figures_of_ema_vfi():
+    triplets, septuplets = map(read, ("ema_vfi_vimeo90k.py", "ema_vfi_vimeo90k_septuplet.py"))
+    assert triplets.data.augment == septuplets.data.augment == Augment(256, 0.5, 0.5, 0.5, 0.5, 0.75)
+    assert (triplets.epochs, triplets.batch_size, triplets.seed, triplets.loss) == (
+        300,
+        32,
+        1234,
+        {"merged_weight": 0.5},
+    )
+    assert triplets.optimizer == septuplets.optimizer == Optimizer(2e-4, 2e-5, warmup=2000, weight_decay=1e-4)
 
 
 @pytest.mark.parametrize(

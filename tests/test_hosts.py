@@ -295,6 +295,7 @@ LIKE_OTHERS = (
     "amt_g",
     "amt_l",
     "dbvi_gopro",
+    "ema_vfi_vimeo90k_septuplet",
     "ifrnet_gopro",
     "rife_footage",
     "rife_lap",

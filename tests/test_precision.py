@@ -25,6 +25,7 @@ HEADS = {
     "rife_v4_26_heavy": ("lastconv",),
     "ifrnet_s": ("convblock_2",),
     "amt_s": ("convblock_2", "feat_head_2", "flow_head_2", "comb_block_2"),
+    "ema_vfi_small": ("conv_2",),
     "dbvi_2x": ("toFlow_1",),
     "cain": (),
 }

@@ -25,12 +25,16 @@ FORMS = {
 }
 AMT = {"widths": (4, 4, 4, 4), "encoder_widths": (4, 4, 4), "encoder_features": 4, "update_widths": ((4,), 2, 4, 4)}
 V4 = {"widths": (8, 8), "level_scales": (2, 1)}
+EMA = {"width": 4, "depths": (2, 2)}
 # Every family, and what differs in how t reaches the network; narrow, where fields allow it.
 NARROW = {
     "average": ("average", {}),
     "dis": ("dis", {}),
     "cain": ("cain", {"groups": 1, "blocks": 1}),
     "dbvi": ("dbvi_8x", {"steps": 1}),
+    "ema_vfi": ("ema_vfi_small_t", EMA),
+    "ema_vfi of half the size": ("ema_vfi_small_t", {**EMA, "scale": 0.5}),
+    "ema_vfi with a reference": ("dr_ema_vfi", EMA),
     "ifrnet": ("ifrnet_s", {"widths": (4, 4, 4, 4)}),
     "ifrnet of half the size": ("ifrnet_s", {"widths": (4, 4, 4, 4), "scale": 0.5}),
     "amt": ("amt_s", AMT),

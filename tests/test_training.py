@@ -435,6 +435,7 @@ LIKE_OTHERS = (
     "amt_l",
     "dbvi_gopro",
     "dbvi_vimeo90k_septuplet",
+    "ema_vfi_vimeo90k_septuplet",
     "ifrnet_gopro",
     "rife_lap",
     "rife_lap_s",

@@ -86,6 +86,17 @@ ADAPTERS: tuple[Adapter, ...] = (
         marker="networks/IFRNet.py",
     ),
     Adapter(
+        "MCG-NJU/EMA-VFI",
+        {
+            **{name: {"width": 16, "depth": 2} for name in ("ema_vfi_small", "ema_vfi_small_t")},
+            **{name: {"width": 32, "depth": 4} for name in ("ema_vfi", "ema_vfi_t")},
+        },
+        "EmaVfi",
+        0.95,
+        run_against="75b6f6a889e695df875e103374040d47a4cfac7c",
+        marker="model/feature_extractor.py",
+    ),
+    Adapter(
         "myungsub/CAIN",
         {"cain": {}},
         "Cain",

@@ -114,6 +114,31 @@ class IFRNet(Network):
         return recorded_flows(self._file, lambda: self.frame(frames, t))
 
 
+class EmaVfi(Network):
+    """MCG-NJU/EMA-VFI, on CPUs too, and without the package timm, of which it takes three small functions."""
+
+    def __init__(self, width: int, depth: int) -> None:
+        layers = types.ModuleType("timm.models.layers")
+        layers.DropPath = torch.nn.Identity
+        layers.to_2tuple = lambda side: (side, side)
+        layers.trunc_normal_ = torch.nn.init.trunc_normal_
+        sys.modules |= {name: types.ModuleType(name) for name in ("timm", "timm.models")} | {layers.__name__: layers}
+        if not torch.cuda.is_available():
+            Tensor.cuda = lambda self, *_, **__: self
+        config = importlib.import_module("config")
+        backbone, heads = config.init_model_config(F=width, depth=[2, 2, 2, depth, depth])
+        extractor, estimation = config.MODEL_CONFIG["MODEL_TYPE"]
+        self.module = estimation.MultiScaleFlow(extractor.feature_extractor(**backbone), **heads)
+
+    def frame(self, frames: Sequence[Tensor], t: float) -> Tensor:
+        """The last of its results."""
+        return self.module(torch.cat(list(frames), 1), timestep=t)[3]
+
+    def flow(self, frames: Sequence[Tensor], t: float) -> Tensor:
+        """The last of the flows."""
+        return self.module(torch.cat(list(frames), 1), timestep=t)[0][-1]
+
+
 class Cain(Network):
     """myungsub/CAIN."""
 
