@@ -97,6 +97,17 @@ ADAPTERS: tuple[Adapter, ...] = (
         marker="model/feature_extractor.py",
     ),
     Adapter(
+        "zzh-tech/InterpAny-Clearer (DI-EMA-VFI)",
+        {
+            "d_ema_vfi": {"width": 32, "depth": 4, "config": "config", "mapped": 1},
+            "dr_ema_vfi": {"width": 32, "depth": 4, "config": "config_recur", "mapped": 1},
+        },
+        "EmaVfi",
+        0.95,
+        why_not="the tests hold its outputs",
+        marker="model/flow_recur_estimation.py",
+    ),
+    Adapter(
         "myungsub/CAIN",
         {"cain": {}},
         "Cain",

@@ -115,9 +115,12 @@ class IFRNet(Network):
 
 
 class EmaVfi(Network):
-    """MCG-NJU/EMA-VFI, on CPUs too, and without the package timm, of which it takes three small functions."""
+    """MCG-NJU/EMA-VFI and InterpAny-Clearer's, on CPUs too, without timm, of which they take three small functions.
 
-    def __init__(self, width: int, depth: int) -> None:
+    The latter take a map, here of one value, and a reference, here frame 0 at 0.
+    """
+
+    def __init__(self, width: int, depth: int, config: str = "config", mapped: int = 0) -> None:
         layers = types.ModuleType("timm.models.layers")
         layers.DropPath = torch.nn.Identity
         layers.to_2tuple = lambda side: (side, side)
@@ -125,18 +128,28 @@ class EmaVfi(Network):
         sys.modules |= {name: types.ModuleType(name) for name in ("timm", "timm.models")} | {layers.__name__: layers}
         if not torch.cuda.is_available():
             Tensor.cuda = lambda self, *_, **__: self
-        config = importlib.import_module("config")
-        backbone, heads = config.init_model_config(F=width, depth=[2, 2, 2, depth, depth])
-        extractor, estimation = config.MODEL_CONFIG["MODEL_TYPE"]
-        self.module = estimation.MultiScaleFlow(extractor.feature_extractor(**backbone), **heads)
+        settings = importlib.import_module(config)
+        backbone, heads = settings.init_model_config(F=width, depth=[2, 2, 2, depth, depth])
+        extractor, network = settings.MODEL_CONFIG["MODEL_TYPE"]
+        self.module, self._mapped, self._sees_reference = (
+            network(extractor(**backbone), **heads),
+            mapped,
+            "recur" in config,
+        )
+
+    def _run(self, frames: Sequence[Tensor], t: float) -> Any:
+        first = frames[0]
+        plane = torch.full_like(first[:, :1], t)
+        given = {"x_ref": first, "timestep_ref": torch.zeros_like(plane)} if self._sees_reference else {}
+        return self.module(torch.cat(list(frames), 1), timestep=plane if self._mapped else t, **given)
 
     def frame(self, frames: Sequence[Tensor], t: float) -> Tensor:
         """The last of its results."""
-        return self.module(torch.cat(list(frames), 1), timestep=t)[3]
+        return self._run(frames, t)[3]
 
     def flow(self, frames: Sequence[Tensor], t: float) -> Tensor:
         """The last of the flows."""
-        return self.module(torch.cat(list(frames), 1), timestep=t)[0][-1]
+        return self._run(frames, t)[0][-1]
 
 
 class Cain(Network):
