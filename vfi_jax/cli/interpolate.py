@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
+from typing import Any
 
 from vfi_jax.cli import common
 from vfi_jax.errors import UserError
+from vfi_jax.video.options import Options, flag_of
 
 PRECISIONS = ("float32", "default", "bfloat16")  # as in `nn.precision`, which takes long to import
 PICTURES = frozenset(
@@ -21,7 +24,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "-o", "--output", type=common.local_path, required=True, metavar="FILE", help=".mp4, .mov, .mkv or .webm"
     )
-    command.add_argument("--factor", type=int, default=2, metavar="K", help="n frames become (n-1)*K+1 (%(default)s)")
+    for entry in dataclasses.fields(Options):
+        _add_field(command, entry)
     choice = command.add_mutually_exclusive_group()
     common.add_model(choice, default=common.MODEL)
     choice.add_argument(
@@ -37,6 +41,16 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="of convolutions and products (%(default)s)",
     )
     command.set_defaults(run=run)
+
+
+def _add_field(command: argparse.ArgumentParser, entry: dataclasses.Field) -> None:
+    """Adds the flag of a field of `Options`, which parses and checks its text."""
+    about: dict[str, Any] = {"dest": entry.name, "default": entry.default, "help": entry.metadata["help"]}
+    if isinstance(entry.default, bool):
+        about["action"] = "store_true"
+    else:
+        about["metavar"], about["choices"] = entry.metadata["metavar"], entry.metadata["choices"] or None
+    command.add_argument(flag_of(entry), **about)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -57,19 +71,15 @@ def run(options: argparse.Namespace) -> None:
     # The input comes first: nobody should fetch weights to learn of a typo in a file name.
     if options.input.suffix.lower() in PICTURES and options.input.is_file():
         raise UserError(f"{options.input} is one picture: there is nothing between; a video is needed")
-    info = video.check(options.input, options.output, options.factor)
+    asked = Options(**{entry.name: getattr(options, entry.name) for entry in dataclasses.fields(Options)})
+    job = video.check(options.input, options.output, asked)
     model, variables = load(options.model, options.weights, frozen, step=step)
     flow_network.require(model, variables)
     interpolator = Interpolator(model, variables, precision=options.precision)
-    interpolator.times(options.factor)
-    with common.progress(None if info.frames is None else (info.frames - 1) * options.factor + 1) as progress:
-        summary = video.interpolate_video(
-            options.input,
-            options.output,
-            interpolator.between,
-            options.factor,
-            num_frames=interpolator.spec.num_frames,
-            progress=progress,
+    interpolator.times(int(asked.multiple))
+    with common.progress(None) as progress:
+        summary = video.interpolate(
+            job, interpolator.between, num_frames=interpolator.spec.num_frames, progress=progress
         )
     for note in summary.notes:
         print(f"note: {note}", file=sys.stderr)

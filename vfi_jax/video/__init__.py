@@ -1,5 +1,21 @@
 """Whole videos: decoding with exact times and colors, interpolating, encoding, copying the other streams."""
 
-from vfi_jax.video.interpolate import Summary, interpolate_video
+from __future__ import annotations
 
-__all__ = ["Summary", "interpolate_video"]
+import importlib
+
+TYPE_CHECKING = False  # as in `vfi_jax`: the options are read without FFmpeg
+if TYPE_CHECKING:
+    from typing import Any
+
+    from vfi_jax.video.interpolate import Summary, interpolate_video
+    from vfi_jax.video.options import Options
+
+__all__ = ["Options", "Summary", "interpolate_video"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name, and FFmpeg with it where it is needed, when it is asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"vfi_jax.video.{'options' if name == 'Options' else 'interpolate'}"), name)

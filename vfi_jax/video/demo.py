@@ -18,6 +18,7 @@ from vfi_jax.data.synthetic.scenes import DEMO_FRAMES, clip, demo_scene
 from vfi_jax.inference import Interpolator
 from vfi_jax.metrics import psnr
 from vfi_jax.video.interpolate import Progress, interpolate_video
+from vfi_jax.video.options import Options
 from vfi_jax.viz.flow import flow_to_color
 from vfi_jax.viz.sheets import error_map, save_png, sheet
 
@@ -53,7 +54,7 @@ def run(interpolator: Interpolator, folder: Path, progress: Progress | None = No
         source = Path(temporary) / "inputs.mkv"
         _write_lossless(source, inputs)
         between = _recorded(interpolator, predictions, seconds)
-        interpolate_video(source, folder / "demo.mp4", between, 2, progress=progress)
+        interpolate_video(source, folder / "demo.mp4", between, Options(overwrite=True), progress=progress)
     baseline = [average(*pair) for pair in itertools.pairwise(inputs)]
     save_png(folder / "demo.png", _sheet(interpolator, inputs, predictions, truth))
     return Scores(

@@ -54,12 +54,13 @@ CONTAINERS = {  # file name extension -> FFmpeg's muxer, and the encoding used i
 }
 
 
-def check_target(source: Path, target: Path) -> None:
+def check_target(source: Path, target: Path, *, overwrite: bool) -> None:
     """Checks the name and the folder of a target before any work.
 
     Raises:
       UsageError: the extension is unknown.
-      UserError: the target's folder is missing or not writable, or the target is a folder or the source itself.
+      UserError: the target's folder is missing or not writable, or the target is a folder or the source itself, or
+        exists and `overwrite` is not set.
     """
     _muxer_and_encoding(target)
     folder = target.parent
@@ -71,6 +72,8 @@ def check_target(source: Path, target: Path) -> None:
         raise UserError(f"{target}: is a folder; give the output a file name")
     if target.exists() and source.exists() and os.path.samefile(source, target):
         raise UserError(f"{target}: is the input itself; choose another output")
+    if target.exists() and not overwrite:
+        raise UserError(f"{target}: exists; choose another output, or replace it with --overwrite")
     if not os.access(folder, os.W_OK):
         raise UserError(f"{folder}: cannot be written to; choose another output")
 

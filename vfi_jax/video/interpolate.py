@@ -20,10 +20,10 @@ from vfi_jax.errors import UsageError
 from vfi_jax.system.files import written_whole
 from vfi_jax.video.decode import Reader, TimedFrame, VideoInfo, probe
 from vfi_jax.video.encode import Writer, check_streams, check_target
+from vfi_jax.video.options import Options
 
 Between = Callable[[tuple[np.ndarray, ...], Sequence[float]], Iterable[np.ndarray]]
 Progress = Callable[[int, int | None], object]
-MAX_FACTOR = 1024
 
 
 @dataclass(frozen=True)
@@ -41,35 +41,52 @@ class Summary:
     notes: tuple[str, ...]
 
 
-def check(source: Path, target: Path, factor: int) -> VideoInfo:
+@dataclass(frozen=True)
+class Job:
+    """An interpolation that `check` has found to be possible.
+
+    Attributes:
+      source: the video to read.
+      target: the video to write.
+      options: what is asked.
+      info: properties of the source.
+    """
+
+    source: Path
+    target: Path
+    options: Options
+    info: VideoInfo
+
+
+def check(source: Path, target: Path, options: Options | None = None) -> Job:
     """Checks, before any expensive work, whether `interpolate_video` can do what is asked.
 
     Opens the source, decodes one frame, and writes the target's header to memory.
 
     Raises:
-      UsageError: a factor below 2 or above `MAX_FACTOR`, or a target whose extension is unknown.
-      UserError: the source is no video; the target's folder is missing, the target is a folder or the source itself, or
-        its container cannot hold the frame rate or the sound.
+      UsageError: a target whose extension is unknown.
+      UserError: the source is no video; the target's folder is missing, the target is a folder or the source itself,
+        exists and is not to be replaced, or its container cannot hold the frame rate or the sound.
     """
-    if isinstance(factor, bool) or not isinstance(factor, int) or not 2 <= factor <= MAX_FACTOR:
-        raise UsageError(f"factor {factor}: must be a whole number from 2 to {MAX_FACTOR}")
-    source, target = Path(source), Path(target)
-    check_target(source, target)
+    source, target, options = Path(source), Path(target), options or Options()
+    if options.multiple.denominator != 1:
+        raise UsageError(f"factor {options.multiple}: must be a whole number")
+    check_target(source, target, overwrite=options.overwrite)
     info = probe(source)
-    check_streams(target, info, factor)
-    return info
+    check_streams(target, info, int(options.multiple))
+    return Job(source, target, options, info)
 
 
 def interpolate_video(
     source: Path,
     target: Path,
     between: Between,
-    factor: int,
+    options: Options | None = None,
     *,
     num_frames: int = 2,
     progress: Progress | None = None,
 ) -> Summary:
-    """Writes `target` with `factor` times the frames of `source`: n frames become `(n - 1) * factor + 1`.
+    """Writes `target` with more frames per second than `source`; see `Options` for what can be asked.
 
     Original frames keep their timestamps, the last one also its duration; new ones are spaced evenly between them.
     Sound is copied packet by packet, and so are subtitles and attachments that the container can hold. The target
@@ -80,7 +97,7 @@ def interpolate_video(
       target: its extension chooses container and codec, see `encode.CONTAINERS`.
       between: `between(frames, times)` gives one frame for each time in (0, 1) between the middle two of `frames`.
         Frames are `[h, w, 3]` RGB, uint8, or uint16 where the source has more than 8 bits; the new ones likewise.
-      factor: from 2 to `MAX_FACTOR`.
+      options: all that the command can be asked for; None: the defaults of `Options`.
       num_frames: number of consecutive frames that `between` takes, even. The first and last frame are repeated at
         the ends of the clip.
       progress: called after each frame with the number written and the total, which is an estimate or None.
@@ -89,12 +106,16 @@ def interpolate_video(
       UsageError, UserError: as `check`; and UserError if the source turns out damaged, cut short or of changing size,
         or the disk is full.
     """
-    source, target = Path(source), Path(target)
-    check(source, target, factor)
+    return interpolate(check(source, target, options), between, num_frames=num_frames, progress=progress)
+
+
+def interpolate(job: Job, between: Between, *, num_frames: int = 2, progress: Progress | None = None) -> Summary:
+    """Does a job that `check` returned; arguments and errors are those of `interpolate_video`."""
+    factor = int(job.options.multiple)
     with contextlib.ExitStack() as stack:
-        reader = stack.enter_context(Reader(source))
-        partial = stack.enter_context(written_whole(target))
-        writer = stack.enter_context(Writer(partial, target, reader.info, factor))
+        reader = stack.enter_context(Reader(job.source))
+        partial = stack.enter_context(written_whole(job.target))
+        writer = stack.enter_context(Writer(partial, job.target, reader.info, factor))
         total = None if reader.info.frames is None else (reader.info.frames - 1) * factor + 1
         count = 0
         for frame in _interpolated(reader.frames(), between, factor, num_frames):
