@@ -6,6 +6,7 @@ import pytest
 from parity import apart, ops
 
 from vfi_jax.ops import correlate, correlation_volume, look_up
+from vfi_jax.ops.correlation import correlate_densely, look_up_densely
 
 QUERY = np.s_[0, 3, 5]
 
@@ -51,6 +52,29 @@ def test_gradients_of_both_forms_agree(stored):
     on_demand = lambda a, b: (correlate(a, b, centers, 3) * weight).sum()  # noqa: E731
     for ours, theirs in zip(*(jax.jit(jax.grad(f, (0, 1)))(first, second) for f in (volume, on_demand)), strict=True):
         assert apart(ours, theirs) < 1e-4 * np.abs(theirs).max()
+
+
+def test_forms_for_tpus_are_the_same_functions(stored):
+    """Values and gradients, those at whole pixels too; centers far outside see nothing."""
+    first, second = (stored[name][:, :8, :8] for name in ("fmap1", "fmap2"))
+    centers = np.array(stored["coords"][:, :8, :8])
+    centers[:, 2:4], centers[:, 4, 0] = np.round(centers[:, 2:4]), (3e9, -3e9)
+    weight = np.random.default_rng(1).normal(size=(1, 8, 8, 4 * 49)).astype(np.float32)
+
+    def values(of_volume, on_demand):
+        def forms(first, second, centers):
+            return of_volume(correlation_volume(first, second), centers, 3), on_demand(first, second, centers, 3)
+
+        def total(*inputs):
+            found = forms(*inputs)
+            return sum((form * weight).sum() for form in found), found
+
+        (_, found), gradients = jax.jit(jax.value_and_grad(total, (0, 1, 2), has_aux=True))(first, second, centers)
+        return *found, *gradients
+
+    gathered, dense = values(look_up, correlate), values(look_up_densely, correlate_densely)
+    for ours, theirs in zip(dense, gathered, strict=True):
+        assert apart(ours, theirs) < 1e-5 * np.abs(theirs).max()
 
 
 def test_maps_without_four_levels():
