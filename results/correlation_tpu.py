@@ -1,4 +1,4 @@
-"""Cost of the look-ups' forms on TPUs by the compiler's cost model: `python results/correlation_tpu.py` (`vfi_jax[tpu]`).
+"""Cost of the look-ups' forms on TPUs by the compiler's cost model: `python results/correlation_tpu.py` (`[tpu]`).
 
 Writes `correlation_tpu.csv`: bytes accessed and temporary memory of one look-up of AMT-S in both directions, with the
 products it needs, on one v5e chip; estimates, not measurements. "gathered" is the form for CPUs and GPUs, "dense" that

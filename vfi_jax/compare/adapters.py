@@ -78,9 +78,20 @@ ADAPTERS: tuple[Adapter, ...] = (
         marker="model/IFNet_sdi_recur.py",
     ),
     Adapter(
+        "MCG-NKU/AMT",
+        {name: {"module": f"networks.{name.upper().replace('_', '-')}"} for name in ("amt_s", "amt_l", "amt_g")},
+        "NonCommercial",
+        0.62,
+        why_not="its license is non-commercial; the tests hold its outputs",
+        marker="networks/AMT-S.py",
+    ),
+    Adapter(
         "zzh-tech/InterpAny-Clearer (DI-AMT-and-IFRNet)",
-        {"d_ifrnet": {"module": "networks.IFRNet"}, "dr_ifrnet": {"module": "networks.IFRNet"}},
-        "DistanceIFRNet",
+        {
+            **{name: {"module": "networks.IFRNet"} for name in ("d_ifrnet", "dr_ifrnet")},
+            **{name: {"module": "networks.AMT-S"} for name in ("d_amt_s", "dr_amt_s")},
+        },
+        "NonCommercial",
         0.9,
         why_not="its license is non-commercial; the tests hold its outputs",
         marker="networks/IFRNet.py",

@@ -90,8 +90,8 @@ class DistanceRife(Network):
         return self._run(frames, t)[0][2]
 
 
-class DistanceIFRNet(Network):
-    """zzh-tech/InterpAny-Clearer, its IFRNet: not called."""
+class NonCommercial(Network):
+    """AMT, and IFRNet and AMT of zzh-tech/InterpAny-Clearer: not called."""
 
     def __init__(self, module: str) -> None:
         raise NotImplementedError(f"{module} is not called: its license is non-commercial")
