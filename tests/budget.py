@@ -27,7 +27,7 @@ FAMILIES = {
     "data": "augment footage labels generated_sets published_sets sources synthetic",
     "evaluation": "evaluation figures eval_command scores benchmark_sets perceptual results_kept compare tpu_compile",
     "video": "video cli options aborts viz",
-    "weights": "weight_faults convert fetch flow_network torch_files torch_writer",
+    "weights": "weight_faults ways_in convert fetch flow_network torch_files torch_writer",
     "docs": "docs",
 }
 FAMILY_OF = {f"test_{stem}": family for family, stems in FAMILIES.items() for stem in stems.split()}

@@ -8,7 +8,7 @@ import types
 import numpy as np
 import pytest
 from flax import traverse_util
-from tiny_runs import RUN, TINY, quiet
+from tiny_runs import RUN, TINY, idle_step, quiet
 
 import vfi_jax
 from vfi_jax.config import Milestones, Optimizer, Plateau, Pretrained
@@ -17,9 +17,11 @@ from vfi_jax.runs import log
 from vfi_jax.runs.log import read_log
 from vfi_jax.training import fit, meter, summary
 from vfi_jax.training.meter import Meter
+from vfi_jax.training.run import Run
 
 
-def test_a_new_run_begins_with_a_summary_and_a_validation(tmp_path):
+def test_a_new_run_begins_with_a_summary_and_a_validation(tmp_path, monkeypatch):
+    monkeypatch.setattr(Run, "make_step", idle_step(0))
     lines = []
 
     def interrupt(line):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,10 +10,13 @@ import pytest
 from safetensors.numpy import save_file
 from tiny_runs import RUN
 
+from vfi_jax.benchmarks import clip_sets
+from vfi_jax.cli import main as cli_main
 from vfi_jax.config import Mix
 from vfi_jax.data import images, listed, packed, parts
 from vfi_jax.data.fitness import Requirement
 from vfi_jax.data.packed import METADATA_KEY
+from vfi_jax.data.sources import open_source
 from vfi_jax.errors import DamagedError, UsageError, UserError
 from vfi_jax.training.data import open_data
 from vfi_jax.viz.sheets import save_png
@@ -122,6 +126,8 @@ def test_a_listed_set_is_looked_at_before_the_first_step(triplets, tmp_path, kin
     few = r"1 of 19 windows of .*set are unfit, more than --config\.data\.damaged=0\.01 allows: .*"
     with pytest.raises(UserError, match=f"{few}{triplet}{reason}"):
         open_data(run, tmp_path, labeled_validation=False)
+    if kind != "no middle frame":
+        return
     run = dataclasses.replace(run, data=dataclasses.replace(run.data, damaged=0.06))
     batches = open_data(run, tmp_path, labeled_validation=False, log=lines.append).batches
     for _ in range(36):  # four epochs: more than 100 samples would allow by themselves
@@ -216,3 +222,61 @@ def test_packed_files_of_another_kind(tmp_path, dtype, shape, names):
     save_file({"frames": np.zeros(shape, dtype)}, tmp_path / "set.safetensors", about)
     with pytest.raises(UserError, match=r"not uint8 \[m, n, h, w, 3\] and m names: make it again"):
         packed.read(tmp_path / "set.safetensors")
+
+
+NUMBERED = {
+    "frame_000001 frame_000002 frame_000004 frame_000005": "no picture 3 between frame_000002.png and frame_000004.png",
+    "a9 a10 a13 a14 a15": "no pictures 11 to 12 between a10.png and a13.png",
+    "0 4 8 16 20": "no picture 12 between 8.png and 16.png",
+    "im1 im2 im3": "",
+    "1 2": "",
+    "": "",
+    "16683 33366 50050 66733": "",  # times
+    "frame10 frame10i11 frame11": "",
+    "a b c d": "",
+    "0 5 6 9 20": "",
+    "a1 b2 a3 b4": "",
+    "7 7b 8": "",
+}
+
+
+@pytest.mark.parametrize("names", NUMBERED)
+def test_gaps_in_numbered_folders(names):
+    found = images.gaps([Path(f"{name}.png") for name in names.split()])
+    assert [str(gap) for gap in found] == ([NUMBERED[names]] if NUMBERED[names] else [])
+
+
+@pytest.fixture
+def gapped(tmp_path):
+    """A long folder of 20 pictures of which number 8 is missing."""
+    folder = tmp_path / "set/clip"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number in range(1, 21):
+        if number != 8:
+            save_png(folder / f"frame_{number:06d}.png", rng.integers(0, 256, (64, 64, 3), np.uint8))
+    return folder
+
+
+def test_windows_over_a_gap_are_unfit(gapped, capsys):
+    """In training and `prepare`, and a benchmark of such pictures is refused; each names the number."""
+    line = f"{gapped} has no picture 8 between frame_000007.png and frame_000009.png"
+    source = open_source(str(gapped.parent), 3)
+    assert listed.unfit(source, Requirement(3, 64)) == [line] * 2  # of 17: those that begin at 6 and 7
+    replaced = parts.Tolerant(source, Requirement(3, 64), "set")[5]
+    assert replaced["damaged"] == line
+    with pytest.raises(UserError, match=f"^{line}: frames that are no neighbors"):
+        clip_sets.frames_of(gapped.parent)
+    arguments = [
+        "prepare",
+        "records",
+        str(gapped.parent),
+        "-o",
+        str(gapped.parents[1] / "out"),
+        "--frames",
+        "3",
+        "--step",
+        "1",
+    ]
+    assert cli_main.main(arguments) == 1
+    assert capsys.readouterr().err.endswith(f"{line}\n")

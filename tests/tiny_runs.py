@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from vfi_jax import config
@@ -22,7 +24,7 @@ from vfi_jax.runs.log import read_log
 from vfi_jax.training import fit
 from vfi_jax.training.optimizer import make_optimizer
 from vfi_jax.training.run import Run
-from vfi_jax.training.state import init_state
+from vfi_jax.training.state import Skips, init_state
 
 ROOT = Path(__file__).parent.parent
 TINY = {"widths": (16, 16), "level_scales": (2, 1), "encoder": None, "features": 0, "refinement": None}
@@ -58,6 +60,17 @@ def shared_step(run):
 
 
 Run.make_step = shared_step
+
+
+def idle_step(skipped):
+    """Makes `Run.make_step` for tests of all but the training: a step that counts itself, perhaps as skipped."""
+
+    @jax.jit
+    def step(state, _):
+        skips = Skips(*(count + skipped for count in (state.skips.in_row, state.skips.total)))
+        return state.replace(step=state.step + 1, skips=skips), {"loss": jnp.float32(0.5)}
+
+    return lambda run: step
 
 
 def quiet(_):

@@ -8,7 +8,7 @@ from typing import Any
 
 from vfi_jax.benchmarks.folders import at_least_one, existing, one_of
 from vfi_jax.benchmarks.protocol import BenchmarkSample
-from vfi_jax.data.images import images_in
+from vfi_jax.data.images import gaps, images_in
 from vfi_jax.data.sources import LISTS
 from vfi_jax.errors import UserError
 
@@ -51,10 +51,16 @@ def samples_between(
 
 
 def _clips(root: Path) -> Iterator[tuple[str, list[Path]]]:
-    """Every folder with pictures in or below `root`, by its name there."""
+    """Every folder with pictures in or below `root`, by its name there.
+
+    Raises:
+      UserError: pictures are missing, by the numbers of a folder.
+    """
     folders = sorted({file.parent for file in existing(root).rglob("*") if file.is_file()})
     for folder in folders:
         if files := images_in(folder):
+            if missing := gaps(files):
+                raise UserError(f"{folder} has {missing[0]}: frames that are no neighbors would be compared")
             yield str(folder.relative_to(root)), files
 
 

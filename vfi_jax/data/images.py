@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
@@ -18,6 +22,9 @@ VIDEO_SUFFIXES = frozenset(
      ".wmv", ".flv", ".ogv", ".3gp", ".264", ".h264", ".265", ".hevc", ".y4m", ".gif")
 )  # fmt: skip
 
+NUMBER = re.compile(r"(.*?)([0-9]{1,18})([^0-9]*)", re.DOTALL)  # of a picture: the last digits of its name
+MOST = 2 / 3  # of the distances between numbers are equal where pictures are numbered
+
 
 def is_image(path: Path) -> bool:
     """Returns whether a name ends as PNG and JPEG files do."""
@@ -27,6 +34,45 @@ def is_image(path: Path) -> bool:
 def images_in(folder: Path) -> list[Path]:
     """Lists the PNG and JPEG files of a folder in the order of the numbers in their names."""
     return sorted(filter(is_image, folder.iterdir()), key=lambda path: (len(path.stem), path.stem))
+
+
+class Gap(NamedTuple):
+    """Pictures that are missing in a numbered folder.
+
+    Attributes:
+      before: the last picture before them.
+      after: the first one after them.
+      first: number of the first missing one.
+      last: number of the last missing one.
+    """
+
+    before: Path
+    after: Path
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        numbers = f"{self.first}" if self.first == self.last else f"{self.first} to {self.last}"
+        plural = "" if self.first == self.last else "s"
+        return f"no picture{plural} {numbers} between {self.before.name} and {self.after.name}"
+
+
+def gaps(files: Sequence[Path]) -> list[Gap]:
+    """Finds the gaps in the numbers of a folder's pictures, as `images_in` lists them.
+
+    The last digits of a name are its number. A folder is numbered where the rest of all names is the same and most
+    numbers are equally far apart; elsewhere, as with times of capture, nothing is missing.
+    """
+    parts = [NUMBER.fullmatch(file.stem) for file in files]
+    if len({part and (part[1], part[3]) for part in parts}) != 1 or None in parts:
+        return []
+    numbers = [int(part[2]) for part in parts if part]
+    distances = [after - before for before, after in itertools.pairwise(numbers)]
+    step, count = Counter(distances).most_common(1)[0] if distances else (0, 0)
+    if step <= 0 or count < MOST * len(distances) or any(distance <= 0 or distance % step for distance in distances):
+        return []
+    pairs = zip(itertools.pairwise(files), itertools.pairwise(numbers), strict=True)
+    return [Gap(*pair, low + step, high - step) for pair, (low, high) in pairs if high - low > step]
 
 
 def videos_in(folder: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
 
-from vfi_jax.data.images import images_in, load_image
+from vfi_jax.data.images import gaps, images_in, load_image
 from vfi_jax.data.sources import WindowFolders
 from vfi_jax.errors import DamagedError, UsageError, UserError
 from vfi_jax.system import progress
@@ -160,9 +160,11 @@ def _damaged(files: Sequence[Path], size: tuple[int, int]) -> dict[Path, str]:
 def _intact_windows(
     clip: str, files: Sequence[Path], layout: PublishedLayout, damaged: Mapping[Path, str]
 ) -> Iterator[str]:
-    """Yields the names of the windows without a damaged image."""
+    """Yields the names of the windows without a damaged image and without a gap in the numbers of the images."""
     if layout.frames and len(files) != layout.frames:
         return
+    after_gaps = {gap.after for gap in gaps(files)}
     for first in range(0, len(files) - layout.window + 1, layout.step):
-        if not any(file in damaged for file in files[first : first + layout.window]):
+        window = files[first : first + layout.window]
+        if not (damaged.keys() & window or after_gaps & set(window[1:])):
             yield clip if len(files) == layout.window else f"{clip}/{first:06d}"

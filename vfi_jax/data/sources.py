@@ -17,7 +17,7 @@ import numpy as np
 
 from vfi_jax.data import records
 from vfi_jax.data.fitness import ANY, check_outline
-from vfi_jax.data.images import images_in, is_image, load_image, to_uint8, videos_in
+from vfi_jax.data.images import gaps, images_in, is_image, load_image, to_uint8, videos_in
 from vfi_jax.data.synthetic.scenes import random_scene
 from vfi_jax.errors import DamagedError, UsageError, UserError
 from vfi_jax.system.plugins import Registry, named_entry_points
@@ -95,7 +95,7 @@ class WindowFolders:
           list_images: lists the images of a folder.
 
         Raises:
-          DamagedError: the folder cannot be listed.
+          DamagedError: the folder cannot be listed, or the window reaches over a gap in the numbers of its images.
         """
         folder, first = self.root / name, Path(name).name
         try:
@@ -103,9 +103,14 @@ class WindowFolders:
                 return list_images(folder)
             if not (self.length and first.isdigit() and folder.parent.is_dir()):
                 return []
-            return list_images(folder.parent)[int(first) : int(first) + self.length]
+            files = list_images(folder.parent)
         except OSError as error:
             raise DamagedError(f"cannot read {folder}: {error.strerror or error}") from None
+        window = files[int(first) : int(first) + self.length]
+        for gap in gaps(files):
+            if gap.after in window[1:]:
+                raise DamagedError(f"{folder.parent} has {gap}")
+        return window
 
 
 @dataclasses.dataclass(frozen=True)
