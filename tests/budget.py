@@ -14,6 +14,7 @@ FAMILIES = {
     "models: ifrnet": "ifrnet",
     "models: amt": "amt",
     "models: ema_vfi": "ema_vfi",
+    "models: distance": "distance",
     "models: cain": "cain",
     "models: dbvi": "dbvi splat",
     "models: raft": "raft correlation against_torchvision",

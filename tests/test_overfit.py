@@ -16,6 +16,7 @@ from vfi_jax.data import sources
 from vfi_jax.data.images import average
 from vfi_jax.data.windows import frame_selections, inner_inputs, validation_sample
 from vfi_jax.metrics import psnr
+from vfi_jax.prepare.distances import write_distance_maps
 from vfi_jax.prepare.flow_labels import write_flow_labels
 from vfi_jax.runs.log import read_log
 from vfi_jax.training import fit
@@ -90,6 +91,8 @@ def test_eight_windows_are_memorized(values, tmp_path):
     if teacher := run.data.labels:
         window = run.data.window
         write_flow_labels(str(folder), teacher, weights=None, inputs=window.inputs, target=window.target)
+    if maps := run.data.distance.maps:
+        write_distance_maps(str(folder), maps, weights=None)
     data = dataclasses.replace(run.data, path=str(folder), validation=str(folder))
     fit.fit(dataclasses.replace(run, data=data), tmp_path / "run")
     scores = [row["validation_psnr"] for row in read_log(tmp_path / "run") if "validation_psnr" in row]

@@ -158,6 +158,33 @@ class Mix:
 
 
 @dataclasses.dataclass(frozen=True)
+class Distance:
+    """Distance maps and references of training samples.
+
+    With maps, `augment.reverse_time` reads the map of the reversed frames. Samples whose map is not finite are drawn
+    again, up to eight times; then such pixels take the sample's time.
+
+    Attributes:
+      maps: flow method whose distance maps, stored beside the set, take the place of t; "": none.
+      clip: whether maps are clipped to 0..1.
+      blur: size of the Gaussian kernel, 5 or 9; 0: none.
+      blur_at: where maps are clipped and blurred: at "half" the size, as they are stored, on the whole "frame", or on
+        the "crop".
+      reference: whether samples have a reference frame, drawn uniformly from the first input to the last, and its map
+        (its time, without maps).
+      validate: whether validation gives the maps of its windows, which then stand beside its set, too; otherwise it
+        gives one distance to all pixels, the time.
+    """
+
+    maps: str = ""
+    clip: bool = True
+    blur: int = bounded(9, 0, 9)
+    blur_at: str = "frame"
+    reference: bool = False
+    validate: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class Data:
     """The training and validation sets.
 
@@ -169,6 +196,7 @@ class Data:
       validation: the validation set, folders of images or records; "": the last `holdout` of `path`, whole clips.
       holdout: fraction of `path` that is held out for validation.
       labels: teacher whose flow labels, stored beside the set, are read with the samples; "": none.
+      distance: distance maps in the place of t, and reference frames.
       window: the inputs and the target.
       augment: augmentation of training samples.
       footage: how windows are cut from video files.
@@ -181,6 +209,7 @@ class Data:
     validation: str = ""
     holdout: float = fraction(0.05)
     labels: str = ""
+    distance: Distance = Distance()
     window: Window = Window()
     augment: Augment = Augment()
     footage: Footage = Footage()

@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from vfi_jax.cli import common
 from vfi_jax.errors import UserError
 from vfi_jax.video.options import Options, flag_of
+
+if TYPE_CHECKING:
+    from vfi_jax.inference.editing import Timed
+    from vfi_jax.video.decode import VideoInfo
 
 PRECISIONS = ("float32", "default", "bfloat16")  # as in `nn.precision`, which takes long to import
 PICTURES = frozenset(
@@ -26,6 +31,12 @@ def add(commands: argparse._SubParsersAction) -> None:
     )
     for entry in dataclasses.fields(Options):
         _add_field(command, entry)
+    command.add_argument(
+        "--objects",
+        type=common.local_path,
+        metavar="FILE",
+        help="a JSON file of masks and curves: objects that move each at its own pace (all alike)",
+    )
     choice = command.add_mutually_exclusive_group()
     common.add_model(choice, default=common.MODEL)
     choice.add_argument(
@@ -59,7 +70,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
       UserError, UsageError: see `video.interpolate.check`, `load` and `Interpolator`.
     """
-    from vfi_jax.inference import Interpolator
+    from vfi_jax.inference import Interpolator, editing, iterate_reference
     from vfi_jax.models import registry
     from vfi_jax.runs.selection import parse_step
     from vfi_jax.video import interpolate as video
@@ -73,14 +84,35 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"{options.input} is one picture: there is nothing between; a video is needed")
     asked = Options(**{entry.name: getattr(options, entry.name) for entry in dataclasses.fields(Options)})
     job = video.check(options.input, options.output, asked)
+    objects = _objects(options.objects, job.info) if options.objects else {}
     model, variables = load(options.model, options.weights, frozen, step=step)
     flow_network.require(model, variables)
+    if objects and registry.spec_of(options.model).sees_reference:
+        model = iterate_reference(model, editing.STEPS)
     interpolator = Interpolator(model, variables, precision=options.precision)
     interpolator.times(int(asked.multiple))
+    if objects:
+        editing.check_model(interpolator)
+    between = editing.between_with(interpolator, objects) if objects else interpolator.between
     with common.progress(None) as progress:
-        summary = video.interpolate(
-            job, interpolator.between, num_frames=interpolator.spec.num_frames, progress=progress
-        )
+        summary = video.interpolate(job, between, num_frames=interpolator.spec.num_frames, progress=progress)
     for note in summary.notes:
         print(f"note: {note}", file=sys.stderr)
     print(f"{options.output}: {summary.frames} frames from {summary.source_frames}, by {interpolator.model.variant}")
+
+
+def _objects(path: Path, info: VideoInfo) -> dict[int, list[Timed]]:
+    """Reads the objects of a clip.
+
+    Raises:
+      UserError: see `editing.read_objects`; or a mask of another size, or of a frame that has no next one.
+    """
+    from vfi_jax.inference import editing
+
+    objects = editing.read_objects(path)
+    for timed in objects.values():
+        editing.painted_map(timed, 0.0, (info.height, info.width))
+    last = max(objects)
+    if info.frames is not None and last >= info.frames - 1:
+        raise UserError(f"{path}: frame {last} has no next one, {info.path} has {info.frames} frames (from 0)")
+    return objects

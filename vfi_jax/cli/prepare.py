@@ -1,4 +1,4 @@
-"""The commands of `vfi-jax prepare`: writing training sets and flow labels, and measuring the input pipeline."""
+"""The commands of `vfi-jax prepare`: writing training sets and labels, and measuring the input pipeline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vfi_jax.config import Footage, Scenes, check_bounds
 # As in `data.published` and `prepare.records`, which take long to import.
 PUBLISHED = ("vimeo_triplet", "vimeo_septuplet", "gopro", "x4k1000fps", "adobe240")
 ENCODINGS = ("png", "raw")
-ACTIONS = "records|published|pack|scenes|flow|bench"
+ACTIONS = "records|published|pack|scenes|flow|distance|bench"
 SCENES_HELP = {
     "count": "number of scenes",
     "size": "side of the frames, pixels",
@@ -32,7 +32,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     """Adds `prepare` to the commands of the shell."""
     command = commands.add_parser("prepare", help="make training sets")
     actions = command.add_subparsers(required=True, metavar=ACTIONS)
-    for add_action in (_add_records, _add_published, _add_pack, _add_scenes, _add_flow, _add_bench):
+    for add_action in (_add_records, _add_published, _add_pack, _add_scenes, _add_flow, _add_distance, _add_bench):
         add_action(actions)
 
 
@@ -130,6 +130,23 @@ def _add_flow(actions: argparse._SubParsersAction) -> None:
     action.add_argument(
         "--target", type=common.whole(-1), default=-1, metavar="I", help="index of the target frame (the middle one)"
     )
+    _add_set(action)
+    action.set_defaults(run=_flow)
+
+
+def _add_distance(actions: argparse._SubParsersAction) -> None:
+    action = actions.add_parser("distance", help="write distance maps beside a set; the same command resumes")
+    action.add_argument("path", type=common.local, help="the set: records, Vimeo90K, a folder of window folders")
+    action.add_argument("--teacher", required=True, metavar="NAME", help="dis, raft or raft_small")
+    action.add_argument(
+        "--weights", type=common.local_path, metavar="FILE", help="weights of the flow network (those installed)"
+    )
+    _add_set(action)
+    action.set_defaults(run=_distance)
+
+
+def _add_set(action: argparse.ArgumentParser) -> None:
+    """Adds what says which windows of a set are labeled, and by which processes."""
     action.add_argument(
         "--frames",
         type=common.whole(0),
@@ -152,7 +169,6 @@ def _add_flow(actions: argparse._SubParsersAction) -> None:
     )
     action.add_argument("--processes", type=common.whole(1), metavar="N", help="number of processes")
     action.add_argument("--process", type=common.whole(0), metavar="I", help="index of this process, from 0")
-    action.set_defaults(run=_flow)
 
 
 def _add_bench(actions: argparse._SubParsersAction) -> None:
@@ -268,6 +284,28 @@ def _flow(options: argparse.Namespace) -> None:
     distributed.by_main(print)(
         f"{folder}: {about['windows']} windows, inputs {about['inputs']}, target {about['target']}"
     )
+
+
+def _distance(options: argparse.Namespace) -> None:
+    from vfi_jax.data.distance_maps import triples
+    from vfi_jax.data.distances import KIND
+    from vfi_jax.data.labels import folder_of
+    from vfi_jax.prepare.distances import write_distance_maps
+    from vfi_jax.system import distributed
+
+    distributed.initialize(options.coordinator, options.processes, options.process)
+    about = write_distance_maps(
+        options.path,
+        options.teacher,
+        weights=options.weights,
+        frames=options.frames,
+        step=options.step,
+        listed=options.list,
+    )
+    folder = folder_of(options.path, options.teacher, options.list, KIND)
+    distributed.barrier("labels")
+    each = len(triples(about["frames"]))
+    distributed.by_main(print)(f"{folder}: {about['windows']} windows, {each} maps each")
 
 
 def _print_counts(output: Path, counts: dict[str, Any]) -> None:

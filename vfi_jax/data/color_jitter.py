@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from vfi_jax.data.augment import map_fields
 from vfi_jax.data.windows import FLOW_FIELDS, IMAGE_FIELDS, Sample
 
 Image = UInt8[np.ndarray, "h w 3"]
@@ -19,7 +20,7 @@ Image = UInt8[np.ndarray, "h w 3"]
 
 def enlarge(sample: Sample) -> Sample:
     """Doubles the size of a sample with OpenCV's bilinear resizing, and the lengths of its flow vectors."""
-    images = {name: _doubled(sample[name]) for name in IMAGE_FIELDS}
+    images = {name: _doubled(sample[name]) for name in (*IMAGE_FIELDS, *map_fields(sample)) if name in sample}
     flows = {name: 2 * _doubled(sample[name]) for name in FLOW_FIELDS if name in sample}
     return {**sample, **images, **flows}
 
@@ -36,7 +37,8 @@ def jitter(sample: Sample, strength: float, rng: np.random.Generator) -> Sample:
     """Changes the colors of all images of a sample by the same random jitter."""
     drawn = draw_jitter(rng, strength)
     frames = np.stack([recolor(frame, drawn) for frame in sample["frames"]])
-    return {**sample, "frames": frames, "target": recolor(sample["target"], drawn)}
+    single = {name: recolor(sample[name], drawn) for name in ("target", "reference") if name in sample}
+    return {**sample, "frames": frames, **single}
 
 
 class Jitter(NamedTuple):

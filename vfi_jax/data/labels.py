@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Set
 from pathlib import Path
 from typing import Any, SupportsIndex
 
@@ -32,15 +33,15 @@ METADATA_KEY = "vfi_jax flow labels"
 ABOUT_KEYS = {"teacher", "weights", "inputs", "target", "windows"}
 
 
-def folder_of(path: str | Path, teacher: str, listed: str = "train") -> Path:
+def folder_of(path: str | Path, teacher: str, listed: str = "train", kind: str = "flow") -> Path:
     """Returns the labels' folder of a set, or of its test list if it has one and `listed` is "test"."""
     has_list = listed == "test" and any((Path(path) / name).is_file() for name in LISTS["test"])
-    return Path(path) / (f"flow_{teacher}_test" if has_list else f"flow_{teacher}")
+    return Path(path) / (f"{kind}_{teacher}_test" if has_list else f"{kind}_{teacher}")
 
 
-def file_of(folder: Path, index: int) -> Path:
+def file_of(folder: Path, index: int, per_file: int) -> Path:
     """Returns the file with the label of window number `index` of the set."""
-    return folder / f"{index // PER_FILE:05d}.safetensors"
+    return folder / f"{index // per_file:05d}.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,20 +64,20 @@ class LabeledSource(SourceWrapper):
           UserError: as the source; or the label is missing, damaged, of another teacher or of another size.
         """
         window = self.source[index]
-        label = self._read(file_of(self.folder, int(index)), window["name"])
+        label = self._read(file_of(self.folder, int(index), PER_FILE), window["name"])
         height, width = window["frames"].shape[1:3]
         if label.shape[:2] != (height, width):
             sizes = f"{label.shape[1]}x{label.shape[0]} there, and {width}x{height} in the set"
-            raise _mismatch(self.folder, f"{window['name']} is {sizes}")
+            raise mismatch(self.folder, f"{window['name']} is {sizes}")
         return {**window, "flow" if label.shape[-1] == 4 else "flows": label}
 
     def _read(self, file: Path, name: str) -> Float16[np.ndarray, "h w c"]:
         try:
             with safe_open(file, framework="numpy") as labels:
                 if json.loads(labels.metadata()[METADATA_KEY]) != self.about:
-                    raise _mismatch(self.folder, f"{file.name} is of another teacher, other weights or another set")
+                    raise mismatch(self.folder, f"{file.name} is of another teacher, other weights or another set")
                 if name not in labels.keys():  # noqa: SIM118
-                    raise _mismatch(self.folder, f"{file.name} has no {name}")
+                    raise mismatch(self.folder, f"{file.name} has no {name}")
                 return labels.get_tensor(name)
         except (SafetensorError, OSError, TypeError, KeyError, json.JSONDecodeError) as error:
             raise UserError(f"{file} cannot be read ({str(error).splitlines()[0]}): prepare the labels again") from None
@@ -102,18 +103,18 @@ def with_labels(source: Source, path: str | Path, teacher: str, window: Window, 
         test = " --list test" if folder != folder_of(path, teacher) else ""
         raise UserError(f"{folder}: no labels: run `vfi-jax prepare flow {path} --teacher {teacher}{test}` first")
     if about["teacher"] != teacher:
-        raise _mismatch(folder, f"its teacher is {about['teacher']}")
+        raise mismatch(folder, f"its teacher is {about['teacher']}")
     if about["windows"] != len(source):
-        raise _mismatch(folder, f"it has {about['windows']} windows, and the set {len(source)}")
-    if not all(file_of(folder, index).exists() for index in range(0, len(source), PER_FILE)):
+        raise mismatch(folder, f"it has {about['windows']} windows, and the set {len(source)}")
+    if not all(file_of(folder, index, PER_FILE).exists() for index in range(0, len(source), PER_FILE)):
         raise UserError(f"{folder} is unfinished: run the `vfi-jax prepare flow` that made it again; it continues")
     _check_selection(about, window)
     return LabeledSource(source, folder, about)
 
 
-def _mismatch(folder: Path, reason: str) -> UserError:
+def mismatch(folder: Path, reason: str, what: str = "labels") -> UserError:
     """Returns the error for labels that belong to another set."""
-    return UserError(f"{folder} does not belong to this set: {reason}; prepare the labels again")
+    return UserError(f"{folder} does not belong to this set: {reason}; prepare the {what} again")
 
 
 def _check_selection(about: dict[str, Any], window: Window) -> None:
@@ -128,16 +129,20 @@ def _check_selection(about: dict[str, Any], window: Window) -> None:
         )
 
 
-def read_about(folder: Path) -> dict[str, Any] | None:
+def read_about(folder: Path, keys: Set[str] = frozenset(ABOUT_KEYS)) -> dict[str, Any] | None:
     """Reads `labels.json`; returns None if there is none.
+
+    Args:
+      folder: of the labels.
+      keys: that it must have.
 
     Raises:
       UserError: it is damaged.
     """
     try:
         about = json.loads((folder / ABOUT).read_text())
-        if set(about) != ABOUT_KEYS:
-            raise ValueError("not what `prepare flow` writes")
+        if set(about) != keys:
+            raise ValueError("not what `vfi-jax prepare` writes")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:

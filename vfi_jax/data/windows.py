@@ -13,7 +13,8 @@ from vfi_jax.config import Window
 from vfi_jax.errors import UsageError, UserError
 
 Sample = dict[str, Any]
-IMAGE_FIELDS = ("frames", "target")  # of a sample, uint8
+IMAGE_FIELDS = ("frames", "target", "reference")  # of a sample, uint8; the last where the model sees one
+TIME_FIELDS = ("t", "reference_t")  # numbers `[1, 1, 1]`, or distance maps `[h, w, 1]`
 FLOW_FIELDS = ("flow", "flows")  # float16 labels: from the target to its inputs; between four inputs
 
 
@@ -111,9 +112,14 @@ def validation_sample(record: Mapping[str, Any], window: Window) -> Sample:
     Args, Returns and Raises are those of `training_sample`.
     """
     selections = frame_selections(window)
+    return _sample(record, window, selections, validation_selection(selections))
+
+
+def validation_selection(selections: FrameSelections) -> int:
+    """Returns the row with the outermost inputs and the target nearest to their middle."""
     before, after = inner_inputs(selections.inputs)
     off_center = np.abs(2 * selections.target - before - after)
-    return _sample(record, window, selections, int(np.lexsort((before, off_center, before - after))[0]))
+    return int(np.lexsort((before, off_center, before - after))[0])
 
 
 def _sample(record: Mapping[str, Any], window: Window, selections: FrameSelections, index: int) -> Sample:

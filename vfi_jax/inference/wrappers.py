@@ -152,7 +152,7 @@ class IterateReference(_Wrapper):
         def at(step: ArrayLike) -> Array:
             return t * (step / self.steps) + start * ((self.steps - step) / self.steps)
 
-        def advance(step: Array, reference: Array) -> Array:
+        def advance(step: ArrayLike, reference: Array) -> Array:
             return self.model.apply(variables, frames, at(step + 1), reference=reference, reference_t=at(step)).frame
 
         if self.steps > 1:

@@ -5,6 +5,7 @@ If JAX runs in several processes, each of them writes its share of the files.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,22 +14,22 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Float, Float16, UInt8
-from safetensors.numpy import save
 
 from vfi_jax.config import Window
-from vfi_jax.data.labels import ABOUT, METADATA_KEY, PER_FILE, file_of, folder_of, read_about
-from vfi_jax.data.sources import SYNTHETIC, Source, is_plugin, open_source
+from vfi_jax.data.labels import METADATA_KEY, PER_FILE, folder_of
+from vfi_jax.data.sources import open_source
 from vfi_jax.data.windows import frame_selections, target_times
-from vfi_jax.errors import UsageError, UserError
+from vfi_jax.errors import UsageError
 from vfi_jax.inference import MIDPOINT, as_float, intermediate_flows
 from vfi_jax.inference.flow import dis_flow, pair_flow
 from vfi_jax.inference.interpolator import not_finite
 from vfi_jax.models import registry
 from vfi_jax.models.registry import TRACED_SIDE
 from vfi_jax.ops import crop, pad
-from vfi_jax.system import distributed, lock, progress, sharding, strict_json
-from vfi_jax.system.files import remove_partials, written_whole
+from vfi_jax.prepare import label_files
+from vfi_jax.system import sharding, strict_json
 from vfi_jax.types import FOUR_FRAME_FLOWS
 from vfi_jax.weights.files import fingerprint
 from vfi_jax.weights.load import load
@@ -84,24 +85,21 @@ def write_flow_labels(
         "windows": len(source),
     }
     folder = folder_of(path, teacher, listed)
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be created: {error.strerror}") from None
-    with lock.held(folder):
-        if distributed.is_main():
-            remove_partials(folder, ABOUT, "*.safetensors")
-        _begin(folder, about)
-        _write(source, folder, about, method, window.frames)
-        distributed.barrier("labels are written")
+    with label_files.opened(folder, about):
+        label_files.write_files(
+            source,
+            folder,
+            functools.partial(_estimate, method=method),
+            metadata={METADATA_KEY: strict_json.dumps(about)},
+            length=window.frames,
+            per_file=PER_FILE,
+            unit="flow",
+        )
     return about
 
 
 def _check(path: str, teacher: str, weights: Path | None, frames: int, step: int) -> None:
-    if path.startswith(SYNTHETIC) or is_plugin(path):
-        raise UsageError(f"{path} has no folder for labels: make records of it first (`vfi-jax prepare records`)")
-    if frames < 0 or step < 1:
-        raise UsageError(f"frames {frames} and step {step}: 0 or more, and 1 or more, are needed")
+    label_files.check_set(path, frames, step)
     if teacher == DIS:
         if weights:
             raise UsageError(f"dis has no weights: leave {weights} out")
@@ -118,75 +116,67 @@ def _window(frames: int, inputs: Sequence[int], target: int) -> Window:
     return window
 
 
-def _begin(folder: Path, about: dict[str, Any]) -> None:
-    """Writes the description of a folder, or checks that labels in it have the same one."""
-    existing = read_about(folder) if any(folder.glob("*.safetensors")) else None
-    if existing is not None and existing != about:
-        differing = next(name for name in about if existing[name] != about[name])
-        raise UsageError(
-            f"{folder} holds labels with other settings ({differing}: {existing[differing]}, now {about[differing]}): "
-            "delete it first"
-        )
-    if distributed.is_main():
-        with written_whole(folder / ABOUT) as partial:
-            partial.write_text(strict_json.dumps(about))
-
-
-def _write(source: Source, folder: Path, about: dict[str, Any], method: FlowMethod, length: int) -> None:
-    """Writes this process's share of the files, except those that exist."""
-    share = range(0, len(source), PER_FILE)[jax.process_index() :: jax.process_count()]
-    missing = [start for start in share if not file_of(folder, start).exists()]
-    spans = [range(start, min(start + PER_FILE, len(source))) for start in missing]
-    metadata = {METADATA_KEY: strict_json.dumps(about)}
-    with progress.bar(total=sum(map(len, spans)), unit="window", desc="flow") as bar:
-        for span in spans:
-            labels = {}
-            for names, flows in _estimate((_read(source, i, length) for i in span), method):
-                labels.update(zip(names, flows, strict=True))
-                bar.update(len(names))
-            with written_whole(file_of(folder, span.start)) as partial:
-                partial.write_bytes(save(labels, metadata))
-
-
-def _read(source: Source, index: int, length: int) -> dict[str, Any]:
-    window = source[index]
-    count = len(window["frames"])
-    if count != length:
-        raise UserError(f"{window['name']} has {count} frames, the first window {length}: --frames cuts longer ones")
-    return window
-
-
 def _estimate(
     windows: Iterable[dict[str, Any]], method: FlowMethod
-) -> Iterator[tuple[list[str], Float16[np.ndarray, "b h w c"]]]:
-    """Yields names and labels of windows, one batch of equal size at a time."""
+) -> Iterator[tuple[str, Float16[np.ndarray, "h w c"]]]:
+    """Yields name and label of each window, computed in batches of equal size."""
     full = BATCH * jax.local_device_count()
     for _, alike in itertools.groupby(windows, key=lambda window: window["frames"].shape):
         while group := list(itertools.islice(alike, full)):
             # Filled up, so that every batch runs the same program and divides over the devices.
             frames = np.stack([window["frames"] for window in [*group, *[group[-1]] * (full - len(group))]])
-            yield [window["name"] for window in group], method(frames)[: len(group)].astype(np.float16)
+            flows = method(frames)[: len(group)].astype(np.float16)
+            yield from zip([window["name"] for window in group], flows, strict=True)
+
+
+def pairwise_method(name: str, weights: Path | None, **fields: Any) -> tuple[FlowMethod, str]:
+    """Returns DIS or a flow network as a function of pairs, and the SHA-256 of its weights ("" for DIS).
+
+    The function takes uint8 `[b, 2, h, w, 3]` and gives `[b, h, w, 2]`, the flow from the first frame to the second.
+
+    Args:
+      name: "dis", or a flow network in MODELS.
+      weights: of the network; None: those installed.
+      **fields: of the network.
+    """
+    if name == DIS:
+        return _dis_batch, ""
+    network = _network(name, weights, **fields)
+    return functools.partial(network.run, pair_flow), network.sha256
+
+
+@dataclasses.dataclass(frozen=True)
+class _Network:
+    """A network on all devices of this process."""
+
+    model: Any
+    variables: Any
+    sha256: str
+    mesh: Mesh
+
+    def run(self, function: Callable, frames: np.ndarray, *rest: Any) -> np.ndarray:
+        """Returns `function(model, variables, frames, *rest)`, padded before and cropped after."""
+        padding = registry.spec_of(self.model.variant).padding
+        padded = as_float(sharding.split(pad(frames, padding), self.mesh))
+        flow = np.asarray(function(self.model, self.variables, padded, *rest))
+        if not np.isfinite(flow).all():
+            raise not_finite(self.model.variant)
+        return crop(flow, *frames.shape[2:4], padding)
+
+
+def _network(name: str, weights: Path | None, **fields: Any) -> _Network:
+    model, variables = load(name, weights, **fields)
+    mesh = sharding.data_mesh(jax.local_devices())
+    return _Network(model, sharding.replicate(variables, mesh), fingerprint(variables), mesh)
 
 
 def _flow_method(name: str, weights: Path | None, window: Window) -> tuple[FlowMethod, str]:
     """Returns the teacher for a selection of frames, and the SHA-256 of its weights ("" for DIS)."""
-    if name == DIS:
-        return functools.partial(_pairwise, _dis_batch, _pairs(window)), ""
-    model, variables = load(name, weights)
-    sha256 = fingerprint(variables)
-    mesh = sharding.data_mesh(jax.local_devices())
-    variables = sharding.replicate(variables, mesh)
-    spec = registry.spec_of(name)
-
-    def run(function: Callable, frames: np.ndarray, *rest: Any) -> np.ndarray:
-        padded = as_float(sharding.split(pad(frames, spec.padding), mesh))
-        flow = np.asarray(function(model, variables, padded, *rest))
-        if not np.isfinite(flow).all():
-            raise not_finite(name)
-        return crop(flow, *frames.shape[2:4], spec.padding)
-
-    if spec.kind == "flow":
-        return functools.partial(_pairwise, functools.partial(run, pair_flow), _pairs(window)), sha256
+    if name == DIS or registry.spec_of(name).kind == "flow":
+        method, sha256 = pairwise_method(name, weights)
+        return functools.partial(_pairwise, method, _pairs(window)), sha256
+    network = _network(name, weights)
+    model = network.model
     if len(window.inputs) != 2:
         raise UsageError(f"{name} gives flows from a frame between two inputs: four inputs need dis or a flow network")
     inputs, target, _ = frame_selections(window)
@@ -194,8 +184,8 @@ def _flow_method(name: str, weights: Path | None, window: Window) -> tuple[FlowM
     if not model.any_time and t.item() != MIDPOINT:
         raise UsageError(f"{name}'s weights support t = 0.5 only: a target half-way between the inputs is needed")
     example = jax.ShapeDtypeStruct((1, 2, TRACED_SIDE, TRACED_SIDE, 3), np.float32)
-    jax.eval_shape(functools.partial(intermediate_flows, model), variables, example, t)  # raises if it has no flow
-    return lambda frames: run(intermediate_flows, frames[:, list(window.inputs)], t), sha256
+    jax.eval_shape(functools.partial(intermediate_flows, model), network.variables, example, t)  # raises without flow
+    return lambda frames: network.run(intermediate_flows, frames[:, list(window.inputs)], t), network.sha256
 
 
 def _pairs(window: Window) -> tuple[tuple[int, int], ...]:

@@ -9,7 +9,8 @@ import jax
 
 from vfi_jax.config import Train, check_bounds
 from vfi_jax.data import sources
-from vfi_jax.data.windows import frame_selections, target_times
+from vfi_jax.data.distance_maps import KERNELS, PLACES
+from vfi_jax.data.windows import FLOW_FIELDS, frame_selections, target_times
 from vfi_jax.errors import UsageError
 from vfi_jax.inference import MIDPOINT
 from vfi_jax.losses import RECONSTRUCTION
@@ -32,6 +33,7 @@ def check(recipe: Train, spec: ModelSpec) -> None:
     _check_batch(recipe)
     _check_data(recipe, spec)
     _check_window(recipe, spec)
+    _check_distance(recipe, spec)
     if recipe.teacher.model:
         _check_teacher(recipe, spec)
 
@@ -86,7 +88,7 @@ def _check_data(recipe: Train, spec: ModelSpec) -> None:
     if min(data.shares.values(), default=1) <= 0 or sum(data.shares.values()) >= 1:
         shares = [*data.shares.values()]
         raise UsageError(f"--config.data.mix has shares {shares}: each must be above 0 and their sum below 1")
-    if data.labels and not spec.needs:
+    if data.labels and not {*FLOW_FIELDS} & {*spec.needs}:
         raise UsageError(f"--config.data.labels is {data.labels!r}: {recipe.model} takes no flow labels")
     if Path(data.validation).suffix == ".safetensors" or sources.is_footage(data.validation):
         raise UsageError(
@@ -108,6 +110,24 @@ def _check_window(recipe: Train, spec: ModelSpec) -> None:
             f"--config.data.window gives other times than 0.5, which {recipe.model} does not support: set its "
             "inputs and target, or sorted_share to 0"
         )
+
+
+def _check_distance(recipe: Train, spec: ModelSpec) -> None:
+    data, distance = recipe.data, recipe.data.distance
+    if distance.blur not in (0, *KERNELS):
+        raise UsageError(f"--config.data.distance.blur is {distance.blur}: 0, 5 or 9 is needed")
+    if distance.blur_at not in PLACES:
+        raise UsageError(f"--config.data.distance.blur_at is {distance.blur_at!r}: {', '.join(PLACES)} is needed")
+    if distance.reference and not spec.sees_reference:
+        raise UsageError(f"--config.data.distance.reference: {recipe.model} sees no reference frame")
+    if spec.sees_reference and not distance.reference:
+        raise UsageError(f"{recipe.model} sees a reference frame: --config.data.distance.reference=True is needed")
+    if distance.maps and not (spec.any_time and spec.num_frames == 2):
+        raise UsageError(f"--config.data.distance.maps: {recipe.model} takes no maps of t between two frames")
+    if distance.validate and not distance.maps:
+        raise UsageError("--config.data.distance.validate needs --config.data.distance.maps")
+    if data.labels and (distance.maps or distance.reference):
+        raise UsageError("--config.data.labels and --config.data.distance: choose one")
 
 
 def _check_teacher(recipe: Train, spec: ModelSpec) -> None:

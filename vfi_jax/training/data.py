@@ -13,6 +13,7 @@ import numpy as np
 
 from vfi_jax.config import Train, Window
 from vfi_jax.data import listed, packed, parts, pipeline, sources
+from vfi_jax.data.distances import with_maps
 from vfi_jax.data.fitness import Requirement
 from vfi_jax.data.labels import with_labels
 from vfi_jax.data.records import is_records, read_about
@@ -242,6 +243,8 @@ def _looked_at(source: parts.Tolerant, recipe: Train, log: Callable[[str], None]
 
 def _training_source(recipe: Train, path: str) -> sources.Source:
     source = sources.open_source(path, recipe.data.window.frames, step=recipe.data.footage.step)
+    if maps := recipe.data.distance.maps:
+        source = with_maps(source, path, maps, recipe.data.window)
     return with_labels(source, path, recipe.data.labels, recipe.data.window) if recipe.data.labels else source
 
 
@@ -271,6 +274,10 @@ def _recorded(recipe: Train, folder: Path) -> Path:
 def _packed_sets(recipe: Train, log: Callable[[str], None]) -> RunData:
     if recipe.data.labels:
         raise UsageError("--config.data.labels: a packed set has no flow labels; make records instead")
+    if recipe.data.distance.maps or recipe.data.distance.reference:
+        raise UsageError(
+            "--config.data.distance: a packed set has neither maps nor reference frames; make records instead"
+        )
     frames, about = packed.read(Path(recipe.data.path))
     others = {path: packed.read(Path(path)) for path in recipe.data.shares}
     at = len(frames) if recipe.data.validation else parts.first_held_out(about["names"], recipe.data.holdout)
@@ -297,6 +304,8 @@ def _packed_sets(recipe: Train, log: Callable[[str], None]) -> RunData:
 def _validation_source(recipe: Train, *, labeled: bool) -> sources.Source:
     path, data = recipe.data.validation, recipe.data
     source = sources.open_source(path, data.window.frames, step=data.footage.step, listed="test")
+    if data.distance.validate:
+        return with_maps(source, path, data.distance.maps, data.window, "test")
     return with_labels(source, path, data.labels, data.window, "test") if labeled else source
 
 
@@ -313,7 +322,7 @@ def _validation(source: sources.Source, recipe: Train, log: Callable[[str], None
         raise UserError(
             "no validation samples: raise --config.data.holdout, or name a set with --config.data.validation"
         )
-    if recipe.data.validation and len(window.inputs) < 4:
+    if recipe.data.validation and len(window.inputs) < 4 and not recipe.data.distance.validate:
         length = listed.usual_length(source, window.frames)
         window = window if length == window.frames else Window(frames=length)
     tolerant = parts.Tolerant(source, Requirement(window.frames), path)
@@ -327,6 +336,7 @@ def _validation(source: sources.Source, recipe: Train, log: Callable[[str], None
             recipe.validation_samples,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
+            distance=recipe.data.distance if recipe.data.distance.validate else None,
         )
         return DamageGuard(from_source, recipe.data.damaged, log, reasons)
 

@@ -156,7 +156,7 @@ def _finite(tree: Any) -> Array:
 def _ready(batch: Batch, order: slice) -> dict[str, Array]:
     """Returns a batch with images as float32 in 0..1, in the model's channel order, and flows as float32."""
     ready = dict(batch)
-    for name in IMAGE_FIELDS:
+    for name in [name for name in IMAGE_FIELDS if name in batch]:
         image = batch[name][..., order]
         ready[name] = image.astype(jnp.float32) / 255 if image.dtype == jnp.uint8 else image
     return ready | {name: batch[name].astype(jnp.float32) for name in FLOW_FIELDS if name in batch}
