@@ -7,7 +7,7 @@ import contextlib
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -140,6 +140,36 @@ def add_step(command: argparse.ArgumentParser) -> None:
     """Adds `--step`."""
     shown = "step of a run: a number, `newest`, or `best` by validation, the newest where none was validated (best)"
     command.add_argument("--step", metavar="N", help=shown)
+
+
+def add_json(command: argparse.ArgumentParser) -> None:
+    """Adds `--json`."""
+    shown = "write the outcome for programs: a file, or - for stdout, which then holds nothing else"
+    command.add_argument("--json", metavar="FILE", help=shown)
+
+
+def finish(text: str, outcome: Mapping[str, Any], json: str | None) -> None:
+    """Prints the outcome of a command on stdout, as text or, if `--json -` was given, as JSON.
+
+    Args:
+      text: for people.
+      outcome: for programs.
+      json: the file of `--json`, `-` for stdout, or None.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    from vfi_jax.system import strict_json
+
+    if json == "-":
+        print(strict_json.dumps(outcome, indent=2))
+        return
+    print(text)
+    if json is not None:
+        try:
+            Path(json).write_text(strict_json.dumps(outcome, indent=2) + "\n")
+        except OSError as error:
+            raise UserError(f"{json}: cannot be written ({error.strerror or error})") from None
 
 
 @contextlib.contextmanager

@@ -51,6 +51,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         default=PRECISIONS[0],
         help="of convolutions and products (%(default)s)",
     )
+    common.add_json(command)
     command.set_defaults(run=run)
 
 
@@ -84,6 +85,8 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"{options.input} is one picture: there is nothing between; a video is needed")
     asked = Options(**{entry.name: getattr(options, entry.name) for entry in dataclasses.fields(Options)})
     job = video.check(options.input, options.output, asked)
+    for loss in job.losses:
+        print(loss, file=sys.stderr)
     objects = _objects(options.objects, job.info) if options.objects else {}
     model, variables = load(options.model, options.weights, frozen, step=step)
     flow_network.require(model, variables)
@@ -98,7 +101,10 @@ def run(options: argparse.Namespace) -> None:
         summary = video.interpolate(job, between, num_frames=interpolator.spec.num_frames, progress=progress)
     for note in summary.notes:
         print(f"note: {note}", file=sys.stderr)
-    print(f"{options.output}: {summary.frames} frames from {summary.source_frames}, by {interpolator.model.variant}")
+    model_name = interpolator.model.variant
+    line = f"{options.output}: {summary.frames} frames from {summary.source_frames}, by {model_name}"
+    about = {"source": str(options.input), "target": str(options.output), "model": model_name}
+    common.finish(line, about | summary.as_json(), options.json)
 
 
 def _objects(path: Path, info: VideoInfo) -> dict[int, list[Timed]]:

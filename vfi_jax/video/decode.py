@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from numbers import Rational
@@ -75,6 +75,10 @@ class VideoInfo:
       aspect: displayed sample aspect ratio, after rotation; None if unknown.
       color: of the first frame.
       audio: codec of each audio stream.
+      has_alpha: whether pixels have an opacity that is not 1 throughout, as far as format, tags and first frame show.
+      is_lossless: whether the codec always is.
+      is_interlaced: whether the first frame is.
+      side_data: FFmpeg's structures that accompany the first frame, by the names of `av.sidedata`.
     """
 
     path: Path
@@ -91,6 +95,10 @@ class VideoInfo:
     aspect: Fraction | None
     color: Color
     audio: tuple[str, ...]
+    has_alpha: bool
+    is_lossless: bool
+    is_interlaced: bool
+    side_data: Mapping[str, bytes]
 
 
 class TimedFrame(NamedTuple):
@@ -166,7 +174,7 @@ class Reader:
         self._path = path
         self._container = open_input(path)
         try:
-            self._stream = _video_stream(path, self._container)
+            self._stream = video_stream(path, self._container)
             self._stream.thread_type = "AUTO"
             self._tick = exact(self._stream.time_base)
             self._origin = clock_origin(self._container)
@@ -197,9 +205,8 @@ class Reader:
             (self._repeated, "frames repeat the timestamp of the one before and were dropped"),
             (self._reordered, "timestamps run backwards and were replaced by the frame rate's"),
             (self._damaged, "frames are damaged in the source"),
-            (self._first.interlaced_frame, "the source is interlaced; deinterlace it first for a good result"),
         ]
-        return [text if count is True else f"{count} {text}" for count, text in candidates if count]
+        return [f"{count} {text}" for count, text in candidates if count]
 
     def frames(self) -> Iterator[TimedFrame]:
         """Yields every frame once, in the order of time; times start at the start of the file's clock."""
@@ -305,10 +312,14 @@ class Reader:
             aspect=1 / aspect if aspect and turned else aspect,
             color=_color(frame, stream),
             audio=tuple(s.codec_context.name if s.codec_context else "unknown" for s in self._container.streams.audio),
+            has_alpha=_has_alpha(frame, stream),
+            is_lossless=stream.codec_context.codec.lossless and not stream.codec_context.codec.lossy,
+            is_interlaced=frame.interlaced_frame,
+            side_data=_side_data(frame),
         )
 
 
-def _video_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:
+def video_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:
     """Returns the first video stream that is not a cover; raises UserError if there is none."""
     streams = container.streams.video
     videos = [s for s in streams if not s.disposition & Disposition.attached_pic]
@@ -337,6 +348,23 @@ def _color(frame: av.VideoFrame, stream: av.VideoStream) -> Color:
     space = frame.colorspace or _UNSPECIFIED  # 0 means RGB, which this frame is not
     written = _FULL if full else frame.color_range
     return Color(matrix=_MATRICES.get(space, _BT601), full=full, space=space, range=written, **tags)
+
+
+def _has_alpha(frame: av.VideoFrame, stream: av.VideoStream) -> bool:
+    """Whether a video is transparent. GIFs and palettes have alpha even if they are opaque: their pixels decide."""
+    if any(key.lower() == "alpha_mode" and value == "1" for key, value in stream.metadata.items()):
+        return True  # VP8 and VP9 in WebM, of which FFmpeg's own decoders give the colors only
+    if stream.codec_context.name == "gif" or frame.format.has_palette:
+        return bool((frame.reformat(format="bgra").to_ndarray()[..., 3] < 255).any())
+    return any(component.is_alpha for component in frame.format.components)
+
+
+def _side_data(frame: av.VideoFrame) -> dict[str, bytes]:
+    """Reads the structures that accompany a frame."""
+    try:
+        return {data.type.name: bytes(data) for data in frame.side_data}
+    except ValueError:  # of a kind that PyAV does not know
+        return {}
 
 
 def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:

@@ -20,6 +20,7 @@ from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
 from vfi_jax.errors import UsageError, UserError
+from vfi_jax.video import hdr
 from vfi_jax.video.decode import SCALING, TimedFrame, VideoInfo
 from vfi_jax.video.streams import StreamCopier, muxing_errors
 
@@ -94,11 +95,7 @@ def check_streams(target: Path, info: VideoInfo, factor: int) -> None:
 
 
 class Writer:
-    """A target file open for encoding, its header written; a context manager. Holds one frame.
-
-    Attributes:
-      notes: one line for each property or stream of the source that the target lacks.
-    """
+    """A target file open for encoding, its header written; a context manager. Holds one frame."""
 
     def __init__(self, sink: Path | io.BytesIO, target: Path, info: VideoInfo, factor: int) -> None:
         """Opens the file and writes its header.
@@ -127,11 +124,6 @@ class Writer:
             self._copier = stack.enter_context(StreamCopier(info.path, self._container, target))
             self._container.start_encoding()
             self._open = stack.pop_all()
-        self.notes = list(self._copier.notes)
-        if info.bits > 8 and not self._stream.pix_fmt.endswith("10le"):
-            self.notes.append(f"{info.bits}-bit source written with 8 bits: {encoding.codec} takes no more here")
-        if info.aspect not in (None, 1) and muxer == "webm":
-            self.notes.append(f"the pixels' shape ({info.aspect}) is lost: WebM written here cannot carry it")
 
     def __enter__(self) -> Writer:
         return self
@@ -200,9 +192,10 @@ def _add_video_stream(
 ) -> av.VideoStream:
     """Adds the encoder, with the source's size, color tags and pixel shape."""
     rate = rate.limit_denominator(10**6)
-    stream = container.add_stream(encoding.codec, rate=rate, options=dict(encoding.options))
+    options = dict(encoding.options) | hdr.options(info.side_data, encoding.codec)
+    stream = container.add_stream(encoding.codec, rate=rate, options=options)
     context = stream.codec_context
-    context.width, context.height, context.pix_fmt = info.width, info.height, _pixel_format(info, encoding.codec)
+    context.width, context.height, context.pix_fmt = info.width, info.height, pixel_format(info, encoding.codec)
     stream.time_base = context.time_base = tick
     context.flags |= Flags.frame_duration  # otherwise the encoder gives the last frame the nominal rate's duration
     context.thread_type = "AUTO"  # PyAV's default cuts frames into slices, which costs quality
@@ -219,7 +212,12 @@ def _time_base(info: VideoInfo, factor: int) -> Fraction:
     return exact if exact.denominator <= _MAX_TICKS else Fraction(1, 10**6)
 
 
-def _pixel_format(info: VideoInfo, codec: str) -> str:
+def has_aspect(info: VideoInfo, muxer: str) -> bool:
+    """Whether a container keeps the shape of the source's pixels; WebM has no field for it."""
+    return info.aspect in (None, 1) or muxer != "webm"
+
+
+def pixel_format(info: VideoInfo, codec: str) -> str:
     """Returns planar YUV with the source's chroma resolution and depth, as far as its size and the encoder allow.
 
     Sources in RGB become 4:2:0, because few players show anything else. An odd side keeps its full chroma resolution,

@@ -8,18 +8,24 @@ frames take the same path through RGB, so that their colors agree.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from vfi_jax.errors import UsageError
+from vfi_jax.errors import UsageError, UserError
 from vfi_jax.system.files import written_whole
+from vfi_jax.video import losses
 from vfi_jax.video.decode import Reader, TimedFrame, VideoInfo, probe
 from vfi_jax.video.encode import Writer, check_streams, check_target
+from vfi_jax.video.losses import Loss
 from vfi_jax.video.options import Options
 
 Between = Callable[[tuple[np.ndarray, ...], Sequence[float]], Iterable[np.ndarray]]
@@ -33,12 +39,36 @@ class Summary:
     Attributes:
       source_frames: number of frames read.
       frames: number of frames written, `(source_frames - 1) * factor + 1`.
-      notes: one line for everything that was left out of the target, was repaired, or is unusual in the source.
+      notes: one line for everything that was repaired or is unusual in the source.
+      losses: what the target lacks beside the source.
+      start: display time of the first frame, seconds.
+      end: when the display of the last frame ends, seconds.
+      elapsed: seconds that it took.
     """
 
     source_frames: int
     frames: int
     notes: tuple[str, ...]
+    losses: tuple[Loss, ...] = ()
+    start: Fraction = Fraction(0)
+    end: Fraction = Fraction(0)
+    elapsed: float = dataclasses.field(default=0.0, compare=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """The summary as JSON's types; times in seconds, exact ones as text as well."""
+        return {
+            "source_frames": self.source_frames,
+            "frames": self.frames,
+            "notes": list(self.notes),
+            "losses": [loss.as_json() for loss in self.losses],
+            "times": {
+                "start": float(self.start),
+                "end": float(self.end),
+                "exact_start": str(self.start),
+                "exact_end": str(self.end),
+                "elapsed": self.elapsed,
+            },
+        }
 
 
 @dataclass(frozen=True)
@@ -50,12 +80,14 @@ class Job:
       target: the video to write.
       options: what is asked.
       info: properties of the source.
+      losses: what the target will lack beside the source.
     """
 
     source: Path
     target: Path
     options: Options
     info: VideoInfo
+    losses: tuple[Loss, ...] = ()
 
 
 def check(source: Path, target: Path, options: Options | None = None) -> Job:
@@ -66,7 +98,8 @@ def check(source: Path, target: Path, options: Options | None = None) -> Job:
     Raises:
       UsageError: a target whose extension is unknown.
       UserError: the source is no video; the target's folder is missing, the target is a folder or the source itself,
-        exists and is not to be replaced, or its container cannot hold the frame rate or the sound.
+        exists and is not to be replaced, or its container cannot hold the frame rate or the sound; or anything is lost
+        although `options` are strict.
     """
     source, target, options = Path(source), Path(target), options or Options()
     if options.multiple.denominator != 1:
@@ -74,7 +107,10 @@ def check(source: Path, target: Path, options: Options | None = None) -> Job:
     check_target(source, target, overwrite=options.overwrite)
     info = probe(source)
     check_streams(target, info, int(options.multiple))
-    return Job(source, target, options, info)
+    lost = losses.find(info, target, info.rate * options.multiple)
+    if lost and options.strict:
+        raise UserError(f"{target}: would lack parts of the source: {'; '.join(str(one) for one in lost)}")
+    return Job(source, target, options, info, lost)
 
 
 def interpolate_video(
@@ -111,21 +147,29 @@ def interpolate_video(
 
 def interpolate(job: Job, between: Between, *, num_frames: int = 2, progress: Progress | None = None) -> Summary:
     """Does a job that `check` returned; arguments and errors are those of `interpolate_video`."""
-    factor = int(job.options.multiple)
+    factor, began = int(job.options.multiple), time.perf_counter()
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(Reader(job.source))
         partial = stack.enter_context(written_whole(job.target))
         writer = stack.enter_context(Writer(partial, job.target, reader.info, factor))
         total = None if reader.info.frames is None else (reader.info.frames - 1) * factor + 1
-        count = 0
+        count, start = 0, Fraction(0)
         for frame in _interpolated(reader.frames(), between, factor, num_frames):
             writer.write(frame)
+            start = start if count else frame.time
             count += 1
             if progress is not None:
                 progress(count, total)
         writer.finish()
-        notes = (*reader.notes, *writer.notes)
-    return Summary(source_frames=(count - 1) // factor + 1, frames=count, notes=notes)
+    return Summary(
+        source_frames=(count - 1) // factor + 1,
+        frames=count,
+        notes=tuple(reader.notes),
+        losses=job.losses,
+        start=start,
+        end=frame.time + frame.duration,
+        elapsed=time.perf_counter() - began,
+    )
 
 
 def _interpolated(frames: Iterator[TimedFrame], between: Between, factor: int, num_frames: int) -> Iterator[TimedFrame]:

@@ -39,6 +39,7 @@ class Options:
     Attributes:
       factor: n frames become `floor((n - 1) * factor) + 1`; above 1, up to `MAX_FACTOR`; None: 2.
       overwrite: whether an existing target is replaced.
+      strict: whether it is an error if the target would lack anything of the source.
 
     Raises:
       UsageError: a value out of bounds.
@@ -46,6 +47,9 @@ class Options:
 
     factor: Number | None = field(default=None, metadata=about("n frames become floor((n-1)*N)+1 (2)", metavar="N"))
     overwrite: bool = field(default=False, metadata=about("replace an output that exists"))
+    strict: bool = field(
+        default=False, metadata=about("make it an error if the output would lack anything of the input")
+    )
 
     def __post_init__(self) -> None:
         """Parses and checks the values, and those that exclude each other."""

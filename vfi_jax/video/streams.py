@@ -1,34 +1,103 @@
-"""The other streams of a video: sound, subtitles, attachments, chapters and metadata, copied without decoding."""
+"""The other streams of a video: sound, subtitles, covers, attachments, chapters and tags.
+
+Streams are copied without decoding, but for text subtitles in a form that the target's container does not know, and for
+covers, which Matroska holds as attachments.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
+from av.container import InputContainer, OutputContainer
+from av.stream import Stream
 
 from vfi_jax.errors import UserError
+from vfi_jax.video import inventory, labels
 from vfi_jax.video.decode import clock_origin, exact, open_input
+from vfi_jax.video.inventory import Track
 
-_CONTAINER_METADATA = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
+TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}  # muxer: its form of text
+_COVERS = {"mjpeg": "image/jpeg", "png": "image/png", "bmp": "image/bmp", "webp": "image/webp", "gif": "image/gif"}
+_MP4_COVERS = ("mjpeg", "png", "bmp")
+_TEXT_TICK = Fraction(1, 1000)
+
+
+@dataclass(frozen=True)
+class Route:
+    """How a track of the source gets into the target.
+
+    Attributes:
+      track: of the source.
+      way: `copy` packet by packet; `convert` to another form of text; `attach` as a file; `encode`, the picture that is
+        interpolated; `rewrite`, the target's muxer makes one of its own from chapters and tags; or `none`.
+    """
+
+    track: Track
+    way: str
+
+
+def routes(container: InputContainer, muxer: str) -> tuple[Route, ...]:
+    """Returns how each track of an open source gets into a container.
+
+    Args:
+      container: the source.
+      muxer: FFmpeg's name of the target's muxer.
+    """
+    tracks = inventory.read(container).tracks
+    return tuple(Route(track, _way(container.streams[track.index], track, muxer)) for track in tracks)
+
+
+def _way(stream: Stream, track: Track, muxer: str) -> str:
+    if track.kind in ("picture", "chapters", "timecode"):
+        return "encode" if track.kind == "picture" else "rewrite"
+    if track.kind == "cover":
+        if muxer == "matroska":
+            return "attach" if track.codec in _COVERS else "none"
+        return "copy" if muxer == "mp4" and track.codec in _MP4_COVERS else "none"
+    if track.kind == "attachment":
+        return "copy" if muxer == "matroska" else "none"
+    if _is_accepted(stream, muxer):
+        return "copy"
+    is_text = track.kind == "subtitle" and stream.codec_context is not None and stream.codec_context.codec.text_sub
+    return "convert" if is_text else "none"
+
+
+def _is_accepted(stream: Stream, muxer: str) -> bool:
+    """Whether a muxer writes a header for a stream of this codec."""
+    try:
+        with av.open(io.BytesIO(), "w", format=muxer) as trial:
+            _copy(trial, stream)
+            trial.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return False
+    return True
+
+
+def _copy(target: OutputContainer, stream: Stream) -> Stream:
+    """Adds a stream for the packets of another one; PyAV would set up an encoder for those of pictures."""
+    return target.add_stream_from_template(stream, **({"opaque": True} if stream.codec_context else {}))
 
 
 class StreamCopier:
-    """Copies sound, subtitles and attachments of a source into a target, packet by packet; a context manager.
+    """Copies the other streams of a source into a target, packet by packet; a context manager.
 
     Opens the source a second time, so that these streams are read at the pace of the encoded video however the source
     interleaves them, and neither side has to buffer packets for the other.
     """
 
-    def __init__(self, source: Path, target: av.container.OutputContainer, name: Path) -> None:
-        """Adds the streams, metadata and chapters of `source` to `target`, whose header is not yet written.
+    def __init__(self, source: Path, target: OutputContainer, name: Path) -> None:
+        """Adds the streams, tags and chapters of `source` to `target`, whose header is not yet written.
 
         Args:
           source: the video to copy from.
-          target: the container to copy into.
+          target: the container to copy into; it has the picture's stream, which gets its tags and flags.
           name: the target's file name for error messages.
 
         Raises:
@@ -38,10 +107,12 @@ class StreamCopier:
         self._container = open_input(source)
         try:
             self._origin = clock_origin(self._container)
-            self._streams = {s.index: out for s in self._container.streams if (out := self._add(s)) is not None}
-            target.metadata.update(_metadata(self._container))
-            target.set_chapters(self._container.chapters())
-            copied = [s for s in self._container.streams if s.index in self._streams and s.type != "attachment"]
+            self._label()
+            self._streams: dict[int, Stream] = {}
+            self._converted: set[int] = set()
+            for route in routes(self._container, target.format.name):
+                self._add(route)
+            copied = [self._container.streams[index] for index in self._streams]
             self._packets = self._container.demux(copied) if copied else iter(())
         except BaseException:
             self._container.close()
@@ -65,42 +136,86 @@ class StreamCopier:
             if time is not None and (start or 0) * tick - self._origin > time:
                 return
             shift = round(self._origin / tick)
-            packet.pts = None if packet.pts is None else packet.pts - shift
-            packet.dts = None if packet.dts is None else packet.dts - shift
-            packet.stream = self._streams[packet.stream_index]
-            with muxing_errors(self._name):
-                self._target.mux(packet)
+            packet.pts = (start or 0) - shift if packet.pts is None else packet.pts - shift
+            packet.dts = packet.pts if packet.dts is None else packet.dts - shift
+            index = packet.stream_index
+            written = self._convert(packet, self._streams[index]) if index in self._converted else packet
+            if written is not None:
+                written.stream = self._streams[index]
+                with muxing_errors(self._name):
+                    self._target.mux(written)
             self._next = self._read_packet()
 
-    @property
-    def notes(self) -> list[str]:
-        """One line for each kind of stream that is left out."""
-        left_out = [s.type for s in self._container.streams if s.index not in self._streams]
-        left_out.remove("video")  # the one that is interpolated
-        return [f"left out: {left_out.count(kind)} {kind} stream(s)" for kind in sorted(set(left_out))]
+    def _label(self) -> None:
+        """Gives the target the tags and chapters of the source, and the picture's stream its tags and flags."""
+        picture = self._target.streams.video[0]
+        source = inventory.read(self._container)
+        rate = exact(picture.codec_context.framerate) or Fraction(25)
+        fits = source.time_code is None or labels.holds_time_code(self._target.format.name, source, rate)
+        keep = dict if fits else labels.without_time_code
+        self._target.metadata.update(keep(source.tags))
+        self._target.set_chapters(self._container.chapters())
+        picture.metadata.update(labels.spelled(keep(source.picture.tags), self._target.format.name))
+        picture.disposition = source.picture.flags
 
-    def _add(self, stream: av.stream.Stream) -> av.stream.Stream | None:
-        """Adds a copy of a stream to the target; returns None for a stream that is left out."""
-        copied = {"audio", "subtitle"} | ({"attachment"} if self._target.format.name == "matroska" else set())
-        if stream.type not in copied:
-            return None
-        try:
-            out = self._target.add_stream_from_template(stream)
-        except ValueError as error:  # the container cannot hold it, or the codec is unknown
-            if stream.type != "audio":
-                return None
-            codec = stream.codec_context.name if stream.codec_context else "unknown"
+    def _add(self, route: Route) -> None:
+        """Adds a stream to the target for a track that it can hold."""
+        stream, track = self._container.streams[route.track.index], route.track
+        if track.kind == "audio" and route.way == "none":
             hint = "write to .mkv, which can" if self._name.suffix.lower() != ".mkv" else "convert it first"
-            raise UserError(f"{self._name}: cannot hold the source's sound ({codec}); {hint}") from error
-        out.metadata.update(_metadata(stream))
-        out.disposition = stream.disposition
+            raise UserError(f"{self._name}: cannot hold the source's sound ({track.codec}); {hint}")
+        if track.kind == "attachment" and route.way == "copy":
+            _copy(self._target, stream).metadata.update(track.tags)
+        elif route.way == "attach":
+            name = track.tags.get("filename", f"cover.{_COVERS[track.codec].removeprefix('image/')}")
+            mime = track.tags.get("mimetype", _COVERS[track.codec])
+            self._target.add_attachment(name, mime, cover(self._source, track.index))
+        elif route.way in ("copy", "convert"):
+            out = self._add_text(stream) if route.way == "convert" else _copy(self._target, stream)
+            out.metadata.update({} if track.kind == "cover" else labels.spelled(track.tags, self._target.format.name))
+            out.disposition = track.flags
+            self._streams[track.index] = out
+
+    def _add_text(self, stream: Stream) -> Stream:
+        """Adds an encoder of the target's form of text, with the styles that the source's decoder has read."""
+        stream.codec_context.open(strict=False)
+        out = self._target.add_stream(TEXT[self._target.format.name])
+        out.codec_context.subtitle_header = stream.codec_context.subtitle_header
+        out.codec_context.time_base = _TEXT_TICK
+        self._converted.add(stream.index)
         return out
+
+    def _convert(self, packet: av.Packet, out: Stream) -> av.Packet | None:
+        """Returns a subtitle in the form of the target; None for a pause, which some forms store."""
+        try:
+            subtitle = packet.stream.codec_context.decode2(packet)
+        except av.FFmpegError as error:
+            raise UserError(f"{self._source}: is damaged, in its subtitles ({error.strerror})") from error
+        if subtitle is None or not len(subtitle):
+            return None
+        written = out.codec_context.encode_subtitle(subtitle)
+        written.pts, written.dts, written.time_base = packet.pts, packet.pts, packet.time_base
+        written.duration = packet.duration
+        return written
 
     def _read_packet(self) -> av.Packet | None:
         try:
             return next((packet for packet in self._packets if packet.size), None)
         except av.FFmpegError as error:
             raise UserError(f"{self._source}: is cut short or damaged, in its sound ({error.strerror})") from error
+
+
+def cover(source: Path, index: int) -> bytes:
+    """Reads the file of a cover, the only packet of its stream.
+
+    Raises:
+      UserError: `source` cannot be opened, or the cover is damaged.
+    """
+    with contextlib.closing(open_input(source)) as container:
+        packets = (bytes(packet) for packet in container.demux(container.streams[index]) if packet.size)
+        if (data := next(packets, None)) is None:
+            raise UserError(f"{source}: its cover is damaged")
+        return data
 
 
 @contextlib.contextmanager
@@ -118,8 +233,3 @@ def muxing_errors(target: Path) -> Iterator[None]:
         else:
             message = f"{target}: cannot be written ({error.strerror})"
         raise UserError(message) from error
-
-
-def _metadata(source: av.container.InputContainer | av.stream.Stream) -> dict[str, str]:
-    """Returns titles and the like, without the entries that describe the source's own container."""
-    return {key: value for key, value in source.metadata.items() if key.lower() not in _CONTAINER_METADATA}

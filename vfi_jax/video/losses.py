@@ -1,0 +1,231 @@
+"""Losses: everything that a target will lack beside its source, known before the first frame, each with a way out.
+
+The list follows from what the writer does: routes of tracks, the encoder's pixel format, and labels that come back from
+the container. The way out is found by the same means: a container whose own list lacks the entry.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.container import InputContainer
+
+from vfi_jax.video import hdr, inventory, labels, streams
+from vfi_jax.video.decode import VideoInfo, open_input
+from vfi_jax.video.encode import CONTAINERS, Encoding, has_aspect, pixel_format
+from vfi_jax.video.inventory import Inventory, Track
+from vfi_jax.video.streams import Route
+
+_PREFERRED = (".mkv", ".mp4", ".mov", ".webm")
+_STYLED = ("ass", "ssa", "webvtt")  # forms of text with positions and styles that the others lack
+_TIME_CODE = "timecode"
+_NEARLY = Fraction(1, 1000)  # QuickTime's chapters start at whole milliseconds
+_NOUNS = {  # kind: how one item and several are named
+    "subtitle": ("subtitle track {}", "subtitle tracks {}"),
+    "style": ("positions and styles of subtitle track {}", "positions and styles of subtitle tracks {}"),
+    "cover": ("cover {}", "covers {}"),
+    "attachment": ("attachment {}", "attachments {}"),
+    "data": ("data track {}", "data tracks {}"),
+    "video": ("further picture track {}", "further picture tracks {}"),
+    "audio": ("audio track {}", "audio tracks {}"),
+    "chapters": ("{}", "{}"),
+    "timecode": ("time code {}", "time codes {}"),
+    "tag": ("tag {}", "tags {}"),
+    "flag": ("flag {}", "flags {}"),
+    "side data": ("{}", "{}"),
+}
+_SIDE_DATA = {  # what FFmpeg's structures are for; others describe the coding of the frame
+    hdr.MASTERING: "HDR mastering display",
+    hdr.LIGHT: "HDR content light level",
+    "DYNAMIC_HDR_PLUS": "HDR10+ metadata",
+    "DYNAMIC_HDR_VIVID": "HDR Vivid metadata",
+    "DOVI_RPU_BUFFER": "Dolby Vision metadata",
+    "DOVI_METADATA": "Dolby Vision metadata",
+    "AMBIENT_VIEWING_ENVIRONMENT": "ambient viewing environment",
+    "A53_CC": "closed captions",
+    "SPHERICAL": "spherical projection",
+    "STEREO3D": "stereo 3D layout",
+    "ICC_PROFILE": "ICC profile",
+    "FILM_GRAIN_PARAMS": "film grain parameters",
+    "S12M_TIMECODE": "time codes of frames",
+    "GOP_TIMECODE": "time codes of frames",
+    "AFD": "active format description",
+    "PANSCAN": "pan and scan",
+}
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a target lacks, of one kind.
+
+    Attributes:
+      kind: subtitle, style, cover, attachment, data, video, chapters, timecode, tag, flag, side data, alpha, rgb,
+        chroma, bits, lossless, aspect, rotation, or fields.
+      items: what is lost, as in messages.
+      kept_by: extensions of outputs that keep it.
+    """
+
+    kind: str
+    items: tuple[str, ...]
+    kept_by: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry as JSON's types."""
+        return {"kind": self.kind, "items": list(self.items), "kept_by": list(self.kept_by), "text": str(self)}
+
+    def __str__(self) -> str:
+        """One line: what is lost, and the way out."""
+        several = len(self.items) > 1
+        text = _NOUNS.get(self.kind, ("{}", "{}"))[several].format(", ".join(self.items))
+        if self.kind == "fields":
+            return f"lost: {text}; deinterlace the source first"
+        way_out = f"{self.kept_by[0]} keeps" if self.kept_by else "no output format keeps"
+        return f"lost: {text}; {way_out} {'them' if several else 'it'}"
+
+
+def find(info: VideoInfo, target: Path, rate: Fraction) -> tuple[Loss, ...]:
+    """Lists what `target` will lack.
+
+    Args:
+      info: the source.
+      target: its extension chooses container and encoder.
+      rate: frames per second of the target.
+
+    Raises:
+      UserError: the source cannot be opened.
+    """
+    with contextlib.closing(open_input(info.path)) as container:
+        lost = _lost(container, info, target.suffix.lower(), rate)
+        if not lost:
+            return ()
+        others = {suffix: _lost(container, info, suffix, rate) for suffix in _PREFERRED}
+    fits = {suffix: entries for suffix, entries in others.items() if not any(kind == "audio" for kind, _ in entries)}
+    groups: dict[tuple[str, tuple[str, ...]], list[tuple[str, tuple[str, ...]]]] = {}
+    for kind, item in lost:
+        kept_by = tuple(suffix for suffix, entries in fits.items() if not _is_among(kind, item, entries))
+        groups.setdefault((kind, kept_by[:1]), []).append((item, kept_by))
+    return tuple(_loss(kind, entries) for (kind, _), entries in groups.items())
+
+
+def _loss(kind: str, entries: Sequence[tuple[str, tuple[str, ...]]]) -> Loss:
+    """Joins items of a kind; outputs that keep them keep all of them."""
+    kept_by = [suffix for suffix in entries[0][1] if all(suffix in others for _, others in entries)]
+    return Loss(kind, tuple(item for item, _ in entries), tuple(kept_by))
+
+
+def _is_among(kind: str, item: str, entries: list[tuple[str, str]]) -> bool:
+    """Whether an entry, or the whole of what it belongs to, is lost too."""
+    if kind == "style":  # a track whose styles are lost here may be lost altogether there
+        return (kind, item) in entries or ("subtitle", item) in entries
+    if kind in ("rgb", "chroma", "bits", "lossless"):  # the items name the target's format
+        return any(other == kind for other, _ in entries)
+    return (kind, item) in entries
+
+
+def _lost(container: InputContainer, info: VideoInfo, suffix: str, rate: Fraction) -> list[tuple[str, str]]:
+    """Lists (kind, item) of all that an output with an extension lacks."""
+    muxer, encoding = CONTAINERS[suffix]
+    source = inventory.read(container)
+    routes = streams.routes(container, muxer)
+    return list(
+        dict.fromkeys(
+            (
+                *_of_tracks(routes),
+                *_of_labels(container, source, routes, muxer, rate),
+                *_of_frames(info, muxer, encoding),
+            )
+        )
+    )
+
+
+def _of_tracks(routes: tuple[Route, ...]) -> Iterator[tuple[str, str]]:
+    for route in routes:
+        if route.way == "none":
+            yield route.track.kind, route.track.label
+        elif route.way == "convert" and route.track.codec in _STYLED:
+            yield "style", route.track.label
+
+
+def _of_labels(
+    container: InputContainer, source: Inventory, routes: tuple[Route, ...], muxer: str, rate: Fraction
+) -> Iterator[tuple[str, str]]:
+    """Lists chapters, tags and flags that do not come back from the container."""
+    tracks = [route.track for route in routes if route.way in ("encode", "copy", "convert")]
+    tracks = [track for track in tracks if track.kind in ("picture", "video", "audio", "subtitle")]
+    tracks.sort(key=lambda track: track.kind != "picture")
+    kept = labels.surviving(muxer, source, tracks, container.chapters(), rate)
+    if not has_same_chapters(source, kept):
+        yield "chapters", f"{len(source.chapters)} chapters"
+    if source.time_code != kept.time_code:
+        yield "timecode", str(source.time_code)
+    for tag in inventory.missing_tags(source.tags, kept.tags):
+        if tag != _TIME_CODE:
+            yield "tag", tag
+    written = [track for track in kept.tracks if track.kind in ("picture", "video", "audio", "subtitle")]
+    for before, after in zip(tracks, written, strict=False):
+        yield from labels_lost(before, after)
+
+
+def has_same_chapters(source: Inventory, target: Inventory) -> bool:
+    """Whether the chapters of two files have the same titles and start within a millisecond of each other."""
+    return len(source.chapters) == len(target.chapters) and all(
+        a.title == b.title and abs(a.start - b.start) <= _NEARLY
+        for a, b in zip(source.chapters, target.chapters, strict=True)
+    )
+
+
+def labels_lost(before: Track, after: Track) -> Iterator[tuple[str, str]]:
+    """Lists (kind, item) of the tags and flags that a track has lost."""
+    whose = "the picture" if before.kind == "picture" else f"{before.kind} track {before.index}"
+    for tag in inventory.missing_tags(before.tags, after.tags):
+        if tag != _TIME_CODE:
+            yield "tag", f"{tag} of {whose}"
+    for flag in inventory.flag_names(before.flags & ~after.flags):
+        yield "flag", f"{flag} of {whose}"
+
+
+def _of_frames(info: VideoInfo, muxer: str, encoding: Encoding) -> Iterator[tuple[str, str]]:
+    """Lists what encoding takes from the frames and from what accompanies them."""
+    name = pixel_format(info, encoding.codec)
+    source, target = av.VideoFormat(info.pixel_format, 16, 16), av.VideoFormat(name, 16, 16)
+    if info.has_alpha:
+        yield "alpha", f"the alpha channel ({info.pixel_format})"
+    if source.is_rgb or source.has_palette:
+        yield "rgb", f"RGB ({info.pixel_format} becomes {name})"
+    elif len(source.components) > 2 and _chroma(target) < _chroma(source):
+        yield "chroma", f"chroma resolution ({info.pixel_format} becomes {name})"
+    if info.bits > (written := max(component.bits for component in target.components)):
+        yield "bits", f"depth ({info.bits} bits become {written})"
+    if info.is_lossless:
+        yield "lossless", f"lossless compression ({info.codec} becomes {encoding.codec})"
+    if not has_aspect(info, muxer):
+        yield "aspect", f"the pixels' shape ({info.aspect})"
+    if info.is_interlaced:
+        yield "fields", "the fields of interlaced frames"
+    if degrees := _odd_rotation(info.side_data.get("DISPLAYMATRIX", b"")):
+        yield "rotation", f"rotation by {degrees:g} degrees"
+    carried = hdr.carried(info.side_data, encoding.codec)
+    for structure in info.side_data:
+        if structure in _SIDE_DATA and structure not in carried:
+            yield "side data", _SIDE_DATA[structure]
+
+
+def _chroma(form: av.VideoFormat) -> int:
+    """Chroma samples per 16x16 pixels."""
+    return form.chroma_width() * form.chroma_height()
+
+
+def _odd_rotation(matrix: bytes) -> float:
+    """Degrees by which a display matrix turns beyond quarter turns."""
+    if len(matrix) < 20:
+        return 0.0
+    a, b = np.frombuffer(matrix, np.int32)[:2].tolist()
+    degrees = float(np.degrees(np.arctan2(b, a)))
+    return degrees if abs(degrees / 90 - round(degrees / 90)) > 0.01 else 0.0
