@@ -42,8 +42,8 @@ def get_config(variant: str = "default") -> ConfigDict:
         variant,
         smoke=merged(SMOKE, {"fields": {"width": 4, "depths": (2, 2)}, "optimizer": {"warmup": 5}}),
         overfit={
-            "epochs": 0, "steps": 240, "batch_size": 8, "log_every": 10, "checkpoint_every": 60,
-            "validate_every": 60, "validation_samples": 8, "fields": {"width": 8, "depths": (2, 2)},
+            "epochs": 0, "steps": 200, "batch_size": 8, "log_every": 10, "checkpoint_every": 50,
+            "validate_every": 50, "validation_samples": 8, "fields": {"width": 6, "depths": (2, 2)},
             "data": {"workers": 0, "augment": {**NO_AUGMENTATION, "crop": 128}},
             "optimizer": {"rate": 1e-3, "final_rate": 1e-4, "warmup": 20},
         },

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 from parity import STORED, apart, cases, make_state, ops, relative
 
 import vfi_jax
@@ -185,8 +186,6 @@ def block_of(state):
     """The stored block as a module, and its variables."""
     block = ema_vfi.Block(16, shifted=True, head_size=8)
     shapes = jax.eval_shape(block.init, jax.random.key(0), jnp.zeros((2, 8, 12, 32)))
-    from flax import traverse_util
-
     params = {}
     for path, leaf in traverse_util.flatten_dict(shapes["params"]).items():
         value = state[".".join(path).replace("dwconv.", "dwconv.dwconv.")]
