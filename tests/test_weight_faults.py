@@ -151,6 +151,12 @@ def test_fields_in_metadata(tmp_path, state, text):
     assert FIELDS[text] in message
 
 
+def test_fields_that_a_file_could_not_hold(tmp_path, variables):
+    with pytest.raises(UserError, match="scale=inf cannot be saved: a file could not hold that"):
+        vfi_jax.save(tmp_path / "x.safetensors", registry.build(SMALL, scale=float("inf")), variables)
+    assert not list(tmp_path.iterdir())
+
+
 # Names
 
 
