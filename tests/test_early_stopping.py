@@ -18,10 +18,10 @@ STOPPED = dataclasses.replace(RUN, checkpoint_every=1, validate_every=1, early_s
 
 def test_the_rule():
     assert reason(EarlyStopping(), SCORES) == reason(EarlyStopping(1), SCORES) == reason(EarlyStopping(1), []) == ""
-    assert reason(EarlyStopping(1), SCORES[:3]) == "1 validation did not improve on step 20, 30.400 dB"
+    assert reason(EarlyStopping(1), SCORES[:3]) == "1 validation did not improve on step 20 (30.400 dB)"
     gain = EarlyStopping(2, 0.1)
     assert reason(gain, SCORES[:3]) == ""
-    assert reason(gain, SCORES) == "2 validations in a row did not improve on step 20, 30.400 dB by more than 0.1 dB"
+    assert reason(gain, SCORES) == "2 validations in a row did not improve by more than 0.1 dB on step 20 (30.400 dB)"
     assert reason(EarlyStopping(3, 0.1), SCORES) == ""
     assert reason(EarlyStopping(1, 0.5), [(1, 30.0), (2, 30.4), (3, 30.8)]) == ""  # 0.8 dB above the best so far
 
@@ -52,7 +52,7 @@ def test_a_killed_run_ends_where_an_unbroken_one_does(tmp_path, scores):
     scores += [29.0]
     fit.fit(STOPPED, tmp_path, lines.append)
     assert lines[-1] == (
-        "complete: stopped early at step 3 of 4, because 1 validation did not improve on step 1, 30.000 dB; to train "
+        "complete: stopped early at step 3 of 4, because 1 validation did not improve on step 1 (30.000 dB); to train "
         "further raise --config.early_stopping.patience"
     )
     fit.fit(STOPPED, tmp_path, again.append)  # no score is left: nothing is validated

@@ -33,7 +33,7 @@ def reason(config: EarlyStopping, scores: Sequence[tuple[int, float]]) -> str:
     if not config.patience or waited < config.patience:
         return ""
     gain = f" by more than {config.min_gain:g} dB" if config.min_gain else ""
-    return f"{_validations(waited)} did not improve on step {at}, {best:.3f} dB{gain}"
+    return f"{_validations(waited)} did not improve{gain} on step {at} ({best:.3f} dB)"
 
 
 def _validations(number: int) -> str:
