@@ -15,7 +15,7 @@ Expected: 35.97 dB on Vimeo90K's test list (published, not rounded, with labels;
 
 Variants: `gopro` has windows of nine frames, one every eight, whose first and last frames are the inputs, a target
 drawn from the seven between, 400 epochs and no labels; `smoke` takes a few minutes on synthetic scenes; `overfit`
-memorizes eight windows of 128x128, which both data.path and data.validation name, with narrow decoders.
+memorizes eight windows of 128x128, which both data.path and data.validation name, with a narrow network.
 """
 
 from ml_collections import ConfigDict
@@ -53,8 +53,12 @@ def get_config(variant: str = "default") -> ConfigDict:
         },
         smoke=SMOKE,
         overfit={
-            "epochs": 0, "steps": 240, "batch_size": 8, "log_every": 10, "checkpoint_every": 60,
-            "validate_every": 60, "validation_samples": 8, "fields": {"widths": (12, 16, 20, 24)},
+            "epochs": 0, "steps": 180, "batch_size": 8, "log_every": 10, "checkpoint_every": 60,
+            "validate_every": 60, "validation_samples": 8,
+            "fields": {
+                "widths": (12, 16, 20, 24), "encoder_widths": (8, 16, 24), "encoder_features": 24,
+                "update_widths": ((16,), 8, 16, 24),
+            },
             "data": {"workers": 0, "augment": {**NO_AUGMENTATION, "crop": 128}},
             "optimizer": {"rate": 1e-3, "final_rate": 1e-4, "clip_norm": 0.1},
         },
