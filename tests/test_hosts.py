@@ -294,6 +294,7 @@ def test_a_process_that_is_lost_ends_the_run(tmp_path):
 LIKE_OTHERS = (
     "amt_g",
     "amt_l",
+    "d_amt_s",
     "dbvi_gopro",
     "ema_vfi_vimeo90k_septuplet",
     "ifrnet_gopro",

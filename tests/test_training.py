@@ -433,6 +433,7 @@ def test_a_damaged_window_is_always_replaced_by_the_same(folders):
 LIKE_OTHERS = (
     "amt_g",
     "amt_l",
+    "d_amt_s",
     "d_ifrnet",
     "d_rife",
     "dbvi_gopro",
