@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vfi_jax.cli import common
-from vfi_jax.errors import UserError
+from vfi_jax.errors import UsageError, UserError
 from vfi_jax.video.options import Options, flag_of
 
 if TYPE_CHECKING:
@@ -75,29 +75,35 @@ def run(options: argparse.Namespace) -> None:
     from vfi_jax.models import registry
     from vfi_jax.runs.selection import parse_step
     from vfi_jax.video import interpolate as video
+    from vfi_jax.video.timeline import check_midpoints
     from vfi_jax.weights import flow_network
     from vfi_jax.weights.load import load
 
     registry.check_kind(options.model, "interpolation")
+    asked = Options(**{entry.name: getattr(options, entry.name) for entry in dataclasses.fields(Options)})
+    if not registry.spec_of(options.model).any_time:
+        check_midpoints(asked, options.model)
+    if options.objects and options.start is not None:
+        raise UsageError("--objects and --from exclude each other: frames of objects count from the clip's first")
     frozen, step = flow_network.frozen_files(options.frozen), parse_step(options.step)
     # The input comes first: nobody should fetch weights to learn of a typo in a file name.
     if options.input.suffix.lower() in PICTURES and options.input.is_file():
         raise UserError(f"{options.input} is one picture: there is nothing between; a video is needed")
-    asked = Options(**{entry.name: getattr(options, entry.name) for entry in dataclasses.fields(Options)})
     job = video.check(options.input, options.output, asked)
     for loss in job.losses:
         print(loss, file=sys.stderr)
-    objects = _objects(options.objects, job.info) if options.objects else {}
+    objects = _objects(options.objects, job.info, job.survey.frames) if options.objects else {}
     model, variables = load(options.model, options.weights, frozen, step=step)
     flow_network.require(model, variables)
     if objects and registry.spec_of(options.model).sees_reference:
         model = iterate_reference(model, editing.STEPS)
     interpolator = Interpolator(model, variables, precision=options.precision)
-    interpolator.times(int(asked.multiple))
+    if not interpolator.model.any_time:
+        check_midpoints(asked, options.model)
     if objects:
         editing.check_model(interpolator)
     between = editing.between_with(interpolator, objects) if objects else interpolator.between
-    with common.progress(None) as progress:
+    with common.progress(job.total) as progress:
         summary = video.interpolate(job, between, num_frames=interpolator.spec.num_frames, progress=progress)
     for note in summary.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -107,7 +113,7 @@ def run(options: argparse.Namespace) -> None:
     common.finish(line, about | summary.as_json(), options.json)
 
 
-def _objects(path: Path, info: VideoInfo) -> dict[int, list[Timed]]:
+def _objects(path: Path, info: VideoInfo, frames: int) -> dict[int, list[Timed]]:
     """Reads the objects of a clip.
 
     Raises:
@@ -119,6 +125,6 @@ def _objects(path: Path, info: VideoInfo) -> dict[int, list[Timed]]:
     for timed in objects.values():
         editing.painted_map(timed, 0.0, (info.height, info.width))
     last = max(objects)
-    if info.frames is not None and last >= info.frames - 1:
-        raise UserError(f"{path}: frame {last} has no next one, {info.path} has {info.frames} frames (from 0)")
+    if last >= frames - 1:
+        raise UserError(f"{path}: frame {last} has no next one, {info.path} has {frames} frames (from 0)")
     return objects

@@ -32,6 +32,7 @@ _LIMITED, _FULL = 1, 2  # AVColorRange
 _BT709, _UNSPECIFIED, _BT601 = 1, 2, 5  # AVColorSpace; swscale has the same numbers
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9, 14: 9}  # AVColorSpace to swscale's
 _TEXT_ART = {"ansi", "bintext", "idf", "xbin"}  # FFmpeg decodes text and unknown binary files with these
+USUAL_RATE = Fraction(25)  # frames per second, where nothing is known
 _DECLARES_LENGTH = ("mov", "matroska", "avi")  # formats whose header declares the length of the file
 
 
@@ -66,9 +67,9 @@ class VideoInfo:
       codec: FFmpeg's name of the codec.
       width: displayed width, after rotation, pixels.
       height: displayed height, after rotation, pixels.
-      rate: nominal frames per second; timestamps take precedence.
+      rate: frames per second to announce, and of frames without timestamps or durations: the nominal rate where the
+        timestamps agree with it, otherwise their mean.
       time_base: seconds, of which every timestamp of the file is a multiple.
-      frames: number of frames that the file declares, or an estimate from its duration; None if neither is known.
       pixel_format: FFmpeg's name.
       bits: per channel.
       turned: whether the rotation swaps width and height.
@@ -88,7 +89,6 @@ class VideoInfo:
     height: int
     rate: Fraction
     time_base: Fraction
-    frames: int | None
     pixel_format: str
     bits: int
     turned: bool
@@ -102,7 +102,10 @@ class VideoInfo:
 
 
 class TimedFrame(NamedTuple):
-    """A frame with its display time and duration, seconds."""
+    """A frame with its display time and duration, seconds.
+
+    Frames of the source keep all other fields on their way to the target: only their time changes.
+    """
 
     time: Fraction
     duration: Fraction
@@ -148,13 +151,13 @@ def clock_origin(container: av.container.InputContainer) -> Fraction:
     return Fraction(container.start_time or 0, av.time_base) if arbitrary else Fraction(0)
 
 
-def probe(path: Path) -> VideoInfo:
-    """Describes a video; decodes one frame, which detects files that are no videos.
+def probe(path: Path, rate: Fraction | None = None) -> VideoInfo:
+    """Describes a video; decodes one frame, which detects files that are no videos. Arguments are those of `Reader`.
 
     Raises:
       UserError: as `Reader`.
     """
-    with Reader(path) as reader:
+    with Reader(path, rate) as reader:
         return reader.info
 
 
@@ -170,8 +173,14 @@ class Reader:
         the constructor or by `frames`.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, rate: Fraction | None = None) -> None:
+        """Opens a video and decodes its first frame.
+
+        Args:
+          path: the file.
+          rate: see `VideoInfo.rate`; None: the header's.
+        """
+        self._path, self._nominal = path, rate
         self._container = open_input(path)
         try:
             self._stream = video_stream(path, self._container)
@@ -291,7 +300,7 @@ class Reader:
 
     def _describe(self, frame: av.VideoFrame) -> VideoInfo:
         stream, turned = self._stream, self._turn[0]
-        rate = exact(stream.guessed_rate) or exact(stream.average_rate) or Fraction(25)
+        rate = self._nominal or exact(stream.guessed_rate) or exact(stream.average_rate) or USUAL_RATE
         tick = self._tick
         if frame.pts is None:  # without timestamps, frames follow each other at the nominal rate
             tick = frame.duration * tick or 1 / rate
@@ -305,7 +314,6 @@ class Reader:
             height=size[not turned],
             rate=rate,
             time_base=tick,
-            frames=_estimate(self._container, stream, rate),
             pixel_format=frame.format.name,
             bits=max(component.bits for component in frame.format.components),
             turned=turned,
@@ -330,12 +338,6 @@ def video_stream(path: Path, container: av.container.InputContainer) -> av.Video
     if videos[0].codec_context is None:
         raise UserError(f"{path}: its video codec is unknown to this FFmpeg; convert it first, to H.264 for example")
     return videos[0]
-
-
-def _estimate(container: av.container.InputContainer, stream: av.VideoStream, rate: Fraction) -> int | None:
-    """Returns the number of frames as declared, else from the duration, else None."""
-    length = Fraction(container.duration, av.time_base) if container.duration else None
-    return stream.frames or (max(1, round(length * rate)) if length else None)
 
 
 def _color(frame: av.VideoFrame, stream: av.VideoStream) -> Color:

@@ -1,7 +1,7 @@
 """Encoding: frames with exact timestamps into a video file, beside the copied streams of the source.
 
-Times are exact fractions of a second, rounded once, to the ticks of the target. Color tags, chroma resolution and bit
-depth follow the source as far as the encoder allows.
+Times are exact fractions of a second, rounded once, to the ticks of the target; a frame lasts until the next one. Color
+tags, chroma resolution and bit depth follow the source as far as the encoder allows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from av.video.reformatter import VideoReformatter
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.video import hdr
 from vfi_jax.video.decode import SCALING, TimedFrame, VideoInfo
-from vfi_jax.video.streams import StreamCopier, muxing_errors
+from vfi_jax.video.options import Options
+from vfi_jax.video.streams import Cut, StreamCopier, muxing_errors
+from vfi_jax.video.timeline import rate_of, tick_of, ticks_of
 
 _LIMITED, _FULL = 1, 2  # AVColorRange
 _MAX_TICKS = 10**9  # ticks per second that every encoder accepts
@@ -79,32 +81,47 @@ def check_target(source: Path, target: Path, *, overwrite: bool) -> None:
         raise UserError(f"{folder}: cannot be written to; choose another output")
 
 
-def check_streams(target: Path, info: VideoInfo, factor: int) -> None:
+def check_streams(target: Path, info: VideoInfo, options: Options, frames: int) -> None:
     """Checks that the target's container can hold the frames and the sound: writes its header to memory.
+
+    Args:
+      target: its extension chooses the container.
+      info: the source.
+      options: what is asked.
+      frames: number of frames of the source.
 
     Raises:
       UserError: too many frames per second for the container, or sound that it cannot hold.
     """
     muxer, _ = _muxer_and_encoding(target)
-    if muxer in _MILLISECOND_MUXERS and info.rate * factor > 1000:
-        raise UserError(
-            f"{target}: cannot hold {float(info.rate * factor):g} frames per second; write to .mp4, which can"
-        )
+    rate = rate_of(options, info.rate)
+    if muxer in _MILLISECOND_MUXERS and rate > 1000 and frames > 1:
+        raise UserError(f"{target}: cannot hold {float(rate):g} frames per second; write to .mp4, which can")
+    cut = Cut(Fraction(0) if options.is_part else None, options.stretch)
     with io.BytesIO() as memory, contextlib.suppress(av.FFmpegError):  # closing an empty file may fail, which is fine
-        Writer(memory, target, info, factor).close()
+        Writer(memory, target, info, options, cut).close()
+
+
+def target_tick(target: Path, info: VideoInfo, options: Options) -> Fraction:
+    """Returns the seconds per tick, of which every timestamp of the target is a multiple."""
+    if _muxer_and_encoding(target)[0] in _MILLISECOND_MUXERS:
+        return Fraction(1, 1000)
+    tick = tick_of(options, info.time_base)
+    return tick if tick.denominator <= _MAX_TICKS else Fraction(1, 10**6)
 
 
 class Writer:
     """A target file open for encoding, its header written; a context manager. Holds one frame."""
 
-    def __init__(self, sink: Path | io.BytesIO, target: Path, info: VideoInfo, factor: int) -> None:
+    def __init__(self, sink: Path | io.BytesIO, target: Path, info: VideoInfo, options: Options, cut: Cut) -> None:
         """Opens the file and writes its header.
 
         Args:
           sink: where the bytes go.
           target: file name that chooses the container and stands in error messages.
           info: the source, whose other streams are copied.
-          factor: frames of the target per frame of the source.
+          options: what is asked.
+          cut: how the times of the other streams change.
 
         Raises:
           UsageError: the target's extension is unknown.
@@ -112,16 +129,19 @@ class Writer:
         """
         self._target, self._info = target, info
         muxer, encoding = _muxer_and_encoding(target)
-        self._tick = _time_base(info, factor)
+        self._tick = target_tick(target, info, options)
+        self._is_part = options.is_part
         self._scaler = VideoReformatter()
         self._held: TimedFrame | None = None
         with contextlib.ExitStack() as stack, muxing_errors(target):
             file = sink if isinstance(sink, io.BytesIO) else os.path.abspath(sink)
             # MP4 stores the start of a stream in this unit, which is a millisecond by default.
-            options = {"movie_timescale": str(self._tick.denominator)} if muxer in ("mp4", "mov") else {}
-            self._container = stack.enter_context(av.open(file, "w", format=muxer, container_options=options))
-            self._stream = _add_video_stream(self._container, info, encoding, info.rate * factor, self._tick)
-            self._copier = stack.enter_context(StreamCopier(info.path, self._container, target))
+            extra = {"movie_timescale": str(self._tick.denominator)} if muxer in ("mp4", "mov") else {}
+            self._container = stack.enter_context(av.open(file, "w", format=muxer, container_options=extra))
+            self._stream = _add_video_stream(self._container, info, encoding, rate_of(options, info.rate), self._tick)
+            self._copier = stack.enter_context(
+                StreamCopier(info.path, self._container, target, cut, keep_sound=options.sound == "keep")
+            )
             self._container.start_encoding()
             self._open = stack.pop_all()
 
@@ -140,20 +160,23 @@ class Writer:
           UserError: the file cannot be written.
         """
         if self._held is not None:
-            self._encode(self._held)
+            self._encode(self._held, frame.time)
         self._held = frame
 
-    def finish(self) -> None:
-        """Encodes the frame held, copies the rest of the other streams, and closes the file.
+    def finish(self, end: Fraction) -> None:
+        """Encodes the frame held, copies the rest of the other streams, of a part up to its end, and closes the file.
+
+        Args:
+          end: time at which the last frame's display ends, seconds.
 
         Raises:
           UserError: the file cannot be written.
         """
         if self._held is not None:
-            self._encode(self._held, is_last=True)
+            self._encode(self._held, end, is_last=True)
         with muxing_errors(self._target):
             self._container.mux(self._stream.encode(None))
-        self._copier.copy_until(None)
+        self._copier.finish(end if self._is_part else None)
         with muxing_errors(self._target):
             self.close()
 
@@ -161,7 +184,7 @@ class Writer:
         """Closes the file as it stands. Raises FFmpeg's own errors."""
         self._open.close()
 
-    def _encode(self, frame: TimedFrame, *, is_last: bool = False) -> None:
+    def _encode(self, frame: TimedFrame, until: Fraction, *, is_last: bool = False) -> None:
         image = av.VideoFrame.from_ndarray(frame.image, "rgb48le" if frame.image.dtype == np.uint16 else "rgb24")
         picture = self._scaler.reformat(
             image,
@@ -170,8 +193,8 @@ class Writer:
             dst_color_range=_FULL if self._info.color.full else _LIMITED,
             interpolation=SCALING,
         )
-        picture.pts, picture.time_base = round(frame.time / self._tick), self._tick
-        picture.duration = round((frame.time + frame.duration) / self._tick) - picture.pts
+        picture.pts, picture.time_base = ticks_of(frame.time, self._tick), self._tick
+        picture.duration = max(1, ticks_of(until, self._tick) - picture.pts)
         if is_last:
             # MP4 gives the final duration to the frame that is stored last; a key frame is.
             picture.pict_type = PictureType.I
@@ -204,12 +227,6 @@ def _add_video_stream(
     if info.aspect:
         context.sample_aspect_ratio = info.aspect
     return stream
-
-
-def _time_base(info: VideoInfo, factor: int) -> Fraction:
-    """Returns the seconds per tick, of which every timestamp of the target is a multiple."""
-    exact = info.time_base / factor
-    return exact if exact.denominator <= _MAX_TICKS else Fraction(1, 10**6)
 
 
 def has_aspect(info: VideoInfo, muxer: str) -> bool:

@@ -1,8 +1,8 @@
-"""Interpolation of a whole video: `factor` times the frames, from decoding to encoding.
+"""Interpolation of a whole video, from decoding to encoding.
 
-The path is: decode, windows of frames, in-between frames, encode; each is a generator, so memory does not grow with the
-length of the clip. Times are exact fractions of a second, computed from the source's own timestamps. Original and new
-frames take the same path through RGB, so that their colors agree.
+The path is: decode, the part that is asked for, windows of frames, in-between frames, encode; each is a generator, so
+memory does not grow with the length of the clip. `timeline` computes all times, as exact fractions of a second, from
+the source's own timestamps. Original and new frames take the same path through RGB, so that their colors agree.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ from typing import Any
 
 import numpy as np
 
-from vfi_jax.errors import UsageError, UserError
+from vfi_jax.errors import UserError
 from vfi_jax.system.files import written_whole
 from vfi_jax.video import losses
 from vfi_jax.video.decode import Reader, TimedFrame, VideoInfo, probe
-from vfi_jax.video.encode import Writer, check_streams, check_target
+from vfi_jax.video.encode import Writer, check_streams, check_target, target_tick
 from vfi_jax.video.losses import Loss
-from vfi_jax.video.options import Options
+from vfi_jax.video.options import Options, Position
+from vfi_jax.video.streams import Cut
+from vfi_jax.video.survey import Survey, survey
+from vfi_jax.video.timeline import Instant, Timeline, rate_of, total
 
 Between = Callable[[tuple[np.ndarray, ...], Sequence[float]], Iterable[np.ndarray]]
 Progress = Callable[[int, int | None], object]
@@ -37,8 +40,8 @@ class Summary:
     """The result of `interpolate_video`.
 
     Attributes:
-      source_frames: number of frames read.
-      frames: number of frames written, `(source_frames - 1) * factor + 1`.
+      source_frames: number of frames of the source, in the part that was asked for.
+      frames: number of frames written.
       notes: one line for everything that was repaired or is unusual in the source.
       losses: what the target lacks beside the source.
       start: display time of the first frame, seconds.
@@ -80,6 +83,7 @@ class Job:
       target: the video to write.
       options: what is asked.
       info: properties of the source.
+      survey: of the source's packets.
       losses: what the target will lack beside the source.
     """
 
@@ -87,30 +91,41 @@ class Job:
     target: Path
     options: Options
     info: VideoInfo
+    survey: Survey
     losses: tuple[Loss, ...] = ()
+
+    @property
+    def total(self) -> int:
+        """Number of frames of the target, which repeated timestamps and damage make smaller."""
+        whole = self.options.loop or self.options.hold_last
+        return total(self.options, self.survey.frames, self.survey.seconds + whole * self.survey.last)
 
 
 def check(source: Path, target: Path, options: Options | None = None) -> Job:
     """Checks, before any expensive work, whether `interpolate_video` can do what is asked.
 
-    Opens the source, decodes one frame, and writes the target's header to memory.
+    Reads the source's packets, decodes one frame, and writes the target's header to memory.
 
     Raises:
       UsageError: a target whose extension is unknown.
-      UserError: the source is no video; the target's folder is missing, the target is a folder or the source itself,
-        exists and is not to be replaced, or its container cannot hold the frame rate or the sound; or anything is lost
-        although `options` are strict.
+      UserError: the source is no video, or has no frames in the part that is asked for; the target's folder is missing,
+        the target is a folder or the source itself, exists and is not to be replaced, or its container cannot hold the
+        frame rate or the sound; or anything is lost although `options` are strict.
     """
     source, target, options = Path(source), Path(target), options or Options()
-    if options.multiple.denominator != 1:
-        raise UsageError(f"factor {options.multiple}: must be a whole number")
     check_target(source, target, overwrite=options.overwrite)
-    info = probe(source)
-    check_streams(target, info, int(options.multiple))
-    lost = losses.find(info, target, info.rate * options.multiple)
+    nominal = probe(source)
+    packets = survey(source, options.begin, options.end)
+    if options.is_part and not packets.frames:
+        raise UserError(f"{source}: has no frame from --from to --to")
+    info = dataclasses.replace(nominal, rate=packets.rate)
+    check_streams(target, info, options, packets.frames)
+    lost = losses.find(info, target, rate_of(options, info.rate))
+    if options.sound == "drop" or options.slow is not None:  # sound that is not copied
+        lost = tuple(one for one in lost if one.kind != "audio")
     if lost and options.strict:
         raise UserError(f"{target}: would lack parts of the source: {'; '.join(str(one) for one in lost)}")
-    return Job(source, target, options, info, lost)
+    return Job(source, target, options, info, packets, lost)
 
 
 def interpolate_video(
@@ -147,51 +162,110 @@ def interpolate_video(
 
 def interpolate(job: Job, between: Between, *, num_frames: int = 2, progress: Progress | None = None) -> Summary:
     """Does a job that `check` returned; arguments and errors are those of `interpolate_video`."""
-    factor, began = int(job.options.multiple), time.perf_counter()
+    options, count, began = job.options, 0, time.perf_counter()
     with contextlib.ExitStack() as stack:
-        reader = stack.enter_context(Reader(job.source))
+        reader = stack.enter_context(Reader(job.source, job.info.rate))
+        part = _Part(reader.frames(), options)
+        cut = Cut(part.origin if options.is_part else None, options.stretch)
         partial = stack.enter_context(written_whole(job.target))
-        writer = stack.enter_context(Writer(partial, job.target, reader.info, factor))
-        total = None if reader.info.frames is None else (reader.info.frames - 1) * factor + 1
-        count, start = 0, Fraction(0)
-        for frame in _interpolated(reader.frames(), between, factor, num_frames):
+        writer = stack.enter_context(Writer(partial, job.target, job.info, options, cut))
+        timeline = Timeline(options, target_tick(job.target, job.info, options))
+        start = Fraction(0)
+        for frame in _interpolated(part, between, timeline, num_frames, loop=options.loop):
             writer.write(frame)
             start = start if count else frame.time
             count += 1
             if progress is not None:
-                progress(count, total)
-        writer.finish()
+                progress(count, max(count, job.total))
+        writer.finish(part.end)
     return Summary(
-        source_frames=(count - 1) // factor + 1,
+        source_frames=part.count,
         frames=count,
-        notes=tuple(reader.notes),
+        notes=(*reader.notes, *timeline.notes()),
         losses=job.losses,
         start=start,
-        end=frame.time + frame.duration,
+        end=part.end,
         elapsed=time.perf_counter() - began,
     )
 
 
-def _interpolated(frames: Iterator[TimedFrame], between: Between, factor: int, num_frames: int) -> Iterator[TimedFrame]:
-    """Yields each frame followed by the new ones before the next; the last frame ends the clip."""
-    times = [j / factor for j in range(1, factor)]
+class _Part:
+    """The frames from `--from` to `--to`, on the target's clock.
+
+    Attributes:
+      origin: time of the first frame, seconds on the source's clock.
+      count: number of frames so far.
+      end: time at which the last frame's display ends, seconds on the target's clock.
+    """
+
+    def __init__(self, frames: Iterator[TimedFrame], options: Options) -> None:
+        numbered = enumerate(frames)
+        behind = ((i, frame) for i, frame in numbered if not _is_before(i, frame, options.begin))
+        first = next(behind, None)
+        if first is None:
+            raise UserError("no frame of the clip lies behind --from")
+        self._frames = itertools.takewhile(
+            lambda one: options.end is None or _is_before(*one, options.end), itertools.chain([first], numbered)
+        )
+        self.origin = first[1].time
+        self._shift, self._stretch = self.origin if options.is_part else Fraction(0), options.stretch
+        self.count, self.end = 0, Fraction(0)
+
+    def __iter__(self) -> Iterator[TimedFrame]:
+        for _, frame in self._frames:
+            shown, duration = (frame.time - self._shift) * self._stretch, frame.duration * self._stretch
+            self.count, self.end = self.count + 1, shown + duration
+            yield frame._replace(time=shown, duration=duration)
+
+
+def _is_before(number: int, frame: TimedFrame, place: Position) -> bool:
+    return (number if place.is_frame else frame.time) < place.value
+
+
+def _interpolated(
+    frames: Iterable[TimedFrame], between: Between, timeline: Timeline, num_frames: int, *, loop: bool
+) -> Iterator[TimedFrame]:
+    """Yields the frames of each gap, and then the last frame as often as it is shown."""
+    frames = iter(_repeated(frames, num_frames // 2) if loop else frames)
     last = next(frames)
-    for window in _windows(itertools.chain([last], frames), num_frames):
+    for window in _windows(itertools.chain([last], frames), num_frames, closed=loop):
         left, last = window[num_frames // 2 - 1], window[num_frames // 2]
-        step = (last.time - left.time) / factor
-        yield TimedFrame(left.time, step, left.image)
-        images = between(tuple(frame.image for frame in window), times)
-        for j, image in zip(range(1, factor), images, strict=True):
-            if (image.shape, image.dtype) != (left.image.shape, left.image.dtype):  # FFmpeg would scale it to fit
-                raise ValueError(
-                    f"`between` gave {image.shape} {image.dtype} for {left.image.shape} {left.image.dtype}"
-                )
-            yield TimedFrame(left.time + j * step, step, image)
-    yield last
+        yield from _divided(window, left, timeline.between(left.time, last.time), between)
+    if not loop:
+        yield from (last._replace(time=shown) for shown in timeline.last(last.time, last.duration))
 
 
-def _windows(frames: Iterable[TimedFrame], size: int) -> Iterator[tuple[TimedFrame, ...]]:
-    """Yields runs of `size` consecutive frames with each pair of neighbors once in the middle; repeats the ends."""
+def _divided(
+    window: tuple[TimedFrame, ...], left: TimedFrame, instants: list[Instant], between: Between
+) -> Iterator[TimedFrame]:
+    """Yields the left frame of a gap, if it is shown, and the new ones; `between` is called for every gap."""
+    new = [instant for instant in instants if instant.t]
+    yield from (left._replace(time=instant.time) for instant in instants if not instant.t)
+    images = between(tuple(frame.image for frame in window), [float(instant.t) for instant in new])
+    for instant, image in zip(new, images, strict=True):
+        if (image.shape, image.dtype) != (left.image.shape, left.image.dtype):  # FFmpeg would scale it to fit
+            raise ValueError(f"`between` gave {image.shape} {image.dtype} for {left.image.shape} {left.image.dtype}")
+        yield TimedFrame(instant.time, left.duration, image)
+
+
+def _repeated(frames: Iterable[TimedFrame], count: int) -> Iterator[TimedFrame]:
+    """Yields the frames, and the first `count` of them once more after the end, as if the clip began again."""
+    first: list[TimedFrame] = []
+    end = Fraction(0)
+    for frame in frames:
+        first += [frame] * (len(first) < count)
+        end = frame.time + frame.duration
+        yield frame
+    period = end - first[0].time if first else Fraction(0)
+    for i, frame in enumerate(itertools.islice(itertools.cycle(first), count)):
+        yield frame._replace(time=frame.time + period * (1 + i // len(first)))
+
+
+def _windows(frames: Iterable[TimedFrame], size: int, *, closed: bool) -> Iterator[tuple[TimedFrame, ...]]:
+    """Yields runs of `size` consecutive frames with each pair of neighbors once in the middle; repeats the ends.
+
+    Where the clip is `closed`, its last frame is not repeated: `frames` go on behind it.
+    """
     if size < 2 or size % 2:
         raise ValueError(f"num_frames must be even, got {size}")
     margin = size // 2 - 1
@@ -200,7 +274,7 @@ def _windows(frames: Iterable[TimedFrame], size: int) -> Iterator[tuple[TimedFra
         window.extend([frame] * (1 if window else 1 + margin))
         if len(window) == size:
             yield tuple(window)
-    for _ in range(margin):
+    for _ in range(0 if closed else margin):
         window.append(window[-1])
         if len(window) == size:
             yield tuple(window)

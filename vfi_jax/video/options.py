@@ -11,13 +11,28 @@ import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 from numbers import Rational
-from typing import Any
+from typing import Any, NamedTuple
 
 from vfi_jax.errors import UsageError
 
 Number = Fraction | int | float | str
 MAX_FACTOR = 1024
-_NUMBER = re.compile(r"(\d{1,12}(\.\d{0,12})?|\.\d{1,12}|\d{1,12}/\d{1,12})", re.ASCII)
+MAX_FPS = 10_000
+_NUMBER = re.compile(r"\d{1,12}(\.\d{0,12})?|\.\d{1,12}|\d{1,12}/\d{1,12}", re.ASCII)
+_CLOCK = re.compile(r"(?:(?:(\d{1,4}):)?(\d{1,4}):)?(\d{1,12}(?:\.\d{0,12})?|\.\d{1,12})", re.ASCII)
+_FRAME = re.compile(r"(\d{1,12})f", re.ASCII)
+
+
+class Position(NamedTuple):
+    """A place in a clip.
+
+    Attributes:
+      value: seconds on the source's clock, or the number of a frame, from 0.
+      is_frame: whether `value` is the number of a frame.
+    """
+
+    value: Fraction
+    is_frame: bool
 
 
 def about(help: str, *, flag: str = "", metavar: str | None = None, choices: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -36,16 +51,50 @@ def about(help: str, *, flag: str = "", metavar: str | None = None, choices: tup
 class Options:
     """What `interpolate_video` does beside its source, its target and its model.
 
+    Numbers are fractions, whole numbers, or texts such as "5/2" and "59.94"; a float is the number that it prints as.
+    Places in the clip are seconds, "hh:mm:ss.fff", or frames such as "120f", counted from 0.
+
     Attributes:
-      factor: n frames become `floor((n - 1) * factor) + 1`; above 1, up to `MAX_FACTOR`; None: 2.
+      factor: n frames become `floor((n - 1) * factor) + 1`; above 1, up to `MAX_FACTOR`; None: 2, or `slow`.
+      fps: constant rate of the target, frames per second, instead of a factor.
+      slow: all times are multiplied by it, above 1, and sound is stretched at its pitch.
+      sound: "keep", or "drop" for a target without sound.
+      start: the first frame at or after it becomes the first of the target, at time 0; None: the clip's first.
+      stop: the last frame before it is the last of the target; None: the clip's last.
+      loop: whether there are new frames between the last frame and the first as well.
+      hold_last: whether the last frame is repeated until its display time ends, so that n frames become n * factor.
       overwrite: whether an existing target is replaced.
       strict: whether it is an error if the target would lack anything of the source.
 
     Raises:
-      UsageError: a value out of bounds.
+      UsageError: a value out of bounds, or values that exclude each other.
     """
 
-    factor: Number | None = field(default=None, metadata=about("n frames become floor((n-1)*N)+1 (2)", metavar="N"))
+    factor: Number | None = field(
+        default=None,
+        metadata=about("n frames become floor((n-1)*N)+1: 3, 2.5 or 5/2 (2; with --slow its value)", metavar="N"),
+    )
+    fps: Number | None = field(
+        default=None,
+        metadata=about("constant frames per second instead of a factor: 60, 59.94 or 60000/1001", metavar="R"),
+    )
+    slow: Number | None = field(
+        default=None, metadata=about("slow motion: times are multiplied by N, sound is stretched", metavar="N")
+    )
+    sound: str = field(default="keep", metadata=about("keep or drop the sound (keep)", choices=("keep", "drop")))
+    start: Number | Position | None = field(
+        default=None,
+        metadata=about("begin at this time or frame: 90.5, 1:30.5 or 120f", flag="--from", metavar="TIME"),
+    )
+    stop: Number | Position | None = field(
+        default=None, metadata=about("end before this time or frame: 95, 1:35 or 240f", flag="--to", metavar="TIME")
+    )
+    loop: bool = field(
+        default=False, metadata=about("for clips that repeat: also new frames between the last and the first")
+    )
+    hold_last: bool = field(
+        default=False, metadata=about("repeat the last frame for its display time: n frames become n*N")
+    )
     overwrite: bool = field(default=False, metadata=about("replace an output that exists"))
     strict: bool = field(
         default=False, metadata=about("make it an error if the output would lack anything of the input")
@@ -55,13 +104,52 @@ class Options:
         """Parses and checks the values, and those that exclude each other."""
         for entry in dataclasses.fields(self):
             _check_choice(entry, getattr(self, entry.name))
-        if self.factor is not None:
-            object.__setattr__(self, "factor", _factor(self.factor))
+        for first, second in (("factor", "fps"), ("loop", "hold_last")):
+            if getattr(self, first) not in (None, False) and getattr(self, second) not in (None, False):
+                names = [flag_of(entry) for entry in dataclasses.fields(self) if entry.name in (first, second)]
+                raise UsageError(f"{' and '.join(names)} exclude each other: give one of them")
+        for name, most in (("factor", MAX_FACTOR), ("slow", MAX_FACTOR), ("fps", MAX_FPS)):
+            if getattr(self, name) is not None:
+                least = 0 if name == "fps" else 1
+                object.__setattr__(self, name, _bounded(name, getattr(self, name), least, most))
+        for name, flag in (("start", "--from"), ("stop", "--to")):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, position(flag, getattr(self, name)))
+        end = self.end
+        if end is not None and self.begin.is_frame == end.is_frame and self.begin >= end:
+            raise UsageError("--to must lie after --from")
 
     @property
-    def multiple(self) -> Fraction:
-        """Frames of the target per frame of the source."""
-        return Fraction(2 if self.factor is None else self.factor)
+    def multiple(self) -> Fraction | None:
+        """Frames of the target per frame of the source; None where the rate is asked for."""
+        if self.fps is not None:
+            return None
+        return Fraction(self.factor or self.slow or 2)
+
+    @property
+    def rate(self) -> Fraction | None:
+        """Frames per second of the target; None where the factor decides."""
+        return None if self.fps is None else Fraction(self.fps)
+
+    @property
+    def stretch(self) -> Fraction:
+        """What all times are multiplied by."""
+        return Fraction(self.slow or 1)
+
+    @property
+    def begin(self) -> Position:
+        """The place of the first frame."""
+        return Position(Fraction(0), is_frame=True) if self.start is None else position("--from", self.start)
+
+    @property
+    def end(self) -> Position | None:
+        """The place before which the last frame lies; None: the end of the clip."""
+        return None if self.stop is None else position("--to", self.stop)
+
+    @property
+    def is_part(self) -> bool:
+        """Whether a part of the clip is asked for."""
+        return self.start is not None or self.stop is not None
 
 
 def flag_of(entry: dataclasses.Field) -> str:
@@ -80,20 +168,40 @@ def ratio(name: str, value: Number) -> Fraction:
       UsageError: it is no number, not above 0, or has more than 12 digits.
     """
     text = str(value)
+    number = Fraction(0)
     if isinstance(value, Rational) and not isinstance(value, bool):
         number = Fraction(value)
-    else:
-        number = Fraction(text) if _NUMBER.fullmatch(text) and not re.search(r"/0+$", text) else Fraction(0)
+    elif _NUMBER.fullmatch(text) and not re.search(r"/0+$", text):
+        number = Fraction(text)
     if number <= 0:
         raise UsageError(f"{name} {text[:40]}: a number above 0 is needed, such as 2, 2.5 or 5/2")
     return number
 
 
-def _factor(value: Number) -> Fraction:
-    factor = ratio("factor", value)
-    if not 1 < factor <= MAX_FACTOR:
-        raise UsageError(f"factor {value}: must lie above 1 and be {MAX_FACTOR} at most")
-    return factor
+def position(name: str, value: Number | Position) -> Position:
+    """Returns a place in a clip from seconds, "hh:mm:ss.fff", or the number of a frame such as "120f".
+
+    Raises:
+      UsageError: it is neither.
+    """
+    if isinstance(value, Position):
+        return value
+    text = str(value)
+    if isinstance(value, Rational) and not isinstance(value, bool) and value >= 0:
+        return Position(Fraction(value), is_frame=False)
+    if frame := _FRAME.fullmatch(text):
+        return Position(Fraction(frame[1]), is_frame=True)
+    if clock := _CLOCK.fullmatch(text):
+        hours, minutes, seconds = (Fraction(part or 0) for part in clock.groups())
+        return Position(3600 * hours + 60 * minutes + seconds, is_frame=False)
+    raise UsageError(f"{name} {text[:40]}: seconds, hh:mm:ss.fff or a frame such as 120f is needed")
+
+
+def _bounded(name: str, value: Number, least: int, most: int) -> Fraction:
+    number = ratio(name, value)
+    if not least < number <= most:
+        raise UsageError(f"{name} {value}: must lie above {least} and be {most} at most")
+    return number
 
 
 def _check_choice(entry: dataclasses.Field, value: Any) -> None:

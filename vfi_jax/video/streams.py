@@ -1,7 +1,7 @@
 """The other streams of a video: sound, subtitles, covers, attachments, chapters and tags.
 
-Streams are copied without decoding, but for text subtitles in a form that the target's container does not know, and for
-covers, which Matroska holds as attachments.
+Streams are copied without decoding, but for sound in slow motion, for text subtitles in a form that the target's
+container does not know, and for covers, which Matroska holds as attachments.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import av
 from av.container import InputContainer, OutputContainer
@@ -22,10 +24,12 @@ from vfi_jax.errors import UserError
 from vfi_jax.video import inventory, labels
 from vfi_jax.video.decode import clock_origin, exact, open_input
 from vfi_jax.video.inventory import Track
+from vfi_jax.video.stretch import StretchedSound
 
 TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}  # muxer: its form of text
 _COVERS = {"mjpeg": "image/jpeg", "png": "image/png", "bmp": "image/bmp", "webp": "image/webp", "gif": "image/gif"}
 _MP4_COVERS = ("mjpeg", "png", "bmp")
+_INTERLEAVED = 10  # seconds by which streams of one file may be interleaved
 _TEXT_TICK = Fraction(1, 1000)
 
 
@@ -85,6 +89,22 @@ def _copy(target: OutputContainer, stream: Stream) -> Stream:
     return target.add_stream_from_template(stream, **({"opaque": True} if stream.codec_context else {}))
 
 
+class Cut(NamedTuple):
+    """How times of the source become times of the target: those of a part are shifted, and all are multiplied.
+
+    Attributes:
+      origin: where the part begins, seconds; None: the whole clip is taken, with its own clock.
+      stretch: what times are multiplied by.
+    """
+
+    origin: Fraction | None = None
+    stretch: Fraction = Fraction(1)
+
+    def __call__(self, time: Fraction) -> Fraction:
+        """Returns the target's time for one of the source's."""
+        return (time - (self.origin or 0)) * self.stretch
+
+
 class StreamCopier:
     """Copies the other streams of a source into a target, packet by packet; a context manager.
 
@@ -92,18 +112,22 @@ class StreamCopier:
     interleaves them, and neither side has to buffer packets for the other.
     """
 
-    def __init__(self, source: Path, target: OutputContainer, name: Path) -> None:
+    def __init__(self, source: Path, target: OutputContainer, name: Path, cut: Cut, *, keep_sound: bool) -> None:
         """Adds the streams, tags and chapters of `source` to `target`, whose header is not yet written.
 
         Args:
           source: the video to copy from.
           target: the container to copy into; it has the picture's stream, which gets its tags and flags.
           name: the target's file name for error messages.
+          cut: how times change; packets before the beginning of a part are left out.
+          keep_sound: whether sound is copied.
 
         Raises:
           UserError: `source` cannot be opened, or the target cannot hold its sound.
         """
         self._source, self._name, self._target = source, name, target
+        self._cut, self._keep_sound = cut, keep_sound
+        self._stretched: dict[int, StretchedSound] = {}
         self._container = open_input(source)
         try:
             self._origin = clock_origin(self._container)
@@ -132,19 +156,65 @@ class StreamCopier:
           UserError: the source is damaged, or the target cannot be written.
         """
         while (packet := self._next) is not None:
-            start, tick = packet.pts if packet.dts is None else packet.dts, exact(packet.time_base)
-            if time is not None and (start or 0) * tick - self._origin > time:
+            if time is not None and self._start(packet) > time:
                 return
-            shift = round(self._origin / tick)
-            packet.pts = (start or 0) - shift if packet.pts is None else packet.pts - shift
-            packet.dts = packet.pts if packet.dts is None else packet.dts - shift
-            index = packet.stream_index
-            written = self._convert(packet, self._streams[index]) if index in self._converted else packet
-            if written is not None:
-                written.stream = self._streams[index]
-                with muxing_errors(self._name):
-                    self._target.mux(written)
+            self._copy(packet)
             self._next = self._read_packet()
+
+    def finish(self, end: Fraction | None) -> None:
+        """Copies the remaining packets that begin before `end` (seconds), or all of them if it is None.
+
+        Raises:
+          UserError: the source is damaged, or the target cannot be written.
+        """
+        while (packet := self._next) is not None:
+            if end is None or self._start(packet) < end:
+                self._copy(packet)
+            elif self._start(packet) > end + _INTERLEAVED:
+                break
+            self._next = self._read_packet()
+        for index, sound in self._stretched.items():
+            self._mux(sound.finish(), index)
+
+    def _start(self, packet: av.Packet) -> Fraction:
+        """Returns the time of a packet on the target's clock."""
+        start = packet.pts if packet.dts is None else packet.dts
+        return self._cut((start or 0) * exact(packet.time_base) - self._origin)
+
+    def _copy(self, packet: av.Packet) -> None:
+        index, tick = packet.stream_index, exact(packet.time_base)
+        if index in self._stretched:
+            self._mux(self._stretched[index].add(packet), index)
+            return
+        if self._cut.origin is not None and not self._fits(packet):
+            return
+        shift = round((self._origin + (self._cut.origin or 0)) / tick)
+        pts = (packet.dts or 0) if packet.pts is None else packet.pts
+        dts = pts if packet.dts is None else packet.dts
+        packet.pts, packet.dts = (round((stamp - shift) * self._cut.stretch) for stamp in (pts, dts))
+        if self._cut.stretch != 1:
+            packet.duration = round(packet.duration * self._cut.stretch)
+        written = self._convert(packet, self._streams[index]) if index in self._converted else packet
+        self._mux([] if written is None else [written], index)
+
+    def _fits(self, packet: av.Packet) -> bool:
+        """Whether a packet begins in the part; a subtitle that is shown at its beginning is shortened to do so."""
+        tick = exact(packet.time_base)
+        begin = (self._origin + (self._cut.origin or 0)) / tick
+        missing = begin - (packet.pts if packet.pts is not None else packet.dts or 0)
+        if missing <= 0:
+            return True
+        if packet.stream.type != "subtitle" or not packet.duration or packet.duration <= missing:
+            return False
+        packet.pts = packet.dts = math.ceil(begin)
+        packet.duration = max(1, packet.duration - math.ceil(missing))
+        return True
+
+    def _mux(self, packets: Iterable[av.Packet], index: int) -> None:
+        with muxing_errors(self._name):
+            for packet in packets:
+                packet.stream = self._streams[index]
+                self._target.mux(packet)
 
     def _label(self) -> None:
         """Gives the target the tags and chapters of the source, and the picture's stream its tags and flags."""
@@ -154,13 +224,18 @@ class StreamCopier:
         fits = source.time_code is None or labels.holds_time_code(self._target.format.name, source, rate)
         keep = dict if fits else labels.without_time_code
         self._target.metadata.update(keep(source.tags))
-        self._target.set_chapters(self._container.chapters())
+        self._target.set_chapters(_chapters(self._container, self._cut))
         picture.metadata.update(labels.spelled(keep(source.picture.tags), self._target.format.name))
         picture.disposition = source.picture.flags
 
     def _add(self, route: Route) -> None:
         """Adds a stream to the target for a track that it can hold."""
         stream, track = self._container.streams[route.track.index], route.track
+        if track.kind == "audio" and not self._keep_sound:
+            return
+        if track.kind == "audio" and self._cut.stretch != 1:
+            self._add_stretched(stream, track)
+            return
         if track.kind == "audio" and route.way == "none":
             hint = "write to .mkv, which can" if self._name.suffix.lower() != ".mkv" else "convert it first"
             raise UserError(f"{self._name}: cannot hold the source's sound ({track.codec}); {hint}")
@@ -175,6 +250,19 @@ class StreamCopier:
             out.metadata.update({} if track.kind == "cover" else labels.spelled(track.tags, self._target.format.name))
             out.disposition = track.flags
             self._streams[track.index] = out
+
+    def _add_stretched(self, stream: av.AudioStream, track: Track) -> None:
+        """Adds an encoder for a track of sound that becomes longer."""
+        try:
+            sound = StretchedSound(stream, self._target, self._origin + (self._cut.origin or 0), self._cut.stretch)
+        except ValueError as error:
+            raise UserError(
+                f"{self._name}: its sound cannot be stretched ({error}); leave it out, --sound drop"
+            ) from error
+        sound.stream.metadata.update(labels.spelled(track.tags, self._target.format.name))
+        sound.stream.disposition = track.flags
+        self._stretched[track.index] = sound
+        self._streams[track.index] = sound.stream
 
     def _add_text(self, stream: Stream) -> Stream:
         """Adds an encoder of the target's form of text, with the styles that the source's decoder has read."""
@@ -203,6 +291,17 @@ class StreamCopier:
             return next((packet for packet in self._packets if packet.size), None)
         except av.FFmpegError as error:
             raise UserError(f"{self._source}: is cut short or damaged, in its sound ({error.strerror})") from error
+
+
+def _chapters(source: InputContainer, cut: Cut) -> list[Any]:
+    """Returns the chapters of a source on the target's clock, without those before the beginning of a part."""
+    kept = []
+    for chapter in source.chapters():
+        tick = exact(chapter["time_base"]) or Fraction(1)
+        start, end = (round(max(Fraction(0), cut(chapter[name] * tick)) / tick) for name in ("start", "end"))
+        if end > start:
+            kept.append({**chapter, "start": start, "end": end})
+    return kept
 
 
 def cover(source: Path, index: int) -> bytes:

@@ -1,0 +1,93 @@
+"""A survey of a video's packets: how many frames there are, and when; no header is believed, and nothing is decoded."""
+
+from __future__ import annotations
+
+import contextlib
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+
+from vfi_jax.video.decode import USUAL_RATE, clock_origin, exact, open_input, video_stream
+from vfi_jax.video.options import Position
+
+_HIGHEST_USUAL_RATE = 240  # frames per second that a header is believed for a single frame
+_AGREEMENT = Fraction(1, 10)  # of the nominal rate with the timestamps', within which it is kept
+
+
+class Survey(NamedTuple):
+    """What the packets of a video say of it.
+
+    Attributes:
+      frames: number of frames, in the part that is asked for; damage and repeated timestamps may make it too high.
+      seconds: from the first frame's time to the last one's, in that part.
+      last: duration of the last frame, seconds.
+      rate: see `VideoInfo.rate`.
+    """
+
+    frames: int
+    seconds: Fraction
+    last: Fraction
+    rate: Fraction
+
+
+def survey(path: Path, begin: Position, end: Position | None) -> Survey:
+    """Reads the packets of a video from `begin` up to `end`; takes as long as reading the file.
+
+    Raises:
+      UserError: as `open_input`, or the file is no video.
+    """
+    container = open_input(path)
+    with container:
+        stream = video_stream(path, container)
+        tick, origin = exact(stream.time_base) or Fraction(1), clock_origin(container)
+        tally = _Tally(begin, end)
+        with contextlib.suppress(av.FFmpegError):  # `Reader` reports damage with its place
+            for packet in container.demux(stream):
+                if packet.size:
+                    start = None if packet.pts is None else packet.pts * tick - origin
+                    tally.add(start, (packet.duration or 0) * tick)
+        return tally.survey(exact(stream.guessed_rate) or exact(stream.average_rate) or USUAL_RATE)
+
+
+class _Tally:
+    """Counts frames, and finds the first and the last of a part, in whatever order they come."""
+
+    def __init__(self, begin: Position, end: Position | None) -> None:
+        self._begin, self._end = begin, end
+        self._all, self._before_begin, self._before_end = 0, 0, 0
+        self._times: list[Fraction] = []  # least and greatest of all, and of the part
+        self._part: list[Fraction] = []
+        self._last = Fraction(0)
+
+    def add(self, time: Fraction | None, duration: Fraction) -> None:
+        self._all += 1
+        if time is None:
+            return
+        begins = self._begin.is_frame or time >= self._begin.value
+        ends = self._end is None or self._end.is_frame or time < self._end.value
+        self._before_begin += not begins
+        self._before_end += ends
+        if begins and ends and (not self._part or time >= self._part[1]):
+            self._last = duration
+        self._times = [min([time, *self._times]), max([time, *self._times])]
+        if begins and ends:
+            self._part = [min([time, *self._part]), max([time, *self._part])]
+
+    def survey(self, nominal: Fraction) -> Survey:
+        span = self._times[1] - self._times[0] if self._times else Fraction(0)
+        mean = (self._all - 1) / span if span else None
+        agrees = mean is not None and abs(nominal / mean - 1) < _AGREEMENT
+        unknown = nominal if nominal <= _HIGHEST_USUAL_RATE or not self._times else USUAL_RATE
+        rate = nominal if agrees else (mean or unknown)
+        first = int(self._begin.value) if self._begin.is_frame else self._before_begin
+        stop = self._all
+        if self._end is not None and (self._end.is_frame or self._times):
+            stop = min(stop, int(self._end.value) if self._end.is_frame else self._before_end)
+        frames = max(0, stop - first)
+        seconds = self._part[1] - self._part[0] if self._part else Fraction(0)
+        by_number = any(place.is_frame and place.value for place in (self._begin, self._end) if place is not None)
+        if by_number or not self._part:
+            seconds = max(0, frames - 1) / rate
+        return Survey(frames, seconds, self._last or 1 / rate, rate)

@@ -1,0 +1,201 @@
+"""From the times of a source's frames to those of the target's: pure arithmetic with fractions, one gap at a time.
+
+A frame of the target is an `Instant`: a place `t` in a gap between two frames of the source, and a time. All are
+computed from the source's own timestamps; nothing is counted, so that no error can add up. With a factor f, frame k of
+the target lies at place k / f on the scale on which the source's frames are 0, 1, 2, ...; with a rate R, it lies at the
+first frame's time plus k / R seconds. Memory does not grow with the clip.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from typing import NamedTuple
+
+from vfi_jax.errors import UsageError
+from vfi_jax.video.options import Options
+
+
+class Instant(NamedTuple):
+    """A frame of the target.
+
+    Attributes:
+      t: its place in the gap, 0 <= t < 1: 0 is the source's own frame at the left.
+      time: seconds on the target's clock.
+    """
+
+    t: Fraction
+    time: Fraction
+
+
+class Output(NamedTuple):
+    """A frame of the target with its gap, counted from 0, and its duration in seconds."""
+
+    gap: int
+    t: Fraction
+    time: Fraction
+    duration: Fraction
+
+
+class Timeline:
+    """Divides the gaps of one clip, in their order.
+
+    Attributes:
+      undivided: number of gaps without new frames, because the target's ticks are too coarse for them.
+      dropped: number of frames of the source that share a tick with the frame before.
+    """
+
+    def __init__(self, options: Options, tick: Fraction) -> None:
+        """Starts at the first gap.
+
+        Args:
+          options: what is asked.
+          tick: seconds, of which every time of the target is a multiple.
+        """
+        self._multiple, self._rate = options.multiple, options.rate
+        self._hold, self._tick = options.hold_last, tick
+        self._gap = 0
+        self._next = 0  # number of the next frame of the target
+        self._start: Fraction | None = None
+        self._emitted: int | None = None  # tick of the last frame
+        self.undivided = 0
+        self.dropped = 0
+
+    def between(self, left: Fraction, right: Fraction) -> list[Instant]:
+        """Returns the frames of the target from `left` (inclusive) to `right` (exclusive), seconds.
+
+        A gap in which two frames would share a tick has no new ones.
+        """
+        instants = self._instants(left, right)
+        self._gap += 1
+        if instants and not instants[0].t and ticks_of(left, self._tick) == self._emitted:
+            self.dropped += 1
+            instants = instants[1:]
+        ticks = [ticks_of(instant.time, self._tick) for instant in instants]
+        around = [-math.inf if self._emitted is None else self._emitted, *ticks]
+        if self._multiple is not None and self._next == self._gap * self._multiple:  # `right` is shown too
+            around.append(ticks_of(right, self._tick))
+        if any(a >= b for a, b in itertools.pairwise(around)):
+            self.undivided += any(instant.t for instant in instants)
+            instants = [instant for instant in instants if not instant.t]
+        if instants:
+            self._emitted = ticks_of(instants[-1].time, self._tick)
+        return instants
+
+    def last(self, time: Fraction, duration: Fraction) -> list[Fraction]:
+        """Returns the times at which the last frame is shown, which is at `time` for `duration`, seconds."""
+        if self._hold:
+            return [instant.time for instant in self.between(time, time + duration)]
+        shown = [instant for instant in self._instants(time, time + duration) if not instant.t]
+        if shown and ticks_of(time, self._tick) == self._emitted:
+            self.dropped += 1
+            return []
+        return [instant.time for instant in shown]
+
+    def notes(self) -> list[str]:
+        """Lists, one line each, what the ticks of the target are too coarse for."""
+        finer = f"the file counts in ticks of {float(self._tick):g} s; write to .mp4, which has finer ones"
+        texts = [
+            (self.undivided, "pairs of frames stay undivided, which lie too close together for new ones"),
+            (self.dropped, "frames are dropped, which lie in one tick with the frame before"),
+        ]
+        return [f"{count} {text}: {finer}" for count, text in texts if count]
+
+    def _instants(self, left: Fraction, right: Fraction) -> list[Instant]:
+        if self._start is None:
+            self._start = left
+        if self._rate is not None:
+            stop = math.ceil((right - self._start) * self._rate)
+            times = [self._start + k / self._rate for k in range(self._next, stop)]
+            instants = [Instant((time - left) / (right - left), time) for time in times]
+        else:
+            assert self._multiple is not None
+            stop = math.ceil((self._gap + 1) * self._multiple)
+            places = [k / self._multiple - self._gap for k in range(self._next, stop)]
+            instants = [Instant(t, left + t * (right - left)) for t in places]
+        self._next = max(self._next, stop)
+        return instants
+
+
+def outputs(frames: Iterable[tuple[Fraction, Fraction]], options: Options, tick: Fraction) -> Iterator[Output]:
+    """Yields all frames of the target, up to the time at which the source ends.
+
+    Args:
+      frames: (time, duration) of the source's frames, in the order of time, seconds.
+      options: what is asked.
+      tick: seconds, of which every time of the target is a multiple.
+    """
+    held: Output | None = None
+    for gap, t, time in _positions(frames, options, tick):
+        if held is not None:
+            yield held._replace(duration=time - held.time)
+        held = Output(gap, t, time, Fraction(0))
+
+
+def _positions(
+    frames: Iterable[tuple[Fraction, Fraction]], options: Options, tick: Fraction
+) -> Iterator[tuple[int, Fraction, Fraction]]:
+    """Yields (gap, t, time) of each frame, and at last the time at which the clip ends."""
+    timeline, end, gap = Timeline(options, tick), Fraction(0), -1
+    left: tuple[Fraction, Fraction] | None = None
+    stretched = ((time * options.stretch, duration * options.stretch) for time, duration in frames)
+    for gap, right in enumerate(stretched, -1):
+        if left is not None:
+            yield from ((gap, t, time) for t, time in timeline.between(left[0], right[0]))
+        left = right
+    if left is None:
+        return
+    end = left[0] + left[1]
+    if options.loop:
+        yield from ((gap + 1, t, time) for t, time in timeline.between(left[0], end))
+    else:
+        yield from ((gap + 1, Fraction(0), time) for time in timeline.last(*left))
+    yield gap + 1, Fraction(0), end
+
+
+def ticks_of(time: Fraction, tick: Fraction) -> int:
+    """Returns the nearest number of ticks, the later one of two: frames a tick apart never share one."""
+    return math.floor(time / tick + Fraction(1, 2))
+
+
+def tick_of(options: Options, time_base: Fraction) -> Fraction:
+    """Returns the longest tick (seconds) in which all times are whole, for times that are multiples of `time_base`."""
+    base = time_base * options.stretch
+    if options.rate is None:
+        assert options.multiple is not None
+        return base / options.multiple.numerator
+    step = 1 / options.rate
+    common = math.lcm(base.denominator, step.denominator)
+    return Fraction(math.gcd(int(base * common), int(step * common)), common)
+
+
+def rate_of(options: Options, nominal: Fraction) -> Fraction:
+    """Returns the frames per second of the target, for those of the source."""
+    return nominal * (options.multiple or 1) / options.stretch if options.rate is None else options.rate
+
+
+def total(options: Options, frames: int, seconds: Fraction) -> int:
+    """Returns the number of frames of the target.
+
+    Args:
+      options: what is asked.
+      frames: number of frames of the source, of the part that is asked for.
+      seconds: from the first frame's time to the last one's, and to the last one's end for `loop` and `hold_last`.
+    """
+    whole = options.loop or options.hold_last
+    if options.rate is None:
+        assert options.multiple is not None
+        return math.ceil(frames * options.multiple) if whole else math.floor((frames - 1) * options.multiple) + 1
+    spans = seconds * options.stretch * options.rate
+    return math.ceil(spans) if whole else math.floor(spans) + 1
+
+
+def check_midpoints(options: Options, name: str) -> None:
+    """Raises UsageError if frames other than t = k / 2^n are asked for, for a model that supports t = 0.5 only."""
+    if options.multiple is None:
+        raise UsageError(f"{name} supports t = 0.5 only: --fps takes other times; give a --factor of 2, 4 or 8")
+    pieces = options.multiple.numerator
+    if pieces & (pieces - 1):
+        raise UsageError(f"{name} supports t = 0.5 only: the factor must be a power of two, not {options.multiple}")
