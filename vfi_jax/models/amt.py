@@ -149,6 +149,8 @@ class AMT(Network, kw_only=True):
       guard: added to the divisors of the look-ups' centers, t and 1 - t.
       sees_reference: whether a reference frame and its map are inputs, too.
       correlation: "volume", "on_demand" (little memory) or "auto": the volume up to `ops.correlation.VOLUME_BYTES`.
+        Temporary memory of `amt_s` on demand for one pair, float32, compiled for CPU: 1.2 GB at 1920x1088, 4.8 GB at
+        3840x2160.
     """
 
     widths: tuple[int, ...]
