@@ -3,7 +3,9 @@
 Maps are `[b, h, w, c]` with sides that the window's divide; c is split into heads, head by head. Windows and the tokens
 in them are numbered row by row. Tokens of different zones do not attend to each other: zones are labels, an integer per
 token, from which the mask of a window is made where it is needed. As an array the masks of all windows of a 3840x2160
-frame at 1/8 would take 26 MB in EMA-VFI; the zones take 0.5 MB.
+frame at 1/8 would take 26 MB in EMA-VFI; the zones take 0.5 MB. On TPUs a row of windows at a time takes a quarter of
+the temporary memory and accesses at most a third more bytes than the plain form, by the compiler's cost model
+(results/window_tpu.csv).
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from jaxtyping import Float, Int, Shaped
 from vfi_jax.types import Array
 
 FORBIDDEN = -100.0  # added to the score of two tokens of different zones, as Swin and its successors do
-AT_ONCE = 2**27  # bytes of scores above which windows are attended to a row at a time
+AT_ONCE = 2**26  # bytes of scores above which windows are attended to a row at a time
 
 
 def zones(size: tuple[int, int], *cuts: Sequence[Sequence[int]]) -> Int[np.ndarray, "h w"]:
