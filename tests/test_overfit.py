@@ -29,6 +29,7 @@ MOVES, CUTS = 12.0, 30.0  # change between the inputs around the target, and bet
 MINUTES = (
     "amt_s",
     "dbvi_vimeo90k_septuplet",
+    "ema_vfi_vimeo90k",
 )  # its steps take seconds
 GAIN = 5.0  # dB above the mean of the two frames
 
