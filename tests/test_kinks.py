@@ -124,6 +124,7 @@ HARMLESS = {
     ("losses/charbonnier.py", "sqrt"): "of epsilon^2 or more",
     ("losses/contrast.py", "sqrt"): "of TINY^2 or more",
     ("models/classical.py", "clip"): "rounded to whole numbers",
+    ("models/amt.py", "maximum"): "of times, which nothing is trained through",
     ("models/raft.py", "norm"): "compared only",
     ("nn/initializers.py", "sqrt"): "constants",
 }

@@ -185,7 +185,7 @@ def test_the_shell_takes_a_model_from_outside(package, tmp_path, weights_folder)
     command = ["interpolate", str(tmp_path / "in.mp4"), "-o", str(tmp_path / "out.mp4"), "--model", name]
     assert cli_main.main(command) == 0
     assert len(clips.pictures(tmp_path / "out.mp4")) == 3
-    assert cli_main.main([*command, "--weights", str(tmp_path / "blend.safetensors")]) == 0
+    assert cli_main.main([*command, "--overwrite", "--weights", str(tmp_path / "blend.safetensors")]) == 0
 
 
 def test_a_run_of_a_model_from_outside(package, tmp_path):

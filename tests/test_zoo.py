@@ -135,7 +135,7 @@ def test_files_that_are_no_weights(tmp_path):
         assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="no such weights file"):
         vfi_jax.load("rife", tmp_path / "absent.pkl")
-    with pytest.raises(UserError, match="is a folder"):
+    with pytest.raises(UserError, match="is not the folder of a run"):
         vfi_jax.load("rife", tmp_path)
 
 
