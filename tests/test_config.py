@@ -34,6 +34,7 @@ VARIANTS = {
     "ema_vfi_vimeo90k": ("default", "overfit", "smoke"),
     "ema_vfi_vimeo90k_septuplet": ("default", "clearer", "smoke"),
     "d_amt_s": ("default", "smoke"),
+    "d_ema_vfi": ("default", "smoke"),
     "d_ifrnet": ("default", "overfit", "smoke"),
     "d_rife": ("default", "overfit", "smoke"),
     "dr_rife": ("default", "overfit", "smoke"),

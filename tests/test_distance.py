@@ -29,7 +29,7 @@ from vfi_jax.video.decode import Reader
 from vfi_jax.viz.sheets import save_png
 
 FRAME, FLOW = 1e-4, 1e-3
-FAST = ("d_ifrnet-fwd_64x96_smap", "dr_ifrnet-infer_64x64_iters12")
+FAST = "d_ifrnet-fwd_64x96_smap"  # the others run with the slow tests
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -39,7 +39,7 @@ def run(model, variables, frames, t, **inputs):
 
 def networks(wanted):
     """The stored cases of all four networks."""
-    return [case for family in ("d_ifrnet", "d_rife", "dr_ifrnet", "dr_rife") for case in cases(family, wanted)]
+    return [case for family in ("d_ifrnet", "d_rife", "dr_ifrnet", "dr_rife") for case in cases(family, wanted, FAST)]
 
 
 def frames_of(case):

@@ -434,6 +434,7 @@ LIKE_OTHERS = (
     "amt_g",
     "amt_l",
     "d_amt_s",
+    "d_ema_vfi",
     "d_ifrnet",
     "d_rife",
     "dbvi_gopro",
