@@ -5,10 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import signal
-import subprocess
-import sys
-import textwrap
 import time
 import weakref
 from fractions import Fraction
@@ -447,26 +443,6 @@ def test_a_failure_leaves_nothing_and_keeps_the_old_file(tmp_path, failure):
     assert target.read_bytes() == b"old"
 
 
-def test_a_kill_leaves_only_the_temporary_name(tmp_path):
-    clips.make_clip(tmp_path / "in.mp4")
-    script = """
-        import pathlib, sys, time
-        from vfi_jax import video
-        def between(frames, times):
-            print("ready", flush=True)
-            time.sleep(60)
-        video.interpolate_video(pathlib.Path("in.mp4"), pathlib.Path("out.mp4"), between)
-    """
-    command = [sys.executable, "-c", textwrap.dedent(script)]
-    path = os.pathsep.join([str(Path(interpolate.__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGKILL)
-    names = sorted(p.name for p in tmp_path.iterdir())
-    assert names == [f".out.{process.pid}.part.mp4", "in.mp4"]
-
-
 def test_a_limit_on_file_size(tmp_path):
     source = clips.make_clip(tmp_path / "in.mp4", frames=60)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -479,10 +455,10 @@ def test_a_limit_on_file_size(tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_full_disk(tmp_path, monkeypatch):
-    def sink(target):
+    def sink(target, *, replace):
         return contextlib.nullcontext(Path("/dev/full"))
 
-    monkeypatch.setattr(interpolate, "written_whole", sink)
+    monkeypatch.setattr(interpolate, "written_at_once", sink)
     refused(clips.make_clip(tmp_path / "in.mp4"), tmp_path / "out.mkv", "disk is full")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vfi_jax.cli import common
 from vfi_jax.errors import UsageError, UserError
+from vfi_jax.system import interrupts
 from vfi_jax.video.options import Options, flag_of
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def run(options: argparse.Namespace) -> None:
     if objects:
         editing.check_model(interpolator)
     between = editing.between_with(interpolator, objects) if objects else interpolator.between
-    with common.progress(job.total) as progress:
+    with interrupts.cleanup_on_terminate("vfi-jax"), common.progress(job.total) as progress:
         summary = video.interpolate(job, between, num_frames=interpolator.spec.num_frames, progress=progress)
     for note in summary.notes:
         print(f"note: {note}", file=sys.stderr)

@@ -49,7 +49,7 @@ def is_remote(path: AnyPath) -> bool:
 def written_whole(path: AnyPath) -> Iterator[Path]:
     """Context manager: gives a temporary file beside `path`, which replaces `path` if the block succeeds.
 
-    The temporary file is named `.NAME.PID.part.SUFFIX`; it is flushed to the disk before it is renamed, and removed if
+    The temporary file is named by `partial_of`; it is flushed to the disk before it is renamed, and removed if
     the block fails. For an object store, where an object appears only when its upload is complete, the temporary file
     is on the local disk.
 
@@ -64,7 +64,7 @@ def written_whole(path: AnyPath) -> Iterator[Path]:
         raise UserError(f"{path.parent}: no such folder; create it first")
     if path.is_dir():
         raise UserError(f"{path} is a folder: name a file in it")
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    partial = partial_of(path)
     try:
         yield partial
         _sync(partial)
@@ -75,6 +75,27 @@ def written_whole(path: AnyPath) -> Iterator[Path]:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def partial_of(path: Path, process: int | None = None) -> Path:
+    """Returns the temporary file of a process (None: of this one) that writes `path`, with a name that is short enough.
+
+    It is `.NAME.PID.part.SUFFIX`; where that exceeds the file system's limit, a hash replaces the end of the name.
+    """
+    end = f".{os.getpid() if process is None else process}.part{path.suffix}"
+    stem, most = os.fsencode(path.stem), _longest_name(path.parent) - len(os.fsencode(end)) - 1
+    if len(stem) > most:
+        mark = f"~{hashlib.sha256(stem).hexdigest()[:8]}"
+        stem = os.fsencode(stem[: max(0, most - len(mark))].decode(errors="ignore") + mark)
+    return path.with_name(f".{os.fsdecode(stem)}{end}")
+
+
+def _longest_name(folder: Path) -> int:
+    """Returns the bytes that a file's name may have."""
+    try:
+        return os.pathconf(folder, "PC_NAME_MAX")
+    except (OSError, ValueError, AttributeError):
+        return 255
 
 
 def print_to_stderr(line: str) -> None:

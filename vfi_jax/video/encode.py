@@ -62,8 +62,8 @@ def check_target(source: Path, target: Path, *, overwrite: bool) -> None:
 
     Raises:
       UsageError: the extension is unknown.
-      UserError: the target's folder is missing or not writable, or the target is a folder or the source itself, or
-        exists and `overwrite` is not set.
+      UserError: the target's folder is missing or not writable, or the target is a folder, the source itself or a
+        file with several names, or exists and `overwrite` is not set.
     """
     _muxer_and_encoding(target)
     folder = target.parent
@@ -77,8 +77,17 @@ def check_target(source: Path, target: Path, *, overwrite: bool) -> None:
         raise UserError(f"{target}: is the input itself; choose another output")
     if target.exists() and not overwrite:
         raise UserError(f"{target}: exists; choose another output, or replace it with --overwrite")
+    if target.exists() and not target.is_file():
+        raise UserError(f"{target}: is not a regular file; choose another output")
+    if target.exists() and target.stat().st_nlink > 1:
+        raise UserError(f"{target}: is a file with several names (hard links); choose another output")
+    if os.path.islink(os.path.realpath(target)):
+        raise UserError(f"{target}: is a link in a circle; choose another output")
+    if target.is_symlink():
+        folder = Path(os.path.realpath(target)).parent
     if not os.access(folder, os.W_OK):
-        raise UserError(f"{folder}: cannot be written to; choose another output")
+        missing = "cannot be written to" if folder.is_dir() else "no such folder"
+        raise UserError(f"{folder}: {missing}; choose another output")
 
 
 def check_streams(target: Path, info: VideoInfo, options: Options, frames: int) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from vfi_jax.errors import UserError
-from vfi_jax.system.files import written_whole
+from vfi_jax.system.unnamed import written_at_once
 from vfi_jax.video import losses
 from vfi_jax.video.decode import Reader, TimedFrame, VideoInfo, probe
 from vfi_jax.video.encode import Writer, check_streams, check_target, target_tick
@@ -167,7 +167,7 @@ def interpolate(job: Job, between: Between, *, num_frames: int = 2, progress: Pr
         reader = stack.enter_context(Reader(job.source, job.info.rate))
         part = _Part(reader.frames(), options)
         cut = Cut(part.origin if options.is_part else None, options.stretch)
-        partial = stack.enter_context(written_whole(job.target))
+        partial = stack.enter_context(written_at_once(job.target, replace=options.overwrite))
         writer = stack.enter_context(Writer(partial, job.target, job.info, options, cut))
         timeline = Timeline(options, target_tick(job.target, job.info, options))
         start = Fraction(0)
