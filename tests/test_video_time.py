@@ -189,6 +189,21 @@ def test_slow_motion_stretches_the_sound(tmp_path, monkeypatch, suffix, codec, s
         assert clip.streams.audio[0].codec_context.name == sound.removeprefix("lib")
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "sound", "target", "expected"),
+    [
+        ("in.avi", "mpeg4", "pcm_s16le", "out.mov", "aac"),  # whose channels have no layout
+        ("in.mkv", "libx264", "libopus", "out.mov", "aac"),
+        ("in.mkv", "libx264", "ac3", "out.webm", "opus"),
+    ],
+)
+def test_stretched_sound_gets_a_codec_of_the_container(tmp_path, name, codec, sound, target, expected):
+    run(make(tmp_path / name, codec=codec, sound=[sound]), tmp_path / target, slow=2)
+    with av.open(str(tmp_path / target)) as clip:
+        assert [stream.codec_context.name for stream in clip.streams.audio] == [expected]
+        assert abs(clip.duration / av.time_base - 0.8) < 0.1
+
+
 def test_sound_is_dropped_if_asked(tmp_path):
     source = make(tmp_path / "in.mp4", sound=["aac"])
     assert run(source, tmp_path / "out.mp4", slow=2, sound="drop").notes == ()

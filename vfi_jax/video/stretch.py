@@ -12,8 +12,14 @@ from av.filter import Graph
 from vfi_jax.video.decode import exact
 
 SLOWEST = Fraction(1, 2)  # tempo of one `atempo`
-_ENCODERS = {"aac": "aac", "opus": "libopus", "vorbis": "libvorbis", "mp3": "libmp3lame", "flac": "flac", "ac3": "ac3"}
-_DEFAULT = {"mp4": "aac", "mov": "aac", "matroska": "flac", "webm": "libopus"}
+_ENCODERS = {"aac": "aac", "opus": "libopus", "mp3": "libmp3lame", "flac": "flac", "ac3": "ac3"}
+_HELD = {  # muxer: encoders whose streams it takes, its usual one first
+    "mp4": ("aac", "libopus", "libmp3lame", "flac", "ac3"),
+    "mov": ("aac", "libmp3lame", "ac3"),
+    "matroska": ("flac", "aac", "libopus", "libmp3lame", "ac3"),
+    "webm": ("libopus",),
+}
+_USUAL_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 
 
 class StretchedSound:
@@ -42,11 +48,15 @@ class StretchedSound:
         if source.codec_context is None:
             raise ValueError("its codec is unknown")
         self._origin, self._stretch, self._rate = origin, stretch, source.rate
+        held = _HELD[target.format.name]
         codec = _ENCODERS.get(source.codec_context.name.removesuffix("float"))
-        if codec not in target.supported_codecs:
-            codec = _DEFAULT[target.format.name]
+        codec = codec if codec in held else held[0]
         self.stream = target.add_stream(codec, rate=48000 if codec == "libopus" else source.rate)
-        self.stream.layout = source.layout
+        self.stream.layout = _layout(source.layout)
+        try:
+            self.stream.codec_context.open()
+        except av.FFmpegError:
+            raise ValueError(f"{codec} does not take {self.stream.layout.name}, {self.stream.rate} Hz") from None
         self._graph: Graph | None = None
         self._decoder = source.codec_context
         self._samples = 0
@@ -106,7 +116,7 @@ class StretchedSound:
         steps.append(
             graph.add(
                 "aformat",
-                f"sample_fmts={formats[0].name}:sample_rates={self.stream.rate}:channel_layouts={frame.layout.name}",
+                f"sample_fmts={formats[0].name}:sample_rates={self.stream.rate}:channel_layouts={self.stream.layout.name}",
             )
         )
         steps.append(graph.add("abuffersink"))
@@ -114,6 +124,12 @@ class StretchedSound:
         if size := context.frame_size:
             graph.set_audio_frame_size(size)
         return graph
+
+
+def _layout(layout: av.AudioLayout) -> str:
+    """Returns the name of a layout, where it has none the usual one of as many channels; encoders know no side ones."""
+    usual = _USUAL_LAYOUTS.get(layout.nb_channels, layout.name)
+    return usual if layout.name == "5.1(side)" or "channels" in layout.name else layout.name
 
 
 def _lead(rate: int) -> int:
