@@ -31,7 +31,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         "-o", "--output", type=common.local_path, required=True, metavar="FILE", help=".mp4, .mov, .mkv or .webm"
     )
     for entry in dataclasses.fields(Options):
-        _add_field(command, entry)
+        add_field(command, entry)
     command.add_argument(
         "--objects",
         type=common.local_path,
@@ -56,7 +56,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.set_defaults(run=run)
 
 
-def _add_field(command: argparse.ArgumentParser, entry: dataclasses.Field) -> None:
+def add_field(command: argparse.ArgumentParser, entry: dataclasses.Field) -> None:
     """Adds the flag of a field of `Options`, which parses and checks its text."""
     about: dict[str, Any] = {"dest": entry.name, "default": entry.default, "help": entry.metadata["help"]}
     if isinstance(entry.default, bool):

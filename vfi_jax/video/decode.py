@@ -102,7 +102,7 @@ class VideoInfo:
 
 
 class TimedFrame(NamedTuple):
-    """A frame with its display time and duration, seconds.
+    """A frame with its display time and duration, seconds, and as it was decoded, if it was.
 
     Frames of the source keep all other fields on their way to the target: only their time changes.
     """
@@ -110,6 +110,7 @@ class TimedFrame(NamedTuple):
     time: Fraction
     duration: Fraction
     image: np.ndarray
+    raw: av.VideoFrame | None = None
 
 
 def exact(ratio: Rational | None) -> Fraction | None:
@@ -230,7 +231,7 @@ class Reader:
             duration = frame.duration * self._tick or 1 / self.info.rate
             self._count += 1
             before = frame
-            yield TimedFrame(self._last, duration, self._image(frame))
+            yield TimedFrame(self._last, duration, self._image(frame), frame)
         self._check_complete()
 
     def _time(self, frame: av.VideoFrame, following: Fraction, *, is_first: bool) -> Fraction:

@@ -165,7 +165,7 @@ def interpolate(job: Job, between: Between, *, num_frames: int = 2, progress: Pr
     options, count, began = job.options, 0, time.perf_counter()
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(Reader(job.source, job.info.rate))
-        part = _Part(reader.frames(), options)
+        part = Part(reader.frames(), options)
         cut = Cut(part.origin if options.is_part else None, options.stretch)
         partial = stack.enter_context(written_at_once(job.target, replace=options.overwrite))
         writer = stack.enter_context(Writer(partial, job.target, job.info, options, cut))
@@ -189,7 +189,7 @@ def interpolate(job: Job, between: Between, *, num_frames: int = 2, progress: Pr
     )
 
 
-class _Part:
+class Part:
     """The frames from `--from` to `--to`, on the target's clock.
 
     Attributes:

@@ -25,7 +25,7 @@ from vfi_jax.video.streams import Route
 
 _PREFERRED = (".mkv", ".mp4", ".mov", ".webm")
 _STYLED = ("ass", "ssa", "webvtt")  # forms of text with positions and styles that the others lack
-_TIME_CODE = "timecode"
+TIME_CODE = "timecode"
 _NEARLY = Fraction(1, 1000)  # QuickTime's chapters start at whole milliseconds
 _NOUNS = {  # kind: how one item and several are named
     "subtitle": ("subtitle track {}", "subtitle tracks {}"),
@@ -41,7 +41,7 @@ _NOUNS = {  # kind: how one item and several are named
     "flag": ("flag {}", "flags {}"),
     "side data": ("{}", "{}"),
 }
-_SIDE_DATA = {  # what FFmpeg's structures are for; others describe the coding of the frame
+SIDE_DATA = {  # what FFmpeg's structures are for; others describe the coding of the frame
     hdr.MASTERING: "HDR mastering display",
     hdr.LIGHT: "HDR content light level",
     "DYNAMIC_HDR_PLUS": "HDR10+ metadata",
@@ -166,7 +166,7 @@ def _of_labels(
     if source.time_code != kept.time_code:
         yield "timecode", str(source.time_code)
     for tag in inventory.missing_tags(source.tags, kept.tags):
-        if tag != _TIME_CODE:
+        if tag != TIME_CODE:
             yield "tag", tag
     written = [track for track in kept.tracks if track.kind in ("picture", "video", "audio", "subtitle")]
     for before, after in zip(tracks, written, strict=False):
@@ -185,7 +185,7 @@ def labels_lost(before: Track, after: Track) -> Iterator[tuple[str, str]]:
     """Lists (kind, item) of the tags and flags that a track has lost."""
     whose = "the picture" if before.kind == "picture" else f"{before.kind} track {before.index}"
     for tag in inventory.missing_tags(before.tags, after.tags):
-        if tag != _TIME_CODE:
+        if tag != TIME_CODE:
             yield "tag", f"{tag} of {whose}"
     for flag in inventory.flag_names(before.flags & ~after.flags):
         yield "flag", f"{flag} of {whose}"
@@ -213,8 +213,8 @@ def _of_frames(info: VideoInfo, muxer: str, encoding: Encoding) -> Iterator[tupl
         yield "rotation", f"rotation by {degrees:g} degrees"
     carried = hdr.carried(info.side_data, encoding.codec)
     for structure in info.side_data:
-        if structure in _SIDE_DATA and structure not in carried:
-            yield "side data", _SIDE_DATA[structure]
+        if structure in SIDE_DATA and structure not in carried:
+            yield "side data", SIDE_DATA[structure]
 
 
 def _chroma(form: av.VideoFormat) -> int:
