@@ -62,7 +62,7 @@ class Track:
         if "filename" in self.tags and self.kind == "attachment":
             return self.tags["filename"]
         words = [self.codec, self.tags.get("language", "")]
-        return f"{self.index} ({', '.join(word for word in words if word)})"
+        return f"{self.index} ({', '.join(word for word in words if word not in _NO_LANGUAGE)})"
 
 
 @dataclass(frozen=True)
