@@ -102,6 +102,24 @@ def test_factors_and_sound(tmp_path, factor, suffix):
     assert "frames" in verify(source, target, Options(factor=4)).differing
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"fps": 60}, {"slow": 2}, {"start": "2f", "stop": "5f"}, {"loop": True}, {"hold_last": True}, {"sound": "drop"}],
+    ids=str,
+)
+def test_options_of_time(tmp_path, options):
+    source = clips.make_clip(tmp_path / "in.mkv", frames=6, sound=["libopus"])
+    target = interpolated(source, "out.mkv", **options)
+    assert verify(source, target, Options(**options)).differing == ()
+    assert verify(source, target, Options(factor=3)).differing != ()
+
+
+def test_a_part_keeps_its_cover(tmp_path):
+    source = make(tmp_path / "in.mp4", frames=5, cover=True)
+    target = interpolated(source, "out.mp4", start="2f")
+    assert verdicts(verify(source, target, Options(start="2f")))["cover 1 (mjpeg)"] == SAME
+
+
 def test_originals_that_are_equal_in_every_code(tmp_path):
     """A copy of a clip of one frame is its interpolation."""
     source = make(tmp_path / "in.mkv", frames=1)

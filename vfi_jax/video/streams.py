@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import av
 from av.container import InputContainer, OutputContainer
-from av.stream import Stream
+from av.stream import Disposition, Stream
 
 from vfi_jax.errors import UserError
 from vfi_jax.video import inventory, labels
@@ -185,6 +185,10 @@ class StreamCopier:
         index, tick = packet.stream_index, exact(packet.time_base)
         if index in self._stretched:
             self._mux(self._stretched[index].add(packet), index)
+            return
+        if packet.stream.disposition & Disposition.attached_pic:  # a cover has no time
+            packet.pts = packet.dts = 0
+            self._mux([packet], index)
             return
         if self._cut.origin is not None and not self._fits(packet):
             return

@@ -19,7 +19,7 @@ from vfi_jax.video.rows import CLOSE, Row, verdict
 from vfi_jax.video.streams import Route
 
 _KINDS = ("audio", "subtitle", "video", "cover", "attachment", "data")
-_TEXT_TICK = Fraction(1, 1000)
+_TICK = Fraction(1, 1000)
 _ADTS = 7  # bytes of the header of an AAC packet in a transport stream, which other containers leave out
 
 
@@ -87,9 +87,14 @@ class Tracks:
         self._match(muxer, keep_sound=options.sound == "keep")
         self._old = _packets(before, [route.track for route, _ in self._pairs])
         self._new = _packets(after, [found for _, found in self._pairs])
-        times = [packets[0].time for packets in self._old.values() if packets]
-        is_delayed = "matroska" in after.format.name and not self._is_cut
-        self.delay = max(Fraction(0), -min(times, default=Fraction(0))) if is_delayed else Fraction(0)
+        starts = [
+            (old[0].time, new[0].time)
+            for old, new in ((self._old[route.track.index], self._new[found.index]) for route, found in self._pairs)
+            if old and new
+        ]
+        first, again = min(starts, default=(Fraction(0), Fraction(0)))
+        is_delayed = "matroska" in after.format.name and first < 0 and not self._is_cut
+        self.delay = again - first if is_delayed and 0 < again - first <= _TICK - first else Fraction(0)
 
     def _match(self, muxer: str, *, keep_sound: bool) -> None:
         written = inventory.read(self._after)
@@ -172,7 +177,7 @@ def _lines(container: InputContainer, track: Track) -> list[tuple[Fraction, byte
 
 def _same_lines(before: list[tuple[Fraction, bytes]], after: list[tuple[Fraction, bytes]], delay: Fraction) -> bool:
     return len(before) == len(after) and all(
-        a[1].strip() == b[1].strip() and abs(a[0] + delay - b[0]) <= _TEXT_TICK
+        a[1].strip() == b[1].strip() and abs(a[0] + delay - b[0]) <= _TICK
         for a, b in itertools.zip_longest(before, after)
     )
 
