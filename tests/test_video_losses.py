@@ -293,6 +293,15 @@ def test_figures_of_the_source_are_not_carried(tmp_path):
         ] == []
 
 
+def test_sound_that_is_dropped_or_stretched_is_not_lost(tmp_path):
+    source = clips.make_clip(tmp_path / "in.mp4", frames=4, sound=["aac"])
+    info = probe(source)
+    for options, kinds in [(None, ["audio"]), (Options(sound="drop"), []), (Options(slow=2), [])]:
+        lost = losses.find(info, tmp_path / "out.webm", Fraction(50), options)
+        assert [loss.kind for loss in lost] == kinds
+    assert run(source, "out.webm", sound="drop").losses == ()
+
+
 # -------------------------------------------------------------------------------------------------------------- strict
 
 

@@ -120,9 +120,7 @@ def check(source: Path, target: Path, options: Options | None = None) -> Job:
         raise UserError(f"{source}: has no frame from --from to --to")
     info = dataclasses.replace(nominal, rate=packets.rate)
     check_streams(target, info, options, packets.frames)
-    lost = losses.find(info, target, rate_of(options, info.rate))
-    if options.sound == "drop" or options.slow is not None:  # sound that is not copied
-        lost = tuple(one for one in lost if one.kind != "audio")
+    lost = losses.find(info, target, rate_of(options, info.rate), options)
     if lost and options.strict:
         raise UserError(f"{target}: would lack parts of the source: {'; '.join(str(one) for one in lost)}")
     return Job(source, target, options, info, packets, lost)

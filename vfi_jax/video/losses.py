@@ -21,6 +21,7 @@ from vfi_jax.video import hdr, inventory, labels, streams
 from vfi_jax.video.decode import VideoInfo, open_input
 from vfi_jax.video.encode import CONTAINERS, Encoding, has_aspect, pixel_format
 from vfi_jax.video.inventory import Inventory, Track
+from vfi_jax.video.options import Options
 from vfi_jax.video.streams import Route
 
 _PREFERRED = (".mkv", ".mp4", ".mov", ".webm")
@@ -90,22 +91,23 @@ class Loss:
         return f"lost: {text}; {way_out} {'them' if several else 'it'}"
 
 
-def find(info: VideoInfo, target: Path, rate: Fraction) -> tuple[Loss, ...]:
+def find(info: VideoInfo, target: Path, rate: Fraction, options: Options | None = None) -> tuple[Loss, ...]:
     """Lists what `target` will lack.
 
     Args:
       info: the source.
       target: its extension chooses container and encoder.
       rate: frames per second of the target.
+      options: what is asked; sound that is to be dropped is not lost. None: the defaults.
 
     Raises:
       UserError: the source cannot be opened.
     """
     with contextlib.closing(open_input(info.path)) as container:
-        lost = _lost(container, info, target.suffix.lower(), rate)
+        lost = _lost(container, info, target.suffix.lower(), rate, options or Options())
         if not lost:
             return ()
-        others = {suffix: _lost(container, info, suffix, rate) for suffix in _PREFERRED}
+        others = {suffix: _lost(container, info, suffix, rate, options or Options()) for suffix in _PREFERRED}
     fits = {suffix: entries for suffix, entries in others.items() if not any(kind == "audio" for kind, _ in entries)}
     groups: dict[tuple[str, tuple[str, ...]], list[tuple[str, tuple[str, ...]]]] = {}
     for kind, item in lost:
@@ -129,11 +131,14 @@ def _is_among(kind: str, item: str, entries: list[tuple[str, str]]) -> bool:
     return (kind, item) in entries
 
 
-def _lost(container: InputContainer, info: VideoInfo, suffix: str, rate: Fraction) -> list[tuple[str, str]]:
+def _lost(
+    container: InputContainer, info: VideoInfo, suffix: str, rate: Fraction, options: Options
+) -> list[tuple[str, str]]:
     """Lists (kind, item) of all that an output with an extension lacks."""
     muxer, encoding = CONTAINERS[suffix]
     source = inventory.read(container)
-    routes = streams.routes(container, muxer)
+    routes = tuple(_with_sound(route, options) for route in streams.routes(container, muxer))
+    routes = tuple(route for route in routes if route.track.kind != "audio" or options.sound == "keep")
     return list(
         dict.fromkeys(
             (
@@ -143,6 +148,12 @@ def _lost(container: InputContainer, info: VideoInfo, suffix: str, rate: Fractio
             )
         )
     )
+
+
+def _with_sound(route: Route, options: Options) -> Route:
+    """Returns the route of a track; sound that is stretched is encoded, in a codec that the container holds."""
+    is_stretched = route.track.kind == "audio" and options.stretch != 1
+    return Route(route.track, "copy") if is_stretched else route
 
 
 def _of_tracks(routes: tuple[Route, ...]) -> Iterator[tuple[str, str]]:

@@ -91,7 +91,7 @@ def verify(source: Path, target: Path, options: Options | None = None, *, min_ps
     with contextlib.ExitStack() as stack:
         before, after = (stack.enter_context(reader) for reader in (Reader(source, rate), Reader(target)))
         old, new = (stack.enter_context(contextlib.closing(open_input(path))) for path in (source, target))
-        announced = losses.find(before.info, target, rate_of(options, rate))
+        announced = losses.find(before.info, target, rate_of(options, rate), options)
         known = frozenset((loss.kind, item) for loss in announced for item in loss.items)
         tracks = Tracks(old, new, muxer, options, known)
         is_announced = any(loss.kind in _FORMATS for loss in announced)
