@@ -123,6 +123,23 @@ def test_parts(tmp_path, name, part, kept):
     assert [int(np.abs(known - frame).mean((1, 2, 3)).argmin()) for frame in written] == list(kept)
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
+def test_variable_clips_with_reordered_frames_and_an_offset(tmp_path, suffix):
+    """Stored out of order where the codec has B-frames, and the sound begins earlier."""
+    shown = [Fraction(n, 1000) for n in (80, 120, 130, 200, 233, 300, 301, 400)]
+    codec, options = ("libvpx-vp9", {}) if suffix == ".webm" else ("libx264", {"bf": "3", "crf": "8"})
+    sound = ["libopus"] if suffix == ".webm" else ["aac"]  # MP4 holds both
+    clip = {"times": shown, "tick": MILLISECOND, "codec": codec, "options": options, "sound": sound}
+    source = make(tmp_path / f"in{suffix}", **clip)
+    before = times_of(source)
+    for factor, start in ((2, "0f"), (3, "3f")):
+        run(source, tmp_path / "out.mp4", factor=factor, start=None if start == "0f" else start, overwrite=True)
+        kept = before[int(start[:-1]) :]
+        shift = Fraction(0) if start == "0f" else kept[0]
+        expected = [a - shift + (b - a) * k / factor for a, b in pairwise(kept) for k in range(factor)]
+        assert times_of(tmp_path / "out.mp4") == [*expected, kept[-1] - shift]
+
+
 def test_sound_of_a_part_is_cut_along(tmp_path):
     source = make(tmp_path / "in.mkv", frames=50, sound=["flac"])
     run(source, tmp_path / "out.mkv", start="0.52", stop="1.24")
@@ -130,6 +147,12 @@ def test_sound_of_a_part_is_cut_along(tmp_path):
     kept = [(time - Fraction(52, 100), data) for time, data in before if Fraction(52, 100) <= time < Fraction(124, 100)]
     assert [data for _, data in after] == [data for _, data in kept]
     assert all(abs(a - b) <= MILLISECOND for (a, _), (b, _) in zip(after, kept, strict=True))
+
+
+def test_rates_that_ask_for_too_many_frames(tmp_path):
+    source = make(tmp_path / "in.mkv", times=[Fraction(0), Fraction(200)], tick=MILLISECOND)
+    with pytest.raises(UserError, match="2 frames would become 12001"):
+        run(source, tmp_path / "out.mp4", fps=60)
 
 
 def test_a_part_without_frames(tmp_path):

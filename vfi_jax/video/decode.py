@@ -24,6 +24,7 @@ from av.stream import Disposition
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from vfi_jax.errors import UserError
+from vfi_jax.video.options import Position
 
 # FFmpeg's default rounding darkens luma by 1.1 levels on the way to RGB and back; with these flags the bias is < 0.01.
 SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
@@ -218,8 +219,11 @@ class Reader:
         ]
         return [f"{count} {text}" for count, text in candidates if count]
 
-    def frames(self) -> Iterator[TimedFrame]:
-        """Yields every frame once, in the order of time; times start at the start of the file's clock."""
+    def frames(self, begin: Position | None = None, end: Position | None = None) -> Iterator[TimedFrame]:
+        """Yields every frame once, in the order of time; times start at the start of the file's clock.
+
+        Frames before `begin` are decoded, since others depend on them, and left out; what follows `end` is not read.
+        """
         before: av.VideoFrame | None = None
         duration = 1 / self.info.rate
         for frame in itertools.chain([self._first], self._raw):
@@ -231,7 +235,10 @@ class Reader:
             duration = frame.duration * self._tick or 1 / self.info.rate
             self._count += 1
             before = frame
-            yield TimedFrame(self._last, duration, self._image(frame), frame)
+            if end is not None and not end.is_behind(self._count - 1, self._last):
+                return
+            if begin is None or not begin.is_behind(self._count - 1, self._last):
+                yield TimedFrame(self._last, duration, self._image(frame), frame)
         self._check_complete()
 
     def _time(self, frame: av.VideoFrame, following: Fraction, *, is_first: bool) -> Fraction:

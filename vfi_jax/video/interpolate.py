@@ -26,7 +26,7 @@ from vfi_jax.video import losses
 from vfi_jax.video.decode import Reader, TimedFrame, VideoInfo, probe
 from vfi_jax.video.encode import Writer, check_streams, check_target, target_tick
 from vfi_jax.video.losses import Loss
-from vfi_jax.video.options import Options, Position
+from vfi_jax.video.options import MAX_FACTOR, Options
 from vfi_jax.video.streams import Cut
 from vfi_jax.video.survey import Survey, survey
 from vfi_jax.video.timeline import Instant, Timeline, rate_of, total
@@ -110,7 +110,8 @@ def check(source: Path, target: Path, options: Options | None = None) -> Job:
       UsageError: a target whose extension is unknown.
       UserError: the source is no video, or has no frames in the part that is asked for; the target's folder is missing,
         the target is a folder or the source itself, exists and is not to be replaced, or its container cannot hold the
-        frame rate or the sound; or anything is lost although `options` are strict.
+        frame rate or the sound; there would be more than `MAX_FACTOR` times as many frames; or anything is lost
+        although `options` are strict.
     """
     source, target, options = Path(source), Path(target), options or Options()
     check_target(source, target, overwrite=options.overwrite)
@@ -123,7 +124,13 @@ def check(source: Path, target: Path, options: Options | None = None) -> Job:
     lost = losses.find(info, target, rate_of(options, info.rate), options)
     if lost and options.strict:
         raise UserError(f"{target}: would lack parts of the source: {'; '.join(str(one) for one in lost)}")
-    return Job(source, target, options, info, packets, lost)
+    job = Job(source, target, options, info, packets, lost)
+    if job.total > MAX_FACTOR * max(1, packets.frames):
+        raise UserError(
+            f"{source}: {packets.frames} frames would become {job.total}, {MAX_FACTOR} times as many at most are made; "
+            "ask for a lower --fps"
+        )
+    return job
 
 
 def interpolate_video(
@@ -163,7 +170,7 @@ def interpolate(job: Job, between: Between, *, num_frames: int = 2, progress: Pr
     options, count, began = job.options, 0, time.perf_counter()
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(Reader(job.source, job.info.rate))
-        part = Part(reader.frames(), options)
+        part = Part(reader, options)
         cut = Cut(part.origin if options.is_part else None, options.stretch)
         partial = stack.enter_context(written_at_once(job.target, replace=options.overwrite))
         writer = stack.enter_context(Writer(partial, job.target, job.info, options, cut))
@@ -196,28 +203,21 @@ class Part:
       end: time at which the last frame's display ends, seconds on the target's clock.
     """
 
-    def __init__(self, frames: Iterator[TimedFrame], options: Options) -> None:
-        numbered = enumerate(frames)
-        behind = ((i, frame) for i, frame in numbered if not _is_before(i, frame, options.begin))
-        first = next(behind, None)
+    def __init__(self, reader: Reader, options: Options) -> None:
+        frames = reader.frames(options.begin, options.end)
+        first = next(frames, None)
         if first is None:
-            raise UserError("no frame of the clip lies behind --from")
-        self._frames = itertools.takewhile(
-            lambda one: options.end is None or _is_before(*one, options.end), itertools.chain([first], numbered)
-        )
-        self.origin = first[1].time
+            raise UserError(f"{reader.info.path}: no frame lies behind --from")
+        self._frames = itertools.chain([first], frames)
+        self.origin = first.time
         self._shift, self._stretch = self.origin if options.is_part else Fraction(0), options.stretch
         self.count, self.end = 0, Fraction(0)
 
     def __iter__(self) -> Iterator[TimedFrame]:
-        for _, frame in self._frames:
+        for frame in self._frames:
             shown, duration = (frame.time - self._shift) * self._stretch, frame.duration * self._stretch
             self.count, self.end = self.count + 1, shown + duration
             yield frame._replace(time=shown, duration=duration)
-
-
-def _is_before(number: int, frame: TimedFrame, place: Position) -> bool:
-    return (number if place.is_frame else frame.time) < place.value
 
 
 def _interpolated(

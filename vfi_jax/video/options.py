@@ -34,6 +34,10 @@ class Position(NamedTuple):
     value: Fraction
     is_frame: bool
 
+    def is_behind(self, number: int, time: Fraction) -> bool:
+        """Whether it lies behind the frame of a number, counted from 0, and a time, seconds."""
+        return (number if self.is_frame else time) < self.value
+
 
 def about(help: str, *, flag: str = "", metavar: str | None = None, choices: tuple[str, ...] = ()) -> dict[str, Any]:
     """Returns the metadata of a field of `Options`: what the command and the docs show of it.

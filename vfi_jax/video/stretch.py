@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 import av
+from av.error import InvalidDataError
 from av.filter import Graph
 
 from vfi_jax.video.decode import exact
@@ -52,18 +53,22 @@ class StretchedSound:
         codec = _ENCODERS.get(source.codec_context.name.removesuffix("float"))
         codec = codec if codec in held else held[0]
         self.stream = target.add_stream(codec, rate=48000 if codec == "libopus" else source.rate)
-        self.stream.layout = _layout(source.layout)
+        self.stream.layout = layout = _layout(source.layout)
         try:
             self.stream.codec_context.open()
         except av.FFmpegError:
-            raise ValueError(f"{codec} does not take {self.stream.layout.name}, {self.stream.rate} Hz") from None
+            raise ValueError(f"{codec} does not take {layout}, {self.stream.rate} Hz") from None
         self._graph: Graph | None = None
         self._decoder = source.codec_context
         self._samples = 0
 
     def add(self, packet: av.Packet) -> Iterator[av.Packet]:
-        """Yields encoded packets for a packet of the source."""
-        for frame in packet.decode():
+        """Yields encoded packets for a packet of the source; a damaged one becomes silence."""
+        try:
+            frames = packet.decode()
+        except InvalidDataError:
+            return
+        for frame in frames:
             yield from self._push(frame)
 
     def finish(self) -> Iterator[av.Packet]:
@@ -77,9 +82,10 @@ class StretchedSound:
 
     def _push(self, frame: av.AudioFrame) -> Iterator[av.Packet]:
         if self._graph is None:
+            self._rate = frame.sample_rate
             self._graph = self._build(frame)
         if frame.pts is not None:
-            time = frame.pts * exact(frame.time_base) - self._origin
+            time = frame.pts * Fraction(exact(frame.time_base) or 0) - self._origin
             frame.time_base = Fraction(1, self._rate)
             frame.pts = round(time * self._rate)
         self._graph.push(frame)
@@ -91,6 +97,7 @@ class StretchedSound:
                 frame = graph.pull()
             except (BlockingIOError, EOFError):
                 return
+            assert isinstance(frame, av.AudioFrame)
             frame.pts, frame.time_base = self._samples, Fraction(1, frame.sample_rate)
             self._samples += frame.samples
             yield from self.stream.encode(frame)

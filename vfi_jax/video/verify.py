@@ -157,7 +157,7 @@ def _frames(
     figures = _Frames()
     shown = after.frames()
     fits = (before.info.width, before.info.height) == (after.info.width, after.info.height)
-    part = Part(before.frames(), options)
+    part = Part(before, options)
     for original, time in _expected(part, options, tick):
         figures.expected += 1
         frame = next(shown, None)
