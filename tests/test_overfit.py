@@ -26,11 +26,10 @@ from vfi_jax.viz.sheets import save_png
 DATA = os.environ.get("VFI_JAX_DATA")
 WINDOWS, SIDE = 8, 128
 MOVES, CUTS = 12.0, 30.0  # change between the inputs around the target, and between neighbors, mean of levels
-MINUTES = (
-    "amt_s",
-    "dbvi_vimeo90k_septuplet",
-    "ema_vfi_vimeo90k",
-)  # its steps take seconds
+MINUTES = (  # recipes whose overfit variant takes more than about five minutes
+    *("amt_s", "d_ifrnet", "d_rife", "dr_rife"),
+    *("dbvi_vimeo90k_septuplet", "ema_vfi_vimeo90k"),
+)
 GAIN = 5.0  # dB above the mean of the two frames
 
 
