@@ -155,6 +155,28 @@ def test_rates_that_ask_for_too_many_frames(tmp_path):
         run(source, tmp_path / "out.mp4", fps=60)
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_chapters_of_a_part(tmp_path, suffix):
+    source, chapters = make(tmp_path / "plain.mkv", frames=75), [("A", 0, 1), ("B", 1, 2), ("C", 2, 3)]
+    with av.open(str(source)) as clip, av.open(str(tmp_path / "in.mkv"), "w") as out:
+        stream = out.add_stream_from_template(clip.streams.video[0])
+        titled = [
+            {"id": a + 1, "start": a, "end": b, "time_base": Fraction(1), "metadata": {"title": t}}
+            for t, a, b in chapters
+        ]
+        out.set_chapters(titled)
+        for packet in clip.demux():
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    run(tmp_path / "in.mkv", tmp_path / f"out{suffix}", start="0.6", stop="1.8", slow=2)
+    with av.open(str(tmp_path / f"out{suffix}")) as clip:
+        kept = [
+            (c["metadata"]["title"], c["start"] * c["time_base"], c["end"] * c["time_base"]) for c in clip.chapters()
+        ]
+        assert kept == [("A", 0, Fraction(4, 5)), ("B", Fraction(4, 5), Fraction(12, 5))]
+
+
 def test_a_part_without_frames(tmp_path):
     with pytest.raises(UserError, match="no frame from --from to --to"):
         run(make(tmp_path / "in.mp4"), tmp_path / "out.mp4", start=9)

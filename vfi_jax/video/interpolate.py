@@ -171,7 +171,8 @@ def interpolate(job: Job, between: Between, *, num_frames: int = 2, progress: Pr
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(Reader(job.source, job.info.rate))
         part = Part(reader, options)
-        cut = Cut(part.origin if options.is_part else None, options.stretch)
+        length = (job.survey.seconds + job.survey.last) * options.stretch
+        cut = Cut(part.origin if options.is_part else None, options.stretch, None if options.stop is None else length)
         partial = stack.enter_context(written_at_once(job.target, replace=options.overwrite))
         writer = stack.enter_context(Writer(partial, job.target, job.info, options, cut))
         timeline = Timeline(options, target_tick(job.target, job.info, options))

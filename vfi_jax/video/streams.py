@@ -95,10 +95,12 @@ class Cut(NamedTuple):
     Attributes:
       origin: where the part begins, seconds; None: the whole clip is taken, with its own clock.
       stretch: what times are multiplied by.
+      length: of a part that ends before its clip, on the target's clock, seconds; chapters are cut there.
     """
 
     origin: Fraction | None = None
     stretch: Fraction = Fraction(1)
+    length: Fraction | None = None
 
     def __call__(self, time: Fraction) -> Fraction:
         """Returns the target's time for one of the source's."""
@@ -298,13 +300,15 @@ class StreamCopier:
 
 
 def _chapters(source: InputContainer, cut: Cut) -> list[Any]:
-    """Returns the chapters of a source on the target's clock, without those before the beginning of a part."""
+    """Returns the chapters of a source on the target's clock, without those outside a part."""
     kept = []
     for chapter in source.chapters():
         tick = exact(chapter["time_base"]) or Fraction(1)
-        start, end = (round(max(Fraction(0), cut(chapter[name] * tick)) / tick) for name in ("start", "end"))
+        times = [max(Fraction(0), cut(chapter[name] * tick)) for name in ("start", "end")]
+        tick = tick if cut == Cut() else min(tick, Fraction(1, 1000))
+        start, end = (round((time if cut.length is None else min(time, cut.length)) / tick) for time in times)
         if end > start:
-            kept.append({**chapter, "start": start, "end": end})
+            kept.append({**chapter, "start": start, "end": end, "time_base": tick})
     return kept
 
 
