@@ -261,13 +261,14 @@ def stand_in(name, folder):
         run = dataclasses.replace(RUN, fields={**TINY, "any_time": True}, steps=2, checkpoint_every=1, validate_every=2)
         fit.fit(run, target, quiet)
         return
-    model = {"flownet.pkl": "rife_m", "raft-things.pth": "raft"}[name]
+    model = STAND_INS[name]
     module, variables = vfi_jax.create(model, seed=1)
     save(folder / "fresh.safetensors", module, variables)
     convert.convert(model, [folder / "fresh.safetensors"], target, to_torch=True)
 
 
-FILES = ("flownet.pkl", "raft-things.pth", "runs/footage")
+STAND_INS = {"flownet.pkl": "rife_m", "raft-things.pth": "raft", "d_rife.pkl": "d_rife", "dr_rife.pkl": "dr_rife"}
+FILES = (*STAND_INS, "runs/footage")
 EXECUTED = [page for page in PAGES if page != PACKAGE and any(blocks(page, "python"))]
 
 
