@@ -1,4 +1,4 @@
-"""What a run shows before and around its first steps."""
+"""Lines that a run prints before and around its first steps."""
 
 import dataclasses
 import sys

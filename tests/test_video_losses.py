@@ -1,4 +1,4 @@
-"""What an output lacks beside its source: listed before the first frame, each entry with a way out that works."""
+"""Losses of an output beside its source: listed before the first frame, each with a way out that works."""
 
 from __future__ import annotations
 

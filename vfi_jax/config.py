@@ -196,7 +196,7 @@ class Data:
       validation: the validation set, folders of images or records; "": the last `holdout` of `path`, whole clips.
       holdout: fraction of `path` that is held out for validation.
       labels: teacher whose flow labels, stored beside the set, are read with the samples; "": none.
-      distance: distance maps in the place of t, and reference frames.
+      distance: distance maps instead of t, and reference frames.
       window: the inputs and the target.
       augment: augmentation of training samples.
       footage: how windows are cut from video files.

@@ -171,7 +171,7 @@ def distance_sample(
 
 
 def validation_distance_sample(record: Mapping[str, Any], window: Window, config: Distance) -> Sample:
-    """Makes the sample of `windows.validation_sample` with its map, clipped, in the place of t."""
+    """Makes the sample of `windows.validation_sample` with its map, clipped, instead of t."""
     selections = frame_selections(window)
     triple = _triple(selections, validation_selection(selections))
     sample = _sample(record, window, dataclasses.replace(config, clip=True), triple, fill=True)

@@ -14,7 +14,7 @@ CHANNELS = {"flow": 4, "flows": 8}  # of labels
 
 
 class Requirement(NamedTuple):
-    """What a window must have.
+    """Requirements of a window.
 
     Attributes:
       frames: number of frames; 0: any.

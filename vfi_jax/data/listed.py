@@ -1,4 +1,4 @@
-"""What a set of folders lists, checked before training: numbers of frames and sizes, from the headers of files."""
+"""Listed folders, checked before training: numbers of frames and sizes, from the headers of files."""
 
 from __future__ import annotations
 

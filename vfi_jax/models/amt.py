@@ -253,7 +253,7 @@ class AMT(Network, kw_only=True):
             raise UserError(f"{self.variant} takes no reference frame")
 
     def _decoded(self, level: int, pyramid: list[Array], flow: Array, feature: Array) -> Array:
-        """What a decoder makes of the level's context, warped by the flows."""
+        """Output of a level's decoder for its features, warped by the flows."""
         warped = split_pair(warp(pyramid[level - 1], stack_halves(flow)))
         return getattr(self, f"decoder{level}")(feature, *warped, flow)
 

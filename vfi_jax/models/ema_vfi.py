@@ -340,7 +340,7 @@ def enlarged(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c2"]:
 
 @flax.struct.dataclass
 class Features:
-    """What the backbone gives, for any number of times.
+    """Outputs of the backbone, for any number of times.
 
     Attributes:
       maps: appearance of levels 0 to 4, `[2 b, h_l, w_l, c]`, of the frames.

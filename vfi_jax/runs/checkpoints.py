@@ -398,7 +398,7 @@ def _check_shapes(place: AnyPath, wanted: Any, restored: Any) -> None:
 
 
 def _abstract(leaf: Any) -> Any:
-    """What Orbax takes for a leaf; without a place it would ask for the devices that saved it."""
+    """Orbax's description of a leaf; without a place it would ask for the devices that saved it."""
     if isinstance(leaf, jax.Array):
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
     if isinstance(leaf, jax.ShapeDtypeStruct) and leaf.sharding is None:

@@ -50,7 +50,7 @@ def hashes(files: Collection[Path]) -> dict[Path, str]:
 
 
 def _state(file: Path) -> str | None:
-    """What changes with a file's content; None where there is no file."""
+    """Size, inode and times, which change with a file's content; None where there is no file."""
     try:
         stat = file.stat()
     except FileNotFoundError:

@@ -44,7 +44,7 @@ ATTEMPTS = 8  # a lock may be released and taken again between two looks
 
 @dataclasses.dataclass(frozen=True)
 class Owner:
-    """What a lock says about its owner.
+    """Content of a lock: its owner.
 
     Attributes:
       host: name of the machine.

@@ -1,4 +1,4 @@
-"""What a file holds, by its first bytes: the formats of weights, and what is often downloaded instead of them."""
+"""Formats of files, by their first bytes: those of weights, and of files that are often downloaded instead."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ _DAMAGE = (  # errors of zipfile, pickletools and numpy on bytes that make no se
 
 
 class TorchFile(NamedTuple):
-    """What `read_checkpoint` returns.
+    """Result of `read_checkpoint`.
 
     Attributes:
       arrays: the state dict.

@@ -79,7 +79,7 @@ class MismatchError(UserError):
 
 
 class Imported(NamedTuple):
-    """What `import_state` returns.
+    """Result of `import_state`.
 
     Attributes:
       variables: `{"params": ...}` and the model's other collections, float32.

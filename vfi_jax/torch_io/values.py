@@ -45,10 +45,10 @@ def check_finite(name: str, value: Any) -> None:
     to_float32(name, value)
 
 
-def casts(arrays: Iterable[Any], *, unsaid: Collection[str] = ()) -> str:
-    """Says which arrays are not float32 and become so; "" where all are float32 or of a type in `unsaid`."""
+def casts(arrays: Iterable[Any], *, silent: Collection[str] = ()) -> str:
+    """Describes the casts of arrays to float32; "" where all are float32 or of a type in `silent`."""
     counts = collections.Counter(str(to_numpy(array).dtype) for array in arrays)
-    shown = {dtype: count for dtype, count in sorted(counts.items()) if dtype not in ("float32", *unsaid)}
+    shown = {dtype: count for dtype, count in sorted(counts.items()) if dtype not in ("float32", *silent)}
     listed = ", ".join(f"{count} of {dtype}" for dtype, count in shown.items())
     return f"{sum(shown.values())} arrays become float32: {listed}" if shown else ""
 

@@ -1,4 +1,4 @@
-"""What a run prints before its first step: sets, steps, model, devices and schedule."""
+"""Summary of a run before its first step: sets, steps, model, devices and schedule."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Validation(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What one process has of a validation: figures of each frame, the replaced frames, and the first samples."""
+    """One process's part of a validation: figures of each frame, the replaced frames, and the first samples."""
 
     scores: list[float]
     errors: list[float]

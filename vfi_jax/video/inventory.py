@@ -67,7 +67,7 @@ class Track:
 
 @dataclass(frozen=True)
 class Inventory:
-    """What a media file holds besides its frames.
+    """Contents of a media file besides its frames.
 
     Attributes:
       container: FFmpeg's name of the format.

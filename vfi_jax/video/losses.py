@@ -64,7 +64,7 @@ SIDE_DATA = {  # what FFmpeg's structures are for; others describe the coding of
 
 @dataclass(frozen=True)
 class Loss:
-    """What a target lacks, of one kind.
+    """A loss of one kind.
 
     Attributes:
       kind: subtitle, style, cover, attachment, data, video, chapters, timecode, tag, flag, side data, alpha, rgb,

@@ -53,7 +53,7 @@ def about(help: str, *, flag: str = "", metavar: str | None = None, choices: tup
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What `interpolate_video` does beside its source, its target and its model.
+    """Options of `interpolate_video`.
 
     Numbers are fractions, whole numbers, or texts such as "5/2" and "59.94"; a float is the number that it prints as.
     Places in the clip are seconds, "hh:mm:ss.fff", or frames such as "120f", counted from 0.
@@ -137,7 +137,7 @@ class Options:
 
     @property
     def stretch(self) -> Fraction:
-        """What all times are multiplied by."""
+        """Factor that all times are multiplied by."""
         return Fraction(self.slow or 1)
 
     @property

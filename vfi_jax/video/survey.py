@@ -17,7 +17,7 @@ _AGREEMENT = Fraction(1, 10)  # of the nominal rate with the timestamps', within
 
 
 class Survey(NamedTuple):
-    """What the packets of a video say of it.
+    """Properties of a video, from its packets.
 
     Attributes:
       frames: number of frames, in the part that is asked for; damage and repeated timestamps may make it too high.

@@ -42,7 +42,7 @@ DTYPES = {  # of safetensors
 
 
 class WeightFile(NamedTuple):
-    """What `read_file` returns.
+    """Result of `read_file`.
 
     Attributes:
       state: a state dict with the reference's names.

@@ -1,4 +1,4 @@
-"""What a weights file of ours says of itself, checked before it is believed."""
+"""Metadata of our weights files, checked before it is believed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNWRITTEN = frozenset({"name", "parent", "variant", "dtype", "channel_order", "a
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """What a file says of its weights.
+    """Metadata of weights.
 
     Attributes:
       model: name in MODELS, or `package.module:NAME`; "" where the file does not say.

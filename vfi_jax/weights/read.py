@@ -67,7 +67,7 @@ def _read_file(name: str, path: AnyPath, fields: Mapping[str, Any]) -> Loaded:
         note(path, f"the weights are those under {file.key[:80]!r}")
     state, flow_networks = split_frozen(file.state)
     imported = import_checked(name, path, state, {**written.fields, **fields})
-    if cast := casts(imported.state.values(), unsaid=HALF if written.model else ()):
+    if cast := casts(imported.state.values(), silent=HALF if written.model else ()):
         note(path, cast)
     any_time = written.any_time
     if any_time is None:
