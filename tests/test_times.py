@@ -47,6 +47,7 @@ NARROW = {
     "rife_lap": ("rife_lap", {**V4, "refinement": (4, 8, 1)}),
     "rife_lap_s": ("rife_lap_s", {**V4, "refinement": (4, 8, 1)}),
 }
+DEAR = ("amt with a reference", "ema_vfi of half the size", "ema_vfi with a reference", "rife_m")
 QUICK = ("average", "dis", "cain", "ifrnet", "rife_lap_s")
 
 
@@ -86,7 +87,9 @@ def test_every_form_is_taken_by_every_variant(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", NARROW)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.long) if case in DEAR else case for case in NARROW]
+)
 def test_forms_agree_and_rows_are_alone(case):
     name, fields = NARROW[case]
     model, variables = registry.create(name, **fields)

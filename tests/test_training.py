@@ -439,6 +439,8 @@ LIKE_OTHERS = (
     "d_rife",
     "dbvi_gopro",
     "dbvi_vimeo90k_septuplet",
+    "dr_rife",
+    "ema_vfi_vimeo90k",
     "ema_vfi_vimeo90k_septuplet",
     "ifrnet_gopro",
     "rife_lap",
