@@ -168,7 +168,7 @@ def test_a_run_keeps_its_flow_network(tmp_path):
     assert vfi_jax.Interpolator(model, variables)(*frames(), t=0.25).shape == (70, 90, 3)
     lines = []
     fit.fit(dataclasses.replace(run, steps=4), tmp_path / "run", lines.append)
-    assert lines[0] == "continuing from step 2"
+    assert "continuing from step 2" in lines
 
 
 @pytest.mark.slow
