@@ -16,6 +16,7 @@ FAMILIES = {
     "models: ema_vfi": "ema_vfi",
     "models: distance": "distance",
     "models: cain": "cain",
+    "models: cspa": "cspa texture",
     "models: dbvi": "dbvi splat",
     "models: raft": "raft correlation against_torchvision",
     "models: shared": (

@@ -103,7 +103,7 @@ def test_adapters_are_of_our_models_and_were_run(adapter):
 
 def test_every_published_model_has_an_adapter():
     covered = {name for adapter in adapters.ADAPTERS for name in adapter.models}
-    ours = {weights.DEFAULT, weights.FAST}
+    ours = {weights.DEFAULT, weights.FAST, "cspa"}
     assert covered == {name for name, spec in vfi_jax.MODELS.items() if spec.params} - ours
 
 

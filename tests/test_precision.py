@@ -28,6 +28,7 @@ HEADS = {
     "ema_vfi_small": ("conv_2",),
     "dbvi_2x": ("toFlow_1",),
     "cain": (),
+    "cspa": ("head", "last"),
 }
 
 
@@ -42,7 +43,7 @@ def dtypes(function, *arguments):
     return {path: leaf.dtype for path, leaf in made.items() if jnp.issubdtype(leaf.dtype, jnp.floating)}
 
 
-SAME_LAYERS = ("rife_large", "rife_v4_6", "rife_v4_26_heavy")  # as in a variant that is fast
+SAME_LAYERS = ("rife_large", "rife_v4_6", "rife_v4_26_heavy", "cspa")  # as in a variant that is fast, or deep
 
 
 @pytest.mark.parametrize(

@@ -337,7 +337,8 @@ class Train:
       loss: fields of the model's loss config that override its own.
       extra_losses: weights of losses that are added to the model's objective, by their names: those in
         `vfi_jax.losses.RECONSTRUCTION`, those that installed packages provide, or `package.module:NAME` of a function
-        `(frame, target) -> scalar`. A weight of 0 leaves a loss out.
+        `(frame, target) -> scalar`; "texture" and "texture_l1" compare the frame with the inputs. A weight of 0 leaves
+        a loss out.
       init_from: weights to start from.
       teacher: model whose frame and flows are additional targets in every step.
       frozen: weights files of the model's flow network by its name, such as "raft"; "": the installed file;

@@ -47,6 +47,16 @@ def kaiming_normal(slope: float) -> Initializer:
     return fill
 
 
+def kaiming_uniform(rng: np.random.Generator, shape: tuple[int, ...], weight: tuple[int, ...]) -> np.ndarray:
+    """Uniform in `+-sqrt(6 / fan_in)`: PyTorch's `kaiming_uniform_` for ReLU."""
+    return rng.uniform(-1, 1, shape) * np.sqrt(6 / np.prod(weight[:-1]))
+
+
+def scaled(fill: Initializer, factor: float) -> Initializer:
+    """The values of another initializer times a factor."""
+    return lambda rng, shape, weight: factor * fill(rng, shape, weight)
+
+
 def orthogonal(rng: np.random.Generator, shape: tuple[int, ...], weight: tuple[int, ...]) -> np.ndarray:
     """Q of the QR decomposition of a square matrix of normal entries."""
     return np.linalg.qr(rng.normal(size=shape))[0]

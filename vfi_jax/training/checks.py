@@ -13,7 +13,7 @@ from vfi_jax.data.distance_maps import KERNELS, PLACES
 from vfi_jax.data.windows import FLOW_FIELDS, frame_selections, target_times
 from vfi_jax.errors import UsageError
 from vfi_jax.inference import MIDPOINT
-from vfi_jax.losses import RECONSTRUCTION
+from vfi_jax.losses import extra_loss
 from vfi_jax.models import registry
 from vfi_jax.models.spec import ModelSpec
 
@@ -27,7 +27,7 @@ def check(recipe: Train, spec: ModelSpec) -> None:
     check_bounds(recipe)
     registry.check_kind(recipe.model, "interpolation")
     for name in recipe.extra_losses:
-        RECONSTRUCTION.find(name)
+        extra_loss(name)
     _check_length(recipe)
     _check_patterns(recipe)
     _check_batch(recipe)

@@ -135,6 +135,11 @@ SOURCES: MappingProxyType[str, Source] = MappingProxyType(
             key="state_dict",
             numbers=("epoch",),
         ),
+        "cspa": Source(
+            published="none; cspa.pth of your own training",
+            host="configs/cspa_vimeo90k.py",
+            file="cspa.pth",
+        ),
         "raft": _raft("raft-things.pth", "raft_large"),
         "raft_small": _raft("raft-small.pth", "raft_small"),
         "ifrnet_s": _ifrnet("IFRNet_S"),
