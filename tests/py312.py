@@ -18,6 +18,7 @@ NAMED = {  # one stored case per family; a run that stops and resumes; one evalu
     "ifrnet": "test_forward",
     "amt": "test_forward",
     "ema_vfi": "test_forward",
+    "ugsp": "test_forward",
     "cain": "test_forward",
     "dbvi": "test_one_update",
     "raft": "test_forward",

@@ -41,6 +41,8 @@ VARIANTS = {
     "dr_rife": ("default", "overfit", "smoke"),
     "ifrnet_gopro": ("default", "smoke"),
     "ifrnet_vimeo90k": ("default", "overfit", "smoke"),
+    "ugsp": ("default", "distill", "overfit", "refine", "smoke"),
+    "ugsp_uncertainty": ("default", "overfit", "smoke"),
     "rife_footage": ("default", "scratch", "smoke"),
     "rife_lap": ("default", "first", "second", "third", "fourth", "smoke"),
     "rife_lap_s": ("default", "first", "second", "third", "fourth", "smoke"),

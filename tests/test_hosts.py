@@ -301,6 +301,7 @@ LIKE_OTHERS = (
     "rife_footage",
     "rife_lap",
     "rife_m_vimeo90k_septuplet",
+    "ugsp_uncertainty",
 )
 
 

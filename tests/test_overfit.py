@@ -30,6 +30,8 @@ MINUTES = (
     "amt_s",
     "dbvi_vimeo90k_septuplet",
     "ema_vfi_vimeo90k",
+    "ugsp",
+    "ugsp_uncertainty",
 )  # its steps take seconds
 GAIN = 5.0  # dB above the mean of the two frames
 

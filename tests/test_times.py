@@ -41,6 +41,7 @@ NARROW = {
     "ifrnet of half the size": ("ifrnet_s", {"widths": (4, 4, 4, 4), "scale": 0.5}),
     "amt": ("amt_s", AMT),
     "amt with a reference": ("dr_amt_s", AMT),
+    "ugsp": ("ugsp", {"widths": (4, 4, 4, 4)}),
     "rife": ("rife", {}),
     "rife_m": ("rife_m", {}),
     "dr_ifrnet": ("dr_ifrnet", {"widths": (4, 4, 4, 4)}),

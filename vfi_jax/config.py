@@ -196,6 +196,7 @@ class Data:
       validation: the validation set, folders of images or records; "": the last `holdout` of `path`, whole clips.
       holdout: fraction of `path` that is held out for validation.
       labels: teacher whose flow labels, stored beside the set, are read with the samples; "": none.
+      masks: uncertainty network whose label masks, stored beside the set, are read with the samples; "": none.
       distance: distance maps in the place of t, and reference frames.
       window: the inputs and the target.
       augment: augmentation of training samples.
@@ -209,6 +210,7 @@ class Data:
     validation: str = ""
     holdout: float = fraction(0.05)
     labels: str = ""
+    masks: str = ""
     distance: Distance = Distance()
     window: Window = Window()
     augment: Augment = Augment()

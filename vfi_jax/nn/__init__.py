@@ -19,6 +19,7 @@ from vfi_jax.nn.initializers import (
 )
 from vfi_jax.nn.norm import FrozenBatchNorm, GroupNorm, LayerNorm, instance_norm
 from vfi_jax.nn.refinement import PyramidEncoder, ResBlock, ResBlockDecoder
+from vfi_jax.nn.sparse import SparseBlock
 from vfi_jax.nn.window import attention, window_attention, zones
 from vfi_jax.ops.kinks import leaky_relu
 
@@ -37,6 +38,7 @@ __all__ = [
     "PyramidEncoder",
     "ResBlock",
     "ResBlockDecoder",
+    "SparseBlock",
     "UpConv",
     "attention",
     "constant",

@@ -10,7 +10,7 @@ import jax
 from vfi_jax.config import Train, check_bounds
 from vfi_jax.data import sources
 from vfi_jax.data.distance_maps import KERNELS, PLACES
-from vfi_jax.data.windows import FLOW_FIELDS, frame_selections, target_times
+from vfi_jax.data.windows import FLOW_FIELDS, MASK_FIELDS, frame_selections, target_times
 from vfi_jax.errors import UsageError
 from vfi_jax.inference import MIDPOINT
 from vfi_jax.losses import extra_loss
@@ -90,9 +90,25 @@ def _check_data(recipe: Train, spec: ModelSpec) -> None:
         raise UsageError(f"--config.data.mix has shares {shares}: each must be above 0 and their sum below 1")
     if data.labels and not {*FLOW_FIELDS} & {*spec.needs}:
         raise UsageError(f"--config.data.labels is {data.labels!r}: {recipe.model} takes no flow labels")
+    _check_masks(recipe, spec)
     if Path(data.validation).suffix == ".safetensors" or sources.is_footage(data.validation):
         raise UsageError(
             f"--config.data.validation is {data.validation}: make records of it first (`vfi-jax prepare records`)"
+        )
+
+
+def _check_masks(recipe: Train, spec: ModelSpec) -> None:
+    """Objectives that follow label masks (`guidance_weight`) need them, and others have no use for them."""
+    wanted = {*MASK_FIELDS} & {*spec.needs}
+    if recipe.data.masks and not wanted:
+        raise UsageError(f"--config.data.masks is {recipe.data.masks!r}: {recipe.model} takes no label masks")
+    if recipe.data.masks and (recipe.data.distance.maps or recipe.data.distance.reference):
+        raise UsageError("--config.data.masks and --config.data.distance: choose one")
+    weight = recipe.loss.get("guidance_weight", getattr(spec.loss_config, "guidance_weight", 0))
+    if wanted and weight and not recipe.data.masks:
+        raise UsageError(
+            f"--config.data.masks is empty: {recipe.model} is trained with the masks of `vfi-jax prepare masks`; name "
+            "them, or set --config.loss.guidance_weight=0"
         )
 
 
