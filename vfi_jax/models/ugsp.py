@@ -15,7 +15,8 @@ Architecture (`b h w c`; level k has 1/2^k of the frame's sides, flows in pixels
   4. `final` gives mask and residual; the frame is `clip(mask * warped_0 + (1 - mask) * warped_1 + mean + residual)`.
      In `ugsp_refine` the residual is that of a context and a U-Net as in RIFE, ten channels wide.
   Training only: soft keep masks by Gumbel softmax; an unpruned branch, which shares all weights and sees the pruned
-  feature and flow warped by its own flow; in `ugsp_refine` a teacher of the last flow, which sees the target.
+  feature and flow warped by its own flow (its U-Net sees the pruned flow); in `ugsp_refine` a teacher of the last flow,
+  which sees the target.
 
 Stage 1, `ugsp_uncertainty`, estimates the frame without pruning and the logarithm U of its error's scale, for each
 color channel; masks of stage 2 follow U (`vfi-jax prepare masks`). Its network, clamp of U, weights and thresholds are
@@ -327,7 +328,10 @@ def _doubled(mask: Array) -> Array:
 class UGSPUncertainty(UGSP, kw_only=True):
     """The uncertainty network (stage 1): the blocks without masks, and a head on the last one's output.
 
-    `uncertainty` doubles the sides of the last block's activated output, by a convolution and a transposed one.
+    Nothing of it is published but that U has three channels at the frame's size. Chosen here: the network of stage 2,
+    so that the uncertainty is that of the frames which are to be pruned, without the convolutions for masks, which
+    nothing would train; a head of a convolution with half the channels and a transposed one, on the last block's
+    activated output; U within -6 to 3, so that no error's likelihood takes over the gradient; -3 at first.
     """
 
     masks = False
