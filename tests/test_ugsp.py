@@ -28,7 +28,7 @@ from vfi_jax.weights.save import save
 
 FRAME = 1e-5
 FLOW = 2e-5  # pixels
-LOSS = 1e-6
+LOSS = 1e-5
 GRADIENT = 2e-3  # kinks of PReLU and bilinear sampling
 NARROW = {"widths": (4, 6, 8, 10)}
 RNG = np.random.default_rng(0)
