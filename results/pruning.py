@@ -19,12 +19,14 @@ import jax
 import numpy as np
 
 import vfi_jax
+from vfi_jax.data.images import to_uint8
 from vfi_jax.inference.flow import dis_flow
 from vfi_jax.losses.pruning import keep_rate
 from vfi_jax.metrics import psnr
 from vfi_jax.models import registry, ugsp
 from vfi_jax.nn import tiles
 from vfi_jax.ops import pad
+from vfi_jax.ops.channels import order_of
 from vfi_jax.prepare.masks import SHARES, fractions
 from vfi_jax.video.decode import Reader
 
@@ -50,8 +52,7 @@ TITLES = (
 def frames_of(path, size):
     """Three RGB frames, uint8."""
     with Reader(path) as reader:
-        images = [np.asarray(frame.image)[..., :3] for frame in itertools.islice(reader.frames(), 3)]
-    images = [image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8) for image in images]
+        images = [to_uint8(frame.image) for frame in itertools.islice(reader.frames(), 3)]
     return np.stack([cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in images])
 
 
@@ -105,7 +106,8 @@ def measured(path, size, kind, weights, rates, rounds):
     spec = registry.spec_of("ugsp")
     plain, variables = vfi_jax.load("ugsp", weights) if weights else vfi_jax.create("ugsp")
     images = frames_of(path, size)
-    frames = pad(images[None, [0, 2]].astype(np.float32) / 255, spec.padding)
+    order = order_of(plain)
+    frames = pad(images[None, [0, 2]][..., order].astype(np.float32) / 255, spec.padding)
     scores = scores_of(kind, plain, variables, frames, images)
     for rate in rates:
         masks = masks_of(scores, rate)
@@ -113,6 +115,7 @@ def measured(path, size, kind, weights, rates, rounds):
             float(tiles.active_tiles(mask, side).mean()) for mask, side in zip(masks, ugsp.TILES.values(), strict=True)
         ]
         capacities = tuple(sorted({min(SPARE * share, 0.999) for share in active}))
+        used = [min((each for each in capacities if each >= share), default=1.0) for share in active]
         forms = {"masked": plain, "tiles": plain.clone(capacities=capacities)}
         programs = {
             name: jax.jit(lambda v, f, m, model=model: model.apply(v, f, ugsp.given(m), method="estimate").out.frame)
@@ -128,12 +131,12 @@ def measured(path, size, kind, weights, rates, rounds):
         of = {name: statistics.median(each) for name, each in seconds.items()}
         rest = spec.gmac * frames[0, 0, ..., 0].size / (1280 * 720) - gmac_of_blocks(plain, masks, (1, 1, 1))
         height, width = images.shape[1:3]
-        rounded = np.round(found["tiles"][:, :height, :width] * 255)
+        rounded = np.round(found["tiles"][:, :height, :width, order] * 255)
         yield (
             path.name, f"{width}x{height}", kind, rate, *(f"{value:.4f}" for value in (
                 float(keep_rate([jax.numpy.asarray(mask) for mask in masks], plain.block_widths)),
                 SHARES @ [mask.mean() for mask in masks] / SHARES.sum(), SHARES @ active / SHARES.sum(),
-                rest + gmac_of_blocks(plain, masks, (1, 1, 1)), rest + gmac_of_blocks(plain, masks, active),
+                rest + gmac_of_blocks(plain, masks, (1, 1, 1)), rest + gmac_of_blocks(plain, masks, used),
                 of["masked"], of["tiles"], of["tiles"] / of["masked"],
                 float(np.squeeze(psnr(rounded, images[None, 1].astype(np.float64)))),
             )), f"{np.abs(found['tiles'] - found['masked']).max():.1e}", jax.__version__,
