@@ -19,6 +19,7 @@ FAMILIES = {
     "models: cain": "cain",
     "models: cspa": "cspa texture",
     "models: dbvi": "dbvi splat",
+    "models: vfit": "vfit",
     "models: raft": "raft correlation against_torchvision",
     "models: shared": (
         "api zoo ops kinks times losses metrics precision inference classical published against_torch plugins"

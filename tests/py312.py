@@ -21,6 +21,7 @@ NAMED = {  # one stored case per family; a run that stops and resumes; one evalu
     "ugsp": "test_forward",
     "cain": "test_forward",
     "dbvi": "test_one_update",
+    "vfit": "test_forward",
     "raft": "test_forward",
     "inference": "test_shape_and_dtype_in_and_out test_integers_round_half_to_even",
     "training": "test_a_run_leaves_what_is_promised test_resume_continues_bit_for_bit",

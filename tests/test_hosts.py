@@ -302,6 +302,7 @@ LIKE_OTHERS = (
     "rife_lap",
     "rife_m_vimeo90k_septuplet",
     "ugsp_uncertainty",
+    "vfit_vimeo90k_septuplet",
 )
 
 

@@ -32,6 +32,7 @@ MINUTES = (
     "ema_vfi_vimeo90k",
     "ugsp",
     "ugsp_uncertainty",
+    "vfit_vimeo90k_septuplet",
 )  # its steps take seconds
 GAIN = 5.0  # dB above the mean of the two frames
 

@@ -29,6 +29,7 @@ HEADS = {
     "ugsp_refine": ("dconv_last", "conv_mask"),
     "ugsp_uncertainty": ("dconv_last", "uncertainty_1"),
     "dbvi_2x": ("toFlow_1",),
+    "vfit_s": ("conv5",),
     "cain": (),
     "cspa": ("head", "last"),
 }

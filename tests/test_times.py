@@ -34,6 +34,7 @@ NARROW = {
     "cain": ("cain", {"groups": 1, "blocks": 1}),
     "cspa": ("cspa", CSPA),
     "dbvi": ("dbvi_8x", {"steps": 1}),
+    "vfit": ("vfit_s", {"widths": (4, 8, 8, 16, 16), "blocks": (1, 1, 1, 1), "features": 8}),
     "ema_vfi": ("ema_vfi_small_t", EMA),
     "ema_vfi of half the size": ("ema_vfi_small_t", {**EMA, "scale": 0.5}),
     "ema_vfi with a reference": ("dr_ema_vfi", EMA),

@@ -445,6 +445,7 @@ LIKE_OTHERS = (
     "rife_lap_s",
     "rife_m_vimeo90k_septuplet",
     "ugsp_uncertainty",
+    "vfit_vimeo90k_septuplet",
 )
 
 

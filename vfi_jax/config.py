@@ -231,10 +231,12 @@ class Milestones:
     Attributes:
       epochs: numbers of passes over the training set after which the learning rate drops.
       factor: the learning rate is multiplied by this at each of them.
+      factors: one for each of them, instead of `factor`; empty: `factor`.
     """
 
     epochs: tuple[int, ...] = bounded((), 1, INT_MAX)
     factor: float = bounded(1.0)
+    factors: tuple[float, ...] = bounded(())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -268,6 +270,7 @@ class Optimizer:
       clip_norm: maximum global norm of the gradient; 0: no clipping.
       skip_above: a step whose loss is more than this many times the first loss of the run changes neither parameters
         nor moments; 0: no step is skipped.
+      method: "adam", or "adamax", whose second moment is a decaying maximum.
     """
 
     rate: float = bounded(1e-4)
@@ -281,6 +284,7 @@ class Optimizer:
     weight_decay: float = bounded(1e-4)
     clip_norm: float = bounded(0.0)
     skip_above: float = bounded(0.0)
+    method: str = "adam"
 
 
 @dataclasses.dataclass(frozen=True)

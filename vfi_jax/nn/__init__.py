@@ -1,7 +1,8 @@
 """Layers with PyTorch's padding, parameters and initialization, in the forms that XLA runs fastest."""
 
 from vfi_jax.nn.basic import ConvPReLU, Linear, PReLU, pixel_shuffle, pixel_unshuffle
-from vfi_jax.nn.conv import Conv, ConvTranspose, DepthwiseConv, UpConv, convolved
+from vfi_jax.nn.conv import Conv, ConvTranspose, ConvTranspose3x3, DepthwiseConv, UpConv, convolved
+from vfi_jax.nn.conv3d import Conv3d, ConvTranspose3d
 from vfi_jax.nn.eighth_encoder import EighthEncoder
 from vfi_jax.nn.initializers import (
     Initializer,
@@ -25,8 +26,11 @@ from vfi_jax.ops.kinks import leaky_relu
 
 __all__ = [
     "Conv",
+    "Conv3d",
     "ConvPReLU",
     "ConvTranspose",
+    "ConvTranspose3d",
+    "ConvTranspose3x3",
     "DepthwiseConv",
     "EighthEncoder",
     "FrozenBatchNorm",

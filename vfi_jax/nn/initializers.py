@@ -30,7 +30,7 @@ def torch_default(rng: np.random.Generator, shape: tuple[int, ...], weight: tupl
 
 def torch_default_transposed(rng: np.random.Generator, shape: tuple[int, ...], weight: tuple[int, ...]) -> np.ndarray:
     """PyTorch's default for transposed convolutions, whose fan-in it takes from the output channels."""
-    return rng.uniform(-1, 1, shape) / np.sqrt(weight[0] * weight[1] * weight[3])
+    return rng.uniform(-1, 1, shape) / np.sqrt(np.prod(weight) / weight[-2])
 
 
 def kaiming_fan_out(rng: np.random.Generator, shape: tuple[int, ...], weight: tuple[int, ...]) -> np.ndarray:

@@ -8,6 +8,7 @@ from vfi_jax.ops.pad import Padding, crop, pad, pad_amounts, pad_reflected
 from vfi_jax.ops.pair import split_pair, stack_halves, stack_pair
 from vfi_jax.ops.resize import resize, resize_corners, resize_flow, resize_flow_corners, resize_to, shrink_cubic
 from vfi_jax.ops.splat import splat_average, splat_linear, splat_softmax, splat_sum
+from vfi_jax.ops.taps import sample_taps
 from vfi_jax.ops.timestep import reference_of, time_array, time_map
 from vfi_jax.ops.warp import cubic_correction, sample_inside, second_differences, warp, warp_inside, warp_resized
 
@@ -36,6 +37,7 @@ __all__ = [
     "resize_to",
     "root",
     "sample_inside",
+    "sample_taps",
     "second_differences",
     "shrink_cubic",
     "splat_average",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 
-from vfi_jax.config import Train, check_bounds
+from vfi_jax.config import Optimizer, Train, check_bounds
 from vfi_jax.data import sources
 from vfi_jax.data.distance_maps import KERNELS, PLACES
 from vfi_jax.data.windows import FLOW_FIELDS, MASK_FIELDS, frame_selections, target_times
@@ -16,6 +16,7 @@ from vfi_jax.inference import MIDPOINT
 from vfi_jax.losses import extra_loss
 from vfi_jax.models import registry
 from vfi_jax.models.spec import ModelSpec
+from vfi_jax.training.optimizer import METHODS
 
 
 def check(recipe: Train, spec: ModelSpec) -> None:
@@ -29,6 +30,7 @@ def check(recipe: Train, spec: ModelSpec) -> None:
     for name in recipe.extra_losses:
         extra_loss(name)
     _check_length(recipe)
+    _check_optimizer(recipe.optimizer)
     _check_patterns(recipe)
     _check_batch(recipe)
     _check_data(recipe, spec)
@@ -50,6 +52,16 @@ def _check_length(recipe: Train) -> None:
         raise UsageError(
             f"--config.keep_every is {recipe.keep_every}: it must be a multiple of --config.checkpoint_every, "
             f"{recipe.checkpoint_every}"
+        )
+
+
+def _check_optimizer(optimizer: Optimizer) -> None:
+    if optimizer.method not in METHODS:
+        raise UsageError(f"--config.optimizer.method is {optimizer.method!r}: {' or '.join(METHODS)} is needed")
+    epochs, factors = optimizer.milestones.epochs, optimizer.milestones.factors
+    if factors and len(factors) != len(epochs):
+        raise UsageError(
+            f"--config.optimizer.milestones has {len(epochs)} epochs and {len(factors)} factors: give one for each"
         )
 
 

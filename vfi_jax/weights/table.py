@@ -51,6 +51,7 @@ DBVI = "DBVI's README (Baidu)"
 UGSP = "UGSP_Models' README (Hugging Face, Orange066/UGSP_Models)"
 EMA = "EMA-VFI's README (cloud drives)"
 IFRNET = "IFRNet's README (a Dropbox folder)"
+VFIT = "VFIT's README (a Google Drive folder)"
 RAFT = "RAFT's README (models.zip on Dropbox), download.pytorch.org"
 ECCV = "ECCV2022-RIFE's README (cloud drives)"
 CLEARER = "InterpAny-Clearer's README (cloud drives)"
@@ -123,6 +124,13 @@ def _amt(file: str, others: str = "") -> Source:
 
 
 UNPUBLISHED = Source(published="never published", host="-")  # neither weights nor code
+
+
+def _vfit() -> Source:
+    file = "model_best.pth"
+    return Source(published=file, host=VFIT, file=file, prefix=MODULE, key="state_dict", numbers=("epoch",))
+
+
 NOT_NEEDED = Source(published="none needed", host="-")
 OF_PLUGIN = Source(published="its weights file", host="the model's authors")  # a model from outside of this package
 
@@ -172,6 +180,8 @@ SOURCES: MappingProxyType[str, Source] = MappingProxyType(
         "ugsp_refine": _ugsp("UGSP_refine/train_log", 284, "; for Middlebury flownet_299.pkl"),
         "ugsp_uncertainty": UNPUBLISHED,
         **{name: NOT_NEEDED for name, spec in BUILT_IN.items() if not spec.params},
+        "vfit_s": _vfit(),
+        "vfit_b": _vfit(),
         "dbvi_2x": _dbvi("2x_Vimeo/train_on_vimeo_sep_Iter0.pth"),
         "dbvi_8x": _dbvi("8x_GoPro/train_on_gopro_Iter0.pth or 8x_XVFI/train_on_X4K1000FPS_Iter0.pth"),
     }
