@@ -79,7 +79,7 @@ class Recursive(_Wrapper):
 
     model: Any  # Model
 
-    def apply(self, variables: Mapping[str, Any], frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> Output:
+    def apply(self, variables: Mapping[str, Any], frames: Float[Array, "b n h w 3"], t: ArrayLike) -> Output:
         """Returns the frame only; t is k / 2^n, in a map too, whose pixels are those of the frames at their times.
 
         A map takes as many recursions as it has different times.
