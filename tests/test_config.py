@@ -29,7 +29,7 @@ VARIANTS = {
     "amt_l": ("default", "smoke"),
     "amt_s": ("default", "gopro", "overfit", "smoke"),
     "cain_vimeo90k": ("default", "overfit", "smoke"),
-    "cspa_vimeo90k": ("default", "l1", "overfit", "plain", "smoke"),
+    "cspa_vimeo90k": ("default", "l1", "plain", "smoke"),
     "dbvi_gopro": ("default", "smoke", "x4k"),
     "dbvi_vimeo90k_septuplet": ("default", "overfit", "smoke"),
     "ema_vfi_vimeo90k": ("default", "overfit", "smoke"),

@@ -117,6 +117,7 @@ def test_objective(form):
     assert set(plain.terms) == {"reconstruction"}
 
 
+@pytest.mark.slow
 def test_gradients_of_the_network():
     """All parameters have one, which agrees with a difference along it."""
     model, variables = narrow()
