@@ -372,7 +372,9 @@ def _has_alpha(frame: av.VideoFrame, stream: av.VideoStream) -> bool:
 def _side_data(frame: av.VideoFrame) -> dict[str, bytes]:
     """Reads the structures that accompany a frame."""
     try:
-        return {data.type.name: bytes(data) for data in frame.side_data}
+        # By number, because PyAV 18 iterates over the structures and 19 over their types.
+        structures = [frame.side_data[number] for number in range(len(frame.side_data))]
+        return {data.type.name: bytes(data) for data in structures}
     except ValueError:  # of a kind that PyAV does not know
         return {}
 
