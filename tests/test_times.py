@@ -94,15 +94,15 @@ def test_forms_agree_and_rows_are_alone(case):
     name, fields = NARROW[case]
     model, variables = registry.create(name, **fields)
     frames, apply = frames_of(name), jax.jit(functools.partial(predict, model))
-    tolerance = 1e-4 if "amt" in case else 1e-5  # correlations looked up at flows amplify rounding on noise
     wanted = apply(variables, frames, FORMS["[b, 1, 1, 1]"](TIMES))
     for form in ("[b]", "map"):
-        assert apart(apply(variables, frames, FORMS[form](TIMES)), wanted) < tolerance
+        assert apart(apply(variables, frames, FORMS[form](TIMES)), wanted) < 1e-5
     for form in ("number", "map of all"):
-        assert apart(apply(variables, frames, FORMS[form](TIMES))[0], wanted[0]) < tolerance
+        assert apart(apply(variables, frames, FORMS[form](TIMES))[0], wanted[0]) < 1e-5
     for row, t in enumerate(TIMES):
         alone = apply(variables, frames[row : row + 1], np.full((1, 1, 1, 1), t))
-        assert apart(alone[0], wanted[row]) < tolerance
+        # One row is another program. Within one, AMT's rows do not depend on each other by a bit; across both it is 3e-5.
+        assert apart(alone[0], wanted[row]) < (1e-4 if "amt" in case else 1e-5)
     if vfi_jax.MODELS[name].any_time and case != "dbvi":  # whose fresh weights give the mean color at any time
         assert apart(wanted, apply(variables, frames, FORMS["number"](np.float32([0.5])))) > 1e-6
 
