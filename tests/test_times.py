@@ -101,7 +101,7 @@ def test_forms_agree_and_rows_are_alone(case):
         assert apart(apply(variables, frames, FORMS[form](TIMES))[0], wanted[0]) < 1e-5
     for row, t in enumerate(TIMES):
         alone = apply(variables, frames[row : row + 1], np.full((1, 1, 1, 1), t))
-        # One row is another program. Within one, AMT's rows do not depend on each other by a bit; across both it is 3e-5.
+        # One row is another program: AMT differs by 3e-5 there, and by no bit within one program.
         assert apart(alone[0], wanted[row]) < (1e-4 if "amt" in case else 1e-5)
     if vfi_jax.MODELS[name].any_time and case != "dbvi":  # whose fresh weights give the mean color at any time
         assert apart(wanted, apply(variables, frames, FORMS["number"](np.float32([0.5])))) > 1e-6
