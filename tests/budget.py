@@ -14,9 +14,12 @@ FAMILIES = {
     "models: ifrnet": "ifrnet",
     "models: amt": "amt",
     "models: ema_vfi": "ema_vfi",
+    "models: ugsp": "ugsp tiles",
     "models: distance": "distance",
     "models: cain": "cain",
+    "models: cspa": "cspa texture",
     "models: dbvi": "dbvi splat",
+    "models: vfit": "vfit",
     "models: raft": "raft correlation against_torchvision",
     "models: shared": (
         "api zoo ops kinks times losses metrics precision inference classical published against_torch plugins"

@@ -159,6 +159,26 @@ def test_davis(tmp_path):
     assert [numbers(sample) for sample in found] == [[0, 2, 3, 4, 6], [2, 4, 5, 6, 8]]
 
 
+def test_sets_of_four_frames(tmp_path):
+    """The short list of septuplets, and QVI's frames of UCF101."""
+    names = [f"00001/{i:04d}" for i in range(40)]
+    write(tmp_path / "vimeo_septuplet/sequences", *(f"{name}/im{i}.png" for name in names for i in range(1, 8)))
+    (tmp_path / "vimeo_septuplet/sep_testlist.txt").write_text("\n".join(names))
+    found = BENCHMARKS["vimeo_septuplet_short_float"].find(tmp_path)
+    assert [sample.name for sample in found] == ["00001/0000", "00001/0038"]
+    assert numbers(found[0]) == [1, 3, 4, 5, 7]
+    frames = [f"{clip}/frame{i}.png" for clip in (2, 10) for i in range(4)]
+    write(tmp_path / "ucf101_qvi", *frames, "2/framet.png")
+    with pytest.raises(UserError, match=r"10 lacks framet: frame0, frame1, frame2, frame3, framet are needed"):
+        BENCHMARKS["ucf101_qvi"].find(tmp_path)
+    write(tmp_path / "ucf101_qvi", "10/framet.png", size=(240, 320))
+    found = BENCHMARKS["ucf101_qvi_float"].find(tmp_path)
+    assert [sample.name for sample in found] == ["2", "10"]
+    names = [f.stem for f in (found[0].before, found[0].first, found[0].truth, found[0].second, found[0].after)]
+    assert names == ["frame0", "frame1", "framet", "frame2", "frame3"]
+    assert BENCHMARKS["ucf101_qvi"].load(found[1].truth).shape == (224, 224, 3)
+
+
 def test_any_folder(tmp_path):
     write(tmp_path, *(f"clip/{i}.png" for i in range(6)), *(f"other/deep/{i}.png" for i in range(3)))
     found = benchmarks.named(f"frames={tmp_path}").find(tmp_path)

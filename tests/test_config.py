@@ -29,6 +29,7 @@ VARIANTS = {
     "amt_l": ("default", "smoke"),
     "amt_s": ("default", "gopro", "overfit", "smoke"),
     "cain_vimeo90k": ("default", "overfit", "smoke"),
+    "cspa_vimeo90k": ("default", "l1", "plain", "smoke"),
     "dbvi_gopro": ("default", "smoke", "x4k"),
     "dbvi_vimeo90k_septuplet": ("default", "overfit", "smoke"),
     "ema_vfi_vimeo90k": ("default", "overfit", "smoke"),
@@ -40,6 +41,9 @@ VARIANTS = {
     "dr_rife": ("default", "overfit", "smoke"),
     "ifrnet_gopro": ("default", "smoke"),
     "ifrnet_vimeo90k": ("default", "overfit", "smoke"),
+    "ugsp": ("default", "distill", "overfit", "refine", "smoke"),
+    "ugsp_uncertainty": ("default", "overfit", "smoke"),
+    "vfit_vimeo90k_septuplet": ("default", "overfit", "smoke"),
     "rife_footage": ("default", "scratch", "smoke"),
     "rife_lap": ("default", "first", "second", "third", "fourth", "smoke"),
     "rife_lap_s": ("default", "first", "second", "third", "fourth", "smoke"),
@@ -78,6 +82,7 @@ def changes(kind, prefix=""):
             yield path, (Mix("other", 0.125),), "({'path': 'other', 'share': 0.125},)"
         else:
             values = {bool: field.default is False, int: 77, float: 0.4375, str: "a-b.c", tuple[int, ...]: (4, 5)}
+            values[tuple[float, ...]] = (0.5, 0.25)
             value = (values | {tuple[str, ...]: ("a-b.c",)})[hint]
             yield path, value, str(value)
 
@@ -264,6 +269,14 @@ def test_published_figures_of_ema_vfi():
         {"merged_weight": 0.5},
     )
     assert triplets.optimizer == septuplets.optimizer == Optimizer(2e-4, 2e-5, warmup=2000, weight_decay=1e-4)
+
+
+def test_published_figures_of_vfit():
+    run = read("vfit_vimeo90k_septuplet.py")
+    assert (run.epochs, run.batch_size, run.seed, run.data.window) == (100, 4, 103, Window(7, (0, 2, 4, 6), 3))
+    assert run.data.augment == Augment(256, 0.0, 0.5, 0.5, 0.5, 0.0)
+    falls = Milestones((40, 60, 75, 85, 95), factors=(0.5, 0.5, 0.5, 0.2, 0.2))
+    assert run.optimizer == Optimizer(2e-4, 2e-4, milestones=falls, weight_decay=0.0, method="adamax")
 
 
 @pytest.mark.parametrize(

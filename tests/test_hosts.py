@@ -305,6 +305,8 @@ LIKE_OTHERS = (
     "rife_footage",
     "rife_lap",
     "rife_m_vimeo90k_septuplet",
+    "ugsp_uncertainty",
+    "vfit_vimeo90k_septuplet",
 )
 
 

@@ -41,6 +41,14 @@ def test_published_milestones_of_dbvi(case, epochs):
         assert ends == pytest.approx([wanted, wanted], rel=1e-6)
 
 
+def test_published_milestones_of_vfit():
+    """Each with a factor of its own."""
+    falls = Milestones((40, 60, 75, 85, 95), factors=(0.5, 0.5, 0.5, 0.2, 0.2))
+    schedule = make_schedule(Optimizer(2e-4, 2e-4, milestones=falls), 200, 2)
+    rates = [float(schedule(2 * epoch)) for epoch in (0, 40, 60, 75, 85, 95)]
+    assert rates == pytest.approx([2e-4, 1e-4, 5e-5, 2.5e-5, 5e-6, 1e-6], rel=1e-5)
+
+
 def stepped(config, gradients, losses, params):
     """Parameters after each step of the optimizer."""
     transform = make_optimizer(config, len(losses), len(losses))
@@ -66,6 +74,19 @@ def test_adam_is_the_textbook_one():
         assert float(found["idle"]) == 1
     with pytest.raises(UsageError, match="no parameter's path has 'maping' in it"):
         make_optimizer(Optimizer(rate_factors={"maping": 0.01}), 1, 1).init(params)
+
+
+def test_adamax_is_the_textbook_one():
+    """PyTorch's: the second moment is the larger of the decayed one and the gradient's size."""
+    config = Optimizer(0.1, 0.1, weight_decay=0.0, method="adamax")
+    transform, param = make_optimizer(config, 3, 3), jnp.float32(1)
+    state, wanted, first, most = transform.init(param), 1.0, 0.0, 0.0
+    for count, gradient in enumerate((0.5, -0.1, 0.2), 1):
+        update, state = transform.update(jnp.float32(gradient), state, param, value=jnp.float32(1))
+        param += update
+        first, most = 0.9 * first + 0.1 * gradient, max(0.999 * most, abs(gradient) + 1e-8)
+        wanted -= 0.1 / (1 - 0.9**count) * first / most
+        assert float(param) == pytest.approx(wanted, rel=1e-5)
 
 
 def test_a_loss_far_above_the_first_is_skipped():

@@ -26,8 +26,12 @@ HEADS = {
     "ifrnet_s": ("convblock_2",),
     "amt_s": ("convblock_2", "feat_head_2", "flow_head_2", "comb_block_2"),
     "ema_vfi_small": ("conv_2",),
+    "ugsp_refine": ("dconv_last", "conv_mask"),
+    "ugsp_uncertainty": ("dconv_last", "uncertainty_1"),
     "dbvi_2x": ("toFlow_1",),
+    "vfit_s": ("conv5",),
     "cain": (),
+    "cspa": ("head", "last"),
 }
 
 
@@ -42,7 +46,7 @@ def dtypes(function, *arguments):
     return {path: leaf.dtype for path, leaf in made.items() if jnp.issubdtype(leaf.dtype, jnp.floating)}
 
 
-SAME_LAYERS = ("rife_large", "rife_v4_6", "rife_v4_26_heavy")  # as in a variant that is fast
+SAME_LAYERS = ("rife_large", "rife_v4_6", "rife_v4_26_heavy", "ugsp_uncertainty", "cspa")  # as in a fast one, or deep
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,15 @@ def test_midpoints_do_not_make_others(options):
         check_midpoints(Options(**options), "cain")
 
 
+def test_midpoints_of_four_frames_double():
+    """The frames around the halves of an interval are not known."""
+    for options in ({}, {"factor": 2}, {"slow": 2}):
+        check_midpoints(Options(**options), "vfit_s", 4)
+    for options in ({"factor": 4}, {"factor": "4/3"}, {"fps": 60}):
+        with pytest.raises(UsageError, match=r"^vfit_s takes four frames, at t = 0\.5 only: give a --factor of 2$"):
+            check_midpoints(Options(**options), "vfit_s", 4)
+
+
 # ------------------------------------------------------------------------------------------------------------- options
 
 

@@ -26,12 +26,15 @@ FORMS = {
 AMT = {"widths": (4, 4, 4, 4), "encoder_widths": (4, 4, 4), "encoder_features": 4, "update_widths": ((4,), 2, 4, 4)}
 V4 = {"widths": (8, 8), "level_scales": (2, 1)}
 EMA = {"width": 4, "depths": (2, 2)}
+CSPA = {"width": 4, "groups": 2, "extraction_blocks": 1, "alignment_blocks": 1, "reconstruction_blocks": 1}
 # Every family, and what differs in how t reaches the network; narrow, where fields allow it.
 NARROW = {
     "average": ("average", {}),
     "dis": ("dis", {}),
     "cain": ("cain", {"groups": 1, "blocks": 1}),
+    "cspa": ("cspa", CSPA),
     "dbvi": ("dbvi_8x", {"steps": 1}),
+    "vfit": ("vfit_s", {"widths": (4, 8, 8, 16, 16), "blocks": (1, 1, 1, 1), "features": 8}),
     "ema_vfi": ("ema_vfi_small_t", EMA),
     "ema_vfi of half the size": ("ema_vfi_small_t", {**EMA, "scale": 0.5}),
     "ema_vfi with a reference": ("dr_ema_vfi", EMA),
@@ -39,6 +42,7 @@ NARROW = {
     "ifrnet of half the size": ("ifrnet_s", {"widths": (4, 4, 4, 4), "scale": 0.5}),
     "amt": ("amt_s", AMT),
     "amt with a reference": ("dr_amt_s", AMT),
+    "ugsp": ("ugsp", {"widths": (4, 4, 4, 4)}),
     "rife": ("rife", {}),
     "rife_m": ("rife_m", {}),
     "dr_ifrnet": ("dr_ifrnet", {"widths": (4, 4, 4, 4)}),

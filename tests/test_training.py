@@ -446,6 +446,8 @@ LIKE_OTHERS = (
     "rife_lap",
     "rife_lap_s",
     "rife_m_vimeo90k_septuplet",
+    "ugsp_uncertainty",
+    "vfit_vimeo90k_septuplet",
 )
 
 

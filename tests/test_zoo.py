@@ -22,7 +22,7 @@ from vfi_jax.weights import files as weight_files
 NAMES = list(vfi_jax.MODELS)
 ONE_PER_FAMILY = (
     *("rife_m", "rife_v4_6", "rife_v4_25", "rife_lap", "ifrnet_s"),
-    *("amt_s", "ema_vfi_small", "cain", "dbvi_8x", "raft_small", "dis"),
+    *("amt_s", "ema_vfi_small", "ugsp_refine", "cain", "cspa", "dbvi_8x", "vfit_s", "raft_small", "dis"),
 )
 
 

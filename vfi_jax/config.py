@@ -196,6 +196,7 @@ class Data:
       validation: the validation set, folders of images or records; "": the last `holdout` of `path`, whole clips.
       holdout: fraction of `path` that is held out for validation.
       labels: teacher whose flow labels, stored beside the set, are read with the samples; "": none.
+      masks: uncertainty network whose label masks, stored beside the set, are read with the samples; "": none.
       distance: distance maps instead of t, and reference frames.
       window: the inputs and the target.
       augment: augmentation of training samples.
@@ -209,6 +210,7 @@ class Data:
     validation: str = ""
     holdout: float = fraction(0.05)
     labels: str = ""
+    masks: str = ""
     distance: Distance = Distance()
     window: Window = Window()
     augment: Augment = Augment()
@@ -229,10 +231,12 @@ class Milestones:
     Attributes:
       epochs: numbers of passes over the training set after which the learning rate drops.
       factor: the learning rate is multiplied by this at each of them.
+      factors: one for each of them, instead of `factor`; empty: `factor`.
     """
 
     epochs: tuple[int, ...] = bounded((), 1, INT_MAX)
     factor: float = bounded(1.0)
+    factors: tuple[float, ...] = bounded(())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -266,6 +270,7 @@ class Optimizer:
       clip_norm: maximum global norm of the gradient; 0: no clipping.
       skip_above: a step whose loss is more than this many times the first loss of the run changes neither parameters
         nor moments; 0: no step is skipped.
+      method: "adam", or "adamax", whose second moment is a decaying maximum.
     """
 
     rate: float = bounded(1e-4)
@@ -279,6 +284,7 @@ class Optimizer:
     weight_decay: float = bounded(1e-4)
     clip_norm: float = bounded(0.0)
     skip_above: float = bounded(0.0)
+    method: str = "adam"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -337,7 +343,8 @@ class Train:
       loss: fields of the model's loss config that override its own.
       extra_losses: weights of losses that are added to the model's objective, by their names: those in
         `vfi_jax.losses.RECONSTRUCTION`, those that installed packages provide, or `package.module:NAME` of a function
-        `(frame, target) -> scalar`. A weight of 0 leaves a loss out.
+        `(frame, target) -> scalar`; "texture" and "texture_l1" compare the frame with the inputs. A weight of 0 leaves
+        a loss out.
       init_from: weights to start from.
       teacher: model whose frame and flows are additional targets in every step.
       frozen: weights files of the model's flow network by its name, such as "raft"; "": the installed file;

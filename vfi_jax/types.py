@@ -40,6 +40,7 @@ Variables = Mapping[str, Any]
 # One training batch by field: `frames` `[b, n, h, w, 3]`, `target` `[b, h, w, 3]` and `t` `[b, 1, 1, 1]`, or a distance
 # map `[b, h, w, 1]`; where a model needs them, `flow` `[b, h, w, 4]` (backward, t to 0 and t to 1), `flows`
 # `[b, h, w, 8]` (between the input frames, in the order of FOUR_FRAME_FLOWS), `teacher_frame` `[b, h, w, 3]`,
+# `masks` `[b, h, w, 3]` (0 or 1),
 # `reference` `[b, h, w, 3]` and `reference_t` (as `t`). Flow networks: `frames`, `flow` `[b, h, w, 2]`
 # (forward, 0 to 1) and `valid` `[b, h, w]`.
 Batch = Mapping[str, Array]

@@ -10,6 +10,9 @@ from vfi_jax.data.images import images_in
 from vfi_jax.data.sources import LISTS
 from vfi_jax.errors import UserError
 
+SHORT = 38  # the step of VFIT's short list
+QVI = ("frame0", "frame1", "frame2", "frame3", "framet")
+
 
 def in_vimeo_layout(folder: Path) -> list[BenchmarkSample]:
     """Samples of a test list; without a list, every folder of three pictures, or of seven.
@@ -46,6 +49,27 @@ def vimeo_triplet(data: Path) -> list[BenchmarkSample]:
 def vimeo_septuplet(data: Path) -> list[BenchmarkSample]:
     """Vimeo90K: `vimeo_septuplet/`, the middle frame."""
     return in_vimeo_layout(existing(data / "vimeo_septuplet"))
+
+
+def vimeo_septuplet_short(data: Path) -> list[BenchmarkSample]:
+    """Every 38th sample of `vimeo_septuplet`, from the first: 206 of 7824."""
+    return vimeo_septuplet(data)[::SHORT]
+
+
+def ucf101_qvi(data: Path) -> list[BenchmarkSample]:
+    """UCF101 as QVI selected it: `ucf101_qvi/N/frame0 ... frame3` at -1 to 2, and `framet` between, in order of N."""
+    root = existing(data / "ucf101_qvi")
+    folders = sorted((path for path in root.iterdir() if path.is_dir()), key=lambda path: (len(path.name), path.name))
+    if not folders:
+        raise UserError(f"{root} is empty: fetch the set again")
+    samples = []
+    for folder in folders:
+        files = {path.stem: path for path in images_in(folder)}
+        if lacking := [name for name in QVI if name not in files]:
+            raise UserError(f"{folder} lacks {', '.join(lacking)}: {', '.join(QVI)} are needed")
+        before, first, second, after, truth = (files[name] for name in QVI)
+        samples.append(BenchmarkSample(folder.name, first, truth, second, before=before, after=after))
+    return samples
 
 
 def ucf101(data: Path) -> list[BenchmarkSample]:

@@ -126,6 +126,28 @@ def _hd() -> Iterator[Benchmark]:
         yield variant(hd, f"hd_4x_{size}", about, find=partial(yuv.hd, sizes=(size,), gap=4))
 
 
+def _four() -> Iterator[Benchmark]:
+    """Sets of four frames as VFIT's test script has them: unrounded, QVI's frames, crops of its own."""
+    short = Benchmark(
+        "vimeo_septuplet_short",
+        "every 38th of the test list, 206 clips of 448x256, as VFIT's loader takes them unless told otherwise",
+        image_sets.vimeo_septuplet_short,
+    )
+    yield short
+    yield _float(short)
+    ucf = Benchmark(
+        "ucf101_qvi",
+        "QVI's selection of UCF101: four frames and the one between, the middle 224x224",
+        image_sets.ucf101_qvi,
+        load=partial(folders.load_cropped, height=224, width=224),
+    )
+    yield ucf
+    yield _float(ucf)
+    about = "480p, windows of 7 every 2: 0, 2, 4, 6 to 3, middle 848x480, unrounded, as VFIT has it"
+    middle = partial(folders.load_cropped, height=480, width=848)
+    yield Benchmark("davis_vfit", about, clip_sets.davis, load=middle, rounded=False)
+
+
 def _fast() -> Iterator[Benchmark]:
     """GoPro and Adobe240; IFRNet's and AMT's tables have the center 512x512."""
     for name, shown, names, below in (
@@ -141,7 +163,7 @@ def _fast() -> Iterator[Benchmark]:
         yield variant(plain, f"{name}_8x_full", f"{about}, whole frames", load=load_uint8)
 
 
-ALL = (*PLAIN, *map(_float, PLAIN[:4]), *_snu(), *_large(), *_hd(), *_fast(), *generated.GENERATED)
+ALL = (*PLAIN, *map(_float, PLAIN[:4]), *_snu(), *_large(), *_hd(), *_fast(), *_four(), *generated.GENERATED)
 BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType({benchmark.name: benchmark for benchmark in ALL})
 
 

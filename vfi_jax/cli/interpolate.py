@@ -82,8 +82,9 @@ def run(options: argparse.Namespace) -> None:
 
     registry.check_kind(options.model, "interpolation")
     asked = Options(**{entry.name: getattr(options, entry.name) for entry in dataclasses.fields(Options)})
+    num_frames = registry.spec_of(options.model).num_frames
     if not registry.spec_of(options.model).any_time:
-        check_midpoints(asked, options.model)
+        check_midpoints(asked, options.model, num_frames)
     if options.objects and options.start is not None:
         raise UsageError("--objects and --from exclude each other: frames of objects count from the clip's first")
     frozen, step = flow_network.frozen_files(options.frozen), parse_step(options.step)
@@ -100,7 +101,7 @@ def run(options: argparse.Namespace) -> None:
         model = iterate_reference(model, editing.STEPS)
     interpolator = Interpolator(model, variables, precision=options.precision)
     if not interpolator.model.any_time:
-        check_midpoints(asked, options.model)
+        check_midpoints(asked, options.model, num_frames)
     if objects:
         editing.check_model(interpolator)
     between = editing.between_with(interpolator, objects) if objects else interpolator.between

@@ -14,7 +14,7 @@ from vfi_jax.config import Footage, Scenes, check_bounds
 # As in `data.published` and `prepare.records`, which take long to import.
 PUBLISHED = ("vimeo_triplet", "vimeo_septuplet", "gopro", "x4k1000fps", "adobe240")
 ENCODINGS = ("png", "raw")
-ACTIONS = "records|published|pack|scenes|flow|distance|bench"
+ACTIONS = "records|published|pack|scenes|flow|distance|masks|bench"
 SCENES_HELP = {
     "count": "number of scenes",
     "size": "side of the frames, pixels",
@@ -32,7 +32,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     """Adds `prepare` to the commands of the shell."""
     command = commands.add_parser("prepare", help="make training sets")
     actions = command.add_subparsers(required=True, metavar=ACTIONS)
-    for add_action in (_add_records, _add_published, _add_pack, _add_scenes, _add_flow, _add_distance, _add_bench):
+    sets, labels = (_add_records, _add_published, _add_pack, _add_scenes), (_add_flow, _add_distance, _add_masks)
+    for add_action in (*sets, *labels, _add_bench):
         add_action(actions)
 
 
@@ -143,6 +144,28 @@ def _add_distance(actions: argparse._SubParsersAction) -> None:
     )
     _add_set(action)
     action.set_defaults(run=_distance)
+
+
+def _add_masks(actions: argparse._SubParsersAction) -> None:
+    action = actions.add_parser(
+        "masks", help="write masks of where a frame is uncertain beside a set; the same command resumes"
+    )
+    action.add_argument("path", type=common.local, help="the set: records, Vimeo90K, a folder of window folders")
+    action.add_argument(
+        "--weights",
+        type=common.local_path,
+        metavar="FILE",
+        help="weights of ugsp_uncertainty: a file or a run's folder (those installed)",
+    )
+    action.add_argument(
+        "--keep-rate",
+        type=common.positive,
+        default=0.35,
+        metavar="S",
+        help="fraction of the computation that the masks keep (%(default)s)",
+    )
+    _add_set(action)
+    action.set_defaults(run=_masks)
 
 
 def _add_set(action: argparse.ArgumentParser) -> None:
@@ -306,6 +329,27 @@ def _distance(options: argparse.Namespace) -> None:
     distributed.barrier("labels")
     each = len(triples(about["frames"]))
     distributed.by_main(print)(f"{folder}: {about['windows']} windows, {each} maps each")
+
+
+def _masks(options: argparse.Namespace) -> None:
+    from vfi_jax.data.labels import folder_of
+    from vfi_jax.data.masks import KIND
+    from vfi_jax.prepare.masks import UNCERTAINTY, write_masks
+    from vfi_jax.system import distributed
+
+    distributed.initialize(options.coordinator, options.processes, options.process)
+    about = write_masks(
+        options.path,
+        weights=options.weights,
+        keep_rate=options.keep_rate,
+        frames=options.frames,
+        step=options.step,
+        listed=options.list,
+    )
+    folder = folder_of(options.path, UNCERTAINTY, options.list, KIND)
+    distributed.barrier("labels")
+    thresholds = ", ".join(f"{threshold:.2f}" for threshold in about["thresholds"])
+    distributed.by_main(print)(f"{folder}: {about['windows']} windows, uncertainty above {thresholds} is kept")
 
 
 def _print_counts(output: Path, counts: dict[str, Any]) -> None:

@@ -80,7 +80,7 @@ ADAPTERS: tuple[Adapter, ...] = (
     Adapter(
         "MCG-NKU/AMT",
         {name: {"module": f"networks.{name.upper().replace('_', '-')}"} for name in ("amt_s", "amt_l", "amt_g")},
-        "NonCommercial",
+        "NotCalled",
         0.62,
         why_not="its license is non-commercial; the tests hold its outputs",
         marker="networks/AMT-S.py",
@@ -91,7 +91,7 @@ ADAPTERS: tuple[Adapter, ...] = (
             **{name: {"module": "networks.IFRNet"} for name in ("d_ifrnet", "dr_ifrnet")},
             **{name: {"module": "networks.AMT-S"} for name in ("d_amt_s", "dr_amt_s")},
         },
-        "NonCommercial",
+        "NotCalled",
         0.9,
         why_not="its license is non-commercial; the tests hold its outputs",
         marker="networks/IFRNet.py",
@@ -117,6 +117,18 @@ ADAPTERS: tuple[Adapter, ...] = (
         0.95,
         why_not="the tests hold its outputs",
         marker="model/flow_recur_estimation.py",
+    ),
+    Adapter(
+        "Orange066/UGSP_Models",
+        {
+            "ugsp": {"module": "UGSP"},
+            "ugsp_distill": {"module": "UGSP_distill"},
+            "ugsp_refine": {"module": "UGSP_refine"},
+        },
+        "NotCalled",
+        1.0,
+        why_not="its license is GPL-3.0; the tests hold its outputs",
+        marker="README.md",
     ),
     Adapter(
         "myungsub/CAIN",

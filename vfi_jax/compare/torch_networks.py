@@ -90,11 +90,11 @@ class DistanceRife(Network):
         return self._run(frames, t)[0][2]
 
 
-class NonCommercial(Network):
-    """AMT, and IFRNet and AMT of zzh-tech/InterpAny-Clearer: not called."""
+class NotCalled(Network):
+    """AMT, IFRNet and AMT of zzh-tech/InterpAny-Clearer, and UGSP: not called."""
 
     def __init__(self, module: str) -> None:
-        raise NotImplementedError(f"{module} is not called: its license is non-commercial")
+        raise NotImplementedError(f"{module} is not called: its license is not this project's")
 
 
 class IFRNet(Network):

@@ -13,16 +13,20 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from vfi_jax.data.augment import map_fields
-from vfi_jax.data.windows import FLOW_FIELDS, IMAGE_FIELDS, Sample
+from vfi_jax.data.windows import FLOW_FIELDS, IMAGE_FIELDS, MASK_FIELDS, Sample
 
 Image = UInt8[np.ndarray, "h w 3"]
 
 
 def enlarge(sample: Sample) -> Sample:
-    """Doubles the size of a sample with OpenCV's bilinear resizing, and the lengths of its flow vectors."""
+    """Doubles the size of a sample with OpenCV's bilinear resizing, and the lengths of its flow vectors.
+
+    Masks stay 0 or 1: each pixel becomes four.
+    """
     images = {name: _doubled(sample[name]) for name in (*IMAGE_FIELDS, *map_fields(sample)) if name in sample}
     flows = {name: 2 * _doubled(sample[name]) for name in FLOW_FIELDS if name in sample}
-    return {**sample, **images, **flows}
+    masks = {name: sample[name].repeat(2, 0).repeat(2, 1) for name in MASK_FIELDS if name in sample}
+    return {**sample, **images, **flows, **masks}
 
 
 def _doubled(image: np.ndarray) -> np.ndarray:

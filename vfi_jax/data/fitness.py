@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vfi_jax.data.windows import FLOW_FIELDS
+from vfi_jax.data.windows import FLOW_FIELDS, MASK_FIELDS
 from vfi_jax.errors import DamagedError
 
-CHANNELS = {"flow": 4, "flows": 8}  # of labels
+CHANNELS = {"flow": 4, "flows": 8, "masks": 3}  # of labels
 
 
 class Requirement(NamedTuple):
@@ -41,7 +41,7 @@ def check_window(window: Any, required: Requirement, path: str) -> None:
         raise DamagedError(f"{path}: frames are {frames.dtype} {list(frames.shape)}, not uint8 [n, h, w, 3]")
     count, height, width, _ = frames.shape
     check_outline(count, [(width, height)], required, path)
-    for name in FLOW_FIELDS:
+    for name in (*FLOW_FIELDS, *MASK_FIELDS):
         if name in window:
             _check_label(np.asarray(window[name]), (height, width, CHANNELS[name]), f"{path}: its label {name}")
 

@@ -16,6 +16,7 @@ Sample = dict[str, Any]
 IMAGE_FIELDS = ("frames", "target", "reference")  # of a sample, uint8; the last where the model sees one
 TIME_FIELDS = ("t", "reference_t")  # numbers `[1, 1, 1]`, or distance maps `[h, w, 1]`
 FLOW_FIELDS = ("flow", "flows")  # float16 labels: from the target to its inputs; between four inputs
+MASK_FIELDS = ("masks",)  # uint8 labels, 0 or 1, `[h, w, 3]`: where the levels of a pruned model compute
 
 
 class FrameSelections(NamedTuple):
@@ -92,7 +93,7 @@ def training_sample(record: Mapping[str, Any], window: Window, rng: np.random.Ge
     """Draws a selection of frames by its probability and makes a sample of it.
 
     Args:
-      record: `frames` uint8 `[n, h, w, 3]`, `name`, and `flow` or `flows` where the set has labels.
+      record: `frames` uint8 `[n, h, w, 3]`, `name`, and `flow`, `flows` or `masks` where the set has labels.
       window: the selections to draw from.
       rng: source of the draw.
 
@@ -131,5 +132,5 @@ def _sample(record: Mapping[str, Any], window: Window, selections: FrameSelectio
         "frames": frames[inputs[index]],
         "target": frames[target[index]],
         "t": target_times(inputs, target)[index].reshape(1, 1, 1),
-        **{name: record[name] for name in ("name", "damaged", *FLOW_FIELDS) if name in record},
+        **{name: record[name] for name in ("name", "damaged", *FLOW_FIELDS, *MASK_FIELDS) if name in record},
     }

@@ -99,7 +99,7 @@ class Interpolator:
         """Yields the frames at several times between one set of frames, in order; see `__call__`.
 
         A midpoint model halves the interval repeatedly and predicts each frame once: its times are multiples of
-        1 / 2^n.
+        1 / 2^n; where it takes four frames, 1 / 2 only, as the frames around the halves are not known.
 
         Args:
           frames: as many as the model takes, `[h, w, 3]`.
@@ -140,8 +140,13 @@ class Interpolator:
         """Returns the times of the new frames between two frames that multiply their number by `factor`.
 
         Raises:
-          UsageError: a factor that is no power of two, for a model that supports t = 0.5 only.
+          UsageError: a factor that is no power of two, or above 2 where the model takes four frames, for a model that
+            supports t = 0.5 only.
         """
+        if not self.model.any_time and factor > 2 < self.spec.num_frames:
+            raise UsageError(
+                f"{self.model.variant} takes four frames, at t = 0.5 only: the factor must be 2, not {factor}"
+            )
         if not self.model.any_time and factor & (factor - 1):
             raise UsageError(
                 f"{self.model.variant} supports t = 0.5 only: the factor must be a power of two, not {factor}"
@@ -154,6 +159,8 @@ class Interpolator:
         middle = (start + stop) / 2
         if stop - start < SMALLEST_INTERVAL:
             raise UsageError(f"{self.model.variant} supports t = 0.5 only: t = {times[0]:g} is not k / 2^n")
+        if padded.shape[1] != self.spec.num_frames:
+            raise UsageError(f"{self.model.variant} takes four frames, at t = 0.5 only: t = {times[0]:g} is not 0.5")
         frame = self._predict(padded, np.full((1, 1, 1, 1), MIDPOINT, np.float32), {})
         yield from self._halve(jnp.stack([padded[:, 0], frame], 1), start, middle, [t for t in times if t < middle])
         if middle in times:

@@ -20,7 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Float
 
-from vfi_jax.errors import UsageError
+from vfi_jax.errors import UsageError, UserError
 from vfi_jax.models.registry import spec_of
 from vfi_jax.ops import reference_of, time_array
 from vfi_jax.types import MIDPOINT, Array, Model, Output
@@ -79,11 +79,16 @@ class Recursive(_Wrapper):
 
     model: Any  # Model
 
-    def apply(self, variables: Mapping[str, Any], frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> Output:
+    def apply(self, variables: Mapping[str, Any], frames: Float[Array, "b n h w 3"], t: ArrayLike) -> Output:
         """Returns the frame only; t is k / 2^n, in a map too, whose pixels are those of the frames at their times.
 
         A map takes as many recursions as it has different times.
+
+        Raises:
+          UserError: more than two frames: those around the halves are not known.
         """
+        if frames.shape[1] != 2:
+            raise UserError(f"recursion takes two frames, not {frames.shape[1]}: {self.variant} predicts t = 0.5 only")
         t = time_array(t, frames)
         if t.shape[1:3] == (1, 1):
             return Output(self._at(variables, frames, t))

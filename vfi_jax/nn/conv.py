@@ -109,7 +109,21 @@ class ConvTranspose(nn.Module):
         """Returns sides `2h`, `2w`."""
         weight = self.param("weight", placeholder, (4, 4, x.shape[-1], self.features))
         bias = self.param("bias", placeholder, (self.features,))
-        return _doubled(x.astype(self.dtype), weight.astype(self.dtype)[::-1, ::-1]) + bias.astype(self.dtype)
+        return doubled(x.astype(self.dtype), weight.astype(self.dtype)[::-1, ::-1]) + bias.astype(self.dtype)
+
+
+class ConvTranspose3x3(nn.Module):
+    """Transposed 3x3 convolution of images, padding 1, stride 2; the kernel, not flipped, is `[3, 3, in, out]`."""
+
+    features: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w i"], size: tuple[int, int]) -> Float[Array, "b h2 w2 o"]:
+        """Returns sides `size`, of which each is twice that of the input or one less."""
+        weight = self.param("weight", placeholder, (3, 3, x.shape[-1], self.features)).astype(self.dtype)
+        bias = self.param("bias", placeholder, (self.features,)).astype(self.dtype)
+        return doubled(x.astype(self.dtype), doubling_kernel(weight))[:, : size[0], : size[1]] + bias
 
 
 class DepthwiseConv(nn.Module):
@@ -146,11 +160,11 @@ class UpConv(nn.Module):
             before, after = [[(0, 0)] * 4, [(0, 0)] * 4]
             before[axis], after[axis] = (1, 0), (0, 1)
             kernel = jnp.pad(kernel, after) + jnp.pad(kernel, before)
-        return _doubled(x.astype(self.dtype), kernel.astype(self.dtype))
+        return doubled(x.astype(self.dtype), kernel.astype(self.dtype))
 
 
 @jax.custom_vjp
-def _doubled(x: Array, kernel: Array) -> Array:
+def doubled(x: Array, kernel: Array) -> Array:
     """`out[2y + a, 2x + b] = sum_{r, s} kernel[2r + a, 2s + b] x[y + a + r - 1, x + b + s - 1]`; kernel `[4, 4, i, o]`.
 
     One 2x2 convolution to 4 * o channels (o for each phase (a, b)) on the input padded by 1, and four shifted slices
@@ -159,6 +173,11 @@ def _doubled(x: Array, kernel: Array) -> Array:
     """
     out = lax.conv_general_dilated(x, _by_phase(kernel), (1, 1), [(1, 1), (1, 1)], dimension_numbers=NHWC)
     return _interleaved(out)
+
+
+def doubling_kernel(weight: Float[Array, "3 3 i o"]) -> Float[Array, "4 4 i o"]:
+    """A transposed convolution's kernel of 3x3 in the form that `doubled` takes: flipped, with zeros before it."""
+    return jnp.pad(weight[::-1, ::-1], ((1, 0), (1, 0), (0, 0), (0, 0)))
 
 
 def _doubled_as_product(x: Array, kernel: Array) -> Array:
@@ -170,8 +189,8 @@ def _doubled_as_product(x: Array, kernel: Array) -> Array:
     return _interleaved(jnp.concatenate(shifted, -1) @ kernel.reshape(-1, kernel.shape[-1]))
 
 
-_doubled.defvjp(
-    lambda x, kernel: (_doubled(x, kernel), (x, kernel)),
+doubled.defvjp(
+    lambda x, kernel: (doubled(x, kernel), (x, kernel)),
     lambda saved, cotangent: jax.vjp(_doubled_as_product, *saved)[1](cotangent),
 )
 

@@ -30,7 +30,7 @@ def torch_default(rng: np.random.Generator, shape: tuple[int, ...], weight: tupl
 
 def torch_default_transposed(rng: np.random.Generator, shape: tuple[int, ...], weight: tuple[int, ...]) -> np.ndarray:
     """PyTorch's default for transposed convolutions, whose fan-in it takes from the output channels."""
-    return rng.uniform(-1, 1, shape) / np.sqrt(weight[0] * weight[1] * weight[3])
+    return rng.uniform(-1, 1, shape) / np.sqrt(np.prod(weight) / weight[-2])
 
 
 def kaiming_fan_out(rng: np.random.Generator, shape: tuple[int, ...], weight: tuple[int, ...]) -> np.ndarray:
@@ -45,6 +45,16 @@ def kaiming_normal(slope: float) -> Initializer:
         return rng.normal(0, np.sqrt(2 / ((1 + slope**2) * np.prod(weight[:-1]))), shape)
 
     return fill
+
+
+def kaiming_uniform(rng: np.random.Generator, shape: tuple[int, ...], weight: tuple[int, ...]) -> np.ndarray:
+    """Uniform in `+-sqrt(6 / fan_in)`: PyTorch's `kaiming_uniform_` for ReLU."""
+    return rng.uniform(-1, 1, shape) * np.sqrt(6 / np.prod(weight[:-1]))
+
+
+def scaled(fill: Initializer, factor: float) -> Initializer:
+    """The values of another initializer times a factor."""
+    return lambda rng, shape, weight: factor * fill(rng, shape, weight)
 
 
 def orthogonal(rng: np.random.Generator, shape: tuple[int, ...], weight: tuple[int, ...]) -> np.ndarray:

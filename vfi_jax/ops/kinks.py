@@ -8,6 +8,7 @@
 | clipping | the limits | 1 | `clamp`: RIFE's and IFRNet's frame; `jnp.clip` gives 1/2 |
 | square root of a squared length | 0 | 0 | `root`: RIFE's distillation, `endpoint_error` |
 | bilinear weights | whole pixels | that of the cell to the right and below | warping, splatting, RAFT's look-up |
+| offsets truncated towards zero | whole pixels | that of the cell to the right and below | `sample_taps`: VFIT |
 | clamped coordinates | the border | 0 | `warp` |
 | division by splatted weights | nothing falls on a pixel | 0 | `splat_linear`, `splat_average` |
 | maximum of two | equal values | 1/2 for each | `jnp.maximum`; no model has one |

@@ -67,6 +67,27 @@ def resize_corners(image: Float[Array, "*b h w c"], size: tuple[int, int]) -> Fl
     return image
 
 
+def shrink_cubic(image: Float[Array, "*b h w c"], factor: int) -> Float[Array, "*b h2 w2 c"]:
+    """Reduces both sides by a whole factor with cubic convolution, a = -3/4, without antialiasing.
+
+    Along each axis `out[i]` has the four taps around `(i + 0.5) * factor - 0.5`, edge pixels repeated: weights -3/32,
+    19/32, 19/32, -3/32 if the factor is even, the middle pixel of each `factor` if it is odd. Sides are rounded down.
+    Follows `F.interpolate(scale_factor=1 / factor, mode="bicubic", align_corners=False)`.
+    """
+    if factor % 2:
+        return _shrink(_shrink(image, -2, image.shape[-2] // factor, factor), -3, image.shape[-3] // factor, factor)
+    for axis in (-2, -3):
+        axis %= image.ndim
+        size = image.shape[axis] // factor
+        edge = [(0, 0)] * image.ndim
+        edge[axis] = (1, 1)
+        padded = jnp.pad(image, edge, mode="edge")
+        start, length = factor // 2 - 1, (size - 1) * factor + 1
+        taps = [lax.slice_in_dim(padded, start + tap, start + tap + length, factor, axis) for tap in range(4)]
+        image = (taps[1] + taps[2]) * (19 / 32) - (taps[0] + taps[3]) * (3 / 32)
+    return image
+
+
 def read_by_shrinking(image: Float[Array, "*b h w c"], factor: int) -> Float[Array, "*b h2 w2 c"]:
     """The pixels that `resize(image, 1 / factor)` reads; `factor` must divide the sides.
 

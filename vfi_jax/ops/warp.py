@@ -66,6 +66,27 @@ def warp_inside(
     return jax.vmap(_warp_inside_one)(image, flow)
 
 
+def sample_inside(
+    image: Float[Array, "*b h w c"], x: Float[Array, "*b h2 w2"], y: Float[Array, "*b h2 w2"]
+) -> Float[Array, "*b h2 w2 c"]:
+    """Samples `image` bilinearly at positions p, as if zeros were around it: `sum_q k(p - q) image[q]`.
+
+    k is the kernel of `warp_inside`. The derivative by a position is that of the cell to the right and below, and 0
+    where no pixel is nearer than 1.
+
+    Args:
+      image: any channels, any float dtype.
+      x: columns, in pixels of `image`, float32.
+      y: rows.
+
+    Returns:
+      The samples, in the image's dtype.
+    """
+    image = jnp.pad(image, [(0, 0)] * (image.ndim - 3) + [(1, 1), (1, 1), (0, 0)])
+    height, width = image.shape[-3:-1]
+    return _sampled(image, _clamp(x + 1, width), _clamp(y + 1, height))
+
+
 def second_differences(image: Float[Array, "*b h w c"]) -> Float[Array, "*b h w c2"]:
     """Second differences of an image, for `cubic_correction`: `I[p - 1] - 2 I[p] + I[p + 1]`, edge pixels repeated.
 

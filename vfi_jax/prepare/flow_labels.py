@@ -141,13 +141,20 @@ def pairwise_method(name: str, weights: Path | None, **fields: Any) -> tuple[Flo
     """
     if name == DIS:
         return _dis_batch, ""
-    network = _network(name, weights, **fields)
+    network = open_network(name, weights, **fields)
     return functools.partial(network.run, pair_flow), network.sha256
 
 
 @dataclasses.dataclass(frozen=True)
-class _Network:
-    """A network on all devices of this process."""
+class PreparingNetwork:
+    """A network on all devices of this process.
+
+    Attributes:
+      model: its module.
+      variables: on all devices.
+      sha256: of its weights.
+      mesh: of the devices.
+    """
 
     model: Any
     variables: Any
@@ -164,10 +171,17 @@ class _Network:
         return crop(flow, *frames.shape[2:4], padding)
 
 
-def _network(name: str, weights: Path | None, **fields: Any) -> _Network:
+def open_network(name: str, weights: Path | None, **fields: Any) -> PreparingNetwork:
+    """Loads a model onto all devices of this process.
+
+    Args:
+      name: in MODELS.
+      weights: None: those shipped or installed.
+      **fields: of the network.
+    """
     model, variables = load(name, weights, **fields)
     mesh = sharding.data_mesh(jax.local_devices())
-    return _Network(model, sharding.replicate(variables, mesh), fingerprint(variables), mesh)
+    return PreparingNetwork(model, sharding.replicate(variables, mesh), fingerprint(variables), mesh)
 
 
 def _flow_method(name: str, weights: Path | None, window: Window) -> tuple[FlowMethod, str]:
@@ -175,7 +189,7 @@ def _flow_method(name: str, weights: Path | None, window: Window) -> tuple[FlowM
     if name == DIS or registry.spec_of(name).kind == "flow":
         method, sha256 = pairwise_method(name, weights)
         return functools.partial(_pairwise, method, _pairs(window)), sha256
-    network = _network(name, weights)
+    network = open_network(name, weights)
     model = network.model
     if len(window.inputs) != 2:
         raise UsageError(f"{name} gives flows from a frame between two inputs: four inputs need dis or a flow network")

@@ -36,6 +36,8 @@ class Layout(NamedTuple):
 LAYOUTS = {
     "conv": Layout(lambda a: a.transpose(2, 3, 1, 0), lambda a: a.transpose(3, 2, 0, 1)),  # OIHW
     "conv_transpose": Layout(lambda a: a.transpose(2, 3, 0, 1), lambda a: a.transpose(2, 3, 0, 1)),  # IOHW
+    "conv3d": Layout(lambda a: a.transpose(2, 3, 4, 1, 0), lambda a: a.transpose(4, 3, 0, 1, 2)),  # OITHW
+    "conv_transpose3d": Layout(lambda a: a.transpose(2, 3, 4, 0, 1), lambda a: a.transpose(3, 4, 0, 1, 2)),  # IOTHW
     "linear": Layout(lambda a: a.T, lambda a: a.T),  # OI
     "channel": Layout(lambda a: a.reshape(-1), lambda a: a.reshape(1, -1, 1, 1)),  # 1C11
 }

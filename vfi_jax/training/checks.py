@@ -7,15 +7,16 @@ from pathlib import Path
 
 import jax
 
-from vfi_jax.config import Train, check_bounds
+from vfi_jax.config import Optimizer, Train, check_bounds
 from vfi_jax.data import sources
 from vfi_jax.data.distance_maps import KERNELS, PLACES
-from vfi_jax.data.windows import FLOW_FIELDS, frame_selections, target_times
+from vfi_jax.data.windows import FLOW_FIELDS, MASK_FIELDS, frame_selections, target_times
 from vfi_jax.errors import UsageError
 from vfi_jax.inference import MIDPOINT
-from vfi_jax.losses import RECONSTRUCTION
+from vfi_jax.losses import extra_loss
 from vfi_jax.models import registry
 from vfi_jax.models.spec import ModelSpec
+from vfi_jax.training.optimizer import METHODS
 
 
 def check(recipe: Train, spec: ModelSpec) -> None:
@@ -27,8 +28,9 @@ def check(recipe: Train, spec: ModelSpec) -> None:
     check_bounds(recipe)
     registry.check_kind(recipe.model, "interpolation")
     for name in recipe.extra_losses:
-        RECONSTRUCTION.find(name)
+        extra_loss(name)
     _check_length(recipe)
+    _check_optimizer(recipe.optimizer)
     _check_patterns(recipe)
     _check_batch(recipe)
     _check_data(recipe, spec)
@@ -50,6 +52,16 @@ def _check_length(recipe: Train) -> None:
         raise UsageError(
             f"--config.keep_every is {recipe.keep_every}: it must be a multiple of --config.checkpoint_every, "
             f"{recipe.checkpoint_every}"
+        )
+
+
+def _check_optimizer(optimizer: Optimizer) -> None:
+    if optimizer.method not in METHODS:
+        raise UsageError(f"--config.optimizer.method is {optimizer.method!r}: {' or '.join(METHODS)} is needed")
+    epochs, factors = optimizer.milestones.epochs, optimizer.milestones.factors
+    if factors and len(factors) != len(epochs):
+        raise UsageError(
+            f"--config.optimizer.milestones has {len(epochs)} epochs and {len(factors)} factors: give one for each"
         )
 
 
@@ -90,9 +102,25 @@ def _check_data(recipe: Train, spec: ModelSpec) -> None:
         raise UsageError(f"--config.data.mix has shares {shares}: each must be above 0 and their sum below 1")
     if data.labels and not {*FLOW_FIELDS} & {*spec.needs}:
         raise UsageError(f"--config.data.labels is {data.labels!r}: {recipe.model} takes no flow labels")
+    _check_masks(recipe, spec)
     if Path(data.validation).suffix == ".safetensors" or sources.is_footage(data.validation):
         raise UsageError(
             f"--config.data.validation is {data.validation}: make records of it first (`vfi-jax prepare records`)"
+        )
+
+
+def _check_masks(recipe: Train, spec: ModelSpec) -> None:
+    """Objectives that follow label masks (`guidance_weight`) need them, and others have no use for them."""
+    wanted = {*MASK_FIELDS} & {*spec.needs}
+    if recipe.data.masks and not wanted:
+        raise UsageError(f"--config.data.masks is {recipe.data.masks!r}: {recipe.model} takes no label masks")
+    if recipe.data.masks and (recipe.data.distance.maps or recipe.data.distance.reference):
+        raise UsageError("--config.data.masks and --config.data.distance: choose one")
+    weight = recipe.loss.get("guidance_weight", getattr(spec.loss_config, "guidance_weight", 0))
+    if wanted and weight and not recipe.data.masks:
+        raise UsageError(
+            f"--config.data.masks is empty: {recipe.model} is trained with the masks of `vfi-jax prepare masks`; name "
+            "them, or set --config.loss.guidance_weight=0"
         )
 
 

@@ -16,6 +16,7 @@ from vfi_jax.data import listed, packed, parts, pipeline, sources
 from vfi_jax.data.distances import with_maps
 from vfi_jax.data.fitness import Requirement
 from vfi_jax.data.labels import with_labels
+from vfi_jax.data.masks import with_masks
 from vfi_jax.data.records import is_records, read_about
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.prepare.records import write_records
@@ -245,6 +246,8 @@ def _training_source(recipe: Train, path: str) -> sources.Source:
     source = sources.open_source(path, recipe.data.window.frames, step=recipe.data.footage.step)
     if maps := recipe.data.distance.maps:
         source = with_maps(source, path, maps, recipe.data.window)
+    if masks := recipe.data.masks:
+        source = with_masks(source, path, masks, recipe.data.window)
     return with_labels(source, path, recipe.data.labels, recipe.data.window) if recipe.data.labels else source
 
 
@@ -274,6 +277,8 @@ def _recorded(recipe: Train, folder: Path) -> Path:
 def _packed_sets(recipe: Train, log: Callable[[str], None]) -> RunData:
     if recipe.data.labels:
         raise UsageError("--config.data.labels: a packed set has no flow labels; make records instead")
+    if recipe.data.masks:
+        raise UsageError("--config.data.masks: a packed set has no label masks; make records instead")
     if recipe.data.distance.maps or recipe.data.distance.reference:
         raise UsageError(
             "--config.data.distance: a packed set has neither maps nor reference frames; make records instead"

@@ -107,7 +107,7 @@ def _open(
         spec=spec,
         model=model,
         variables=variables,
-        loss_config=loss_config,
+        loss_config=_with_epochs(loss_config, data.steps_per_epoch),
         teacher=teacher,
         data=data,
         steps=steps,
@@ -117,6 +117,13 @@ def _open(
         checkpoints=checkpoints,
         log=by_main,
     )
+
+
+def _with_epochs(loss_config: Any, steps_per_epoch: int) -> Any:
+    """Puts the run's steps per epoch into an objective that has a schedule by epochs, where it has none."""
+    if getattr(loss_config, "steps_per_epoch", None) != 0:
+        return loss_config
+    return dataclasses.replace(loss_config, steps_per_epoch=max(steps_per_epoch, 1))
 
 
 def _steps(recipe: Train, steps_per_epoch: int) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,9 @@ from vfi_jax.errors import UsageError
 from vfi_jax.types import Array
 
 MIN_IMPROVEMENT = 1e-4  # relative; PyTorch's default
+METHODS: Mapping[str, Callable[..., optax.GradientTransformation]] = MappingProxyType(
+    {"adam": optax.scale_by_adam, "adamax": optax.scale_by_adamax}
+)
 
 
 def make_schedule(config: Optimizer, steps: int, epoch: int) -> optax.Schedule:
@@ -36,13 +40,14 @@ def make_schedule(config: Optimizer, steps: int, epoch: int) -> optax.Schedule:
     smooth = optax.join_schedules([warm, cosine], [config.warmup]) if config.warmup else cosine
     if not config.milestones.epochs:
         return smooth
-    falls = {epoch * milestone: config.milestones.factor for milestone in config.milestones.epochs}
+    factors = config.milestones.factors or (config.milestones.factor,) * len(config.milestones.epochs)
+    falls = {epoch * milestone: by for milestone, by in zip(config.milestones.epochs, factors, strict=True)}
     drops = optax.piecewise_constant_schedule(1.0, falls)
     return lambda step: smooth(step) * drops(step)
 
 
 def make_optimizer(config: Optimizer, steps: int, epoch: int) -> optax.GradientTransformationExtraArgs:
-    """Returns AdamW (0.9, beta2, 1e-8) with decay on all parameters, under `make_schedule`, after clipping.
+    """Returns AdamW or Adamax (0.9, beta2, 1e-8), decay on all parameters, under `make_schedule`, after clipping.
 
     `update` takes the loss as `value`, for `skip_above`. The state holds the plateau's factor and the first loss; parts
     that the recipe does not use are left out of the chain and of the state.
@@ -52,7 +57,7 @@ def make_optimizer(config: Optimizer, steps: int, epoch: int) -> optax.GradientT
       steps: number of steps of the run.
       epoch: number of steps per epoch.
     """
-    moments = [optax.scale_by_adam(b2=config.beta2), optax.add_decayed_weights(config.weight_decay)]
+    moments = [METHODS[config.method](b2=config.beta2), optax.add_decayed_weights(config.weight_decay)]
     if config.skip_above:
         moments = [_skipping(optax.chain(*moments), config.skip_above)]
     parts = [*moments, optax.scale_by_learning_rate(make_schedule(config, steps, epoch))]

@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from vfi_jax.data.windows import FLOW_FIELDS, IMAGE_FIELDS
 from vfi_jax.errors import UsageError
 from vfi_jax.inference import Model
-from vfi_jax.losses import RECONSTRUCTION
+from vfi_jax.losses import extra_loss
 from vfi_jax.models.spec import ModelSpec
 from vfi_jax.nn.precision import Precision
 from vfi_jax.ops.channels import order_of
@@ -50,8 +50,8 @@ def make_step(
       transform: the optimizer, which gets the loss as `value`.
       mesh: see `sharding.data_mesh`.
       loss_config: of the model's objective.
-      extra_losses: weights of additional losses by their names, see `losses.RECONSTRUCTION`; a weight of 0 leaves a
-        loss out.
+      extra_losses: weights of additional losses by their names, see `losses.extra_loss`; a weight of 0 leaves a loss
+        out.
       ema: decay of the averaged parameters, where the state has some.
       seed: of the objective's random numbers; the number of the step is folded in.
       precision: of products.
@@ -67,13 +67,13 @@ def make_step(
     Raises:
       UsageError: an unknown extra loss, or one that does not return a scalar (when the step is traced).
     """
-    extras = {name: (RECONSTRUCTION.find(name), weight) for name, weight in extra_losses.items() if weight}
+    extras = {name: (extra_loss(name), weight) for name, weight in extra_losses.items() if weight}
 
     def objective(params: Any, state: State, batch: Batch, part: Array) -> tuple[Array, dict[str, Array]]:
         rng = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), state.step), part)
         variables = {"params": params, **state.constants}
         total, aux = spec.loss(model, variables, batch, loss_config, step=state.step, rng=rng)
-        terms = {name: w * _scalar(name, loss(aux.frame, batch["target"])) for name, (loss, w) in extras.items()}
+        terms = {name: w * _scalar(name, loss(aux.frame, batch)) for name, (loss, w) in extras.items()}
         return total + sum(terms.values()), {**aux.terms, **terms}
 
     def step(state: State, batch: Batch, teacher_variables: Any = None) -> tuple[State, dict[str, Array]]:

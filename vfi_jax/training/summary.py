@@ -53,7 +53,8 @@ def schedule(optimizer: Optimizer, steps: int) -> str:
     warm = f"a warm-up of {_count(optimizer.warmup, 'step')}, then " if optimizer.warmup else ""
     after = f"{rate:g}" if rate == final else f"a cosine from {rate:g} to {final:g} at step {steps}"
     drops, plateau = optimizer.milestones, optimizer.plateau
-    at = f", times {drops.factor:g} after epochs {', '.join(map(str, drops.epochs))}" if drops.epochs else ""
+    by = ", ".join(f"{factor:g}" for factor in drops.factors or (drops.factor,))
+    at = f", times {by} after epochs {', '.join(map(str, drops.epochs))}" if drops.epochs else ""
     falls = f", times {plateau.factor:g} on plateaus" if plateau.factor != 1 else ""
     return f"{warm}{after}{at}{falls}"
 

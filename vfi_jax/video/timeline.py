@@ -192,8 +192,13 @@ def total(options: Options, frames: int, seconds: Fraction) -> int:
     return math.ceil(spans) if whole else math.floor(spans) + 1
 
 
-def check_midpoints(options: Options, name: str) -> None:
-    """Raises UsageError if frames other than t = k / 2^n are asked for, for a model that supports t = 0.5 only."""
+def check_midpoints(options: Options, name: str, num_frames: int = 2) -> None:
+    """Raises UsageError if frames other than t = k / 2^n are asked for, for a model that supports t = 0.5 only.
+
+    Where it takes more than two frames, n is 1: those around the halves are not known.
+    """
+    if num_frames > 2 and (options.multiple is None or options.multiple.numerator > 2):
+        raise UsageError(f"{name} takes four frames, at t = 0.5 only: give a --factor of 2")
     if options.multiple is None:
         raise UsageError(f"{name} supports t = 0.5 only: --fps takes other times; give a --factor of 2, 4 or 8")
     pieces = options.multiple.numerator

