@@ -23,6 +23,7 @@ from vfi_jax.errors import UsageError, UserError
 from vfi_jax.video import hdr
 from vfi_jax.video.decode import SCALING, TimedFrame, VideoInfo
 from vfi_jax.video.options import Options
+from vfi_jax.video.pixels import pixel_format
 from vfi_jax.video.streams import Cut, StreamCopier, muxing_errors
 from vfi_jax.video.timeline import rate_of, tick_of, ticks_of
 
@@ -36,12 +37,14 @@ class Encoding:
     """How frames are compressed.
 
     Attributes:
-      codec: FFmpeg's name of the encoder; it must take planar YUV.
+      codec: FFmpeg's name of the encoder.
       options: (name, value) pairs for the encoder.
+      is_lossless: whether these make it keep every code.
     """
 
     codec: str
     options: tuple[tuple[str, str], ...]
+    is_lossless: bool = False
 
 
 # Visually lossless: the frames are the product, and a smaller file is one re-encoding away.
@@ -227,7 +230,8 @@ def _add_video_stream(
     options = dict(encoding.options) | hdr.options(info.side_data, encoding.codec)
     stream = container.add_stream(encoding.codec, rate=rate, options=options)
     context = stream.codec_context
-    context.width, context.height, context.pix_fmt = info.width, info.height, pixel_format(info, encoding.codec)
+    context.width, context.height = info.width, info.height
+    context.pix_fmt = pixel_format(info, encoding.codec, is_lossless=encoding.is_lossless)
     stream.time_base = context.time_base = tick
     context.flags |= Flags.frame_duration  # otherwise the encoder gives the last frame the nominal rate's duration
     context.thread_type = "AUTO"  # PyAV's default cuts frames into slices, which costs quality
@@ -241,21 +245,3 @@ def _add_video_stream(
 def has_aspect(info: VideoInfo, muxer: str) -> bool:
     """Whether a container keeps the shape of the source's pixels; WebM has no field for it."""
     return info.aspect in (None, 1) or muxer != "webm"
-
-
-def pixel_format(info: VideoInfo, codec: str) -> str:
-    """Returns planar YUV with the source's chroma resolution and depth, as far as its size and the encoder allow.
-
-    Sources in RGB become 4:2:0, because few players show anything else. An odd side keeps its full chroma resolution,
-    because it cannot be halved.
-    """
-    source = av.VideoFormat(info.pixel_format, 16, 16)
-    halves = (True, True)
-    if not source.is_rgb and len(source.components) > 2:
-        halves = (source.chroma_width() < 16, source.chroma_height() < 16)
-    across, down = reversed(halves) if info.turned else halves
-    across, down = across and info.width % 2 == 0, down and info.height % 2 == 0
-    sampling = ("420" if down else "422") if across else "444"
-    deep = f"yuv{sampling}p10le"
-    known = {f.name for f in av.Codec(codec, "w").video_formats or ()}
-    return deep if info.bits > 8 and deep in known else f"yuv{sampling}p"

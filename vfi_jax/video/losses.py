@@ -19,9 +19,10 @@ from av.container import InputContainer
 
 from vfi_jax.video import hdr, inventory, labels, streams
 from vfi_jax.video.decode import VideoInfo, open_input
-from vfi_jax.video.encode import CONTAINERS, Encoding, has_aspect, pixel_format
+from vfi_jax.video.encode import CONTAINERS, Encoding, has_aspect
 from vfi_jax.video.inventory import Inventory, Track
 from vfi_jax.video.options import Options
+from vfi_jax.video.pixels import pixel_format
 from vfi_jax.video.streams import Route
 
 _PREFERRED = (".mkv", ".mp4", ".mov", ".webm")
@@ -204,7 +205,7 @@ def labels_lost(before: Track, after: Track) -> Iterator[tuple[str, str]]:
 
 def _of_frames(info: VideoInfo, muxer: str, encoding: Encoding) -> Iterator[tuple[str, str]]:
     """Lists what encoding takes from the frames and from what accompanies them."""
-    name = pixel_format(info, encoding.codec)
+    name = pixel_format(info, encoding.codec, is_lossless=encoding.is_lossless)
     source, target = av.VideoFormat(info.pixel_format, 16, 16), av.VideoFormat(name, 16, 16)
     if info.has_alpha:
         yield "alpha", f"the alpha channel ({info.pixel_format})"
