@@ -50,7 +50,7 @@ def examine(data: Path | None) -> tuple[list[tuple[str, str]], list[str]]:
     import jax
 
     from vfi_jax.system import machine
-    from vfi_jax.video.encode import CONTAINERS
+    from vfi_jax.video.encoders import CONTAINERS
 
     rows, problems = machine.environment(), []
     for device in jax.local_devices():
@@ -58,11 +58,11 @@ def examine(data: Path | None) -> tuple[list[tuple[str, str]], list[str]]:
         rows[f"{device}"] = "ok" if correct else "BAD"
         if not correct:
             problems.append(f"{device} multiplies wrongly")
-    for name, encoder in {kind.codec: kind for _, kind in CONTAINERS.values()}.items():
+    for name in dict.fromkeys(container.encoder for container in CONTAINERS.values()):
         available = name in av.codecs_available
         rows[f"encoder {name}"] = "ok" if available else "BAD"
         if not available:
-            files = ", ".join(suffix for suffix, (_, kind) in CONTAINERS.items() if kind == encoder)
+            files = ", ".join(suffix for suffix, container in CONTAINERS.items() if container.encoder == name)
             problems.append(f"FFmpeg has no {name}, which {files} need: pip install av")
     rows["weights"] = _weights()
     if data is not None and not data.is_dir():

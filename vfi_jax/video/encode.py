@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,9 +18,10 @@ from av.codec.context import Flags
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
-from vfi_jax.errors import UsageError, UserError
+from vfi_jax.errors import UserError
 from vfi_jax.video import hdr
 from vfi_jax.video.decode import SCALING, TimedFrame, VideoInfo
+from vfi_jax.video.encoders import Encoding, container_of, encoding_of
 from vfi_jax.video.options import Options
 from vfi_jax.video.pixels import pixel_format
 from vfi_jax.video.streams import Cut, StreamCopier, muxing_errors
@@ -32,34 +32,6 @@ _MAX_TICKS = 10**9  # ticks per second that every encoder accepts
 _MILLISECOND_MUXERS = {"matroska", "webm"}  # their timestamps are whole milliseconds
 
 
-@dataclass(frozen=True)
-class Encoding:
-    """How frames are compressed.
-
-    Attributes:
-      codec: FFmpeg's name of the encoder.
-      options: (name, value) pairs for the encoder.
-      is_lossless: whether these make it keep every code.
-    """
-
-    codec: str
-    options: tuple[tuple[str, str], ...]
-    is_lossless: bool = False
-
-
-# Visually lossless: the frames are the product, and a smaller file is one re-encoding away.
-H264 = Encoding("libx264", (("crf", "16"), ("preset", "veryfast")))
-VP9 = Encoding("libvpx-vp9", (("crf", "20"), ("deadline", "good"), ("cpu-used", "5"), ("row-mt", "1")))
-
-CONTAINERS = {  # file name extension -> FFmpeg's muxer, and the encoding used in it
-    ".mp4": ("mp4", H264),
-    ".m4v": ("mp4", H264),
-    ".mov": ("mov", H264),
-    ".mkv": ("matroska", H264),
-    ".webm": ("webm", VP9),
-}
-
-
 def check_target(source: Path, target: Path, *, overwrite: bool) -> None:
     """Checks the name and the folder of a target before any work.
 
@@ -68,7 +40,7 @@ def check_target(source: Path, target: Path, *, overwrite: bool) -> None:
       UserError: the target's folder is missing or not writable, or the target is a folder, the source itself or a
         file with several names, or exists and `overwrite` is not set.
     """
-    _muxer_and_encoding(target)
+    container_of(target)
     folder = target.parent
     if not folder.exists():
         raise UserError(f"{folder}: no such folder; create it or choose another output")
@@ -105,7 +77,7 @@ def check_streams(target: Path, info: VideoInfo, options: Options, frames: int) 
     Raises:
       UserError: too many frames per second for the container, or sound that it cannot hold.
     """
-    muxer, _ = _muxer_and_encoding(target)
+    muxer = container_of(target).muxer
     rate = rate_of(options, info.rate)
     if muxer in _MILLISECOND_MUXERS and rate > 1000 and frames > 1:
         raise UserError(f"{target}: cannot hold {float(rate):g} frames per second; write to .mp4, which can")
@@ -116,7 +88,7 @@ def check_streams(target: Path, info: VideoInfo, options: Options, frames: int) 
 
 def target_tick(target: Path, info: VideoInfo, options: Options) -> Fraction:
     """Returns the seconds per tick, of which every timestamp of the target is a multiple."""
-    if _muxer_and_encoding(target)[0] in _MILLISECOND_MUXERS:
+    if container_of(target).muxer in _MILLISECOND_MUXERS:
         return Fraction(1, 1000)
     tick = tick_of(options, info.time_base)
     return tick if tick.denominator <= _MAX_TICKS else Fraction(1, 10**6)
@@ -140,7 +112,8 @@ class Writer:
           UserError: the source's sound does not fit into the container, or the file cannot be written.
         """
         self._target, self._info = target, info
-        muxer, encoding = _muxer_and_encoding(target)
+        container = container_of(target)
+        muxer, encoding = container.muxer, encoding_of(container, options)
         self._tick = target_tick(target, info, options)
         self._is_part = options.is_part
         self._scaler = VideoReformatter()
@@ -213,13 +186,6 @@ class Writer:
         with muxing_errors(self._target):
             self._container.mux(self._stream.encode(picture))
         self._copier.copy_until(frame.time)
-
-
-def _muxer_and_encoding(target: Path) -> tuple[str, Encoding]:
-    try:
-        return CONTAINERS[target.suffix.lower()]
-    except KeyError:
-        raise UsageError(f"{target}: the output's name must end in one of {', '.join(CONTAINERS)}") from None
 
 
 def _add_video_stream(

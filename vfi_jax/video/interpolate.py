@@ -150,7 +150,7 @@ def interpolate_video(
 
     Args:
       source: any video that FFmpeg reads.
-      target: its extension chooses container and codec, see `encode.CONTAINERS`.
+      target: its extension chooses container and codec, see `encoders.CONTAINERS`.
       between: `between(frames, times)` gives one frame for each time in (0, 1) between the middle two of `frames`.
         Frames are `[h, w, 3]` RGB, uint8, or uint16 where the source has more than 8 bits; the new ones likewise.
       options: all that the command can be asked for; None: the defaults of `Options`.

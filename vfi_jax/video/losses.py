@@ -19,7 +19,8 @@ from av.container import InputContainer
 
 from vfi_jax.video import hdr, inventory, labels, streams
 from vfi_jax.video.decode import VideoInfo, open_input
-from vfi_jax.video.encode import CONTAINERS, Encoding, has_aspect
+from vfi_jax.video.encode import has_aspect
+from vfi_jax.video.encoders import CONTAINERS, Encoding, encoding_of
 from vfi_jax.video.inventory import Inventory, Track
 from vfi_jax.video.options import Options
 from vfi_jax.video.pixels import pixel_format
@@ -136,7 +137,7 @@ def _lost(
     container: InputContainer, info: VideoInfo, suffix: str, rate: Fraction, options: Options
 ) -> list[tuple[str, str]]:
     """Lists (kind, item) of all that an output with an extension lacks."""
-    muxer, encoding = CONTAINERS[suffix]
+    muxer, encoding = CONTAINERS[suffix].muxer, encoding_of(CONTAINERS[suffix], options)
     source = inventory.read(container)
     routes = tuple(_with_sound(route, options) for route in streams.routes(container, muxer))
     routes = tuple(route for route in routes if route.track.kind != "audio" or options.sound == "keep")

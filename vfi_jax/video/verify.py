@@ -20,7 +20,7 @@ from vfi_jax.errors import UserError
 from vfi_jax.system.markdown import markdown
 from vfi_jax.video import inventory, losses
 from vfi_jax.video.decode import Reader, TimedFrame, VideoInfo, open_input
-from vfi_jax.video.encode import CONTAINERS
+from vfi_jax.video.encoders import CONTAINERS
 from vfi_jax.video.interpolate import Part
 from vfi_jax.video.losses import Loss
 from vfi_jax.video.options import Options
@@ -87,7 +87,7 @@ def verify(source: Path, target: Path, options: Options | None = None, *, min_ps
     source, target, options = Path(source), Path(target), options or Options()
     if target.suffix.lower() not in CONTAINERS:
         raise UserError(f"{target}: only {', '.join(CONTAINERS)} can be verified")
-    muxer, rate = CONTAINERS[target.suffix.lower()][0], survey(source, options.begin, options.end).rate
+    muxer, rate = CONTAINERS[target.suffix.lower()].muxer, survey(source, options.begin, options.end).rate
     with contextlib.ExitStack() as stack:
         before, after = (stack.enter_context(reader) for reader in (Reader(source, rate), Reader(target)))
         old, new = (stack.enter_context(contextlib.closing(open_input(path))) for path in (source, target))
