@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
+from jaxtyping import Float
 
 from vfi_jax.nn import tiles
 from vfi_jax.nn.basic import PReLU

@@ -123,14 +123,12 @@ def _amt(file: str, others: str = "") -> Source:
     )
 
 
-UNPUBLISHED = Source(published="never published", host="-")  # neither weights nor code
-
-
 def _vfit() -> Source:
     file = "model_best.pth"
     return Source(published=file, host=VFIT, file=file, prefix=MODULE, key="state_dict", numbers=("epoch",))
 
 
+UNPUBLISHED = Source(published="never published", host="-")  # neither weights nor code
 NOT_NEEDED = Source(published="none needed", host="-")
 OF_PLUGIN = Source(published="its weights file", host="the model's authors")  # a model from outside of this package
 
@@ -150,11 +148,7 @@ SOURCES: MappingProxyType[str, Source] = MappingProxyType(
             key="state_dict",
             numbers=("epoch",),
         ),
-        "cspa": Source(
-            published="none; cspa.pth of your own training",
-            host="configs/cspa_vimeo90k.py",
-            file="cspa.pth",
-        ),
+        "cspa": UNPUBLISHED,
         "raft": _raft("raft-things.pth", "raft_large"),
         "raft_small": _raft("raft-small.pth", "raft_small"),
         "ifrnet_s": _ifrnet("IFRNet_S"),
