@@ -19,7 +19,7 @@ from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
 from vfi_jax.errors import UserError
-from vfi_jax.video import hdr
+from vfi_jax.video import hdr, trial
 from vfi_jax.video.decode import SCALING, TimedFrame, VideoInfo
 from vfi_jax.video.encoders import Encoding, container_of, encoding_of
 from vfi_jax.video.options import Options
@@ -66,7 +66,7 @@ def check_target(source: Path, target: Path, *, overwrite: bool) -> None:
 
 
 def check_streams(target: Path, info: VideoInfo, options: Options, frames: int) -> None:
-    """Checks that the target's container can hold the frames and the sound: writes its header to memory.
+    """Checks that the target's encoder and container work: encodes a frame, and writes the header, to memory.
 
     Args:
       target: its extension chooses the container.
@@ -75,12 +75,16 @@ def check_streams(target: Path, info: VideoInfo, options: Options, frames: int) 
       frames: number of frames of the source.
 
     Raises:
-      UserError: too many frames per second for the container, or sound that it cannot hold.
+      UsageError: an encoder or options of it that are unknown or exclude each other, see `encoders.encoding_of`.
+      UserError: too many frames per second for the container, sound that it cannot hold, or an encoder that is not
+        there or refuses the frames.
     """
-    muxer = container_of(target).muxer
-    rate = rate_of(options, info.rate)
+    container, rate = container_of(target), rate_of(options, info.rate)
+    muxer, encoding = container.muxer, encoding_of(container, options)
     if muxer in _MILLISECOND_MUXERS and rate > 1000 and frames > 1:
         raise UserError(f"{target}: cannot hold {float(rate):g} frames per second; write to .mp4, which can")
+    tick = target_tick(target, info, options)
+    trial.check_encoder(target, muxer, encoding, lambda out: _add_video_stream(out, info, encoding, rate, tick))
     cut = Cut(Fraction(0) if options.is_part else None, options.stretch)
     with io.BytesIO() as memory, contextlib.suppress(av.FFmpegError):  # closing an empty file may fail, which is fine
         Writer(memory, target, info, options, cut).close()
@@ -193,11 +197,13 @@ def _add_video_stream(
 ) -> av.VideoStream:
     """Adds the encoder, with the source's size, color tags and pixel shape."""
     rate = rate.limit_denominator(10**6)
-    options = dict(encoding.options) | hdr.options(info.side_data, encoding.codec)
+    name = pixel_format(info, encoding.codec, is_lossless=encoding.is_lossless)
+    options = encoding.options_for(name, hdr.options(info.side_data, encoding.codec))
     stream = container.add_stream(encoding.codec, rate=rate, options=options)
     context = stream.codec_context
-    context.width, context.height = info.width, info.height
-    context.pix_fmt = pixel_format(info, encoding.codec, is_lossless=encoding.is_lossless)
+    context.width, context.height, context.pix_fmt = info.width, info.height, name
+    if context.codec.canonical_name == "hevc" and container.format.name in ("mp4", "mov"):
+        context.codec_tag = "hvc1"  # players of Apple's know no other
     stream.time_base = context.time_base = tick
     context.flags |= Flags.frame_duration  # otherwise the encoder gives the last frame the nominal rate's duration
     context.thread_type = "AUTO"  # PyAV's default cuts frames into slices, which costs quality

@@ -17,6 +17,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 
+from vfi_jax.errors import UsageError
 from vfi_jax.video import hdr, inventory, labels, streams
 from vfi_jax.video.decode import VideoInfo, open_input
 from vfi_jax.video.encode import has_aspect
@@ -109,13 +110,22 @@ def find(info: VideoInfo, target: Path, rate: Fraction, options: Options | None 
         lost = _lost(container, info, target.suffix.lower(), rate, options or Options())
         if not lost:
             return ()
-        others = {suffix: _lost(container, info, suffix, rate, options or Options()) for suffix in _PREFERRED}
+        others = dict(_of_others(container, info, rate, options or Options()))
     fits = {suffix: entries for suffix, entries in others.items() if not any(kind == "audio" for kind, _ in entries)}
     groups: dict[tuple[str, tuple[str, ...]], list[tuple[str, tuple[str, ...]]]] = {}
     for kind, item in lost:
         kept_by = tuple(suffix for suffix, entries in fits.items() if not _is_among(kind, item, entries))
         groups.setdefault((kind, kept_by[:1]), []).append((item, kept_by))
     return tuple(_loss(kind, entries) for (kind, _), entries in groups.items())
+
+
+def _of_others(
+    container: InputContainer, info: VideoInfo, rate: Fraction, options: Options
+) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Yields what each of the preferred outputs lacks, but for those that the encoder does not go into."""
+    for suffix in _PREFERRED:
+        with contextlib.suppress(UsageError):
+            yield suffix, _lost(container, info, suffix, rate, options)
 
 
 def _loss(kind: str, entries: Sequence[tuple[str, tuple[str, ...]]]) -> Loss:
@@ -216,7 +226,7 @@ def _of_frames(info: VideoInfo, muxer: str, encoding: Encoding) -> Iterator[tupl
         yield "chroma", f"chroma resolution ({info.pixel_format} becomes {name})"
     if info.bits > (written := max(component.bits for component in target.components)):
         yield "bits", f"depth ({info.bits} bits become {written})"
-    if info.is_lossless:
+    if info.is_lossless and not encoding.is_lossless:
         yield "lossless", f"lossless compression ({info.codec} becomes {encoding.codec})"
     if not has_aspect(info, muxer):
         yield "aspect", f"the pixels' shape ({info.aspect})"

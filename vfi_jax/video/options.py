@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from numbers import Rational
@@ -18,6 +19,7 @@ from vfi_jax.errors import UsageError
 Number = Fraction | int | float | str
 MAX_FACTOR = 1024
 MAX_FPS = 10_000
+MAX_QUALITY = 100
 _NUMBER = re.compile(r"\d{1,12}(\.\d{0,12})?|\.\d{1,12}|\d{1,12}/\d{1,12}", re.ASCII)
 _CLOCK = re.compile(r"(?:(?:(\d{1,4}):)?(\d{1,4}):)?(\d{1,12}(?:\.\d{0,12})?|\.\d{1,12})", re.ASCII)
 _FRAME = re.compile(r"(\d{1,12})f", re.ASCII)
@@ -67,6 +69,11 @@ class Options:
       stop: the last frame before it is the last of the target; None: the clip's last.
       loop: whether there are new frames between the last frame and the first as well.
       hold_last: whether the last frame is repeated until its display time ends, so that n frames become n * factor.
+      encoder: FFmpeg's name of the encoder, or a short one; None: the container's default, see `encoders`.
+      quality: from 0, smallest, to `MAX_QUALITY`, best; None: the encoder's default.
+      lossless: whether the encoder keeps every code of its pixel format.
+      encoder_options: further options of the encoder by FFmpeg's names, "name=value:name=value" or a mapping. Colons in
+        a value are written with a backslash before them.
       overwrite: whether an existing target is replaced.
       strict: whether it is an error if the target would lack anything of the source.
 
@@ -99,6 +106,21 @@ class Options:
     hold_last: bool = field(
         default=False, metadata=about("repeat the last frame for its display time: n frames become n*N")
     )
+    encoder: str | None = field(
+        default=None,
+        metadata=about(
+            "libx264, libx265, libsvtav1, libvpx-vp9, prores_ks, dnxhd, ffv1, h264_nvenc, ... (by the output's name)",
+            metavar="NAME",
+        ),
+    )
+    quality: Number | None = field(
+        default=None, metadata=about("from 0, smallest, to 100, best, on one scale for all encoders (70)", metavar="N")
+    )
+    lossless: bool = field(default=False, metadata=about("keep every code of the original frames"))
+    encoder_options: str | Mapping[str, str] | None = field(
+        default=None,
+        metadata=about("further options of the encoder by FFmpeg's names: preset=slow:g=48", metavar="K=V:K=V"),
+    )
     overwrite: bool = field(default=False, metadata=about("replace an output that exists"))
     strict: bool = field(
         default=False, metadata=about("make it an error if the output would lack anything of the input")
@@ -108,7 +130,7 @@ class Options:
         """Parses and checks the values, and those that exclude each other."""
         for entry in dataclasses.fields(self):
             _check_choice(entry, getattr(self, entry.name))
-        for first, second in (("factor", "fps"), ("loop", "hold_last")):
+        for first, second in (("factor", "fps"), ("loop", "hold_last"), ("quality", "lossless")):
             if getattr(self, first) not in (None, False) and getattr(self, second) not in (None, False):
                 names = [flag_of(entry) for entry in dataclasses.fields(self) if entry.name in (first, second)]
                 raise UsageError(f"{' and '.join(names)} exclude each other: give one of them")
@@ -116,6 +138,10 @@ class Options:
             if getattr(self, name) is not None:
                 least = 0 if name == "fps" else 1
                 object.__setattr__(self, name, _bounded(name, getattr(self, name), least, most))
+        if self.quality is not None:
+            object.__setattr__(self, "quality", _quality(self.quality))
+        if self.encoder_options is not None:
+            object.__setattr__(self, "encoder_options", pairs(self.encoder_options))
         for name, flag in (("start", "--from"), ("stop", "--to")):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, position(flag, getattr(self, name)))
@@ -149,6 +175,11 @@ class Options:
     def end(self) -> Position | None:
         """The place before which the last frame lies; None: the end of the clip."""
         return None if self.stop is None else position("--to", self.stop)
+
+    @property
+    def encoder_pairs(self) -> Mapping[str, str]:
+        """The further options of the encoder, by name."""
+        return {} if self.encoder_options is None else pairs(self.encoder_options)
 
     @property
     def is_part(self) -> bool:
@@ -199,6 +230,33 @@ def position(name: str, value: Number | Position) -> Position:
         hours, minutes, seconds = (Fraction(part or 0) for part in clock.groups())
         return Position(3600 * hours + 60 * minutes + seconds, is_frame=False)
     raise UsageError(f"{name} {text[:40]}: seconds, hh:mm:ss.fff or a frame such as 120f is needed")
+
+
+def pairs(value: str | Mapping[str, str]) -> dict[str, str]:
+    """Returns options of an encoder by name, from a mapping or from "name=value:name=value".
+
+    Raises:
+      UsageError: a part without a name or a value, or a name that stands there twice.
+    """
+    if isinstance(value, Mapping):
+        return {str(name): str(entry) for name, entry in value.items()}
+    options: dict[str, str] = {}
+    for part in re.split(r"(?<!\\):", value):
+        name, _, text = part.replace("\\:", ":").partition("=")
+        if not name or not text or name in options:
+            wrong = "stands there twice" if name in options else "name=value is needed, such as preset=slow:g=48"
+            raise UsageError(f"--encoder-options {part[:40]!r}: {wrong}")
+        options[name] = text
+    return options
+
+
+def _quality(value: Number) -> Fraction:
+    """Returns a quality; 0 is one."""
+    text = str(value)
+    is_zero = re.fullmatch(r"0{1,12}(\.0{0,12})?", text, re.ASCII)
+    if not is_zero and not (_NUMBER.fullmatch(text) and ratio("quality", value) <= MAX_QUALITY):
+        raise UsageError(f"quality {text[:40]}: must lie from 0 to {MAX_QUALITY}")
+    return Fraction(0) if is_zero else ratio("quality", value)
 
 
 def _bounded(name: str, value: Number, least: int, most: int) -> Fraction:
