@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.video import Options, Summary, interpolate, interpolate_video
+from vfi_jax.video import Options, Summary, forms, interpolate_video
 from vfi_jax.video.decode import Reader, probe
 
 FILM = Fraction(24000, 1001)
@@ -458,7 +458,7 @@ def test_a_full_disk(tmp_path, monkeypatch):
     def sink(target, *, replace):
         return contextlib.nullcontext(Path("/dev/full"))
 
-    monkeypatch.setattr(interpolate, "written_at_once", sink)
+    monkeypatch.setattr(forms, "written_at_once", sink)
     refused(clips.make_clip(tmp_path / "in.mp4"), tmp_path / "out.mkv", "disk is full")
 
 

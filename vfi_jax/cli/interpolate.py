@@ -92,8 +92,8 @@ def run(options: argparse.Namespace) -> None:
     if options.input.suffix.lower() in PICTURES and options.input.is_file():
         raise UserError(f"{options.input} is one picture: there is nothing between; a video is needed")
     job = video.check(options.input, options.output, asked)
-    for loss in job.losses:
-        print(loss, file=sys.stderr)
+    for line in (*(f"note: {note}" for note in job.notes), *job.losses):
+        print(line, file=sys.stderr)
     objects = _objects(options.objects, job.info, job.survey.frames) if options.objects else {}
     model, variables = load(options.model, options.weights, frozen, step=step)
     flow_network.require(model, variables)
@@ -107,7 +107,7 @@ def run(options: argparse.Namespace) -> None:
     between = editing.between_with(interpolator, objects) if objects else interpolator.between
     with interrupts.cleanup_on_terminate("vfi-jax"), common.progress(job.total) as progress:
         summary = video.interpolate(job, between, num_frames=interpolator.spec.num_frames, progress=progress)
-    for note in summary.notes:
+    for note in summary.notes[len(job.notes) :]:
         print(f"note: {note}", file=sys.stderr)
     model_name = interpolator.model.variant
     line = f"{options.output}: {summary.frames} frames from {summary.source_frames}, by {model_name}"

@@ -81,6 +81,7 @@ class VideoInfo:
       is_lossless: whether the codec always is.
       is_interlaced: whether the first frame is.
       side_data: FFmpeg's structures that accompany the first frame, by the names of `av.sidedata`.
+      has_tracks: whether `path` is a file that FFmpeg opens and that may hold more than the frames.
     """
 
     path: Path
@@ -100,6 +101,7 @@ class VideoInfo:
     is_lossless: bool
     is_interlaced: bool
     side_data: Mapping[str, bytes]
+    has_tracks: bool = True
 
 
 class TimedFrame(NamedTuple):

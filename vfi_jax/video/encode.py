@@ -23,13 +23,25 @@ from vfi_jax.video import hdr, trial
 from vfi_jax.video.decode import SCALING, TimedFrame, VideoInfo
 from vfi_jax.video.encoders import Encoding, container_of, encoding_of
 from vfi_jax.video.options import Options
+from vfi_jax.video.palette import Palette
 from vfi_jax.video.pixels import pixel_format
-from vfi_jax.video.streams import Cut, StreamCopier, muxing_errors
+from vfi_jax.video.streams import Copier, Cut, NothingToCopy, StreamCopier, muxing_errors
 from vfi_jax.video.timeline import rate_of, tick_of, ticks_of
 
 _LIMITED, _FULL = 1, 2  # AVColorRange
 _MAX_TICKS = 10**9  # ticks per second that every encoder accepts
-_MILLISECOND_MUXERS = {"matroska", "webm"}  # their timestamps are whole milliseconds
+_EXTRA = {  # options of muxers
+    "apng": {"plays": "0"},  # animations repeat without end, as GIFs do by default
+    "webp": {"loop": "0"},
+    "avi": {"avoid_negative_ts": "disabled"},  # or the picture would be later, by a part of a frame
+}
+_TICKS = {  # seconds, of formats that count time in units of their own
+    "matroska": Fraction(1, 1000),
+    "webm": Fraction(1, 1000),
+    "webp": Fraction(1, 1000),
+    "gif": Fraction(1, 100),
+    "mpegts": Fraction(1, 90000),
+}
 
 
 def check_target(source: Path, target: Path, *, overwrite: bool) -> None:
@@ -81,7 +93,7 @@ def check_streams(target: Path, info: VideoInfo, options: Options, frames: int) 
     """
     container, rate = container_of(target), rate_of(options, info.rate)
     muxer, encoding = container.muxer, encoding_of(container, options)
-    if muxer in _MILLISECOND_MUXERS and rate > 1000 and frames > 1:
+    if muxer in _TICKS and rate * _TICKS[muxer] > 1 and frames > 1:
         raise UserError(f"{target}: cannot hold {float(rate):g} frames per second; write to .mp4, which can")
     tick = target_tick(target, info, options)
     trial.check_encoder(target, muxer, encoding, lambda out: _add_video_stream(out, info, encoding, rate, tick))
@@ -92,8 +104,11 @@ def check_streams(target: Path, info: VideoInfo, options: Options, frames: int) 
 
 def target_tick(target: Path, info: VideoInfo, options: Options) -> Fraction:
     """Returns the seconds per tick, of which every timestamp of the target is a multiple."""
-    if container_of(target).muxer in _MILLISECOND_MUXERS:
-        return Fraction(1, 1000)
+    muxer = container_of(target).muxer
+    if muxer in _TICKS:
+        return _TICKS[muxer]
+    if muxer == "avi":  # it has no times, only a rate
+        return 1 / rate_of(options, info.rate).limit_denominator(10**6)
     tick = tick_of(options, info.time_base)
     return tick if tick.denominator <= _MAX_TICKS else Fraction(1, 10**6)
 
@@ -122,14 +137,19 @@ class Writer:
         self._is_part = options.is_part
         self._scaler = VideoReformatter()
         self._held: TimedFrame | None = None
+        self._palette = Palette(has_alpha=info.has_alpha) if encoding.codec == "gif" else None
         with contextlib.ExitStack() as stack, muxing_errors(target):
             file = sink if isinstance(sink, io.BytesIO) else os.path.abspath(sink)
             # MP4 stores the start of a stream in this unit, which is a millisecond by default.
-            extra = {"movie_timescale": str(self._tick.denominator)} if muxer in ("mp4", "mov") else {}
+            extra = (
+                {"movie_timescale": str(self._tick.denominator)} if muxer in ("mp4", "mov") else _EXTRA.get(muxer, {})
+            )
             self._container = stack.enter_context(av.open(file, "w", format=muxer, container_options=extra))
             self._stream = _add_video_stream(self._container, info, encoding, rate_of(options, info.rate), self._tick)
-            self._copier = stack.enter_context(
+            self._copier: Copier = stack.enter_context(
                 StreamCopier(info.path, self._container, target, cut, keep_sound=options.sound == "keep")
+                if info.has_tracks
+                else NothingToCopy()
             )
             self._container.start_encoding()
             self._open = stack.pop_all()
@@ -177,11 +197,13 @@ class Writer:
         image = av.VideoFrame.from_ndarray(frame.image, "rgb48le" if frame.image.dtype == np.uint16 else "rgb24")
         picture = self._scaler.reformat(
             image,
-            format=self._stream.pix_fmt,
+            format="rgba" if self._palette else self._stream.pix_fmt,
             dst_colorspace=self._info.color.matrix,
             dst_color_range=_FULL if self._info.color.full else _LIMITED,
             interpolation=SCALING,
         )
+        if self._palette is not None:
+            picture = self._palette(picture)
         picture.pts, picture.time_base = ticks_of(frame.time, self._tick), self._tick
         picture.duration = max(1, ticks_of(until, self._tick) - picture.pts)
         if is_last:

@@ -6,6 +6,7 @@ scale of each encoder; intermediate codecs (ProRes, DNxHR) have a few profiles i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -57,6 +58,9 @@ class Scale(NamedTuple):
         return f"{round(float(exact), self.digits):g}"
 
 
+PLACE = re.compile(r"%(0\d{1,2})?d")  # of the number in the names of pictures
+
+
 @dataclass(frozen=True)
 class Encoder:
     """An encoder of FFmpeg's.
@@ -96,11 +100,15 @@ class Container:
       muxer: FFmpeg's name.
       encoder: FFmpeg's name of the encoder used in it by default.
       codecs: what it holds beside that of its own encoder.
+      is_bare: whether it holds frames only: no sound, no tags.
+      has_times: whether frames may lie at any times; elsewhere they follow each other at a constant rate.
     """
 
     muxer: str
     encoder: str
     codecs: tuple[str, ...] = ()
+    is_bare: bool = False
+    has_times: bool = True
 
 
 @dataclass(frozen=True)
@@ -190,6 +198,19 @@ ENCODERS = {
         Encoder("h264_amf", "h264", "H.264 (AMF)", **_AMF),
         Encoder("hevc_amf", "hevc", "HEVC (AMF)", **_AMF),
         Encoder("av1_amf", "av1", "AV1 (AMF)", **_AMF),
+        Encoder("mpeg4", "mpeg4", "MPEG-4", (), (), Scale(("qmin", "qmax"), 31, 1), quality=95),
+        Encoder("gif", "gif", "GIF"),
+        Encoder("apng", "apng", "APNG", lossless=(), is_lossless=True),
+        Encoder("libwebp_anim", "webp", "animated WebP", (), (("compression_level", "2"),), Scale(("quality",), 0, 100),
+                quality=90, lossless=(("lossless", "1"), ("compression_level", "2"))),
+        Encoder("libwebp", "webp", "WebP", (), (), Scale(("quality",), 0, 100), quality=95,
+                lossless=(("lossless", "1"),)),
+        Encoder("png", "png", "PNG", lossless=(), is_lossless=True),
+        Encoder("mjpeg", "mjpeg", "JPEG", (), (), Scale(("qmin", "qmax"), 31, 1), quality=95),
+        Encoder("tiff", "tiff", "TIFF", (), (("compression_algo", "deflate"),), lossless=(), is_lossless=True),
+        Encoder("exr", "exr", "EXR", (), (("compression", "zip16"),), lossless=(), is_lossless=True),
+        Encoder("bmp", "bmp", "BMP", lossless=(), is_lossless=True),
+        Encoder("rawvideo", "rawvideo", "y4m", lossless=(), is_lossless=True),
         Encoder("h264_videotoolbox", "h264", "H.264 (VideoToolbox)", **_VIDEOTOOLBOX),
         Encoder("hevc_videotoolbox", "hevc", "HEVC (VideoToolbox)", **_VIDEOTOOLBOX),
     )
@@ -201,19 +222,54 @@ CONTAINERS = {  # by the extension of a file's name
     ".mov": Container("mov", "libx264", ("h264", "hevc", "prores", "dnxhd")),
     ".mkv": Container("matroska", "libx264", ("h264", "hevc", "av1", "vp9", "ffv1", "prores")),
     ".webm": Container("webm", "libvpx-vp9", ("vp9", "av1")),
+    ".avi": Container("avi", "mpeg4", ("ffv1",), has_times=False),
+    ".ts": Container("mpegts", "libx264", ("h264", "hevc")),
+    ".gif": Container("gif", "gif", is_bare=True),
+    ".apng": Container("apng", "apng", is_bare=True),
+    ".webp": Container("webp", "libwebp_anim", is_bare=True),
 }
+
+PICTURES = {  # by the extension of a pattern of names, such as out/%06d.png
+    suffix: Container("image2", encoder, is_bare=True, has_times=False)
+    for suffix, encoder in {
+        ".png": "png",
+        ".jpg": "mjpeg",
+        ".jpeg": "mjpeg",
+        ".tif": "tiff",
+        ".tiff": "tiff",
+        ".webp": "libwebp",
+        ".exr": "exr",
+        ".bmp": "bmp",
+    }.items()
+}
+
+PIPE = Container("yuv4mpegpipe", "rawvideo", is_bare=True, has_times=False)
 
 
 def container_of(target: Path) -> Container:
-    """Returns the container that a target's extension chooses.
+    """Returns the container that a target's name chooses: by its extension, y4m for -, pictures for a pattern with %d.
 
     Raises:
       UsageError: the extension is unknown.
     """
-    try:
-        return CONTAINERS[target.suffix.lower()]
-    except KeyError:
-        raise UsageError(f"{target}: the output's name must end in one of {', '.join(CONTAINERS)}") from None
+    suffix = target.suffix.lower()
+    if str(target) == "-":
+        return PIPE
+    if is_pattern(target.name) and suffix in PICTURES:
+        return PICTURES[suffix]
+    if suffix in CONTAINERS:
+        return CONTAINERS[suffix]
+    raise UsageError(f"{target}: the output's name must end in one of {', '.join(CONTAINERS)}")
+
+
+def is_bare(muxer: str) -> bool:
+    """Whether files of a muxer hold frames only."""
+    return any(form.is_bare for form in (*CONTAINERS.values(), *PICTURES.values(), PIPE) if form.muxer == muxer)
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name stands for numbered pictures: it holds %d or %06d, as FFmpeg's."""
+    return PLACE.search(name) is not None
 
 
 def encoder_named(name: str) -> Encoder:

@@ -21,14 +21,13 @@ from typing import Any
 import numpy as np
 
 from vfi_jax.errors import UserError
-from vfi_jax.system.unnamed import written_at_once
-from vfi_jax.video import losses
-from vfi_jax.video.decode import Reader, TimedFrame, VideoInfo, probe
-from vfi_jax.video.encode import Writer, check_streams, check_target, target_tick
+from vfi_jax.video import forms, losses
+from vfi_jax.video.decode import TimedFrame, VideoInfo
+from vfi_jax.video.forms import Frames, Input, Source, Target
 from vfi_jax.video.losses import Loss
 from vfi_jax.video.options import MAX_FACTOR, Options
 from vfi_jax.video.streams import Cut
-from vfi_jax.video.survey import Survey, survey
+from vfi_jax.video.survey import Survey
 from vfi_jax.video.timeline import Instant, Timeline, rate_of, total
 
 Between = Callable[[tuple[np.ndarray, ...], Sequence[float]], Iterable[np.ndarray]]
@@ -79,29 +78,36 @@ class Job:
     """An interpolation that `check` has found to be possible.
 
     Attributes:
-      source: the video to read.
-      target: the video to write.
+      source: what is read.
+      target: what is written.
       options: what is asked.
       info: properties of the source.
       survey: of the source's packets.
       losses: what the target will lack beside the source.
     """
 
-    source: Path
-    target: Path
+    source: Source
+    target: Target
     options: Options
     info: VideoInfo
     survey: Survey
     losses: tuple[Loss, ...] = ()
 
     @property
-    def total(self) -> int:
-        """Number of frames of the target, which repeated timestamps and damage make smaller."""
+    def notes(self) -> tuple[str, ...]:
+        """One line for all that is worth knowing of the source before the work begins."""
+        return self.source.notes
+
+    @property
+    def total(self) -> int | None:
+        """Number of frames of the target, which repeated timestamps and damage make smaller; None for a pipe."""
+        if self.survey.frames is None:
+            return None
         whole = self.options.loop or self.options.hold_last
         return total(self.options, self.survey.frames, self.survey.seconds + whole * self.survey.last)
 
 
-def check(source: Path, target: Path, options: Options | None = None) -> Job:
+def check(source: Input, target: Path, options: Options | None = None) -> Job:
     """Checks, before any expensive work, whether `interpolate_video` can do what is asked.
 
     Reads the source's packets, decodes one frame, and writes the target's header to memory.
@@ -113,28 +119,38 @@ def check(source: Path, target: Path, options: Options | None = None) -> Job:
         frame rate or the sound; there would be more than `MAX_FACTOR` times as many frames; or anything is lost
         although `options` are strict.
     """
-    source, target, options = Path(source), Path(target), options or Options()
-    check_target(source, target, overwrite=options.overwrite)
-    nominal = probe(source)
-    packets = survey(source, options.begin, options.end)
-    if options.is_part and not packets.frames:
-        raise UserError(f"{source}: has no frame from --from to --to")
-    info = dataclasses.replace(nominal, rate=packets.rate)
-    check_streams(target, info, options, packets.frames)
-    lost = losses.find(info, target, rate_of(options, info.rate), options)
+    options = options or Options()
+    given = forms.target_of(target, source, options)
+    given.check(options)
+    opened = forms.source_of(source, options)
+    packets = opened.survey(options.begin, options.end)
+    if options.is_part and packets.frames == 0:
+        raise UserError(f"{opened.path}: has no frame from --from to --to")
+    info = dataclasses.replace(opened.info, rate=packets.rate)
+    given.check_content(info, options, packets.frames)
+    lost = losses.find(info, given.path, rate_of(options, info.rate), options, packets)
     if lost and options.strict:
         raise UserError(f"{target}: would lack parts of the source: {'; '.join(str(one) for one in lost)}")
-    job = Job(source, target, options, info, packets, lost)
-    if job.total > MAX_FACTOR * max(1, packets.frames):
-        raise UserError(
-            f"{source}: {packets.frames} frames would become {job.total}, {MAX_FACTOR} times as many at most are made; "
-            "ask for a lower --fps"
-        )
+    job = Job(opened, given, options, info, packets, lost)
+    _check_total(job)
     return job
 
 
+def _check_total(job: Job) -> None:
+    """Raises UserError for a rate that would make too many frames of each."""
+    frames, rate = job.survey.frames, job.info.rate
+    multiple = rate_of(job.options, rate) * job.options.stretch / rate if frames is None else None
+    if multiple is not None and multiple > MAX_FACTOR:
+        raise UserError(f"{job.source.path}: {MAX_FACTOR} times as many frames at most are made; ask for a lower --fps")
+    if job.total is not None and frames is not None and job.total > MAX_FACTOR * max(1, frames):
+        raise UserError(
+            f"{job.source.path}: {frames} frames would become {job.total}, {MAX_FACTOR} times as many at most are "
+            "made; ask for a lower --fps"
+        )
+
+
 def interpolate_video(
-    source: Path,
+    source: Input,
     target: Path,
     between: Between,
     options: Options | None = None,
@@ -149,8 +165,10 @@ def interpolate_video(
     appears under its name only when it is complete.
 
     Args:
-      source: any video that FFmpeg reads.
-      target: its extension chooses container and codec, see `encoders.CONTAINERS`.
+      source: any video that FFmpeg reads; a folder of pictures or a pattern of their names; two pictures; or - for y4m
+        on standard input.
+      target: its extension chooses container and codec, see `encoders.CONTAINERS`; a pattern such as out/%06d.png or a
+        folder for pictures; or - for y4m on standard output.
       between: `between(frames, times)` gives one frame for each time in (0, 1) between the middle two of `frames`.
         Frames are `[h, w, 3]` RGB, uint8, or uint16 where the source has more than 8 bits; the new ones likewise.
       options: all that the command can be asked for; None: the defaults of `Options`.
@@ -169,25 +187,24 @@ def interpolate(job: Job, between: Between, *, num_frames: int = 2, progress: Pr
     """Does a job that `check` returned; arguments and errors are those of `interpolate_video`."""
     options, count, began = job.options, 0, time.perf_counter()
     with contextlib.ExitStack() as stack:
-        reader = stack.enter_context(Reader(job.source, job.info.rate))
+        reader = stack.enter_context(job.source.open(job.info.rate))
         part = Part(reader, options)
         length = (job.survey.seconds + job.survey.last) * options.stretch
         cut = Cut(part.origin if options.is_part else None, options.stretch, None if options.stop is None else length)
-        partial = stack.enter_context(written_at_once(job.target, replace=options.overwrite))
-        writer = stack.enter_context(Writer(partial, job.target, job.info, options, cut))
-        timeline = Timeline(options, target_tick(job.target, job.info, options))
+        sink = stack.enter_context(job.target.open(job.info, options, cut))
+        timeline = Timeline(options, job.target.tick(job.info, options))
         start = Fraction(0)
         for frame in _interpolated(part, between, timeline, num_frames, loop=options.loop):
-            writer.write(frame)
+            sink.write(frame)
             start = start if count else frame.time
             count += 1
             if progress is not None:
-                progress(count, max(count, job.total))
-        writer.finish(part.end)
+                progress(count, None if job.total is None else max(count, job.total))
+        sink.finish(part.end)
     return Summary(
         source_frames=part.count,
         frames=count,
-        notes=(*reader.notes, *timeline.notes()),
+        notes=(*job.notes, *reader.notes, *timeline.notes()),
         losses=job.losses,
         start=start,
         end=part.end,
@@ -204,7 +221,7 @@ class Part:
       end: time at which the last frame's display ends, seconds on the target's clock.
     """
 
-    def __init__(self, reader: Reader, options: Options) -> None:
+    def __init__(self, reader: Frames, options: Options) -> None:
         frames = reader.frames(options.begin, options.end)
         first = next(frames, None)
         if first is None:

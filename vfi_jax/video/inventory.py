@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from vfi_jax.video.decode import video_stream
 _OF_THE_FILE = frozenset(("major_brand", "minor_version", "compatible_brands", "encoder", "vendor_id", "alpha_mode"))
 _STATISTICS = re.compile(r"_statistics_.*|(bps|duration|number_of_frames|number_of_bytes)(-\w+)?", re.IGNORECASE)
 _DEFAULT_HANDLERS = re.compile(r"(Video|Sound|Subtitle|Data|TimeCode|Text)Handler|", re.IGNORECASE)
+_WITHOUT_FLAGS = ("avi", "mpegts", "gif", "apng")
 _NO_LANGUAGE = ("und", "")
 _SAME_LANGUAGE = {  # ISO 639-2 has two codes for these
     "alb": "sqi", "arm": "hye", "baq": "eus", "bur": "mya", "chi": "zho", "cze": "ces", "dut": "nld", "fre": "fra",
@@ -107,6 +108,7 @@ def read(container: InputContainer) -> Inventory:
     picture = video_stream(Path(container.name or "memory"), container)
     tags = _writable(container.metadata)
     tracks = tuple(_track(stream, stream.index == picture.index, tags) for stream in container.streams)
+    tracks = _with_defaults(tracks) if container.format.name in _WITHOUT_FLAGS else tracks
     chapters = tuple(
         Chapter(chapter["start"] * Fraction(chapter["time_base"]), chapter["metadata"].get("title", ""))
         for chapter in container.chapters()
@@ -149,6 +151,15 @@ def _track(stream: Stream, is_picture: bool, of_the_file: Mapping[str, str]) -> 
     if "name" in tags and "title" not in tags:  # as QuickTime calls it
         tags["title"] = tags.pop("name")
     return Track(stream.index, kind, codec or "unknown", tags, Disposition(stream.disposition))
+
+
+def _with_defaults(tracks: tuple[Track, ...]) -> tuple[Track, ...]:
+    """Marks the first track of each kind as the default, as players do where a format cannot mark any."""
+    first = {track.kind: track for track in reversed(tracks)}
+    return tuple(
+        replace(track, flags=track.flags | Disposition.default) if first[track.kind] is track else track
+        for track in tracks
+    )
 
 
 def _kind(stream: Stream) -> str:

@@ -17,10 +17,11 @@ import av
 import numpy as np
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
-from av.stream import Stream
+from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from vfi_jax.video import inventory
+from vfi_jax.video.encoders import is_bare
 from vfi_jax.video.inventory import Inventory, Track
 
 _CODECS = {  # muxer: codecs of pictures, sound and subtitles that it takes and that are quick
@@ -28,8 +29,10 @@ _CODECS = {  # muxer: codecs of pictures, sound and subtitles that it takes and 
     "matroska": ("mjpeg", "aac", "subrip"),
     "mp4": ("mjpeg", "aac", "mov_text"),
     "mov": ("mjpeg", "aac", "mov_text"),
+    "avi": ("mjpeg", "aac", "xsub"),
+    "mpegts": ("mpeg2video", "aac", "dvbsub"),
 }
-_PIXELS = {"libvpx": "yuv420p", "mjpeg": "yuvj420p"}
+_PIXELS = {"libvpx": "yuv420p", "mpeg2video": "yuv420p", "mjpeg": "yuvj420p"}
 _SIDE = 16
 _QUICKTIME = {  # languages with two codes: the one that FFmpeg's muxer does not write, and the other
     "sqi": "alb", "fre": "fra", "deu": "ger", "zho": "chi", "nld": "dut", "cze": "ces", "ell": "gre", "fas": "per",
@@ -52,6 +55,9 @@ def surviving(
     Returns:
       The inventory of the file written, whose tracks are in the order of `tracks`; others may follow.
     """
+    if is_bare(muxer):
+        bare = [dataclasses.replace(track, tags={}, flags=track.flags & Disposition.default) for track in tracks]
+        return Inventory(muxer, {}, (), tuple(bare))
     try:
         return _round_trip(muxer, source, tracks, chapters, rate)
     except (av.FFmpegError, ValueError):  # a time code that does not fit the rate
@@ -87,7 +93,8 @@ def _round_trip(
         out.start_encoding()
         for stream in streams:
             _write_one(out, stream)
-    with contextlib.closing(av.open(io.BytesIO(memory.getvalue()))) as back:
+    form = "mpegts" if muxer == "mpegts" else None  # FFmpeg does not recognize so short a stream by itself
+    with contextlib.closing(av.open(io.BytesIO(memory.getvalue()), format=form)) as back:
         return inventory.read(back)
 
 

@@ -7,7 +7,8 @@ the container. The way out is found by the same means: a container whose own lis
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,15 +22,17 @@ from vfi_jax.errors import UsageError
 from vfi_jax.video import hdr, inventory, labels, streams
 from vfi_jax.video.decode import VideoInfo, open_input
 from vfi_jax.video.encode import has_aspect
-from vfi_jax.video.encoders import CONTAINERS, Encoding, encoding_of
+from vfi_jax.video.encoders import CONTAINERS, Container, Encoding, container_of, encoding_of
 from vfi_jax.video.inventory import Inventory, Track
 from vfi_jax.video.options import Options
 from vfi_jax.video.pixels import pixel_format
 from vfi_jax.video.streams import Route
+from vfi_jax.video.survey import Survey
 
 _PREFERRED = (".mkv", ".mp4", ".mov", ".webm")
 _STYLED = ("ass", "ssa", "webvtt")  # forms of text with positions and styles that the others lack
 TIME_CODE = "timecode"
+_TIMES = "the times of the frames (a constant rate, --fps, has none to lose)"
 _NEARLY = Fraction(1, 1000)  # QuickTime's chapters start at whole milliseconds
 _NOUNS = {  # kind: how one item and several are named
     "subtitle": ("subtitle track {}", "subtitle tracks {}"),
@@ -71,7 +74,7 @@ class Loss:
 
     Attributes:
       kind: subtitle, style, cover, attachment, data, video, chapters, timecode, tag, flag, side data, alpha, rgb,
-        chroma, bits, lossless, aspect, rotation, or fields.
+        chroma, bits, lossless, times, aspect, rotation, or fields.
       items: what is lost, as in messages.
       kept_by: extensions of outputs that keep it.
     """
@@ -94,23 +97,28 @@ class Loss:
         return f"lost: {text}; {way_out} {'them' if several else 'it'}"
 
 
-def find(info: VideoInfo, target: Path, rate: Fraction, options: Options | None = None) -> tuple[Loss, ...]:
+def find(
+    info: VideoInfo, target: Path, rate: Fraction, options: Options | None = None, packets: Survey | None = None
+) -> tuple[Loss, ...]:
     """Lists what `target` will lack.
 
     Args:
       info: the source.
-      target: its extension chooses container and encoder.
+      target: its name chooses container and encoder.
       rate: frames per second of the target.
       options: what is asked; sound that is to be dropped is not lost. None: the defaults.
+      packets: of the source, which say whether its rate is constant; None: it is.
 
     Raises:
       UserError: the source cannot be opened.
     """
-    with contextlib.closing(open_input(info.path)) as container:
-        lost = _lost(container, info, target.suffix.lower(), rate, options or Options())
-        if not lost:
+    options = options or Options()
+    is_variable = packets is not None and not packets.is_constant and options.rate is None
+    with contextlib.closing(open_input(info.path)) if info.has_tracks else contextlib.nullcontext() as container:
+        lost_in = functools.partial(_lost, container, info, rate, options, is_variable)
+        if not (lost := lost_in(container_of(target))):
             return ()
-        others = dict(_of_others(container, info, rate, options or Options()))
+        others = dict(_of_others(lost_in))
     fits = {suffix: entries for suffix, entries in others.items() if not any(kind == "audio" for kind, _ in entries)}
     groups: dict[tuple[str, tuple[str, ...]], list[tuple[str, tuple[str, ...]]]] = {}
     for kind, item in lost:
@@ -120,12 +128,12 @@ def find(info: VideoInfo, target: Path, rate: Fraction, options: Options | None 
 
 
 def _of_others(
-    container: InputContainer, info: VideoInfo, rate: Fraction, options: Options
+    lost_in: Callable[[Container], list[tuple[str, str]]],
 ) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Yields what each of the preferred outputs lacks, but for those that the encoder does not go into."""
     for suffix in _PREFERRED:
         with contextlib.suppress(UsageError):
-            yield suffix, _lost(container, info, suffix, rate, options)
+            yield suffix, lost_in(CONTAINERS[suffix])
 
 
 def _loss(kind: str, entries: Sequence[tuple[str, tuple[str, ...]]]) -> Loss:
@@ -144,22 +152,30 @@ def _is_among(kind: str, item: str, entries: list[tuple[str, str]]) -> bool:
 
 
 def _lost(
-    container: InputContainer, info: VideoInfo, suffix: str, rate: Fraction, options: Options
+    container: InputContainer | None,
+    info: VideoInfo,
+    rate: Fraction,
+    options: Options,
+    is_variable: bool,
+    form: Container,
 ) -> list[tuple[str, str]]:
-    """Lists (kind, item) of all that an output with an extension lacks."""
-    muxer, encoding = CONTAINERS[suffix].muxer, encoding_of(CONTAINERS[suffix], options)
+    """Lists (kind, item) of all that an output in a container lacks."""
+    others = [] if container is None else _beside_frames(container, form, rate, options)
+    times = [("times", _TIMES)] * (is_variable and not form.has_times)
+    return list(dict.fromkeys((*others, *_of_frames(info, form.muxer, encoding_of(form, options)), *times)))
+
+
+def _beside_frames(
+    container: InputContainer, form: Container, rate: Fraction, options: Options
+) -> Iterator[tuple[str, str]]:
+    """Lists what is lost of tracks, chapters, tags and flags."""
     source = inventory.read(container)
-    routes = tuple(_with_sound(route, options) for route in streams.routes(container, muxer))
+    routes = streams.routes(container, form.muxer)
+    if not form.is_bare:
+        routes = tuple(_with_sound(route, options) for route in routes)
     routes = tuple(route for route in routes if route.track.kind != "audio" or options.sound == "keep")
-    return list(
-        dict.fromkeys(
-            (
-                *_of_tracks(routes),
-                *_of_labels(container, source, routes, muxer, rate),
-                *_of_frames(info, muxer, encoding),
-            )
-        )
-    )
+    yield from _of_tracks(routes)
+    yield from _of_labels(container, source, routes, form.muxer, rate)
 
 
 def _with_sound(route: Route, options: Options) -> Route:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import av
 
 from vfi_jax.video.decode import VideoInfo
+from vfi_jax.video.picture_formats import picture_format
 
 
 def pixel_format(info: VideoInfo, codec: str, *, is_lossless: bool) -> str:
@@ -19,6 +20,8 @@ def pixel_format(info: VideoInfo, codec: str, *, is_lossless: bool) -> str:
       codec: FFmpeg's name of the encoder.
       is_lossless: whether it is to keep every code.
     """
+    if (chosen := picture_format(info, codec)) is not None:
+        return chosen
     source = av.VideoFormat(info.pixel_format, 16, 16)
     halves = (not is_lossless, not is_lossless)
     if not source.is_rgb and len(source.components) > 2:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import av
 from av.container import InputContainer, OutputContainer
@@ -23,12 +23,17 @@ from av.stream import Disposition, Stream
 from vfi_jax.errors import UserError
 from vfi_jax.video import inventory, labels
 from vfi_jax.video.decode import clock_origin, exact, open_input
+from vfi_jax.video.encoders import is_bare
 from vfi_jax.video.inventory import Track
 from vfi_jax.video.stretch import StretchedSound
 
 TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}  # muxer: its form of text
 _COVERS = {"mjpeg": "image/jpeg", "png": "image/png", "bmp": "image/bmp", "webp": "image/webp", "gif": "image/gif"}
 _MP4_COVERS = ("mjpeg", "png", "bmp")
+_TRANSPORTED = (  # FFmpeg writes others too, as private data that nobody can read
+    "h264", "hevc", "mpeg2video", "mpeg1video", "mpeg4", "aac", "mp2", "mp3", "mp3float", "ac3", "eac3", "dca",
+    "truehd", "opus", "libopus", "dvbsub", "dvb_subtitle", "pgssub", "hdmv_pgs_subtitle", "dvb_teletext",
+)  # fmt: skip
 _INTERLEAVED = 10  # seconds by which streams of one file may be interleaved
 _TEXT_TICK = Fraction(1, 1000)
 
@@ -61,6 +66,8 @@ def routes(container: InputContainer, muxer: str) -> tuple[Route, ...]:
 def _way(stream: Stream, track: Track, muxer: str) -> str:
     if track.kind in ("picture", "chapters", "timecode"):
         return "encode" if track.kind == "picture" else "rewrite"
+    if is_bare(muxer):
+        return "none"
     if track.kind == "cover":
         if muxer == "matroska":
             return "attach" if track.codec in _COVERS else "none"
@@ -75,6 +82,8 @@ def _way(stream: Stream, track: Track, muxer: str) -> str:
 
 def _is_accepted(stream: Stream, muxer: str) -> bool:
     """Whether a muxer writes a header for a stream of this codec."""
+    if muxer == "mpegts" and (stream.codec_context is None or stream.codec_context.name not in _TRANSPORTED):
+        return False
     try:
         with av.open(io.BytesIO(), "w", format=muxer) as trial:
             _copy(trial, stream)
@@ -105,6 +114,37 @@ class Cut(NamedTuple):
     def __call__(self, time: Fraction) -> Fraction:
         """Returns the target's time for one of the source's."""
         return (time - (self.origin or 0)) * self.stretch
+
+
+@runtime_checkable
+class Copier(Protocol):
+    """Carries the other streams of a source; a context manager."""
+
+    def copy_until(self, time: Fraction | None) -> None:
+        """Copies what belongs at or before a time, seconds."""
+        ...
+
+    def finish(self, end: Fraction | None) -> None:
+        """Copies what remains, up to an end, seconds."""
+        ...
+
+    def __enter__(self) -> Copier: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+class NothingToCopy:
+    """The copier for a source without other streams."""
+
+    def copy_until(self, time: Fraction | None) -> None:
+        """Does nothing."""
+
+    def finish(self, end: Fraction | None) -> None:
+        """Does nothing."""
+
+    def __enter__(self) -> NothingToCopy:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 class StreamCopier:
@@ -237,7 +277,7 @@ class StreamCopier:
     def _add(self, route: Route) -> None:
         """Adds a stream to the target for a track that it can hold."""
         stream, track = self._container.streams[route.track.index], route.track
-        if track.kind == "audio" and not self._keep_sound:
+        if track.kind == "audio" and (not self._keep_sound or is_bare(self._target.format.name)):
             return
         if track.kind == "audio" and self._cut.stretch != 1:
             self._add_stretched(stream, track)

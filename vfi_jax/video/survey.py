@@ -13,6 +13,7 @@ from vfi_jax.video.decode import USUAL_RATE, clock_origin, exact, open_input, vi
 from vfi_jax.video.options import Position
 
 _HIGHEST_USUAL_RATE = 240  # frames per second that a header is believed for a single frame
+_JITTER = Fraction(1, 4)  # frames, by which times that are rounded to milliseconds may be off
 _AGREEMENT = Fraction(1, 10)  # of the nominal rate with the timestamps', within which it is kept
 
 
@@ -20,16 +21,19 @@ class Survey(NamedTuple):
     """Properties of a video, from its packets.
 
     Attributes:
-      frames: number of frames, in the part that is asked for; damage and repeated timestamps may make it too high.
+      frames: number of frames, in the part that is asked for; damage and repeated timestamps may make it too high. None
+        for a pipe.
       seconds: from the first frame's time to the last one's, in that part.
       last: duration of the last frame, seconds.
       rate: see `VideoInfo.rate`.
+      is_constant: whether the frames of the whole clip follow each other at that rate.
     """
 
-    frames: int
+    frames: int | None
     seconds: Fraction
     last: Fraction
     rate: Fraction
+    is_constant: bool = True
 
 
 def survey(path: Path, begin: Position, end: Position | None) -> Survey:
@@ -42,20 +46,23 @@ def survey(path: Path, begin: Position, end: Position | None) -> Survey:
     with container:
         stream = video_stream(path, container)
         tick, origin = exact(stream.time_base) or Fraction(1), clock_origin(container)
-        tally = _Tally(begin, end)
+        nominal = exact(stream.guessed_rate) or exact(stream.average_rate) or USUAL_RATE
+        tally = _Tally(begin, end, nominal)
         with contextlib.suppress(av.FFmpegError):  # `Reader` reports damage with its place
             for packet in container.demux(stream):
                 if packet.size:
                     start = None if packet.pts is None else packet.pts * tick - origin
                     tally.add(start, (packet.duration or 0) * tick)
-        return tally.survey(exact(stream.guessed_rate) or exact(stream.average_rate) or USUAL_RATE)
+        return tally.survey()
 
 
 class _Tally:
     """Counts frames, and finds the first and the last of a part, in whatever order they come."""
 
-    def __init__(self, begin: Position, end: Position | None) -> None:
-        self._begin, self._end = begin, end
+    def __init__(self, begin: Position, end: Position | None, nominal: Fraction) -> None:
+        self._begin, self._end, self._nominal = begin, end, nominal
+        self._first: Fraction | None = None
+        self._off_grid = Fraction(0)  # greatest distance from a multiple of the nominal frame's duration, in frames
         self._all, self._before_begin, self._before_end = 0, 0, 0
         self._times: list[Fraction] = []  # least and greatest of all, and of the part
         self._part: list[Fraction] = []
@@ -65,6 +72,9 @@ class _Tally:
         self._all += 1
         if time is None:
             return
+        self._first = time if self._first is None else self._first
+        place = (time - self._first) * self._nominal
+        self._off_grid = max(self._off_grid, abs(place - round(place)))
         begins = self._begin.is_frame or time >= self._begin.value
         ends = self._end is None or self._end.is_frame or time < self._end.value
         self._before_begin += not begins
@@ -75,7 +85,8 @@ class _Tally:
         if begins and ends:
             self._part = [min([time, *self._part]), max([time, *self._part])]
 
-    def survey(self, nominal: Fraction) -> Survey:
+    def survey(self) -> Survey:
+        nominal = self._nominal
         span = self._times[1] - self._times[0] if self._times else Fraction(0)
         mean = (self._all - 1) / span if span else None
         agrees = mean is not None and abs(nominal / mean - 1) < _AGREEMENT
@@ -90,4 +101,5 @@ class _Tally:
         by_number = any(place.is_frame and place.value for place in (self._begin, self._end) if place is not None)
         if by_number or not self._part:
             seconds = max(0, frames - 1) / rate
-        return Survey(frames, seconds, self._last or 1 / rate, rate)
+        is_constant = self._off_grid < _JITTER and abs(span * rate - (self._all - 1)) < 1 if self._times else True
+        return Survey(frames, seconds, self._last or 1 / rate, rate, is_constant)

@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.video.encoders import CONTAINERS, ENCODERS, Encoding, holds
+from vfi_jax.video.palette import Palette
 
 _WARNING = 24  # AV_LOG_WARNING, at which encoders report parameters that they do not know
 _IGNORED = re.compile(r"(?:Error parsing option|Unknown option|Invalid value for):? *'?(.*?)'?\.?$")
@@ -52,8 +53,9 @@ def check_encoder(
         except (av.FFmpegError, ValueError) as error:
             raise _refusal(target, muxer, encoding, _reason(log, error)) from error
     if unknown := [*unknown, *_ignored(log)]:
+        names = ", ".join(unknown)
         raise UsageError(
-            f"--encoder-options {', '.join(unknown)}: unknown to {encoding.codec}; leave out, or choose another --encoder"
+            f"--encoder-options {names}: unknown to {encoding.codec}; leave out, or choose another --encoder"
         )
 
 
@@ -64,7 +66,8 @@ def _encode_one(muxer: str, add_stream: Callable[[OutputContainer], VideoStream]
         out.start_encoding()
         unknown = list(stream.codec_context.options)
         black = np.zeros((stream.height, stream.width, 3), np.uint8)
-        frame = av.VideoFrame.from_ndarray(black, "rgb24").reformat(format=stream.pix_fmt)
+        frame = av.VideoFrame.from_ndarray(black, "rgb24")
+        frame = Palette(has_alpha=False)(frame) if stream.pix_fmt == "pal8" else frame.reformat(format=stream.pix_fmt)
         frame.pts, frame.time_base, frame.duration = 0, stream.time_base or Fraction(1, 25), 1
         out.mux([*stream.encode(frame), *stream.encode(None)])
     return unknown
