@@ -99,16 +99,16 @@ def test_forms_agree_and_rows_are_alone(case):
     model, variables = registry.create(name, **fields)
     frames, apply = frames_of(name), jax.jit(functools.partial(predict, model))
     wanted = apply(variables, frames, FORMS["[b, 1, 1, 1]"](TIMES))
-    for form in ("[b]", "map"):
-        assert apart(apply(variables, frames, FORMS[form](TIMES)), wanted) < 1e-5
-    for form in ("number", "map of all"):
+    assert apart(apply(variables, frames, FORMS["map"](TIMES)), wanted) < 1e-5
+    # Each form is a program to compile, and `time_array` makes [b, 1, 1, 1] or a map of all before a network sees it.
+    for form in ("number", "[b]", "map of all") if case in QUICK else ():
         assert apart(apply(variables, frames, FORMS[form](TIMES))[0], wanted[0]) < 1e-5
     for row, t in enumerate(TIMES):
         alone = apply(variables, frames[row : row + 1], np.full((1, 1, 1, 1), t))
         # One row is another program: AMT differs by 3e-5 there, and by no bit within one program.
         assert apart(alone[0], wanted[row]) < (1e-4 if "amt" in case else 1e-5)
     if vfi_jax.MODELS[name].any_time and case != "dbvi":  # whose fresh weights give the mean color at any time
-        assert apart(wanted, apply(variables, frames, FORMS["number"](np.float32([0.5])))) > 1e-6
+        assert apart(wanted, apply(variables, frames, np.full((2, 1, 1, 1), 0.5, np.float32))) > 1e-6
 
 
 @functools.cache

@@ -10,9 +10,10 @@ import pytest
 from parity import apart, cases, check_gradients, ops, relative
 from test_labels import run as shell
 from test_labels import write_set
+from tiny_runs import quiet
 
 import vfi_jax
-from vfi_jax.config import Data, Train, Window
+from vfi_jax.config import Augment, Data, Train, Window
 from vfi_jax.data import sources
 from vfi_jax.data.augment import Decision, transform
 from vfi_jax.data.masks import with_masks
@@ -21,7 +22,8 @@ from vfi_jax.losses import laplacian_loss, laplacian_pyramid
 from vfi_jax.losses.pruning import keep_rate, label_distance, laplace_likelihood, soft_keep
 from vfi_jax.models import registry, ugsp
 from vfi_jax.prepare import masks
-from vfi_jax.training import checks
+from vfi_jax.runs.log import read_log
+from vfi_jax.training import checks, fit
 from vfi_jax.weights.save import save
 
 FRAME = 1e-5
@@ -277,6 +279,35 @@ def test_wrong_masks_are_one_line(masked, tmp_path):
         with_masks(source, tmp_path, masks.UNCERTAINTY, TRIPLET)
     with pytest.raises(UsageError, match=r"config\.data\.window must say the same"):
         with_masks(source, root, masks.UNCERTAINTY, Window(5, (0, 4), 2))
+
+
+@pytest.mark.slow
+def test_a_run_follows_masks(masked, tmp_path):
+    """Stage 2 on a set with masks, two steps per epoch."""
+    root, _ = masked
+    recipe = Train(
+        model="ugsp",
+        fields=NARROW,
+        steps=6,
+        batch_size=2,
+        data=Data(
+            path=str(root),
+            validation=str(root),
+            masks=masks.UNCERTAINTY,
+            window=TRIPLET,
+            augment=Augment(crop=64, transpose=0.5),
+        ),
+        log_every=1,
+        checkpoint_every=6,
+        validate_every=6,
+        validate_at_start=False,
+        validation_samples=1,
+    )
+    fit.fit(recipe, tmp_path, log=quiet)
+    rows = [row for row in read_log(tmp_path) if "loss/guidance" in row]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    # Epochs of two steps: below 0 in the first, 0 in the second.
+    assert [np.sign(row["loss/guidance"]) for row in rows] == [-1, -1, 0, 0, 1, 1]
 
 
 RECIPE = Train(model="ugsp", steps=1, batch_size=8, data=Data(window=TRIPLET))
