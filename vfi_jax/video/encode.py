@@ -184,7 +184,7 @@ class Writer:
         if self._held is not None:
             self._encode(self._held, end, is_last=True)
         with muxing_errors(self._target):
-            self._container.mux(self._stream.encode(None))
+            self._container.mux(trial.mended(self._stream.encode(None)))
         self._copier.finish(end if self._is_part else None)
         with muxing_errors(self._target):
             self.close()
@@ -210,7 +210,7 @@ class Writer:
             # MP4 gives the final duration to the frame that is stored last; a key frame is.
             picture.pict_type = PictureType.I
         with muxing_errors(self._target):
-            self._container.mux(self._stream.encode(picture))
+            self._container.mux(trial.mended(self._stream.encode(picture)))
         self._copier.copy_until(frame.time)
 
 

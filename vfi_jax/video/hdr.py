@@ -1,20 +1,37 @@
 """HDR10's static metadata: the mastering display and the content light level.
 
-Decoders attach them to frames as FFmpeg's structures; x264 takes them as text. Units are those of SMPTE ST 2086:
-chromaticities in steps of 0.00002, luminances of the mastering display in steps of 0.0001 cd/m2, light levels in cd/m2.
+Decoders attach them to frames as FFmpeg's structures; encoders take them as text. Units are those of SMPTE ST 2086:
+chromaticities in steps of 0.00002, luminances of the mastering display in steps of 0.0001 cd/m2, light levels in cd/m2;
+SVT-AV1 takes fractions of 1 and cd/m2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 
 MASTERING, LIGHT = "MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"
 _CHROMATICITY, _LUMINANCE = 50000, 10000  # steps per unit
 _STRUCTURE = 22  # AVMasteringDisplayMetadata: ten fractions and two flags, as int32
-_PARAMETERS = {"libx264": "x264-params"}  # encoder: its option, for parameters in x264's spelling
+
+
+class _Spelling(NamedTuple):
+    """How an encoder takes the metadata: its option, the names of both within it, and whether numbers count steps."""
+
+    option: str
+    mastering: str
+    light: str
+    in_steps: bool = True
+
+
+_SPELLINGS = {
+    "libx264": _Spelling("x264-params", "mastering-display", "cll"),
+    "libx265": _Spelling("x265-params", "master-display", "max-cll"),
+    "libsvtav1": _Spelling("svtav1-params", "mastering-display", "content-light", in_steps=False),
+}
 
 
 def carried(side_data: Mapping[str, bytes], encoder: str) -> set[str]:
@@ -29,25 +46,27 @@ def options(side_data: Mapping[str, bytes], encoder: str) -> dict[str, str]:
       side_data: FFmpeg's structures by the names of `av.sidedata`.
       encoder: FFmpeg's name.
     """
+    if (spelling := _SPELLINGS.get(encoder)) is None:
+        return {}
     parameters = []
-    if (display := _mastering(side_data.get(MASTERING, b""))) is not None:
-        parameters.append(f"mastering-display={display}")
+    if (display := _mastering(side_data.get(MASTERING, b""), in_steps=spelling.in_steps)) is not None:
+        parameters.append(f"{spelling.mastering}={display}")
     if len(light := np.frombuffer(side_data.get(LIGHT, b""), np.uint32)) >= 2:
-        parameters.append(f"cll={light[0]},{light[1]}")
-    return {_PARAMETERS[encoder]: ":".join(parameters)} if parameters and encoder in _PARAMETERS else {}
+        parameters.append(f"{spelling.light}={light[0]},{light[1]}")
+    return {spelling.option: ":".join(parameters)} if parameters else {}
 
 
-def _mastering(data: bytes) -> str | None:
-    """Formats a mastering display as x264 reads it; None if the structure is incomplete."""
+def _mastering(data: bytes, *, in_steps: bool) -> str | None:
+    """Formats a mastering display as encoders read it; None if the structure is incomplete."""
     numbers = np.frombuffer(data, np.int32).tolist()
     if len(numbers) < _STRUCTURE or not all(numbers[20:22]) or not all(numbers[1:20:2]):
         return None
     values = [Fraction(numbers[i], numbers[i + 1]) for i in range(0, 20, 2)]
-    red, green, blue, white = (_point(values[i : i + 2]) for i in range(0, 8, 2))
-    darkest, brightest = (round(value * _LUMINANCE) for value in values[8:])
-    return f"G{green}B{blue}R{red}WP{white}L({brightest},{darkest})"
+    texts = [_number(value, _CHROMATICITY, in_steps=in_steps) for value in values[:8]]
+    texts += [_number(value, _LUMINANCE, in_steps=in_steps) for value in values[8:]]
+    red, green, blue, white = (f"({x},{y})" for x, y in zip(texts[0:8:2], texts[1:8:2], strict=True))
+    return f"G{green}B{blue}R{red}WP{white}L({texts[9]},{texts[8]})"
 
 
-def _point(values: list[Fraction]) -> str:
-    x, y = (round(value * _CHROMATICITY) for value in values)
-    return f"({x},{y})"
+def _number(value: Fraction, steps: int, *, in_steps: bool) -> str:
+    return str(round(value * steps)) if in_steps else f"{float(value):.5f}"

@@ -98,7 +98,7 @@ def verify(source: Path, target: Path, options: Options | None = None, *, min_ps
         is_cut = options.is_part or options.stretch != 1
         rows = (
             *_formats(before.info, after.info, announced),
-            *_frames(before, after, options, tracks.delay, min_psnr, is_announced),
+            *_frames(before, after, options, tracks.delay, math.inf if options.lossless else min_psnr, is_announced),
             *_side_data(before.info, after.info, known),
             *labels(inventory.read(old), inventory.read(new), known, is_cut),
             *tracks.rows(),
