@@ -23,6 +23,7 @@ from vfi_jax.video import hdr, trial
 from vfi_jax.video.decode import SCALING, TimedFrame, VideoInfo
 from vfi_jax.video.encoders import Encoding, container_of, encoding_of
 from vfi_jax.video.options import Options
+from vfi_jax.video.packets import EncodedPackets
 from vfi_jax.video.palette import Palette
 from vfi_jax.video.pixels import pixel_format
 from vfi_jax.video.streams import Copier, Cut, NothingToCopy, StreamCopier, muxing_errors
@@ -146,6 +147,7 @@ class Writer:
             )
             self._container = stack.enter_context(av.open(file, "w", format=muxer, container_options=extra))
             self._stream = _add_video_stream(self._container, info, encoding, rate_of(options, info.rate), self._tick)
+            self._packets = EncodedPackets(self._stream)
             self._copier: Copier = stack.enter_context(
                 StreamCopier(info.path, self._container, target, cut, keep_sound=options.sound == "keep")
                 if info.has_tracks
@@ -184,7 +186,7 @@ class Writer:
         if self._held is not None:
             self._encode(self._held, end, is_last=True)
         with muxing_errors(self._target):
-            self._container.mux(trial.mended(self._stream.encode(None)))
+            self._container.mux(self._packets.encode(None))
         self._copier.finish(end if self._is_part else None)
         with muxing_errors(self._target):
             self.close()
@@ -210,7 +212,7 @@ class Writer:
             # MP4 gives the final duration to the frame that is stored last; a key frame is.
             picture.pict_type = PictureType.I
         with muxing_errors(self._target):
-            self._container.mux(trial.mended(self._stream.encode(picture)))
+            self._container.mux(self._packets.encode(picture))
         self._copier.copy_until(frame.time)
 
 

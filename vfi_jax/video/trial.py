@@ -1,7 +1,4 @@
-"""A trial of an encoder: it is opened as it will be, and compresses one frame, before any work is done.
-
-What is wrong with an encoder's packets is mended here too.
-"""
+"""A trial of an encoder: it is opened as it will be, and compresses one frame, before any work is done."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import contextlib
 import io
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,9 +17,9 @@ from av.video.stream import VideoStream
 
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.video.encoders import CONTAINERS, ENCODERS, Encoding, holds
+from vfi_jax.video.packets import EncodedPackets
 from vfi_jax.video.palette import Palette
 
-_LONGEST_REORDERING = 3600  # seconds that a frame may be decoded before it is shown
 _WARNING = 24  # AV_LOG_WARNING, at which encoders report parameters that they do not know
 _IGNORED = re.compile(r"(?:Error parsing option|Unknown option|Invalid value for):? *'?(.*?)'?\.?$")
 _RESERVED = (  # what follows from the source
@@ -73,22 +70,9 @@ def _encode_one(muxer: str, add_stream: Callable[[OutputContainer], VideoStream]
         frame = av.VideoFrame.from_ndarray(black, "rgb24")
         frame = Palette(has_alpha=False)(frame) if stream.pix_fmt == "pal8" else frame.reformat(format=stream.pix_fmt)
         frame.pts, frame.time_base, frame.duration = 0, stream.time_base or Fraction(1, 25), 1
-        out.mux(mended([*stream.encode(frame), *stream.encode(None)]))
+        packets = EncodedPackets(stream)
+        out.mux([*packets.encode(frame), *packets.encode(None)])
     return unknown
-
-
-def mended(packets: Iterable[av.Packet]) -> list[av.Packet]:
-    """Gives packets with a senseless decoding time that of their display.
-
-    The first ones of libx265 have one, where there are fewer frames than it reorders.
-    """
-    packets = list(packets)
-    for packet in packets:
-        if None not in (packet.pts, packet.dts, packet.time_base):
-            ahead = (packet.pts - packet.dts) * packet.time_base
-            if not 0 <= ahead <= _LONGEST_REORDERING:
-                packet.dts = packet.pts
-    return packets
 
 
 @contextlib.contextmanager

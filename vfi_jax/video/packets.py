@@ -1,0 +1,42 @@
+"""What an encoder makes of frames, with the durations and orders that some encoders do not keep."""
+
+from __future__ import annotations
+
+import av
+from av.video.stream import VideoStream
+
+_LONGEST_REORDERING = 3600  # seconds that a frame may be decoded before it is shown
+
+
+class EncodedPackets:
+    """An encoder's packets, as they should be. Remembers the frames that the encoder holds."""
+
+    def __init__(self, stream: VideoStream) -> None:
+        """Takes a stream whose encoder is set up."""
+        self._stream = stream
+        self._durations: dict[int, int] = {}
+
+    def encode(self, frame: av.VideoFrame | None) -> list[av.Packet]:
+        """Encodes a frame with time and duration, or what is left if it is None; raises FFmpeg's own errors.
+
+        Packets get the durations of their frames, which some encoders drop.
+        """
+        if frame is not None and frame.pts is not None:
+            self._durations[frame.pts] = frame.duration
+        packets = self._stream.encode(frame)
+        for packet in packets:
+            if packet.pts is not None:
+                packet.duration = self._durations.pop(packet.pts, packet.duration)
+            mend(packet)
+        return packets
+
+
+def mend(packet: av.Packet) -> None:
+    """Gives a packet whose decoding time is senseless that of its display.
+
+    libx265 writes such times where there are fewer frames than it reorders.
+    """
+    if packet.pts is None or packet.dts is None or packet.time_base is None:
+        return
+    if not 0 <= (packet.pts - packet.dts) * packet.time_base <= _LONGEST_REORDERING:
+        packet.dts = packet.pts
