@@ -165,6 +165,10 @@ def test_the_model_under_a_protocol(tmp_path):
 
     assert model_of("ifrnet_s", scaled, middle).scale == 0.8
     assert model_of("ifrnet_s", plain, middle).scale == 1
+    for name, scale in (("snu_film_easy_ema", 0.5), ("xiph_4k_ema", 0.5), ("xtest_4k_ema", 0.25)):
+        assert model_of("ema_vfi", BENCHMARKS[name], middle).scale == scale
+    upside_down = evaluate.interpolator(one, BENCHMARKS["vimeo90k_amt_tta"], [middle]).model
+    assert upside_down == FlipEnsemble(evaluate.interpolator(one, plain, [middle]).model.model, columns=False)
     assert model_of("cain", scaled, middle) == built("cain")
     assert isinstance(model_of("cain", plain, other), Recursive)
     assert model_of("dbvi_2x", plain, other) == built("dbvi_2x")  # it refuses the time by itself

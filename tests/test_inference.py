@@ -174,11 +174,11 @@ def test_recursive_meets_dyadic_times():
 
 
 def test_flip_ensemble_is_symmetric():
-    """The model itself is not: its frame depends on the neighbors at the left, and on t as a map."""
+    """The model itself is not: its frame depends on the neighbors at the upper left, and on t as a map."""
 
     class Lopsided(Blend):
         def __call__(self, frames, t):
-            return Output(super().__call__(frames, t).frame * 0.7 + 0.3 * jnp.roll(frames[:, 0], 1, axis=2))
+            return Output(super().__call__(frames, t).frame * 0.7 + 0.3 * jnp.roll(frames[:, 0], (1, 1), axis=(1, 2)))
 
     frames, t = pair((64, 64, 3), np.float32), RNG.uniform(0.1, 0.9, (64, 64, 1)).astype(np.float32)
     plain = inference.Interpolator(Lopsided(), {})
@@ -188,6 +188,9 @@ def test_flip_ensemble_is_symmetric():
         assert (np.abs(interpolate(*frames, t=t) - rotated).max() < 1e-6) == symmetric
     rotated = plain(*[frame[::-1, ::-1] for frame in frames], t=t[::-1, ::-1])[::-1, ::-1]
     assert np.abs(averaged(*frames, t=t) - (plain(*frames, t=t) + rotated) / 2).max() < 1e-6
+    upside_down = inference.Interpolator(inference.flip_ensemble(Lopsided(), columns=False), {})
+    flipped = plain(*[frame[::-1] for frame in frames], t=t[::-1])[::-1]
+    assert np.abs(upside_down(*frames, t=t) - (plain(*frames, t=t) + flipped) / 2).max() < 1e-6
 
 
 @pytest.mark.parametrize(

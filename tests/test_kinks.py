@@ -11,7 +11,7 @@ from jax import lax
 
 import vfi_jax
 from vfi_jax import losses, ops
-from vfi_jax.models import ifrnet, raft, rife
+from vfi_jax.models import amt, ifrnet, raft, rife
 from vfi_jax.nn import PReLU, leaky_relu
 
 RNG = np.random.default_rng(0)
@@ -19,6 +19,7 @@ FLAT = np.full((1, 4, 4, 3), 0.5, np.float32)
 STILL = np.zeros((1, 5, 6, 2), np.float32)
 IMAGE = np.float32([[[[1], [3], [7]]]])  # one row of three pixels
 VOLUME = IMAGE.reshape(1, 1, 1, 1, 3)
+AMT = amt.AMT(widths=(4, 4, 4, 4), encoder_widths=(4, 4, 4), encoder_features=4, update_widths=((4,), 4, 4, 4))
 
 
 def prelu(x, slope=-0.3):
@@ -119,6 +120,7 @@ HARMLESS = {
     ("ops/correlation.py", "sqrt"): "of a constant",
     ("ops/resize.py", "maximum"): "constants",
     ("ops/resize.py", "minimum"): "constants",
+    ("ops/taps.py", "clip"): "whole numbers",
     ("ops/warp.py", "minimum"): "whole numbers",
     ("losses/laplacian.py", "abs"): "constants",
     ("losses/charbonnier.py", "sqrt"): "of epsilon^2 or more",
@@ -194,11 +196,12 @@ def test_objective_of_raft_at_the_truth_and_where_it_is_unknown():
         # The residual 2 sigmoid(x) - 1 has half the slope of x.
         pytest.param(rife.RIFE(sees_time=False, stride=2), ("unet", "conv"), 0.5, marks=pytest.mark.slow),
         pytest.param(ifrnet.IFRNet(widths=(4, 4, 4, 4)), ("decoder1", "convblock_2"), 1, marks=pytest.mark.slow),
+        pytest.param(AMT, ("comb_block_2",), 1, marks=[pytest.mark.slow, pytest.mark.long]),
     ],
 )
 def test_frames_at_the_limits_learn(model, layer, wanted):
     """Black frames, predicted black: the residual's bias has the whole gradient, as with `torch.clamp`."""
-    frames = np.zeros((1, 2, 32, 32, 3), np.float32)
+    frames = np.zeros((1, 2, 64, 64, 3), np.float32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), frames, 0.5)["params"]
     params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
     gradient = jax.jit(jax.grad(lambda params: model.apply({"params": params}, frames, 0.5).frame.mean()))(params)

@@ -312,6 +312,8 @@ def test_pad_and_crop(mode, position):
     assert vops.pad(padded, padding) is padded
     assert vops.pad(image, padding, scale=0.5).shape == (2, 64, 128, 3)
     assert vops.pad(image, padding, scale=2.0).shape == (2, 64, 96, 3)
+    sparing = Padding(32, mode, position, resized=16)  # frames at the scale have sides of 16 and more
+    assert [vops.pad(image, sparing, scale).shape[2] for scale in (2.0, 1.0, 0.5, 0.25)] == [96, 96, 96, 128]
 
 
 def test_reflection_needs_enough_pixels():

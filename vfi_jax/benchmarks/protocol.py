@@ -70,6 +70,7 @@ class Benchmark:
       scale: overrides the model's field `scale`, where it has one; None: the model's own.
       rounded: whether predictions are rounded to 8 bits, half to even, before they are scored.
       tta: whether predictions are averaged with those of the flipped frames.
+      tta_columns: whether test-time augmentation flips columns beside rows.
       figures: names in `metrics.figures`, "psnr" among them.
       headline: the figure that the protocol's tables report.
       by_group: whether means are means of the groups' means instead of means over all images.
@@ -87,6 +88,7 @@ class Benchmark:
     scale: float | None = None
     rounded: bool = True
     tta: bool = False
+    tta_columns: bool = True
     figures: tuple[str, ...] = metrics.USUAL
     headline: str = "psnr"
     by_group: bool = False

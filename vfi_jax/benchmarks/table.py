@@ -49,6 +49,14 @@ PLAIN = (
         clip_sets.davis,
         load=partial(folders.load_cropped, height=480, width=840),
     ),
+    Benchmark(
+        "vimeo90k_amt_tta",
+        "test list, 448x256; mean with the prediction of the frames upside down, unrounded, as AMT has it",
+        image_sets.vimeo_triplet,
+        tta=True,
+        tta_columns=False,
+        rounded=False,
+    ),
     Benchmark("davis_full", "480p, windows of 7 every 2: 0, 2, 4, 6 to 3, whole frames", clip_sets.davis),
 )
 
@@ -75,6 +83,9 @@ def _snu() -> Iterator[Benchmark]:
         about = f"{plain.protocol}; scale 0.8, sides to multiples of 20, unrounded, as IFRNet and AMT have it"
         padding = Padding(20, "edge", "center")
         yield variant(plain, f"{plain.name}_ifrnet", about, scale=0.8, padding=padding, rounded=False)
+        about = f"{plain.protocol}; scale 0.5, sides to multiples of 32, unrounded, as EMA-VFI has it"
+        padding = Padding(32, "edge", "center")
+        yield variant(plain, f"{plain.name}_ema", about, scale=0.5, padding=padding, rounded=False)
         about = f"{plain.protocol}; without samples that lack an outer frame, unrounded, as DBVI has it"
         four = partial(clip_sets.snu_film, level=level, complete=True)
         yield variant(plain, f"{plain.name}_dbvi", about, find=four, rounded=False)
@@ -96,13 +107,23 @@ def _large() -> Iterator[Benchmark]:
         ("4k_uncropped", "whole frames of 4096x2160", load_uint8),
     ):
         about = f"eight clips, even frames of the first 99, {about}"
-        yield Benchmark(f"xiph_{name}", about, clip_sets.xiph, load=load, figures=XIPH_FIGURES)
-    for name, about, load in (
-        ("4k", "4096x2160", load_uint8),
-        ("2k", "reduced (area, in float) to 2048x1080", partial(folders.load_resized_float, height=1080, width=2048)),
+        plain = Benchmark(f"xiph_{name}", about, clip_sets.xiph, load=load, figures=XIPH_FIGURES)
+        yield plain
+        if name != "4k_uncropped":
+            about, padding = f"{plain.protocol}; scale 0.5, sides to multiples of", Padding(16, "edge", "center")
+            yield variant(plain, f"{plain.name}_ema", f"{about} 16, as EMA-VFI has it", scale=0.5, padding=padding)
+            about, padding = f"{about} 32, unrounded, as AMT has it", Padding(32, "edge", "center")
+            yield variant(plain, f"{plain.name}_amt", about, scale=0.5, padding=padding, rounded=False)
+    reduced = partial(folders.load_resized_float, height=1080, width=2048)
+    for name, about, load, scale in (
+        ("4k", "4096x2160", load_uint8, 0.25),
+        ("2k", "reduced (area, in float) to 2048x1080", reduced, 0.5),
     ):
         about = f"X-TEST, 8 times, frames 32 apart, {about}"
-        yield Benchmark(f"xtest_{name}", about, clip_sets.xtest, load=load, sequences=True)
+        plain = Benchmark(f"xtest_{name}", about, clip_sets.xtest, load=load, sequences=True)
+        yield plain
+        about, padding = f"{about}; scale {scale:g}, sides to multiples of 32", Padding(32, "edge", "center")
+        yield variant(plain, f"{plain.name}_ema", f"{about}, as EMA-VFI has it", scale=scale, padding=padding)
 
 
 def _hd() -> Iterator[Benchmark]:

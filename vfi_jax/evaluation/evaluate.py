@@ -246,7 +246,7 @@ def interpolator(model: EvaluatedModel, benchmark: Benchmark, samples: Sequence[
     if benchmark.scale is not None and "scale" in getattr(module, "__dataclass_fields__", {}):
         module = module.clone(scale=benchmark.scale)
     if benchmark.tta or model.tta:
-        module = flip_ensemble(module)
+        module = flip_ensemble(module, columns=benchmark.tta_columns)
     if jax.device_count() > 1:
         module = data_parallel(module, data_mesh())
     only_midpoints = all(sample.t == MIDPOINT for sample in samples)

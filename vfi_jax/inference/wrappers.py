@@ -60,17 +60,23 @@ class FlipEnsemble(_Wrapper):
     """See `flip_ensemble`."""
 
     model: Any  # Model
+    columns: bool = True
 
     def apply(self, variables: Mapping[str, Any], frames: Float[Array, "b n h w 3"], t: ArrayLike) -> Output:
         """Returns the mean frame only: flows and masks of the two passes cannot be averaged."""
-        t = time_array(t, frames)
-        rotated = self.model.apply(variables, frames[..., ::-1, ::-1, :], t[:, ::-1, ::-1])
-        return Output((self.model.apply(variables, frames, t).frame + rotated.frame[:, ::-1, ::-1]) / 2)
+        t, across = time_array(t, frames), -1 if self.columns else 1
+        flipped = self.model.apply(variables, frames[..., ::-1, ::across, :], t[:, ::-1, ::across])
+        return Output((self.model.apply(variables, frames, t).frame + flipped.frame[:, ::-1, ::across]) / 2)
 
 
-def flip_ensemble(model: Model | nn.Module) -> FlipEnsemble:
-    """Averages the prediction with that from frames rotated by 180 degrees: test-time augmentation, RIFE's "2T"."""
-    return FlipEnsemble(model)
+def flip_ensemble(model: Model | nn.Module, *, columns: bool = True) -> FlipEnsemble:
+    """Averages the prediction with that from flipped frames: test-time augmentation.
+
+    Args:
+      model: a module, or a wrapper around one.
+      columns: True: frames are rotated by 180 degrees, RIFE's "2T"; False: only the order of their rows is reversed.
+    """
+    return FlipEnsemble(model, columns)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -568,7 +568,7 @@ def _spec(
         config={**network, **({"sees_reference": True} if sees_reference else {})},
         num_frames=2,
         any_time=any_time,
-        padding=Padding(32, "edge", "center"),
+        padding=Padding(32, "edge", "center", resized=16),
         params=params,
         params_inference=params,
         gmac=gmac,

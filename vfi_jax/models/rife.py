@@ -101,16 +101,23 @@ class IFBlock(nn.Module):
 
 
 class ContextNet(nn.Module):
-    """Pyramid of one frame's features; each level is returned warped to time t and passed on unwarped."""
+    """Pyramid of one frame's features; each level is returned warped to time t and passed on unwarped.
+
+    Attributes:
+      stride: of the first convolution, 1 or 2.
+      dtype: compute dtype.
+      width: channels of the first level; each of the others has twice as many as the one before.
+    """
 
     stride: int
     dtype: DTypeLike = jnp.float32
+    width: int = 16
 
     def setup(self) -> None:
-        self.conv1 = Conv2(16, self.stride, self.dtype)
-        self.conv2 = Conv2(32, 2, self.dtype)
-        self.conv3 = Conv2(64, 2, self.dtype)
-        self.conv4 = Conv2(128, 2, self.dtype)
+        self.conv1 = Conv2(self.width, self.stride, self.dtype)
+        self.conv2 = Conv2(2 * self.width, 2, self.dtype)
+        self.conv3 = Conv2(4 * self.width, 2, self.dtype)
+        self.conv4 = Conv2(8 * self.width, 2, self.dtype)
 
     def __call__(self, image: Array, flow: Array) -> list[Array]:
         warped, x = [], image
@@ -185,21 +192,23 @@ class RIFE(Network, kw_only=True):
       sees_reference: whether a reference frame and its map are, too.
       stride: of the first convolutions; 1 works at twice the resolution.
       scale: level scales are divided by it: below 1 for large frames and motions, above 1 for small ones.
+      widths: channels of the blocks, coarse to fine; the teacher has those of the last.
+      refinement_width: channels of the first level of the contexts and of the last of the U-Net.
     """
 
     sees_time: bool
     stride: int
     sees_reference: bool = False
+    widths: tuple[int, ...] = (240, 150, 90)
+    refinement_width: int = 16
     scale: float = 1.0
     any_time: bool = False
 
     def setup(self) -> None:
-        self.block0 = IFBlock(240, self.stride, self.dtype)
-        self.block1 = IFBlock(150, self.stride, self.dtype)
-        self.block2 = IFBlock(90, self.stride, self.dtype)
-        self.block_tea = IFBlock(90, self.stride, self.dtype)
-        self.contextnet = ContextNet(self.stride, self.dtype)
-        self.unet = UNet(self.stride, self.dtype)
+        self.block0, self.block1, self.block2 = (IFBlock(width, self.stride, self.dtype) for width in self.widths)
+        self.block_tea = IFBlock(self.widths[-1], self.stride, self.dtype)
+        self.contextnet = ContextNet(self.stride, self.dtype, self.refinement_width)
+        self.unet = UNet(self.stride, self.dtype, self.refinement_width)
 
     def __call__(
         self,

@@ -16,19 +16,21 @@ class Padding:
     """How the published scripts enlarge a frame to a legal size.
 
     Attributes:
-      multiple: sides become multiples of `max(multiple, int(multiple / scale))`.
+      multiple: sides become multiples of `max(multiple, int((resized or multiple) / scale))`.
       mode: "constant" (zeros), "edge" or "reflect".
       position: "end" (bottom and right only) or "center".
+      resized: what the sides of frames resized by a `scale` must be multiples of; 0: `multiple`.
     """
 
     multiple: int
     mode: str = "constant"
     position: str = "end"
+    resized: int = 0
 
 
 def pad_amounts(height: int, width: int, padding: Padding, scale: float = 1.0) -> tuple[tuple[int, int], ...]:
-    """Returns ((top, bottom), (left, right)) in pixels: both sides become multiples of `max(m, int(m / scale))`."""
-    multiple = max(padding.multiple, int(padding.multiple / scale))
+    """Returns ((top, bottom), (left, right)) in pixels: for sides as `padding` has them."""
+    multiple = max(padding.multiple, int((padding.resized or padding.multiple) / scale))
     amounts = []
     for side in (height, width):
         missing = -side % multiple
