@@ -14,6 +14,7 @@ import rich_clips
 from vfi_jax.cli import main as cli
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.video import Options, hdr, interpolate_video, trial
+from vfi_jax.video.decode import probe
 from vfi_jax.video.encoders import CONTAINERS, ENCODERS, container_of, encoding_of, holds
 from vfi_jax.video.packets import mend
 from vfi_jax.video.verify import verify
@@ -212,11 +213,7 @@ def test_parameters_of_both_sides_add_up(tmp_path):
 def test_hdr10_is_kept_by(tmp_path, name, suffix):
     source = rich_clips.make(tmp_path / "in.mkv", pix_fmt="yuv420p10le", options=rich_clips.HDR)
     target = run(source, suffix, encoder=name)
-    with av.open(str(source)) as before, av.open(str(target)) as after:
-        a, b = (
-            {data.type.name: bytes(data) for data in map(frame.side_data.__getitem__, range(len(frame.side_data)))}
-            for frame in (next(before.decode(video=0)), next(after.decode(video=0)))
-        )
+    a, b = probe(source).side_data, probe(target).side_data
     assert np.array_equal(np.frombuffer(a[hdr.LIGHT], np.uint32)[:2], np.frombuffer(b[hdr.LIGHT], np.uint32)[:2])
     x, y = (np.frombuffer(side[hdr.MASTERING], np.int32)[:20].reshape(10, 2) for side in (a, b))
     assert np.allclose(x[:, 0] / x[:, 1], y[:, 0] / y[:, 1], rtol=1e-3, atol=2e-5)

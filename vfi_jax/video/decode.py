@@ -7,6 +7,7 @@ timestamps.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections import Counter
@@ -374,8 +375,11 @@ def _has_alpha(frame: av.VideoFrame, stream: av.VideoStream) -> bool:
 def _side_data(frame: av.VideoFrame) -> dict[str, bytes]:
     """Reads the structures that accompany a frame."""
     try:
-        # By number, because PyAV 18 iterates over the structures and 19 over their types.
-        structures = [frame.side_data[number] for number in range(len(frame.side_data))]
+        # By number up to the end, because PyAV 19 iterates over their types, and its length counts a type once.
+        structures = []
+        with contextlib.suppress(IndexError):
+            for number in itertools.count():
+                structures.append(frame.side_data[number])
         return {data.type.name: bytes(data) for data in structures}
     except ValueError:  # of a kind that PyAV does not know
         return {}
