@@ -1,8 +1,7 @@
 """Decoding: a video file as RGB frames with exact timestamps.
 
-Frames are `[h, w, 3]`, RGB, full range, the right way up: uint8, or uint16 (0..65535) where the source has more than
-8 bits. Times are `Fraction` seconds on the file's own clock; they follow from the frame rate only where the file has no
-timestamps.
+Pictures of frames are those of `rgb`, the right way up. Times are `Fraction` seconds on the file's own clock; they
+follow from the frame rate only where the file has no timestamps.
 """
 
 from __future__ import annotations
@@ -22,41 +21,16 @@ import av
 import numpy as np
 from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition
-from av.video.reformatter import Interpolation, VideoReformatter
 
 from vfi_jax.errors import UserError
+from vfi_jax.video.color import Color, color_of, siting_of
+from vfi_jax.video.layout import Turn, layout_of
 from vfi_jax.video.options import Position
+from vfi_jax.video.rgb import ToRGB
 
-# FFmpeg's default rounding darkens luma by 1.1 levels on the way to RGB and back; with these flags the bias is < 0.01.
-SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-
-_LIMITED, _FULL = 1, 2  # AVColorRange
-_BT709, _UNSPECIFIED, _BT601 = 1, 2, 5  # AVColorSpace; swscale has the same numbers
-_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9, 14: 9}  # AVColorSpace to swscale's
 _TEXT_ART = {"ansi", "bintext", "idf", "xbin"}  # FFmpeg decodes text and unknown binary files with these
 USUAL_RATE = Fraction(25)  # frames per second, where nothing is known
 _DECLARES_LENGTH = ("mov", "matroska", "avi")  # formats whose header declares the length of the file
-
-
-@dataclass(frozen=True)
-class Color:
-    """How YUV and RGB are converted, and the tags to write; numbers are FFmpeg's (AVCOL_*).
-
-    Attributes:
-      matrix: swscale's number of the matrix; BT.601, in both directions, if the tag is missing or unknown to swscale.
-      full: whether YUV uses the full range.
-      space: matrix tag.
-      range: range tag.
-      primaries: primaries tag.
-      transfer: transfer tag.
-    """
-
-    matrix: int
-    full: bool
-    space: int
-    range: int
-    primaries: int
-    transfer: int
 
 
 @dataclass(frozen=True)
@@ -74,7 +48,7 @@ class VideoInfo:
       time_base: seconds, of which every timestamp of the file is a multiple.
       pixel_format: FFmpeg's name.
       bits: per channel.
-      turned: whether the rotation swaps width and height.
+      turn: how stored frames are turned upright.
       aspect: displayed sample aspect ratio, after rotation; None if unknown.
       color: of the first frame.
       audio: codec of each audio stream.
@@ -94,7 +68,7 @@ class VideoInfo:
     time_base: Fraction
     pixel_format: str
     bits: int
-    turned: bool
+    turn: Turn
     aspect: Fraction | None
     color: Color
     audio: tuple[str, ...]
@@ -104,17 +78,24 @@ class VideoInfo:
     side_data: Mapping[str, bytes]
     has_tracks: bool = True
 
+    @property
+    def turned(self) -> bool:
+        """Whether the rotation swaps width and height."""
+        return self.turn.transpose
+
 
 class TimedFrame(NamedTuple):
     """A frame with its display time and duration, seconds, and as it was decoded, if it was.
 
-    Frames of the source keep all other fields on their way to the target: only their time changes.
+    Frames of the source keep all other fields on their way to the target: only their time changes. New frames have
+    their neighbors instead, the original frames before and after them.
     """
 
     time: Fraction
     duration: Fraction
     image: np.ndarray
     raw: av.VideoFrame | None = None
+    neighbors: tuple[TimedFrame, ...] = ()
 
 
 def exact(ratio: Rational | None) -> Fraction | None:
@@ -178,21 +159,23 @@ class Reader:
         the constructor or by `frames`.
     """
 
-    def __init__(self, path: Path, rate: Fraction | None = None) -> None:
+    def __init__(self, path: Path, rate: Fraction | None = None, *, alpha: bool = False) -> None:
         """Opens a video and decodes its first frame.
 
         Args:
           path: the file.
           rate: see `VideoInfo.rate`; None: the header's.
+          alpha: whether pictures have opacity as a fourth channel, see `rgb`.
         """
-        self._path, self._nominal = path, rate
+        self._path, self._nominal, self._alpha = path, rate, alpha
         self._container = open_input(path)
         try:
             self._stream = video_stream(path, self._container)
+            self._siting = siting_of(self._container, self._stream.index)
             self._stream.thread_type = "AUTO"
             self._tick = exact(self._stream.time_base)
             self._origin = clock_origin(self._container)
-            self._scaler = VideoReformatter()
+            self._to_rgb = ToRGB()
             self._count, self._damaged, self._repeated, self._reordered = 0, 0, 0, 0
             self._packets: Counter[int] = Counter()
             self._cut, self._end, self._last = False, Fraction(0), Fraction(0)
@@ -227,17 +210,17 @@ class Reader:
 
         Frames before `begin` are decoded, since others depend on them, and left out; what follows `end` is not read.
         """
-        before: av.VideoFrame | None = None
+        before: int | None = None  # a frame's own number changes when it is written
         duration = 1 / self.info.rate
         for frame in itertools.chain([self._first], self._raw):
-            if before is not None and frame.pts is not None and frame.pts == before.pts:
+            if self._count and frame.pts is not None and frame.pts == before:
                 self._repeated += 1
                 continue
-            following = self._last + duration if before is not None else Fraction(0)
-            self._last = self._time(frame, following, is_first=before is None)
+            following = self._last + duration if self._count else Fraction(0)
+            self._last = self._time(frame, following, is_first=not self._count)
             duration = frame.duration * self._tick or 1 / self.info.rate
             self._count += 1
-            before = frame
+            before = frame.pts
             if end is not None and not end.is_behind(self._count - 1, self._last):
                 return
             if begin is None or not begin.is_behind(self._count - 1, self._last):
@@ -256,22 +239,14 @@ class Reader:
 
     def _image(self, frame: av.VideoFrame) -> np.ndarray:
         """Converts a frame to upright RGB."""
-        transpose, flip_rows, flip_columns = self._turn
-        size = (frame.height, frame.width) if transpose else (frame.width, frame.height)
+        size = (frame.height, frame.width) if self._turn.transpose else (frame.width, frame.height)
         if size != (self.info.width, self.info.height):
             raise UserError(
                 f"{self._path}: the size changes from {self.info.width}x{self.info.height} to {size[0]}x{size[1]} at "
                 f"frame {self._count} ({float(self._last):.3f} s); cut the file there and treat the parts one by one"
             )
         self._damaged += frame.is_corrupt
-        options = {}
-        if not frame.format.is_rgb:
-            color = _color(frame, self._stream)
-            options = {"src_colorspace": color.matrix, "src_color_range": _FULL if color.full else _LIMITED}
-        target = "rgb48le" if self.info.bits > 8 else "rgb24"
-        image = self._scaler.reformat(frame, format=target, interpolation=SCALING, **options).to_ndarray()
-        image = image.transpose(1, 0, 2) if transpose else image
-        return np.ascontiguousarray(image[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1])
+        return self._turn(self._to_rgb(frame, alpha=self._alpha))
 
     def _decode(self) -> Iterator[av.VideoFrame]:
         """Yields every frame as decoded. Reads all streams, since the longest one shows where the file ends."""
@@ -310,7 +285,7 @@ class Reader:
         return f"after frame {self._count} ({float(self._last):.3f} s)" if self._count else "at its beginning"
 
     def _describe(self, frame: av.VideoFrame) -> VideoInfo:
-        stream, turned = self._stream, self._turn[0]
+        stream, turned = self._stream, self._turn.transpose
         rate = self._nominal or exact(stream.guessed_rate) or exact(stream.average_rate) or USUAL_RATE
         tick = self._tick
         if frame.pts is None:  # without timestamps, frames follow each other at the nominal rate
@@ -326,10 +301,10 @@ class Reader:
             rate=rate,
             time_base=tick,
             pixel_format=frame.format.name,
-            bits=max(component.bits for component in frame.format.components),
-            turned=turned,
+            bits=layout_of(frame.format.name).bits,
+            turn=self._turn,
             aspect=1 / aspect if aspect and turned else aspect,
-            color=_color(frame, stream),
+            color=color_of(frame, stream, self._siting),
             audio=tuple(s.codec_context.name if s.codec_context else "unknown" for s in self._container.streams.audio),
             has_alpha=_has_alpha(frame, stream),
             is_lossless=stream.codec_context.codec.lossless and not stream.codec_context.codec.lossy,
@@ -349,18 +324,6 @@ def video_stream(path: Path, container: av.container.InputContainer) -> av.Video
     if videos[0].codec_context is None:
         raise UserError(f"{path}: its video codec is unknown to this FFmpeg; convert it first, to H.264 for example")
     return videos[0]
-
-
-def _color(frame: av.VideoFrame, stream: av.VideoStream) -> Color:
-    """Reads a frame's own tags, which may differ from the file's."""
-    context = stream.codec_context
-    full = frame.color_range == _FULL or frame.format.name.startswith("yuvj")
-    tags = {"primaries": context.color_primaries, "transfer": context.color_trc}
-    if frame.format.is_rgb:  # RGB has no matrix to keep; write HD video's, with its tag
-        return Color(matrix=_BT709, full=False, space=_BT709, range=_LIMITED, **tags)
-    space = frame.colorspace or _UNSPECIFIED  # 0 means RGB, which this frame is not
-    written = _FULL if full else frame.color_range
-    return Color(matrix=_MATRICES.get(space, _BT601), full=full, space=space, range=written, **tags)
 
 
 def _has_alpha(frame: av.VideoFrame, stream: av.VideoStream) -> bool:
@@ -385,11 +348,11 @@ def _side_data(frame: av.VideoFrame) -> dict[str, bytes]:
         return {}
 
 
-def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
-    """Returns, from its display matrix, how a frame is turned upright: transpose, then flip rows, then flip columns."""
+def _orientation(frame: av.VideoFrame) -> Turn:
+    """Returns, from its display matrix, how a frame is turned upright."""
     matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
     if matrix is None:
-        return False, False, False
+        return Turn()
     # A point (x, y) of the frame is displayed at (a x + c y, b x + d y).
     a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
-    return (True, b < 0, c < 0) if abs(b) > abs(a) else (False, d < 0, a < 0)
+    return Turn(True, b < 0, c < 0) if abs(b) > abs(a) else Turn(False, d < 0, a < 0)

@@ -13,14 +13,13 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import numpy as np
 from av.codec.context import Flags
 from av.video.frame import PictureType
-from av.video.reformatter import VideoReformatter
 
 from vfi_jax.errors import UserError
 from vfi_jax.video import hdr, trial
-from vfi_jax.video.decode import SCALING, TimedFrame, VideoInfo
+from vfi_jax.video.convert import Converter
+from vfi_jax.video.decode import TimedFrame, VideoInfo
 from vfi_jax.video.encoders import Encoding, container_of, encoding_of
 from vfi_jax.video.options import Options
 from vfi_jax.video.packets import EncodedPackets
@@ -29,7 +28,6 @@ from vfi_jax.video.pixels import pixel_format
 from vfi_jax.video.streams import Copier, Cut, NothingToCopy, StreamCopier, muxing_errors
 from vfi_jax.video.timeline import rate_of, tick_of, ticks_of
 
-_LIMITED, _FULL = 1, 2  # AVColorRange
 _MAX_TICKS = 10**9  # ticks per second that every encoder accepts
 _EXTRA = {  # options of muxers
     "apng": {"plays": "0"},  # animations repeat without end, as GIFs do by default
@@ -136,8 +134,7 @@ class Writer:
         muxer, encoding = container.muxer, encoding_of(container, options)
         self._tick = target_tick(target, info, options)
         self._is_part = options.is_part
-        self._scaler = VideoReformatter()
-        self._held: TimedFrame | None = None
+        self._held: tuple[Fraction, av.VideoFrame] | None = None
         self._palette = Palette(has_alpha=info.has_alpha) if encoding.codec == "gif" else None
         with contextlib.ExitStack() as stack, muxing_errors(target):
             file = sink if isinstance(sink, io.BytesIO) else os.path.abspath(sink)
@@ -148,6 +145,7 @@ class Writer:
             self._container = stack.enter_context(av.open(file, "w", format=muxer, container_options=extra))
             self._stream = _add_video_stream(self._container, info, encoding, rate_of(options, info.rate), self._tick)
             self._packets = EncodedPackets(self._stream)
+            self._converter = Converter(info, "rgba" if self._palette else self._stream.pix_fmt or "")
             self._copier: Copier = stack.enter_context(
                 StreamCopier(info.path, self._container, target, cut, keep_sound=options.sound == "keep")
                 if info.has_tracks
@@ -171,8 +169,8 @@ class Writer:
           UserError: the file cannot be written.
         """
         if self._held is not None:
-            self._encode(self._held, frame.time)
-        self._held = frame
+            self._encode(*self._held, until=frame.time)
+        self._held = frame.time, self._converter(frame)
 
     def finish(self, end: Fraction) -> None:
         """Encodes the frame held, copies the rest of the other streams, of a part up to its end, and closes the file.
@@ -184,7 +182,7 @@ class Writer:
           UserError: the file cannot be written.
         """
         if self._held is not None:
-            self._encode(self._held, end, is_last=True)
+            self._encode(*self._held, until=end, is_last=True)
         with muxing_errors(self._target):
             self._container.mux(self._packets.encode(None))
         self._copier.finish(end if self._is_part else None)
@@ -195,25 +193,17 @@ class Writer:
         """Closes the file as it stands. Raises FFmpeg's own errors."""
         self._open.close()
 
-    def _encode(self, frame: TimedFrame, until: Fraction, *, is_last: bool = False) -> None:
-        image = av.VideoFrame.from_ndarray(frame.image, "rgb48le" if frame.image.dtype == np.uint16 else "rgb24")
-        picture = self._scaler.reformat(
-            image,
-            format="rgba" if self._palette else self._stream.pix_fmt,
-            dst_colorspace=self._info.color.matrix,
-            dst_color_range=_FULL if self._info.color.full else _LIMITED,
-            interpolation=SCALING,
-        )
+    def _encode(self, time: Fraction, picture: av.VideoFrame, *, until: Fraction, is_last: bool = False) -> None:
         if self._palette is not None:
             picture = self._palette(picture)
-        picture.pts, picture.time_base = ticks_of(frame.time, self._tick), self._tick
+        picture.pts, picture.time_base = ticks_of(time, self._tick), self._tick
         picture.duration = max(1, ticks_of(until, self._tick) - picture.pts)
         if is_last:
             # MP4 gives the final duration to the frame that is stored last; a key frame is.
             picture.pict_type = PictureType.I
         with muxing_errors(self._target):
             self._container.mux(self._packets.encode(picture))
-        self._copier.copy_until(frame.time)
+        self._copier.copy_until(time)
 
 
 def _add_video_stream(
@@ -222,7 +212,9 @@ def _add_video_stream(
     """Adds the encoder, with the source's size, color tags and pixel shape."""
     rate = rate.limit_denominator(10**6)
     name = pixel_format(info, encoding.codec, is_lossless=encoding.is_lossless)
+    color = info.color.turned(info.turn).stored_in(name)
     options = encoding.options_for(name, hdr.options(info.side_data, encoding.codec))
+    options["chroma_sample_location"] = color.siting  # PyAV has no attribute for it
     stream = container.add_stream(encoding.codec, rate=rate, options=options)
     context = stream.codec_context
     context.width, context.height, context.pix_fmt = info.width, info.height, name
@@ -231,8 +223,8 @@ def _add_video_stream(
     stream.time_base = context.time_base = tick
     context.flags |= Flags.frame_duration  # otherwise the encoder gives the last frame the nominal rate's duration
     context.thread_type = "AUTO"  # PyAV's default cuts frames into slices, which costs quality
-    context.color_range, context.colorspace = info.color.range, info.color.space
-    context.color_primaries, context.color_trc = info.color.primaries, info.color.transfer
+    context.color_range, context.colorspace = color.range, color.space
+    context.color_primaries, context.color_trc = color.primaries, color.transfer
     if info.aspect:
         context.sample_aspect_ratio = info.aspect
     return stream

@@ -2,7 +2,7 @@
 
 The path is: decode, the part that is asked for, windows of frames, in-between frames, encode; each is a generator, so
 memory does not grow with the length of the clip. `timeline` computes all times, as exact fractions of a second, from
-the source's own timestamps. Original and new frames take the same path through RGB, so that their colors agree.
+the source's own timestamps. Original frames are encoded as they were decoded; only new ones come from RGB.
 """
 
 from __future__ import annotations
@@ -245,23 +245,23 @@ def _interpolated(
     frames = iter(_repeated(frames, num_frames // 2) if loop else frames)
     last = next(frames)
     for window in _windows(itertools.chain([last], frames), num_frames, closed=loop):
-        left, last = window[num_frames // 2 - 1], window[num_frames // 2]
-        yield from _divided(window, left, timeline.between(left.time, last.time), between)
+        left, last = pair = window[num_frames // 2 - 1 : num_frames // 2 + 1]
+        yield from _divided(window, pair, timeline.between(left.time, last.time), between)
     if not loop:
         yield from (last._replace(time=shown) for shown in timeline.last(last.time, last.duration))
 
 
 def _divided(
-    window: tuple[TimedFrame, ...], left: TimedFrame, instants: list[Instant], between: Between
+    window: tuple[TimedFrame, ...], pair: tuple[TimedFrame, ...], instants: list[Instant], between: Between
 ) -> Iterator[TimedFrame]:
     """Yields the left frame of a gap, if it is shown, and the new ones; `between` is called for every gap."""
-    new = [instant for instant in instants if instant.t]
+    left, new = pair[0], [instant for instant in instants if instant.t]
     yield from (left._replace(time=instant.time) for instant in instants if not instant.t)
     images = between(tuple(frame.image for frame in window), [float(instant.t) for instant in new])
     for instant, image in zip(new, images, strict=True):
         if (image.shape, image.dtype) != (left.image.shape, left.image.dtype):  # FFmpeg would scale it to fit
             raise ValueError(f"`between` gave {image.shape} {image.dtype} for {left.image.shape} {left.image.dtype}")
-        yield TimedFrame(instant.time, left.duration, image)
+        yield TimedFrame(instant.time, left.duration, image, neighbors=pair)
 
 
 def _repeated(frames: Iterable[TimedFrame], count: int) -> Iterator[TimedFrame]:

@@ -2,33 +2,95 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from fractions import Fraction
+
 import av
 
 from vfi_jax.video.decode import VideoInfo
+from vfi_jax.video.layout import GRAY, RGB, YUV, Layout, Turn, is_float, layout_of
 from vfi_jax.video.picture_formats import picture_format
+
+_PLAYED = "yuv420p"  # most players show nothing else
+_FAMILIES = {GRAY: {GRAY: 0, YUV: 0, RGB: 0}, YUV: {YUV: 0, RGB: 1, GRAY: 2}, RGB: {RGB: 0, YUV: 1, GRAY: 2}}
+_FAILING = (("libvpx-vp9", "yuva444p"), ("libvpx-vp9", "gbrap"), ("libx265", "yuva420p"), ("libx265", "yuva420p10le"))
 
 
 def pixel_format(info: VideoInfo, codec: str, *, is_lossless: bool) -> str:
-    """Returns the pixel format in which a source is encoded.
+    """Returns the pixel format in which a source is encoded: of those of the encoder, the one that loses least.
 
-    It is planar YUV with the source's chroma resolution and depth, as far as its size and the encoder allow. Sources in
-    RGB become 4:2:0, because few players show anything else. An odd side keeps its full chroma resolution, because it
-    cannot be halved.
+    Opacity counts most, then RGB, chroma resolution and depth; among formats that lose the same, the smallest wins.
+    Where an encoder with losses takes 4:2:0, RGB and gray become that, because few players show anything else. An odd
+    side keeps its full chroma resolution where the encoder cannot halve it, or where the frame is turned.
 
     Args:
       info: the source.
       codec: FFmpeg's name of the encoder.
       is_lossless: whether it is to keep every code.
+
+    Raises:
+      ValueError: the encoder takes no pixel format that FFmpeg's scaler writes.
     """
     if (chosen := picture_format(info, codec)) is not None:
         return chosen
-    source = av.VideoFormat(info.pixel_format, 16, 16)
-    halves = (not is_lossless, not is_lossless)
-    if not source.is_rgb and len(source.components) > 2:
-        halves = (source.chroma_width() < 16, source.chroma_height() < 16)
-    across, down = reversed(halves) if info.turned else halves
-    across, down = across and info.width % 2 == 0, down and info.height % 2 == 0
-    sampling = ("420" if down else "422") if across else "444"
-    deep = f"yuv{sampling}p10le"
-    known = {f.name for f in av.Codec(codec, "w").video_formats or ()}
-    return deep if info.bits > 8 and deep in known else f"yuv{sampling}p"
+    wanted = source_layout(info)
+    encoder = av.Codec(codec, "w")
+    names = [form.name for form in encoder.video_formats or ()]
+    is_exact = is_lossless or (encoder.lossless and not encoder.lossy)
+    if wanted.family != YUV and _PLAYED in names and not is_exact:
+        wanted = replace(wanted, family=YUV, across=1, down=1)
+    layouts = {name: layout_of(name) for name in names if _is_written(codec, name)}
+    scored = sorted(layouts, key=lambda name: _cost(wanted, layouts[name], name))  # stable: the encoder's order decides
+    for name in scored:
+        if _fits(layouts[name], info, codec, name):
+            return name
+    raise ValueError(f"{codec} takes no pixel format that can be written")
+
+
+def source_layout(info: VideoInfo) -> Layout:
+    """Returns the layout of a source's frames when they are upright, without opacity that is 1 throughout."""
+    layout = layout_of(info.pixel_format)
+    across, down = (layout.down, layout.across) if info.turn.transpose else (layout.across, layout.down)
+    return replace(layout, across=across, down=down, alpha=info.has_alpha)
+
+
+def _is_written(codec: str, name: str) -> bool:
+    form = av.VideoFormat(name, 16, 16)
+    if form.has_palette or form.is_bayer or not form.components or (codec, name) in _FAILING:
+        return False
+    return max(component.bits for component in form.components) >= 8 and not name.startswith("yuvj")
+
+
+def _cost(source: Layout, target: Layout, name: str) -> tuple[int | bool, ...]:
+    """What is lost, most important first, and then what is more than needed."""
+    chroma = (target.across - source.across, target.down - source.down)
+    if source.family == GRAY:
+        chroma = (0, 0) if target.family == GRAY else (-3 + target.across, -3 + target.down)
+    return (
+        source.alpha and not target.alpha,
+        _FAMILIES[source.family][target.family],
+        sum(max(0, lost) for lost in chroma),
+        max(0, source.bits - target.bits),
+        is_float(name),
+        target.alpha and not source.alpha,
+        source.family != target.family,
+        sum(max(0, -lost) for lost in chroma),
+        max(0, target.bits - source.bits),
+    )
+
+
+def _fits(layout: Layout, info: VideoInfo, codec: str, name: str) -> bool:
+    """Whether the sides can be subsampled."""
+    odd = [bool(side % 2 and halved) for side, halved in ((info.width, layout.across), (info.height, layout.down))]
+    return not any(odd) or (info.turn == Turn() and _opens(codec, name, 64 + odd[0], 64 + odd[1]))
+
+
+def _opens(codec: str, name: str, width: int, height: int) -> bool:
+    """Whether an encoder takes frames of a format and size."""
+    context = av.CodecContext.create(codec, "w")
+    context.width, context.height, context.pix_fmt, context.time_base = width, height, name, Fraction(1, 25)
+    try:
+        context.open()
+    except (av.FFmpegError, ValueError):
+        return False
+    return True
