@@ -339,7 +339,7 @@ def test_files_that_are_no_video(tmp_path, name, data, match):
 
 def test_missing_source_and_folder_as_source(tmp_path):
     refused(tmp_path / "no.mp4", tmp_path / "out.mp4", "no such file")
-    refused(tmp_path, tmp_path / "out.mp4", "is a folder")
+    refused(tmp_path, tmp_path / "out.mp4", "no pictures")
 
 
 def test_sound_only(tmp_path):

@@ -7,6 +7,7 @@ import contextlib
 import difflib
 import math
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -148,13 +149,16 @@ def add_json(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", metavar="FILE", help=shown)
 
 
-def finish(text: str, outcome: Mapping[str, Any], json: str | None) -> None:
-    """Prints the outcome of a command on stdout, as text or, if `--json -` was given, as JSON.
+def finish(
+    text: str, outcome: Mapping[str, Any] | Sequence[Any], json: str | None, *, takes_stdout: bool = True
+) -> None:
+    """Prints the outcome of a command, as text or, if `--json -` was given, as JSON on stdout.
 
     Args:
       text: for people.
       outcome: for programs.
       json: the file of `--json`, `-` for stdout, or None.
+      takes_stdout: whether the text goes there; otherwise, to stderr.
 
     Raises:
       UserError: the file cannot be written.
@@ -164,7 +168,7 @@ def finish(text: str, outcome: Mapping[str, Any], json: str | None) -> None:
     if json == "-":
         print(strict_json.dumps(outcome, indent=2))
         return
-    print(text)
+    print(text, file=sys.stdout if takes_stdout else sys.stderr)
     if json is not None:
         try:
             Path(json).write_text(strict_json.dumps(outcome, indent=2) + "\n")

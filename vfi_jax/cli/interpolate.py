@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,21 +16,31 @@ from vfi_jax.system import interrupts
 from vfi_jax.video.options import Options, flag_of
 
 if TYPE_CHECKING:
+    from vfi_jax.inference import Interpolator
     from vfi_jax.inference.editing import Timed
+    from vfi_jax.video.clips import Clips
     from vfi_jax.video.decode import VideoInfo
 
 PRECISIONS = ("float32", "default", "bfloat16")  # as in `nn.precision`, which takes long to import
-PICTURES = frozenset(
-    (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".exr", ".ppm", ".pgm", ".heic", ".avif")
-)
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Adds `interpolate` to the commands of the shell."""
     command = commands.add_parser("interpolate", help="increase the frame rate of a video")
-    command.add_argument("input", type=common.local_path, help="any video that FFmpeg reads")
     command.add_argument(
-        "-o", "--output", type=common.local_path, required=True, metavar="FILE", help=".mp4, .mov, .mkv or .webm"
+        "input",
+        type=common.local_path,
+        nargs="+",
+        metavar="INPUT",
+        help="a video, a folder of pictures or of clips, a pattern such as in/%%04d.png, two pictures, or - for y4m",
+    )
+    command.add_argument(
+        "-o",
+        "--output",
+        type=common.local_path,
+        required=True,
+        metavar="OUTPUT",
+        help=".mp4, .mov, .mkv, .webm, .avi, .ts, .gif, .apng, .webp; out/%%06d.png or a folder; or - for y4m",
     )
     for entry in dataclasses.fields(Options):
         add_field(command, entry)
@@ -67,55 +79,123 @@ def add_field(command: argparse.ArgumentParser, entry: dataclasses.Field) -> Non
 
 
 def run(options: argparse.Namespace) -> None:
-    """Writes the interpolated video.
+    """Writes the interpolated video, or those of a folder.
 
     Raises:
-      UserError, UsageError: see `video.interpolate.check`, `load` and `Interpolator`.
+      UserError, UsageError: see `video.interpolate.check`, `load` and `Interpolator`; and UserError if a clip failed.
     """
+    asked = Options(**{entry.name: getattr(options, entry.name) for entry in dataclasses.fields(Options)})
+    _check(options, asked)
+    from vfi_jax.video import clips  # FFmpeg, which takes long to import
+
+    source = options.input[0] if len(options.input) == 1 else tuple(options.input)
+    if isinstance(source, Path) and clips.are_clips(source):
+        _run_folder(clips.find(source, options.output), options, asked)
+    else:
+        line, about = _run_one(source, options.output, options, asked, functools.cache(lambda: _load(options, asked)))
+        common.finish(line, about, options.json, takes_stdout=str(options.output) != "-")
+
+
+def _check(options: argparse.Namespace, asked: Options) -> None:
+    """Checks, from the arguments alone, that the model makes what is asked."""
+    from vfi_jax.models import registry
+    from vfi_jax.video.timeline import check_midpoints
+
+    registry.check_kind(options.model, "interpolation")
+    if not registry.spec_of(options.model).any_time:
+        check_midpoints(asked, options.model, registry.spec_of(options.model).num_frames)
+    if options.objects and options.start is not None:
+        raise UsageError("--objects and --from exclude each other: frames of objects count from the clip's first")
+    if str(options.output) == "-" and options.json == "-":
+        raise UsageError("-o - and --json - exclude each other: standard output holds the frames")
+
+
+def _load(options: argparse.Namespace, asked: Options) -> Interpolator:
+    """Loads the model."""
     from vfi_jax.inference import Interpolator, editing, iterate_reference
     from vfi_jax.models import registry
     from vfi_jax.runs.selection import parse_step
-    from vfi_jax.video import interpolate as video
     from vfi_jax.video.timeline import check_midpoints
     from vfi_jax.weights import flow_network
     from vfi_jax.weights.load import load
 
-    registry.check_kind(options.model, "interpolation")
-    asked = Options(**{entry.name: getattr(options, entry.name) for entry in dataclasses.fields(Options)})
-    num_frames = registry.spec_of(options.model).num_frames
-    if not registry.spec_of(options.model).any_time:
-        check_midpoints(asked, options.model, num_frames)
-    if options.objects and options.start is not None:
-        raise UsageError("--objects and --from exclude each other: frames of objects count from the clip's first")
     frozen, step = flow_network.frozen_files(options.frozen), parse_step(options.step)
-    # The input comes first: nobody should fetch weights to learn of a typo in a file name.
-    if options.input.suffix.lower() in PICTURES and options.input.is_file():
-        raise UserError(f"{options.input} is one picture: there is nothing between; a video is needed")
-    job = video.check(options.input, options.output, asked)
-    for line in (*(f"note: {note}" for note in job.notes), *job.losses):
-        print(line, file=sys.stderr)
-    objects = _objects(options.objects, job.info, job.survey.frames) if options.objects else {}
     model, variables = load(options.model, options.weights, frozen, step=step)
     flow_network.require(model, variables)
-    if objects and registry.spec_of(options.model).sees_reference:
+    if options.objects and registry.spec_of(options.model).sees_reference:
         model = iterate_reference(model, editing.STEPS)
     interpolator = Interpolator(model, variables, precision=options.precision)
     if not interpolator.model.any_time:
-        check_midpoints(asked, options.model, num_frames)
-    if objects:
+        check_midpoints(asked, options.model, registry.spec_of(options.model).num_frames)
+    if options.objects:
         editing.check_model(interpolator)
+    return interpolator
+
+
+def _run_one(
+    source: Path | tuple[Path, ...],
+    target: Path,
+    options: argparse.Namespace,
+    asked: Options,
+    model: Callable[[], Interpolator],
+) -> tuple[str, dict[str, Any]]:
+    """Does one clip; returns a line about it, and the same for programs."""
+    from vfi_jax.inference import editing
+    from vfi_jax.video import interpolate as video
+
+    # The input comes first: nobody should fetch weights to learn of a typo in a file name.
+    job = video.check(source, target, asked)
+    for line in (*(f"note: {note}" for note in job.notes), *job.losses):
+        print(line, file=sys.stderr)
+    objects = _objects(options.objects, job.info, job.survey.frames) if options.objects else {}
+    interpolator = model()
     between = editing.between_with(interpolator, objects) if objects else interpolator.between
     with interrupts.cleanup_on_terminate("vfi-jax"), common.progress(job.total) as progress:
         summary = video.interpolate(job, between, num_frames=interpolator.spec.num_frames, progress=progress)
     for note in summary.notes[len(job.notes) :]:
         print(f"note: {note}", file=sys.stderr)
     model_name = interpolator.model.variant
-    line = f"{options.output}: {summary.frames} frames from {summary.source_frames}, by {model_name}"
-    about = {"source": str(options.input), "target": str(options.output), "model": model_name}
-    common.finish(line, about | summary.as_json(), options.json)
+    line = f"{target}: {summary.frames} frames from {summary.source_frames}, by {model_name}"
+    return line, {"source": _shown(source), "target": str(target), "model": model_name} | summary.as_json()
 
 
-def _objects(path: Path, info: VideoInfo, frames: int) -> dict[int, list[Timed]]:
+def _shown(source: Path | tuple[Path, ...]) -> str | list[str]:
+    return str(source) if isinstance(source, Path) else [str(path) for path in source]
+
+
+def _run_folder(found: Clips, options: argparse.Namespace, asked: Options) -> None:
+    """Does the clips of a folder; those that fail do not keep the others from being done.
+
+    Raises:
+      UserError: at the end, if one failed.
+    """
+    from vfi_jax.video import clips
+
+    if options.objects:
+        raise UsageError("--objects is for one clip, not for a folder of them")
+    print(f"note: {found.note}", file=sys.stderr)
+    common.make_folder(options.output)
+    model = functools.cache(lambda: _load(options, asked))
+
+    def work(source: Path, target: Path) -> dict[str, Any]:
+        line, about = _run_one(source, target, options, asked, model)
+        print(line, file=sys.stderr)
+        return about
+
+    outcomes = clips.process(found, work, overwrite=asked.overwrite)
+    counts = [f"{sum(one.result == result for one in outcomes)} {result}" for result in clips.RESULTS]
+    line = f"{options.output}: {len(outcomes)} clips, {', '.join(counts)}"
+    common.finish(line, [outcome.as_json() for outcome in outcomes], options.json)
+    failed = [outcome for outcome in outcomes if outcome.result == clips.FAILED]
+    for outcome in failed:
+        print(f"failed: {outcome.error}", file=sys.stderr)
+    if failed:
+        raise UserError(
+            f"{len(failed)} of {len(outcomes)} clips failed: {', '.join(one.source.name for one in failed)}"
+        )
+
+
+def _objects(path: Path, info: VideoInfo, frames: int | None) -> dict[int, list[Timed]]:
     """Reads the objects of a clip.
 
     Raises:
@@ -127,6 +207,6 @@ def _objects(path: Path, info: VideoInfo, frames: int) -> dict[int, list[Timed]]
     for timed in objects.values():
         editing.painted_map(timed, 0.0, (info.height, info.width))
     last = max(objects)
-    if last >= frames - 1:
+    if frames is not None and last >= frames - 1:
         raise UserError(f"{path}: frame {last} has no next one, {info.path} has {frames} frames (from 0)")
     return objects

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vfi_jax.errors import UserError
 from vfi_jax.system.files import partial_of, print_to_stderr, written_whole
+from vfi_jax.system.processes import is_running
 
 
 @contextmanager
@@ -92,16 +93,6 @@ def _remove_partials(path: Path, log: Callable[[str], None]) -> None:
     """Removes the temporary files of `path` whose processes have ended, and logs each."""
     for other in path.parent.iterdir():
         number = re.search(r"\.(\d+)\.part[^.]*(\.[^.]*)?$", other.name)
-        if number and other == partial_of(path, int(number[1])) and not _is_running(int(number[1])):
+        if number and other == partial_of(path, int(number[1])) and not is_running(int(number[1])):
             other.unlink(missing_ok=True)
             log(f"warning: {other} was half-written when a process was killed; it is removed")
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return process != os.getpid()

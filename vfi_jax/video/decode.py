@@ -88,7 +88,8 @@ class TimedFrame(NamedTuple):
     """A frame with its display time and duration, seconds, and as it was decoded, if it was.
 
     Frames of the source keep all other fields on their way to the target: only their time changes. New frames have
-    their neighbors instead, the original frames before and after them.
+    their neighbors instead, the original frames before and after them. The frame of a picture has its file, if that
+    holds just the frame.
     """
 
     time: Fraction
@@ -96,6 +97,7 @@ class TimedFrame(NamedTuple):
     image: np.ndarray
     raw: av.VideoFrame | None = None
     neighbors: tuple[TimedFrame, ...] = ()
+    file: Path | None = None
 
 
 def exact(ratio: Rational | None) -> Fraction | None:
@@ -350,7 +352,10 @@ def _side_data(frame: av.VideoFrame) -> dict[str, bytes]:
 
 def _orientation(frame: av.VideoFrame) -> Turn:
     """Returns, from its display matrix, how a frame is turned upright."""
-    matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
+    try:
+        matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
+    except ValueError:  # beside a structure that PyAV does not know
+        matrix = None
     if matrix is None:
         return Turn()
     # A point (x, y) of the frame is displayed at (a x + c y, b x + d y).

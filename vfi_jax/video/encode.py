@@ -29,6 +29,7 @@ from vfi_jax.video.streams import Copier, Cut, NothingToCopy, StreamCopier, muxi
 from vfi_jax.video.timeline import rate_of, tick_of, ticks_of
 
 _MAX_TICKS = 10**9  # ticks per second that every encoder accepts
+_SQUARE = ("webm", "gif", "webp", "image2")  # without a field for the shape of pixels
 _EXTRA = {  # options of muxers
     "apng": {"plays": "0"},  # animations repeat without end, as GIFs do by default
     "webp": {"loop": "0"},
@@ -231,5 +232,5 @@ def _add_video_stream(
 
 
 def has_aspect(info: VideoInfo, muxer: str) -> bool:
-    """Whether a container keeps the shape of the source's pixels; WebM has no field for it."""
-    return info.aspect in (None, 1) or muxer != "webm"
+    """Whether a container keeps the shape of the source's pixels."""
+    return info.aspect in (None, 1) or muxer not in _SQUARE

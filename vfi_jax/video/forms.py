@@ -10,14 +10,20 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from vfi_jax.errors import UsageError, UserError
 from vfi_jax.system.unnamed import written_at_once
-from vfi_jax.video import encode
+from vfi_jax.video import encode, encoders, pictures
+from vfi_jax.video.animation import open_webp
 from vfi_jax.video.decode import Reader, TimedFrame, VideoInfo, probe
 from vfi_jax.video.options import Options, Position
+from vfi_jax.video.picture_reader import open_pictures
+from vfi_jax.video.picture_writer import PictureTarget
+from vfi_jax.video.pictures import Pictures
+from vfi_jax.video.pipes import PIPE, PipeTarget, standard_input
 from vfi_jax.video.streams import Cut
 from vfi_jax.video.survey import Survey, survey
 
-PIPE = Path("-")
+_STILLS = (".heic", ".avif")  # files like those of videos
 Input = Path | Sequence[Path]
 
 
@@ -161,9 +167,67 @@ def source_of(given: Input, options: Options) -> Source:
       UserError: there is no such thing, or it cannot be decoded.
       UsageError: `--input-fps` for what has a rate of its own.
     """
-    return VideoSource(Path(given), probe(Path(given)))
+    found = _pictures(given)
+    if found is not None:
+        return open_pictures(found, options.picture_rate)
+    if options.input_fps is not None:
+        raise UsageError(f"--input-fps: {given} has a rate of its own; leave it out")
+    path = _one(given)
+    if path == PIPE:
+        return standard_input()
+    if path.suffix.lower() == ".webp" and path.is_file():
+        return open_webp(path)
+    info = probe(path)
+    if info.container.endswith("_pipe") or info.container == "image2" or path.suffix.lower() in _STILLS:
+        raise UserError(f"{path} is one picture: there is nothing between; a second picture, or a video is needed")
+    return VideoSource(path, info)
 
 
 def target_of(given: Path, source: Input, options: Options) -> Target:
-    """Returns what a name means: - for a pipe, a pattern or a folder of pictures, or a video file."""
-    return VideoTarget(Path(given), Path(source))
+    """Returns what a name means: - for a pipe, a pattern or a folder of pictures, or a video file.
+
+    A name without an extension, or of a folder, is a folder of pictures: of the source's kind, named and numbered like
+    the source's, or PNGs from 000001.png on.
+    """
+    path = Path(given)
+    if path == PIPE:
+        return PipeTarget()
+    if options.latency:
+        raise UsageError(f"--latency is for an output to a pipe, -o -, not for {path}; leave it out")
+    if not is_folder(path) and not encoders.is_pattern(path.name):
+        return VideoTarget(path, _one(source) if _pictures(source) is None else Path("-"))
+    found = _pictures(source)
+    files = frozenset(found.files if found else ())
+    if not is_folder(path):
+        return PictureTarget(path, 1 if found is None else found.first, files)
+    if found is None or found.files[0].suffix.lower() not in encoders.PICTURES:
+        return PictureTarget(path / "%06d.png", 1, files)
+    return PictureTarget(path / found.pattern, found.first, files)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a target's name means a folder of pictures: it is one, or has no extension."""
+    return path.suffix.lower() not in encoders.CONTAINERS and (path.is_dir() or not (path.suffix or path.exists()))
+
+
+def _one(given: Input) -> Path:
+    """Returns the only name.
+
+    Raises:
+      UsageError: there are several.
+    """
+    names = [given] if isinstance(given, str | Path) else list(given)
+    if len(names) != 1:
+        raise UsageError(f"{len(names)} inputs: give one, or two pictures; for more pictures give their folder")
+    return Path(names[0])
+
+
+def _pictures(given: Input) -> Pictures | None:
+    """Returns the sequence of pictures that is meant; None if it is something else."""
+    names = [given] if isinstance(given, str | Path) else list(given)
+    if len(names) == 2:
+        return pictures.pair(Path(names[0]), Path(names[1]))
+    path = _one(given)
+    if path != PIPE and (path.is_dir() or pictures.is_pattern(path)):
+        return pictures.find(path)
+    return None

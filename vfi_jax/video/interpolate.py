@@ -194,7 +194,7 @@ def interpolate(job: Job, between: Between, *, num_frames: int = 2, progress: Pr
         sink = stack.enter_context(job.target.open(job.info, options, cut))
         timeline = Timeline(options, job.target.tick(job.info, options))
         start = Fraction(0)
-        for frame in _interpolated(part, between, timeline, num_frames, loop=options.loop):
+        for frame in _interpolated(part, between, timeline, num_frames, options):
             sink.write(frame)
             start = start if count else frame.time
             count += 1
@@ -225,7 +225,8 @@ class Part:
         frames = reader.frames(options.begin, options.end)
         first = next(frames, None)
         if first is None:
-            raise UserError(f"{reader.info.path}: no frame lies behind --from")
+            missing = "no frame lies behind --from" if options.is_part else "has no frames"
+            raise UserError(f"{reader.info.path}: {missing}")
         self._frames = itertools.chain([first], frames)
         self.origin = first.time
         self._shift, self._stretch = self.origin if options.is_part else Fraction(0), options.stretch
@@ -239,16 +240,24 @@ class Part:
 
 
 def _interpolated(
-    frames: Iterable[TimedFrame], between: Between, timeline: Timeline, num_frames: int, *, loop: bool
+    frames: Iterable[TimedFrame], between: Between, timeline: Timeline, num_frames: int, options: Options
 ) -> Iterator[TimedFrame]:
-    """Yields the frames of each gap, and then the last frame as often as it is shown."""
+    """Yields the frames of each gap, and then the last frame as often as it is shown.
+
+    Where latency counts, an original frame that is shown does not wait for the next one.
+    """
+    loop, at_once = options.loop, options.latency and not options.loop
     frames = iter(_repeated(frames, num_frames // 2) if loop else frames)
     last = next(frames)
+    is_early = at_once and timeline.begins_with(last.time)
+    yield from [last] * is_early
     for window in _windows(itertools.chain([last], frames), num_frames, closed=loop):
         left, last = pair = window[num_frames // 2 - 1 : num_frames // 2 + 1]
-        yield from _divided(window, pair, timeline.between(left.time, last.time), between)
+        yield from _divided(window, pair, timeline.between(left.time, last.time)[is_early:], between)
+        is_early = at_once and timeline.begins_with(last.time)
+        yield from [last] * is_early
     if not loop:
-        yield from (last._replace(time=shown) for shown in timeline.last(last.time, last.duration))
+        yield from (last._replace(time=shown) for shown in timeline.last(last.time, last.duration)[is_early:])
 
 
 def _divided(

@@ -22,7 +22,7 @@ from vfi_jax.errors import UsageError
 from vfi_jax.video import hdr, inventory, labels, streams
 from vfi_jax.video.decode import VideoInfo, open_input
 from vfi_jax.video.encode import has_aspect
-from vfi_jax.video.encoders import CONTAINERS, Container, Encoding, container_of, encoding_of
+from vfi_jax.video.encoders import CONTAINERS, Container, Encoding, container_of, encoding_of, is_bare
 from vfi_jax.video.inventory import Inventory, Track
 from vfi_jax.video.options import Options
 from vfi_jax.video.pixels import pixel_format
@@ -33,6 +33,7 @@ _PREFERRED = (".mkv", ".mp4", ".mov", ".webm")
 _STYLED = ("ass", "ssa", "webvtt")  # forms of text with positions and styles that the others lack
 TIME_CODE = "timecode"
 _TIMES = "the times of the frames (a constant rate, --fps, has none to lose)"
+_NO_TAGS = (2, 2, 2)  # AVColorSpace, AVColorPrimaries, AVColorTransferCharacteristic: unspecified
 _NEARLY = Fraction(1, 1000)  # QuickTime's chapters start at whole milliseconds
 _NOUNS = {  # kind: how one item and several are named
     "subtitle": ("subtitle track {}", "subtitle tracks {}"),
@@ -74,7 +75,8 @@ class Loss:
 
     Attributes:
       kind: subtitle, style, cover, attachment, data, video, chapters, timecode, tag, flag, side data, alpha, rgb,
-        chroma, bits, lossless, times, aspect, rotation, or fields.
+        palette,
+        chroma, bits, lossless, times, colors, aspect, rotation, or fields.
       items: what is lost, as in messages.
       kept_by: extensions of outputs that keep it.
     """
@@ -234,16 +236,21 @@ def _of_frames(info: VideoInfo, muxer: str, encoding: Encoding) -> Iterator[tupl
     """Lists what encoding takes from the frames and from what accompanies them."""
     name = pixel_format(info, encoding.codec, is_lossless=encoding.is_lossless)
     source, target = av.VideoFormat(info.pixel_format, 16, 16), av.VideoFormat(name, 16, 16)
-    if info.has_alpha:
+    if info.has_alpha and not (target.has_palette or any(component.is_alpha for component in target.components)):
         yield "alpha", f"the alpha channel ({info.pixel_format})"
-    if source.is_rgb or source.has_palette:
+    if target.has_palette and not source.has_palette:
+        yield "palette", "colors (256 of a palette for each frame)"
+    elif (source.is_rgb or source.has_palette) and not (target.is_rgb or target.has_palette):
         yield "rgb", f"RGB ({info.pixel_format} becomes {name})"
     elif len(source.components) > 2 and _chroma(target) < _chroma(source):
         yield "chroma", f"chroma resolution ({info.pixel_format} becomes {name})"
-    if info.bits > (written := max(component.bits for component in target.components)):
+    if not target.has_palette and info.bits > (written := max(component.bits for component in target.components)):
         yield "bits", f"depth ({info.bits} bits become {written})"
     if info.is_lossless and not encoding.is_lossless:
         yield "lossless", f"lossless compression ({info.codec} becomes {encoding.codec})"
+    tags = (info.color.space, info.color.primaries, info.color.transfer)
+    if is_bare(muxer) and tags != _NO_TAGS and not (target.is_rgb or target.has_palette):
+        yield "colors", "color tags (matrix, primaries, transfer)"
     if not has_aspect(info, muxer):
         yield "aspect", f"the pixels' shape ({info.aspect})"
     if info.is_interlaced:

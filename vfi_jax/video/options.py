@@ -20,6 +20,7 @@ Number = Fraction | int | float | str
 MAX_FACTOR = 1024
 MAX_FPS = 10_000
 MAX_QUALITY = 100
+PICTURE_RATE = 25
 _NUMBER = re.compile(r"\d{1,12}(\.\d{0,12})?|\.\d{1,12}|\d{1,12}/\d{1,12}", re.ASCII)
 _CLOCK = re.compile(r"(?:(?:(\d{1,4}):)?(\d{1,4}):)?(\d{1,12}(?:\.\d{0,12})?|\.\d{1,12})", re.ASCII)
 _FRAME = re.compile(r"(\d{1,12})f", re.ASCII)
@@ -74,6 +75,8 @@ class Options:
       lossless: whether the encoder keeps every code of its pixel format.
       encoder_options: further options of the encoder by FFmpeg's names, "name=value:name=value" or a mapping. Colons in
         a value are written with a backslash before them.
+      input_fps: frames per second of pictures, which have no rate of their own; None: `PICTURE_RATE`.
+      latency: for pipes: every frame is passed on as soon as it can be.
       overwrite: whether an existing target is replaced.
       strict: whether it is an error if the target would lack anything of the source.
 
@@ -121,6 +124,12 @@ class Options:
         default=None,
         metadata=about("further options of the encoder by FFmpeg's names: preset=slow:g=48", metavar="K=V:K=V"),
     )
+    input_fps: Number | None = field(
+        default=None, metadata=about("frames per second of pictures, which have no rate of their own (25)", metavar="R")
+    )
+    latency: bool = field(
+        default=False, metadata=about("for pipes: pass every frame on as soon as it can be, not in batches")
+    )
     overwrite: bool = field(default=False, metadata=about("replace an output that exists"))
     strict: bool = field(
         default=False, metadata=about("make it an error if the output would lack anything of the input")
@@ -134,10 +143,10 @@ class Options:
             if getattr(self, first) not in (None, False) and getattr(self, second) not in (None, False):
                 names = [flag_of(entry) for entry in dataclasses.fields(self) if entry.name in (first, second)]
                 raise UsageError(f"{' and '.join(names)} exclude each other: give one of them")
-        for name, most in (("factor", MAX_FACTOR), ("slow", MAX_FACTOR), ("fps", MAX_FPS)):
+        for name, most in (("factor", MAX_FACTOR), ("slow", MAX_FACTOR), ("fps", MAX_FPS), ("input_fps", MAX_FPS)):
             if getattr(self, name) is not None:
-                least = 0 if name == "fps" else 1
-                object.__setattr__(self, name, _bounded(name, getattr(self, name), least, most))
+                least = 0 if name.endswith("fps") else 1
+                object.__setattr__(self, name, _bounded(name.replace("_", "-"), getattr(self, name), least, most))
         if self.quality is not None:
             object.__setattr__(self, "quality", _quality(self.quality))
         if self.encoder_options is not None:
@@ -160,6 +169,11 @@ class Options:
     def rate(self) -> Fraction | None:
         """Frames per second of the target; None where the factor decides."""
         return None if self.fps is None else Fraction(self.fps)
+
+    @property
+    def picture_rate(self) -> Fraction:
+        """Frames per second of pictures."""
+        return Fraction(PICTURE_RATE if self.input_fps is None else self.input_fps)
 
     @property
     def stretch(self) -> Fraction:

@@ -9,7 +9,7 @@ from vfi_jax.video.decode import VideoInfo
 
 _DEEP = {"gray": ("gray16be", "gray16le"), "rgb24": ("rgb48be", "rgb48le"), "rgba": ("rgba64be", "rgba64le")}
 _ONLY = {  # encoders that are given one format, which holds most of what they can
-    "gif": "pal8", "libwebp": "bgra", "libwebp_anim": "bgra", "bmp": "bgr24", "exr": "gbrpf32le", "mpeg4": "yuv420p",
+    "gif": "pal8", "libwebp": "bgra", "libwebp_anim": "bgra", "bmp": "bgr24", "mpeg4": "yuv420p",
 }  # fmt: skip
 _RGB = ("png", "apng", "tiff")
 
@@ -21,6 +21,8 @@ def picture_format(info: VideoInfo, codec: str) -> str | None:
       info: the source.
       codec: FFmpeg's name of the encoder.
     """
+    if codec == "exr":
+        return "gbrapf32le" if info.has_alpha else "gbrpf32le"
     if codec in _ONLY:
         return _ONLY[codec]
     if codec == "mjpeg":

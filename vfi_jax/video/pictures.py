@@ -36,6 +36,22 @@ class Pictures:
         """The order in one line."""
         return f"{len(self.files)} pictures, from {self.files[0].name} to {self.files[-1].name}"
 
+    @property
+    def first(self) -> int:
+        """The number of the first picture; 1 without one."""
+        parts = NUMBER.fullmatch(self.files[0].stem)
+        return int(parts[2]) if parts and len(self.files) > 2 else 1
+
+    @property
+    def pattern(self) -> str:
+        """A pattern of names for pictures like these, with numbers of the same width; %06d without numbers."""
+        first, last = (NUMBER.fullmatch(self.files[index].stem) for index in (0, -1))
+        suffix = self.files[0].suffix
+        if first is None or last is None or (first[1], first[3]) != (last[1], last[3]) or len(self.files) <= 2:
+            return f"%06d{suffix}"
+        before, after = (text.replace("%", "_") for text in (first[1], first[3]))
+        return f"{before}%0{len(first[2])}d{after}{suffix}"
+
 
 def is_picture(path: Path) -> bool:
     """Whether a name ends as those of pictures do that can be read."""

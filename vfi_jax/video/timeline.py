@@ -84,6 +84,13 @@ class Timeline:
             self._emitted = ticks_of(instants[-1].time, self._tick)
         return instants
 
+    def begins_with(self, left: Fraction) -> bool:
+        """Whether `left`, seconds, where the next gap begins, is the time of a frame of the target."""
+        if self._rate is not None:
+            return self._start is None or ((left - self._start) * self._rate).denominator == 1
+        assert self._multiple is not None
+        return (self._gap * self._multiple).denominator == 1
+
     def last(self, time: Fraction, duration: Fraction) -> list[Fraction]:
         """Returns the times at which the last frame is shown, which is at `time` for `duration`, seconds."""
         if self._hold:

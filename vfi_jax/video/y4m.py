@@ -15,12 +15,11 @@ from typing import Protocol, runtime_checkable
 import av
 
 from vfi_jax.errors import UserError
+from vfi_jax.video.color import FULL, LIMITED, UNKNOWN_SITING
 
 NAME = "y4m"
 _SIGNATURE = b"YUV4MPEG2"
 _LONGEST = 4096  # bytes of a header
-_LIMITED, _FULL = 1, 2  # AVColorRange
-_LEFT, _CENTER, _TOP_LEFT = 1, 2, 3  # AVChromaLocation
 _RAW = {  # pixel format: its name in the header
     "yuv420p": "420jpeg", "yuv422p": "422", "yuv444p": "444", "yuv411p": "411", "gray": "mono",
     "gray9le": "mono9", "gray10le": "mono10", "gray12le": "mono12", "gray16le": "mono16",
@@ -28,7 +27,7 @@ _RAW = {  # pixel format: its name in the header
     f"yuv{chroma}p{bits}le": f"{chroma}p{bits}" for chroma in ("420", "422", "444") for bits in (9, 10, 12, 14, 16)
 }  # fmt: skip
 FORMATS = tuple(_RAW)
-_SITING = {"420jpeg": _CENTER, "420mpeg2": _LEFT, "420paldv": _TOP_LEFT}
+_SITING = {"420jpeg": "center", "420mpeg2": "left", "420paldv": "topleft"}
 _FORMAT_OF = {name: pixels for pixels, name in _RAW.items()} | dict.fromkeys(["420", *_SITING], "yuv420p")
 
 
@@ -49,10 +48,6 @@ class Writable(Protocol):
         """Writes all of it."""
         ...
 
-    def flush(self) -> None:
-        """Passes on what was written."""
-        ...
-
 
 @dataclass(frozen=True)
 class Header:
@@ -65,7 +60,7 @@ class Header:
       aspect: sample aspect ratio; None if unknown.
       pixel_format: FFmpeg's name.
       range: AVColorRange; 0 if unknown.
-      siting: AVChromaLocation; 0 if unknown.
+      siting: where chroma samples lie, by FFmpeg's name.
       is_interlaced: whether frames consist of fields.
     """
 
@@ -75,7 +70,7 @@ class Header:
     aspect: Fraction | None
     pixel_format: str
     range: int
-    siting: int
+    siting: str
     is_interlaced: bool
 
     def as_bytes(self) -> bytes:
@@ -88,7 +83,7 @@ class Header:
         words = [f"W{self.width}", f"H{self.height}", f"F{self.rate.numerator}:{self.rate.denominator}"]
         words += [f"I{'m' if self.is_interlaced else 'p'}", f"A{shape}", f"C{name}"]
         if self.range:
-            words.append(f"XCOLORRANGE={'FULL' if self.range == _FULL else 'LIMITED'}")
+            words.append(f"XCOLORRANGE={'FULL' if self.range == FULL else 'LIMITED'}")
         return " ".join([_SIGNATURE.decode(), *words]).encode()
 
 
@@ -119,8 +114,8 @@ def parse(line: bytes, name: str) -> Header:
     scale = values.get("XCOLORRANGE")
     return Header(
         *sides, rate, _ratio(values.get("A", "")), pixels,
-        range={"FULL": _FULL, "LIMITED": _LIMITED}.get(scale or "", 0),
-        siting=_SITING.get(values.get("C", ""), 0),
+        range={"FULL": FULL, "LIMITED": LIMITED}.get(scale or "", 0),
+        siting=_SITING.get(values.get("C", ""), UNKNOWN_SITING),
         is_interlaced=values.get("I", "p") not in ("p", "?"),
     )  # fmt: skip
 
@@ -171,7 +166,7 @@ class Decoder:
     def _unpacked(self, data: bytes) -> av.VideoFrame:
         (frame,) = self._codec.decode(av.Packet(data))
         frame.pts, frame.time_base = None, 1 / self.header.rate
-        frame.color_range = self.header.range or (_FULL if len(frame.format.components) == 1 else 0)
+        frame.color_range = self.header.range or (FULL if len(frame.format.components) == 1 else 0)
         return frame
 
     def _line(self) -> bytes | None:
@@ -218,7 +213,6 @@ class Encoder:
 
     def _send(self, parts: Sequence[bytes]) -> None:
         self._pipe.write(b"".join(parts))
-        self._pipe.flush()
 
 
 def _bytes_of(header: Header) -> int:
