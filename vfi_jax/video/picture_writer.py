@@ -15,7 +15,7 @@ import av
 import numpy as np
 
 from vfi_jax.errors import UserError
-from vfi_jax.system.folders import filled_at_once
+from vfi_jax.system.filled import filled_at_once
 from vfi_jax.video import linear
 from vfi_jax.video.convert import Converter
 from vfi_jax.video.decode import TimedFrame, VideoInfo
