@@ -24,6 +24,7 @@ from vfi_jax.video.decode import VideoInfo, open_input
 from vfi_jax.video.encode import has_aspect
 from vfi_jax.video.encoders import CONTAINERS, Container, Encoding, container_of, encoding_of, is_bare
 from vfi_jax.video.inventory import Inventory, Track
+from vfi_jax.video.layout import layout_of
 from vfi_jax.video.options import Options
 from vfi_jax.video.pixels import pixel_format
 from vfi_jax.video.streams import Route
@@ -236,7 +237,7 @@ def _of_frames(info: VideoInfo, muxer: str, encoding: Encoding) -> Iterator[tupl
     """Lists what encoding takes from the frames and from what accompanies them."""
     name = pixel_format(info, encoding.codec, is_lossless=encoding.is_lossless)
     source, target = av.VideoFormat(info.pixel_format, 16, 16), av.VideoFormat(name, 16, 16)
-    if info.has_alpha and not (target.has_palette or any(component.is_alpha for component in target.components)):
+    if info.has_alpha and not (is_bare(muxer) and layout_of(name).alpha):
         yield "alpha", f"the alpha channel ({info.pixel_format})"
     if target.has_palette and not source.has_palette:
         yield "palette", "colors (256 of a palette for each frame)"

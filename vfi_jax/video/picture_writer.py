@@ -70,8 +70,7 @@ class PictureTarget:
         Raises:
           UserError: the encoder refuses the size.
         """
-        is_deep = info.bits > 8 or info.has_alpha
-        black = np.zeros((info.height, info.width, 3 + info.has_alpha), np.uint16 if is_deep else np.uint8)
+        black = np.zeros((info.height, info.width, 3), np.uint16 if info.bits > 8 else np.uint8)
         PictureEncoder(self.path, info, options)(TimedFrame(Fraction(0), Fraction(1), black))
 
     def tick(self, info: VideoInfo, options: Options) -> Fraction:
@@ -176,10 +175,10 @@ class PictureEncoder:
 
 def _light(frame: TimedFrame, info: VideoInfo) -> av.VideoFrame:
     """Returns a frame as floats of light, with opacity if there is any."""
-    image, opacity = unpremultiplied(frame.image) if info.has_alpha else (frame.image, None)
+    image, opacity = unpremultiplied(frame.image) if frame.image.shape[-1] == 4 else (frame.image, None)
     codes = image if image.dtype == np.uint16 else image.astype(np.uint16) * 257
     light = linear.to_light(codes, info.color.transfer)
-    if opacity is None:
+    if not info.has_alpha:
         return av.VideoFrame.from_ndarray(np.ascontiguousarray(light), "gbrpf32le")
-    shown = np.float32(opacity)[..., None] / 65535
+    shown = np.ones((*codes.shape[:2], 1), np.float32) if opacity is None else np.float32(opacity)[..., None] / 65535
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(np.concatenate([light, shown], -1)), "gbrapf32le")

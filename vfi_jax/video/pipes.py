@@ -19,8 +19,8 @@ from vfi_jax.video.color import FULL, Color
 from vfi_jax.video.convert import Converter
 from vfi_jax.video.decode import TimedFrame, VideoInfo
 from vfi_jax.video.encoders import container_of, encoding_of
-from vfi_jax.video.options import Options, Position
 from vfi_jax.video.layout import Turn
+from vfi_jax.video.options import Options, Position
 from vfi_jax.video.pixels import pixel_format
 from vfi_jax.video.rgb import ToRGB
 from vfi_jax.video.streams import Cut
