@@ -124,7 +124,7 @@ def _load(options: argparse.Namespace, asked: Options) -> Interpolator:
     flow_network.require(model, variables)
     if options.objects and registry.spec_of(options.model).sees_reference:
         model = iterate_reference(model, editing.STEPS)
-    interpolator = Interpolator(model, variables, precision=options.precision)
+    interpolator = Interpolator(model, variables, precision=options.precision, extra=int(job.has_opacity))
     if not interpolator.model.any_time:
         check_midpoints(asked, options.model, registry.spec_of(options.model).num_frames)
     if options.objects:

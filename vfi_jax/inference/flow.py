@@ -78,7 +78,7 @@ class FlowEstimator:
           UserError: sizes, dtypes or values of the frames are wrong, or the sides too small for the network.
           NotFiniteError: the flow holds NaN or infinity.
         """
-        both = stack_frames((first, second), 2)
+        both = stack_frames((first, second), 2, 3)
         height, width = both.shape[-3:-1]
         batch = both[None] if both.ndim == 4 else both
         with self._precision.scope():

@@ -21,6 +21,7 @@ from jaxtyping import Float
 
 from vfi_jax import weights
 from vfi_jax.errors import NotFiniteError, UsageError, UserError
+from vfi_jax.inference import extra
 from vfi_jax.inference.wrappers import SMALLEST_INTERVAL, Recursive, with_dtype, with_reference
 from vfi_jax.models import registry
 from vfi_jax.models.spec import REFERENCE
@@ -32,7 +33,7 @@ from vfi_jax.weights.load import load
 
 
 class Interpolator:
-    """Frames between frames of any size: RGB in, RGB out.
+    """Frames between frames of any size: RGB in, RGB out, and further channels that move with it.
 
     Pads as the published scripts do, reorders channels for the weights, clips, rounds, crops. Compiles one program per
     padded shape, shared by all sizes that are padded to it.
@@ -44,6 +45,7 @@ class Interpolator:
         variables: Mapping[str, Any] | None = None,
         *,
         precision: str | None = precisions.DEFAULT,
+        extra: int = 0,
     ) -> None:
         """Takes a model.
 
@@ -52,6 +54,8 @@ class Interpolator:
             are then those shipped or installed; None: the shipped default.
           variables: of the module.
           precision: a name in `vfi_jax.nn.precision`; None keeps the model's dtype and leaves products to the backend.
+          extra: number of channels behind RGB in all frames, in the same range, such as opacity (of premultiplied
+            colors), depth or masks; see `inference.extra` for how they move.
 
         Raises:
           UserError: no weights.
@@ -71,12 +75,14 @@ class Interpolator:
         self.model = network if self._precision.dtype is None else with_dtype(network, self._precision.dtype)
         self.spec = registry.spec_of(network.variant)
         self.variables = jax.device_put(variables)
+        self.channels = 3 + extra
 
     def __call__(self, *frames: Any, t: Any = MIDPOINT, **inputs: Any) -> np.ndarray:
         """Returns the frame at time t between the given ones.
 
         Args:
-          *frames: as many as the model takes, `[h, w, 3]` or `[b, h, w, 3]`, RGB; uint8, uint16, or float in 0..1.
+          *frames: as many as the model takes, `[h, w, 3]` or `[b, h, w, 3]`, RGB, with `extra` more channels; uint8,
+            uint16, or float in 0..1.
           t: a number, `[b]` or `[b, 1, 1, 1]`, 0 < t < 1; or a map of the frames' size with one channel, in 0..1: of
             time, or of the distance that each pixel has covered (0: where frame 0 has it, 1: where frame 1 has it).
           **inputs: further arguments of the model's `apply`, as it takes them (a batch, on the padded size, RGB).
@@ -88,7 +94,7 @@ class Interpolator:
           UserError: number, sizes, dtypes or values of the frames are wrong, or these weights do not support t.
           NotFiniteError: the prediction holds NaN or infinity.
         """
-        stack = stack_frames(frames, self.spec.num_frames)
+        stack = stack_frames(frames, self.spec.num_frames, self.channels)
         size, single = stack.shape[-3:-1], stack.ndim == 4
         batch = stack[None] if single else stack
         times = self._times(t, batch.shape[0], size)
@@ -102,16 +108,16 @@ class Interpolator:
         1 / 2^n; where it takes four frames, 1 / 2 only, as the frames around the halves are not known.
 
         Args:
-          frames: as many as the model takes, `[h, w, 3]`.
+          frames: as many as the model takes, `[h, w, 3]`, with `extra` more channels.
           times: increasing.
 
         Yields:
-          `[h, w, 3]`, dtype of the inputs.
+          Frames with the shape and dtype of one input.
 
         Raises:
           NotFiniteError: a prediction holds NaN or infinity.
         """
-        batch = stack_frames(frames, self.spec.num_frames)[None]
+        batch = stack_frames(frames, self.spec.num_frames, self.channels)[None]
         size, padded = batch.shape[-3:-1], self._pad(batch)
         if self.model.any_time:
             predictions = (self._predict(padded, self._times(t, 1, size), {}) for t in times)
@@ -127,9 +133,9 @@ class Interpolator:
           UserError, NotFiniteError: see `__call__`.
           UsageError: the model has no backward flow.
         """
-        batch = stack_frames(frames, self.spec.num_frames)[None]
+        batch = stack_frames(frames, self.spec.num_frames, self.channels)[None]
         height, width = batch.shape[-3:-1]
-        padded, times = self._pad(batch), self._times(t, 1, (height, width))
+        padded, times = self._pad(batch[..., :3]), self._times(t, 1, (height, width))
         with self._precision.scope():
             flow = np.asarray(intermediate_flows(self.model, self.variables, padded, times)[..., :2])
         if not np.isfinite(flow).all():
@@ -208,17 +214,20 @@ class Interpolator:
 def predict(
     model: Model,
     variables: Mapping[str, Any],
-    frames: Float[Array, "b n h w 3"],
+    frames: Float[Array, "b n h w c"],
     t: Array,
     inputs: Mapping[str, Array],
-) -> Float[Array, "b h w 3"]:
+) -> Float[Array, "b h w c"]:
     """Returns a model's clipped RGB frame at t, float32, from RGB frames in 0..1 with legal sides, jitted.
 
-    Infinity becomes NaN, which clipping would make a color.
+    Further channels follow it, see `inference.extra`. Infinity becomes NaN, which clipping would make a color.
     """
+    images, more = frames[..., :3], frames[..., 3:]
     given = {name: value[..., order_of(model)] if name == REFERENCE[0] else value for name, value in inputs.items()}
-    frame = model.apply(variables, frames[..., order_of(model)], t, **given).frame
-    frame = frame[..., order_of(model)].astype(jnp.float32)
+    output = model.apply(variables, images[..., order_of(model)], t, **given)
+    frame = output.frame[..., order_of(model)].astype(jnp.float32)
+    if more.shape[-1]:
+        frame = jnp.concatenate([frame, extra.moved(model, variables, output, more, t)], -1)
     return jnp.where(jnp.isfinite(frame), jnp.clip(frame, 0, 1), jnp.nan)
 
 
@@ -261,15 +270,16 @@ def not_finite(name: str) -> NotFiniteError:
     )
 
 
-def stack_frames(frames: Sequence[Any], count: int) -> np.ndarray:
+def stack_frames(frames: Sequence[Any], count: int, channels: int) -> np.ndarray:
     """Checks frames and stacks them.
 
     Args:
-      frames: `[h, w, 3]` or `[b, h, w, 3]` each.
+      frames: `[h, w, c]` or `[b, h, w, c]` each.
       count: how many there must be.
+      channels: how many channels they must have: 3 for RGB, and those of `Interpolator(extra=...)`.
 
     Returns:
-      `[n, h, w, 3]` or `[b, n, h, w, 3]`, dtype of the frames.
+      `[n, h, w, c]` or `[b, n, h, w, c]`, dtype of the frames.
 
     Raises:
       UserError: another number, or frames whose sizes, dtypes or values differ or are not supported.
@@ -281,8 +291,12 @@ def stack_frames(frames: Sequence[Any], count: int) -> np.ndarray:
     if len(shapes) > 1 or len(dtypes) > 1:
         raise UserError(f"frames differ: {_listed(shapes)}, {_listed(dtypes)}; all need one size and dtype")
     shape, dtype = arrays[0].shape, arrays[0].dtype
-    if len(shape) not in (3, 4) or shape[-1] != 3 or 0 in shape:
-        raise UserError(f"frames have shape {shape}: [h, w, 3] or [b, h, w, 3], RGB, is needed")
+    if len(shape) not in (3, 4) or shape[-1] != channels or 0 in shape:
+        kind = "RGB" if channels == 3 else f"RGB and {channels - 3} more"
+        hint = f"; Interpolator(extra={shape[-1] - 3}) takes these" if len(shape) in (3, 4) and shape[-1] > 3 else ""
+        raise UserError(
+            f"frames have shape {shape}: [h, w, {channels}] or [b, h, w, {channels}], {kind}, is needed{hint}"
+        )
     if dtype not in (np.uint8, np.uint16) and not np.issubdtype(dtype, np.floating):
         raise UserError(f"frames are {dtype}: uint8, uint16 or float in 0..1 is needed")
     stacked = np.stack(arrays, axis=-4)

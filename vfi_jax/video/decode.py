@@ -29,6 +29,7 @@ from vfi_jax.video.options import Position
 from vfi_jax.video.rgb import ToRGB
 
 _TEXT_ART = {"ansi", "bintext", "idf", "xbin"}  # FFmpeg decodes text and unknown binary files with these
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 USUAL_RATE = Fraction(25)  # frames per second, where nothing is known
 _DECLARES_LENGTH = ("mov", "matroska", "avi")  # formats whose header declares the length of the file
 
@@ -161,20 +162,20 @@ class Reader:
         the constructor or by `frames`.
     """
 
-    def __init__(self, path: Path, rate: Fraction | None = None, *, alpha: bool = False) -> None:
+    def __init__(self, path: Path, rate: Fraction | None = None) -> None:
         """Opens a video and decodes its first frame.
 
         Args:
           path: the file.
           rate: see `VideoInfo.rate`; None: the header's.
-          alpha: whether pictures have opacity as a fourth channel, see `rgb`.
         """
-        self._path, self._nominal, self._alpha = path, rate, alpha
+        self._path, self._nominal = path, rate
         self._container = open_input(path)
         try:
             self._stream = video_stream(path, self._container)
             self._siting = siting_of(self._container, self._stream.index)
             self._stream.thread_type = "AUTO"
+            self._decoder = _decoder_of_alpha(self._stream)
             self._tick = exact(self._stream.time_base)
             self._origin = clock_origin(self._container)
             self._to_rgb = ToRGB()
@@ -248,7 +249,7 @@ class Reader:
                 f"frame {self._count} ({float(self._last):.3f} s); cut the file there and treat the parts one by one"
             )
         self._damaged += frame.is_corrupt
-        return self._turn(self._to_rgb(frame, alpha=self._alpha))
+        return self._turn(self._to_rgb(frame))
 
     def _decode(self) -> Iterator[av.VideoFrame]:
         """Yields every frame as decoded. Reads all streams, since the longest one shows where the file ends."""
@@ -256,7 +257,7 @@ class Reader:
             for packet in self._container.demux():
                 self._note_end(packet)
                 if packet.stream is self._stream:
-                    yield from packet.decode()
+                    yield from packet.decode() if self._decoder is None else self._decoder.decode(packet)
         except av.FFmpegError as error:
             raise UserError(f"{self._path}: is cut short or damaged {self._where()} ({error.strerror})") from error
 
@@ -328,10 +329,16 @@ def video_stream(path: Path, container: av.container.InputContainer) -> av.Video
     return videos[0]
 
 
+def _decoder_of_alpha(stream: av.VideoStream) -> av.VideoCodecContext | None:
+    """Returns a decoder for VP8 and VP9 with alpha, of which FFmpeg's own decoders give the colors only."""
+    name = _ALPHA_DECODERS.get(stream.codec_context.name)
+    if name is None or not any(key.lower() == "alpha_mode" and value == "1" for key, value in stream.metadata.items()):
+        return None
+    return av.VideoCodecContext.create(name, "r")
+
+
 def _has_alpha(frame: av.VideoFrame, stream: av.VideoStream) -> bool:
     """Whether a video is transparent. GIFs and palettes have alpha even if they are opaque: their pixels decide."""
-    if any(key.lower() == "alpha_mode" and value == "1" for key, value in stream.metadata.items()):
-        return True  # VP8 and VP9 in WebM, of which FFmpeg's own decoders give the colors only
     if stream.codec_context.name == "gif" or frame.format.has_palette:
         return bool((frame.reformat(format="bgra").to_ndarray()[..., 3] < 255).any())
     return any(component.is_alpha for component in frame.format.components)

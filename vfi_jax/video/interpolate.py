@@ -21,11 +21,13 @@ from typing import Any
 import numpy as np
 
 from vfi_jax.errors import UserError
-from vfi_jax.video import forms, losses
+from vfi_jax.video import forms, losses, rgb
 from vfi_jax.video.decode import TimedFrame, VideoInfo
 from vfi_jax.video.forms import Frames, Input, Source, Target
+from vfi_jax.video.layout import layout_of
 from vfi_jax.video.losses import Loss
 from vfi_jax.video.options import MAX_FACTOR, Options
+from vfi_jax.video.pixels import target_format
 from vfi_jax.video.streams import Cut
 from vfi_jax.video.survey import Survey
 from vfi_jax.video.timeline import Instant, Timeline, rate_of, total
@@ -92,6 +94,12 @@ class Job:
     info: VideoInfo
     survey: Survey
     losses: tuple[Loss, ...] = ()
+
+    @property
+    def has_opacity(self) -> bool:
+        """Whether frames have opacity as a fourth channel: the source is transparent, and the target keeps it."""
+        name = target_format(self.info, self.target.path, self.options)
+        return self.info.has_alpha and layout_of(name).alpha
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -170,7 +178,9 @@ def interpolate_video(
       target: its extension chooses container and codec, see `encoders.CONTAINERS`; a pattern such as out/%06d.png or a
         folder for pictures; or - for y4m on standard output.
       between: `between(frames, times)` gives one frame for each time in (0, 1) between the middle two of `frames`.
-        Frames are `[h, w, 3]` RGB, uint8, or uint16 where the source has more than 8 bits; the new ones likewise.
+        Frames are `[h, w, 3]` RGB, uint8, or uint16 where the source has more than 8 bits; the new ones likewise. Where
+        the source is transparent and the target keeps that (`Job.has_opacity`), they are `[h, w, 4]` uint16: colors
+        over black, and opacity, which `Interpolator(extra=1)` takes.
       options: all that the command can be asked for; None: the defaults of `Options`.
       num_frames: number of consecutive frames that `between` takes, even. The first and last frame are repeated at
         the ends of the clip.
@@ -194,7 +204,8 @@ def interpolate(job: Job, between: Between, *, num_frames: int = 2, progress: Pr
         sink = stack.enter_context(job.target.open(job.info, options, cut))
         timeline = Timeline(options, job.target.tick(job.info, options))
         start = Fraction(0)
-        for frame in _interpolated(part, between, timeline, num_frames, options):
+        frames = _with_opacity(part, job.info) if job.has_opacity else part
+        for frame in _interpolated(frames, between, timeline, num_frames, options):
             sink.write(frame)
             start = start if count else frame.time
             count += 1
@@ -237,6 +248,11 @@ class Part:
             shown, duration = (frame.time - self._shift) * self._stretch, frame.duration * self._stretch
             self.count, self.end = self.count + 1, shown + duration
             yield frame._replace(time=shown, duration=duration)
+
+
+def _with_opacity(frames: Iterable[TimedFrame], info: VideoInfo) -> Iterator[TimedFrame]:
+    """Yields frames whose pictures have opacity as a fourth channel."""
+    return (frame._replace(image=rgb.with_opacity(frame.image, frame.raw, info.turn)) for frame in frames)
 
 
 def _interpolated(

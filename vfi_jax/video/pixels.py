@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import av
 
 from vfi_jax.video.decode import VideoInfo
+from vfi_jax.video.encoders import container_of, encoding_of
 from vfi_jax.video.layout import GRAY, RGB, YUV, Layout, Turn, is_float, layout_of
+from vfi_jax.video.options import Options
 from vfi_jax.video.picture_formats import picture_format
 
 _PLAYED = "yuv420p"  # most players show nothing else
@@ -45,6 +48,16 @@ def pixel_format(info: VideoInfo, codec: str, *, is_lossless: bool) -> str:
         if _fits(layouts[name], info, codec, name):
             return name
     raise ValueError(f"{codec} takes no pixel format that can be written")
+
+
+def target_format(info: VideoInfo, target: Path, options: Options) -> str:
+    """Returns the pixel format of a target, whose name chooses the container.
+
+    Raises:
+      UsageError: the name has an unknown extension, or options exclude each other.
+    """
+    encoding = encoding_of(container_of(target), options)
+    return pixel_format(info, encoding.codec, is_lossless=encoding.is_lossless)
 
 
 def source_layout(info: VideoInfo) -> Layout:

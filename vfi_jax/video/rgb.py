@@ -14,7 +14,7 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from vfi_jax.video.color import FULL, LIMITED, MATRIX_NAMES, Color, conversion_of
-from vfi_jax.video.layout import GRAY, RGB, YUV, Layout, joined, layout_of, split
+from vfi_jax.video.layout import GRAY, RGB, YUV, Layout, Turn, joined, layout_of, split
 
 # FFmpeg's default rounding darkens luma by 1.1 levels on the way to RGB and back; with these flags the bias is < 0.01.
 SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
@@ -53,28 +53,32 @@ class ToRGB:
     def __init__(self) -> None:
         self._scaler = VideoReformatter()
 
-    def __call__(self, frame: av.VideoFrame, *, alpha: bool) -> np.ndarray:
-        """Returns the picture of a frame, not yet turned, by the frame's own tags.
-
-        Args:
-          frame: of any pixel format.
-          alpha: whether opacity is a fourth channel; it is left out otherwise.
-        """
+    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
+        """Returns the picture of a frame, `[h, w, 3]`, not yet turned, by the frame's own tags."""
         layout = layout_of(frame.format.name)
-        is_deep = layout.bits > 8 or alpha
-        planes = split(frame) if alpha or layout.family == GRAY else []
         options = {}
         if layout.family != RGB:
             matrix, full = conversion_of(frame)
             options = {"src_colorspace": matrix, "src_color_range": FULL if full else LIMITED}
         if layout.family == GRAY:
-            frame = _with_neutral_chroma(planes[0], layout)
-        target = "rgb48le" if is_deep else "rgb24"
-        rgb = self._scaler.reformat(frame, format=target, interpolation=SCALING, **options).to_ndarray()
-        if not alpha:
-            return rgb
-        opacity = rescaled(planes[-1], layout.peak, _PEAK) if layout.alpha else np.full(rgb.shape[:2], _PEAK, np.uint16)
-        return premultiplied(rgb, opacity)
+            frame = _with_neutral_chroma(split(frame)[0], layout)
+        target = "rgb48le" if layout.bits > 8 else "rgb24"
+        return self._scaler.reformat(frame, format=target, interpolation=SCALING, **options).to_ndarray()
+
+
+def with_opacity(rgb: np.ndarray, raw: av.VideoFrame | None, turn: Turn) -> np.ndarray:
+    """Returns the premultiplied picture of a frame.
+
+    Args:
+      rgb: its picture, `[h, w, 3]`.
+      raw: the frame as it is stored; it is opaque if its format has no opacity, or without it.
+      turn: how `raw` is turned upright.
+    """
+    deep = rgb if rgb.dtype == np.uint16 else rgb.astype(np.uint16) * (_PEAK // 255)
+    layout = None if raw is None else layout_of(raw.format.name)
+    if raw is None or layout is None or not layout.alpha:
+        return np.concatenate([deep, np.full_like(deep[..., :1], _PEAK)], -1)
+    return premultiplied(deep, turn(rescaled(split(raw)[-1], layout.peak, _PEAK)))
 
 
 def premultiplied(rgb: np.ndarray, opacity: np.ndarray) -> np.ndarray:
