@@ -164,28 +164,31 @@ def test_the_shape_of_pixels(tmp_path):
     aspect_kept(source, tmp_path / "out.mkv")
 
 
-# --------------------------------------------------------------------------- kinds that no output of this version keeps
+# ------------------------------------------------------------------------------------- kinds that other encoders keep
 
 
 @pytest.mark.parametrize(
-    ("kind", "words", "name", "content"),
+    ("kind", "words", "kept_by", "name", "content"),
     [
-        ("alpha", "alpha channel (argb)", "in.mov", {"codec": "qtrle", "pix_fmt": "argb", "alpha": True}),
-        ("alpha", "alpha channel (yuva420p)", "in.mkv", {"codec": "ffv1", "pix_fmt": "yuva420p", "alpha": True}),
-        ("alpha", "alpha channel", "in.mov", {"codec": "prores_ks", "pix_fmt": "yuva444p10le", "alpha": True}),
-        ("alpha", "alpha channel", "in.webm", {"codec": "libvpx-vp9", "pix_fmt": "yuva420p", "alpha": True}),
-        ("rgb", "RGB (argb becomes yuv420p)", "in.mov", {"codec": "qtrle", "pix_fmt": "argb"}),
-        ("bits", "12 bits become 10", "in.mkv", {"codec": "ffv1", "pix_fmt": "yuv420p12le"}),
-        ("lossless", "ffv1 becomes libx264", "in.mkv", {"codec": "ffv1"}),
+        ("alpha", "alpha channel (argb)", ".webm", "in.mov", {"codec": "qtrle", "pix_fmt": "argb", "alpha": True}),
+        ("alpha", "alpha channel (yuva420p)", ".webm", "in.mkv", {"codec": "ffv1", "pix_fmt": "yuva420p"}),
+        ("alpha", "alpha channel", ".webm", "in.mov", {"codec": "prores_ks", "pix_fmt": "yuva444p10le", "alpha": True}),
+        ("alpha", "alpha channel", ".webm", "in.webm", {"codec": "libvpx-vp9", "pix_fmt": "yuva420p", "alpha": True}),
+        ("rgb", "RGB (argb becomes yuv420p)", "ffv1", "in.mov", {"codec": "qtrle", "pix_fmt": "argb"}),
+        ("bits", "12 bits become 10", "libx265", "in.mkv", {"codec": "ffv1", "pix_fmt": "yuv420p12le"}),
+        ("bits", "16 bits become 10", "ffv1", "in.mkv", {"codec": "ffv1", "pix_fmt": "yuv422p16le"}),
+        ("lossless", "ffv1 becomes libx264", "ffv1", "in.mkv", {"codec": "ffv1"}),
     ],
 )
-def test_a_loss_without_a_way_out(tmp_path, kind, words, name, content):
+def test_another_output_or_encoder_is_the_way_out(tmp_path, kind, words, kept_by, name, content):
     source = make(tmp_path / name, frames=2, **content)
     loss = next(loss for loss in run(source, "out.mp4").losses if loss.kind == kind)
     assert words in str(loss)
-    assert str(loss).endswith("; no output format keeps it")
-    for suffix in (".mkv", ".mov", ".webm"):
-        assert kind in [loss.kind for loss in listed(source, suffix)]
+    output = loss.kept_by[0]
+    assert output == (kept_by if kept_by[0] == "." else f".mkv with --encoder {kept_by}")
+    assert str(loss).endswith(f"; {output} keeps it")
+    options = {} if kept_by[0] == "." else {"encoder": kept_by}
+    assert kind not in [other.kind for other in run(source, f"way{output.split()[0]}", **options).losses]
 
 
 def gif(path: Path, is_transparent: bool) -> Path:

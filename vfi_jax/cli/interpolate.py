@@ -124,7 +124,7 @@ def _load(options: argparse.Namespace, asked: Options) -> Interpolator:
     flow_network.require(model, variables)
     if options.objects and registry.spec_of(options.model).sees_reference:
         model = iterate_reference(model, editing.STEPS)
-    interpolator = Interpolator(model, variables, precision=options.precision, extra=int(job.has_opacity))
+    interpolator = Interpolator(model, variables, precision=options.precision)
     if not interpolator.model.any_time:
         check_midpoints(asked, options.model, registry.spec_of(options.model).num_frames)
     if options.objects:
@@ -148,7 +148,7 @@ def _run_one(
     for line in (*(f"note: {note}" for note in job.notes), *job.losses):
         print(line, file=sys.stderr)
     objects = _objects(options.objects, job.info, job.survey.frames) if options.objects else {}
-    interpolator = model()
+    interpolator = model().with_extra(int(job.has_opacity))
     between = editing.between_with(interpolator, objects) if objects else interpolator.between
     with interrupts.cleanup_on_terminate("vfi-jax"), common.progress(job.total) as progress:
         summary = video.interpolate(job, between, num_frames=interpolator.spec.num_frames, progress=progress)

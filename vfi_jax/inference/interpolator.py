@@ -8,6 +8,7 @@ For example:
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
@@ -76,6 +77,12 @@ class Interpolator:
         self.spec = registry.spec_of(network.variant)
         self.variables = jax.device_put(variables)
         self.channels = 3 + extra
+
+    def with_extra(self, extra: int) -> Interpolator:
+        """Returns the interpolator of the same model for frames with another number of extra channels."""
+        other = copy.copy(self)
+        other.channels = 3 + extra
+        return other
 
     def __call__(self, *frames: Any, t: Any = MIDPOINT, **inputs: Any) -> np.ndarray:
         """Returns the frame at time t between the given ones.

@@ -86,6 +86,11 @@ def conversion_of(frame: av.VideoFrame) -> tuple[int, bool]:
     return _MATRICES.get(frame.colorspace or _UNSPECIFIED, _BT601), is_full or frame.color_range == FULL
 
 
+def is_same_siting(first: str, second: str) -> bool:
+    """Whether two sitings are the same; what is unknown is left, as codecs have it."""
+    return len({"left" if siting == UNKNOWN_SITING else siting for siting in (first, second)}) == 1
+
+
 def siting_of(container: av.container.InputContainer, index: int) -> str:
     """Returns where the chroma samples of a stream lie: left, center, topleft, ..., or unspecified.
 

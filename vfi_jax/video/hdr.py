@@ -36,7 +36,7 @@ _SPELLINGS = {
 
 def carried(side_data: Mapping[str, bytes], encoder: str) -> set[str]:
     """Names the side data that `options` passes to an encoder."""
-    return set(side_data) & {MASTERING, LIGHT} if options(side_data, encoder) else set()
+    return {name for name in (MASTERING, LIGHT) if name in side_data and options({name: side_data[name]}, encoder)}
 
 
 def options(side_data: Mapping[str, bytes], encoder: str) -> dict[str, str]:

@@ -7,8 +7,9 @@ the container. The way out is found by the same means: a container whose own lis
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -24,13 +25,16 @@ from vfi_jax.video.decode import VideoInfo, open_input
 from vfi_jax.video.encode import has_aspect
 from vfi_jax.video.encoders import CONTAINERS, Container, Encoding, container_of, encoding_of, is_bare
 from vfi_jax.video.inventory import Inventory, Track
-from vfi_jax.video.layout import layout_of
+from vfi_jax.video.layout import GRAY, RGB, YUV, Layout, layout_of
 from vfi_jax.video.options import Options
-from vfi_jax.video.pixels import pixel_format
+from vfi_jax.video.pixels import pixel_format, source_layout
 from vfi_jax.video.streams import Route
 from vfi_jax.video.survey import Survey
 
 _PREFERRED = (".mkv", ".mp4", ".mov", ".webm")
+_ENCODERS = ((".mkv", "libx265"), (".mkv", "ffv1"), (".mov", "prores_ks"), (".webm", "libvpx-vp9"))
+_OF_FORMATS = ("rgb", "chroma", "bits", "lossless")  # kinds whose items name the target's format
+_OF_ENCODERS = (*_OF_FORMATS, "alpha", "side data")  # kinds that another encoder may keep
 _STYLED = ("ass", "ssa", "webvtt")  # forms of text with positions and styles that the others lack
 TIME_CODE = "timecode"
 _TIMES = "the times of the frames (a constant rate, --fps, has none to lose)"
@@ -79,7 +83,7 @@ class Loss:
         palette,
         chroma, bits, lossless, times, colors, aspect, rotation, or fields.
       items: what is lost, as in messages.
-      kept_by: extensions of outputs that keep it.
+      kept_by: outputs that keep it: extensions, with the encoder where another one is needed.
     """
 
     kind: str
@@ -124,8 +128,10 @@ def find(
         others = dict(_of_others(lost_in))
     fits = {suffix: entries for suffix, entries in others.items() if not any(kind == "audio" for kind, _ in entries)}
     groups: dict[tuple[str, tuple[str, ...]], list[tuple[str, tuple[str, ...]]]] = {}
+    encoded = dict(_of_encoders(info, options, fits)) if any(kind in _OF_ENCODERS for kind, _ in lost) else {}
     for kind, item in lost:
-        kept_by = tuple(suffix for suffix, entries in fits.items() if not _is_among(kind, item, entries))
+        outputs = (*fits.items(), *(encoded.items() if kind in _OF_ENCODERS else ()))
+        kept_by = tuple(output for output, entries in outputs if not _is_among(kind, item, entries))
         groups.setdefault((kind, kept_by[:1]), []).append((item, kept_by))
     return tuple(_loss(kind, entries) for (kind, _), entries in groups.items())
 
@@ -139,6 +145,18 @@ def _of_others(
             yield suffix, lost_in(CONTAINERS[suffix])
 
 
+def _of_encoders(
+    info: VideoInfo, options: Options, suffixes: Mapping[str, object]
+) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Yields what other encoders take from the frames, in containers that are among `suffixes`."""
+    for suffix, encoder in _ENCODERS:
+        asked = dataclasses.replace(options, encoder=encoder, quality=None, encoder_options=None)
+        if suffix in suffixes:
+            with contextlib.suppress(UsageError):
+                encoding = encoding_of(CONTAINERS[suffix], asked)
+                yield f"{suffix} with --encoder {encoder}", list(_of_frames(info, CONTAINERS[suffix].muxer, encoding))
+
+
 def _loss(kind: str, entries: Sequence[tuple[str, tuple[str, ...]]]) -> Loss:
     """Joins items of a kind; outputs that keep them keep all of them."""
     kept_by = [suffix for suffix in entries[0][1] if all(suffix in others for _, others in entries)]
@@ -149,7 +167,7 @@ def _is_among(kind: str, item: str, entries: list[tuple[str, str]]) -> bool:
     """Whether an entry, or the whole of what it belongs to, is lost too."""
     if kind == "style":  # a track whose styles are lost here may be lost altogether there
         return (kind, item) in entries or ("subtitle", item) in entries
-    if kind in ("rgb", "chroma", "bits", "lossless"):  # the items name the target's format
+    if kind in _OF_FORMATS:
         return any(other == kind for other, _ in entries)
     return (kind, item) in entries
 
@@ -236,21 +254,22 @@ def labels_lost(before: Track, after: Track) -> Iterator[tuple[str, str]]:
 def _of_frames(info: VideoInfo, muxer: str, encoding: Encoding) -> Iterator[tuple[str, str]]:
     """Lists what encoding takes from the frames and from what accompanies them."""
     name = pixel_format(info, encoding.codec, is_lossless=encoding.is_lossless)
-    source, target = av.VideoFormat(info.pixel_format, 16, 16), av.VideoFormat(name, 16, 16)
-    if info.has_alpha and not (is_bare(muxer) and layout_of(name).alpha):
+    source, target = source_layout(info), layout_of(name)
+    if source.alpha and not target.alpha:
         yield "alpha", f"the alpha channel ({info.pixel_format})"
-    if target.has_palette and not source.has_palette:
+    has_palette = av.VideoFormat(name, 16, 16).has_palette
+    if has_palette and info.pixel_format != name and info.codec != "gif":
         yield "palette", "colors (256 of a palette for each frame)"
-    elif (source.is_rgb or source.has_palette) and not (target.is_rgb or target.has_palette):
+    elif source.family == RGB and target.family != RGB:
         yield "rgb", f"RGB ({info.pixel_format} becomes {name})"
-    elif len(source.components) > 2 and _chroma(target) < _chroma(source):
+    elif source.family == YUV and not _holds_chroma(source, target):
         yield "chroma", f"chroma resolution ({info.pixel_format} becomes {name})"
-    if not target.has_palette and info.bits > (written := max(component.bits for component in target.components)):
-        yield "bits", f"depth ({info.bits} bits become {written})"
+    if source.bits > target.bits and not has_palette:
+        yield "bits", f"depth ({source.bits} bits become {target.bits})"
     if info.is_lossless and not encoding.is_lossless:
         yield "lossless", f"lossless compression ({info.codec} becomes {encoding.codec})"
     tags = (info.color.space, info.color.primaries, info.color.transfer)
-    if is_bare(muxer) and tags != _NO_TAGS and not (target.is_rgb or target.has_palette):
+    if is_bare(muxer) and tags != _NO_TAGS and target.family != RGB:
         yield "colors", "color tags (matrix, primaries, transfer)"
     if not has_aspect(info, muxer):
         yield "aspect", f"the pixels' shape ({info.aspect})"
@@ -264,9 +283,15 @@ def _of_frames(info: VideoInfo, muxer: str, encoding: Encoding) -> Iterator[tupl
             yield "side data", SIDE_DATA[structure]
 
 
-def _chroma(form: av.VideoFormat) -> int:
-    """Chroma samples per 16x16 pixels."""
-    return form.chroma_width() * form.chroma_height()
+def holds(source: Layout, target: Layout) -> bool:
+    """Whether a layout holds all that another one does."""
+    is_of_family = source.family in (target.family, GRAY)
+    deep = target.bits >= source.bits and target.alpha >= source.alpha
+    return is_of_family and deep and (source.family == GRAY or _holds_chroma(source, target))
+
+
+def _holds_chroma(source: Layout, target: Layout) -> bool:
+    return target.family != GRAY and target.across <= source.across and target.down <= source.down
 
 
 def _odd_rotation(matrix: bytes) -> float:

@@ -16,7 +16,10 @@ from vfi_jax.video.picture_formats import picture_format
 
 _PLAYED = "yuv420p"  # most players show nothing else
 _FAMILIES = {GRAY: {GRAY: 0, YUV: 0, RGB: 0}, YUV: {YUV: 0, RGB: 1, GRAY: 2}, RGB: {RGB: 0, YUV: 1, GRAY: 2}}
-_FAILING = (("libvpx-vp9", "yuva444p"), ("libvpx-vp9", "gbrap"), ("libx265", "yuva420p"), ("libx265", "yuva420p10le"))
+_FAILING = {  # formats that encoders list, but refuse
+    "libvpx-vp9": ("yuva422p", "yuva444p", "gbrap"),
+    "libx265": ("yuva420p", "yuva420p10le"),
+}
 
 
 def pixel_format(info: VideoInfo, codec: str, *, is_lossless: bool) -> str:
@@ -69,7 +72,7 @@ def source_layout(info: VideoInfo) -> Layout:
 
 def _is_written(codec: str, name: str) -> bool:
     form = av.VideoFormat(name, 16, 16)
-    if form.has_palette or form.is_bayer or not form.components or (codec, name) in _FAILING:
+    if form.has_palette or form.is_bayer or not form.components or name in _FAILING.get(codec, ()):
         return False
     return max(component.bits for component in form.components) >= 8 and not name.startswith("yuvj")
 

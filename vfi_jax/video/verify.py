@@ -13,18 +13,21 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 
 from vfi_jax.errors import UserError
 from vfi_jax.system.markdown import markdown
 from vfi_jax.video import inventory, losses
+from vfi_jax.video.color import is_same_siting
+from vfi_jax.video.convert import Converter
 from vfi_jax.video.decode import Reader, TimedFrame, VideoInfo, open_input
-from vfi_jax.video.encoders import CONTAINERS
+from vfi_jax.video.encoders import CONTAINERS, encoding_of
 from vfi_jax.video.interpolate import Part
+from vfi_jax.video.layout import YUV, split
 from vfi_jax.video.losses import Loss
 from vfi_jax.video.options import Options
-from vfi_jax.video.rows import ANNOUNCED, CLOSE, DIFFERS, SAME, Row, verdict
+from vfi_jax.video.pixels import source_layout
+from vfi_jax.video.rows import CLOSE, DIFFERS, SAME, Row, verdict
 from vfi_jax.video.survey import survey
 from vfi_jax.video.timeline import Timeline, rate_of
 from vfi_jax.video.verify_tracks import Tracks, labels
@@ -87,18 +90,19 @@ def verify(source: Path, target: Path, options: Options | None = None, *, min_ps
     source, target, options = Path(source), Path(target), options or Options()
     if target.suffix.lower() not in CONTAINERS:
         raise UserError(f"{target}: only {', '.join(CONTAINERS)} can be verified")
-    muxer, rate = CONTAINERS[target.suffix.lower()].muxer, survey(source, options.begin, options.end).rate
+    container, rate = CONTAINERS[target.suffix.lower()], survey(source, options.begin, options.end).rate
+    min_psnr = math.inf if encoding_of(container, options).is_lossless else min_psnr
     with contextlib.ExitStack() as stack:
         before, after = (stack.enter_context(reader) for reader in (Reader(source, rate), Reader(target)))
         old, new = (stack.enter_context(contextlib.closing(open_input(path))) for path in (source, target))
         announced = losses.find(before.info, target, rate_of(options, rate), options)
         known = frozenset((loss.kind, item) for loss in announced for item in loss.items)
-        tracks = Tracks(old, new, muxer, options, known)
+        tracks = Tracks(old, new, container.muxer, options, known)
         is_announced = any(loss.kind in _FORMATS for loss in announced)
         is_cut = options.is_part or options.stretch != 1
         rows = (
             *_formats(before.info, after.info, announced),
-            *_frames(before, after, options, tracks.delay, math.inf if options.lossless else min_psnr, is_announced),
+            *_frames(before, after, options, tracks.delay, min_psnr, is_announced),
             *_side_data(before.info, after.info, known),
             *labels(inventory.read(old), inventory.read(new), known, is_cut),
             *tracks.rows(),
@@ -114,19 +118,24 @@ def _formats(before: VideoInfo, after: VideoInfo, announced: Iterable[Loss]) -> 
     shapes = [info.aspect or Fraction(1) for info in (before, after)]
     yield Row("pixel shape", *map(str, shapes), verdict(shapes[0] == shapes[1], "aspect" in kinds))
     formats = before.pixel_format, after.pixel_format
-    changed = ANNOUNCED if kinds & set(_FORMATS) else CLOSE  # a format that holds more than the source's
-    yield Row("pixel format", *formats, SAME if formats[0].replace("yuvj", "yuv") == formats[1] else changed)
+    layouts = source_layout(before), source_layout(after)
+    changed = CLOSE if losses.holds(*layouts) else verdict(False, bool(kinds & set(_FORMATS)))
+    yield Row("pixel format", *formats, SAME if layouts[0] == layouts[1] else changed)
     colors = [
         f"{info.color.space}/{info.color.primaries}/{info.color.transfer} {'full' if info.color.full else 'limited'}"
         for info in (before, after)
     ]
     yield Row("matrix/primaries/transfer, range", *colors, verdict(colors[0] == colors[1], "rgb" in kinds))
+    sitings = before.color.turned(before.turn).siting, after.color.siting
+    if layouts[0].family == layouts[1].family == YUV and any((layouts[1].across, layouts[1].down)):
+        yield Row("chroma siting", *sitings, verdict(is_same_siting(*sitings), "siting" in kinds))
 
 
 class _Frames:
     """Running figures of the frames of both files."""
 
-    def __init__(self) -> None:
+    def __init__(self, converter: Converter) -> None:
+        self._converter = converter
         self.expected = self.found = self.originals = self.changed = 0
         self.late, self.latest = Fraction(0), 0
         self.error, self.worst, self.worst_at = 0.0, math.inf, 0
@@ -134,7 +143,7 @@ class _Frames:
 
     def compare(self, original: TimedFrame, again: TimedFrame) -> None:
         """Adds an original frame and what the output holds in its place."""
-        if _equal(original, again):
+        if _equal(original, again, self._converter):
             self.originals += 1
             return
         psnr = _psnr(original.image, again.image)
@@ -154,7 +163,7 @@ def _frames(
 ) -> Iterator[Row]:
     """Compares numbers, times and originals of the frames."""
     tick = after.info.time_base
-    figures = _Frames()
+    figures = _Frames(Converter(before.info, after.info.pixel_format))
     shown = after.frames()
     fits = (before.info.width, before.info.height) == (after.info.width, after.info.height)
     part = Part(before, options)
@@ -211,18 +220,11 @@ def _expected(
         yield from ((left, time) for time in timeline.last(left.time, left.duration))
 
 
-def _equal(original: TimedFrame, again: TimedFrame) -> bool:
-    """Whether two frames have the same codes; in RGB where their formats differ."""
-    a, b = original.raw, again.raw
-    if a is None or b is None or a.format.name != b.format.name or not a.format.is_planar:
+def _equal(original: TimedFrame, again: TimedFrame, converter: Converter) -> bool:
+    """Whether the output holds the codes that an original frame has in its pixel format."""
+    if original.raw is None or again.raw is None:
         return np.array_equal(original.image, again.image)
-    return all(np.array_equal(_codes(p, a), _codes(q, b)) for p, q in zip(a.planes, b.planes, strict=True))
-
-
-def _codes(plane: av.video.plane.VideoPlane, frame: av.VideoFrame) -> np.ndarray:
-    size = 2 if max(component.bits for component in frame.format.components) > 8 else 1
-    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height]
-    return rows[:, : plane.width * size]
+    return all(map(np.array_equal, split(converter(original)), split(again.raw)))
 
 
 def _psnr(a: np.ndarray, b: np.ndarray) -> float:
