@@ -3,8 +3,8 @@
     python results/encoders.py CLIP -o DIR [--frames N] [--only ENCODER,ENCODER] [--options K=V:K=V]
 
 The first N frames of CLIP are doubled once, by the default model; then each encoder writes the same frames. Reported in
-`encoders.csv`: bytes of the picture's packets over those of the source's, PSNR (dB, RGB, of the mean squared error) of
-the original frames and of the worst of them, processor seconds per written frame, and growth of peak memory. Rows of
+`encoders.csv`: bytes of the picture's packets over those of the source's, PSNR (dB, over all samples of Y, Cb and Cr)
+of the original frames and of the worst of them, processor seconds per written frame, and growth of peak memory. Rows of
 encoders that are not measured stay. `python results/tables.py` writes the table into docs/interpolate.md.
 """
 
@@ -32,13 +32,13 @@ from vfi_jax.system.files import written_whole
 from vfi_jax.system.machine import processor
 from vfi_jax.system.markdown import markdown
 from vfi_jax.video import Options, interpolate_video
-from vfi_jax.video.encoders import CONTAINERS, ENCODERS, Encoder, holds
+from vfi_jax.video.encoders import CONTAINERS, ENCODERS, USUAL_QUALITY, Encoder, holds
 
 TABLE = Path(__file__).parent / "encoders.csv"
 QUALITIES = (30, 50, 60, 70, 80, 90)
 LOSSLESS = "lossless"
+VIDEO = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "prores_ks", "dnxhd", "ffv1")
 EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-MATRICES = {1: 1, 2: 5, 5: 5, 6: 5}  # AVColorSpace to swscale's number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,19 +92,14 @@ def _options() -> argparse.Namespace:
 
 
 def _encoders(only: str | None) -> list[Encoder]:
-    names = only.split(",") if only else [name for name, encoder in ENCODERS.items() if _has_scale(encoder)]
+    names = only.split(",") if only else VIDEO
     return [ENCODERS[name] for name in names]
-
-
-def _has_scale(encoder: Encoder) -> bool:
-    return not encoder.device and (encoder.quality is not None or encoder.lossless is not None)
 
 
 def _tries(encoder: Encoder) -> Iterator[tuple[Encoder, int | None]]:
     """Yields the qualities to measure; None is lossless."""
-    qualities = QUALITIES if encoder.scale else [profile.least for profile in encoder.profiles if profile.least]
-    if encoder.quality is not None:
-        yield from ((encoder, quality) for quality in sorted({*qualities, encoder.quality}))
+    if encoder.has_quality:
+        yield from ((encoder, quality) for quality in QUALITIES)
     if encoder.lossless is not None:
         yield encoder, None
 
@@ -138,14 +133,14 @@ def _measure(
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     errors = [
         float(np.mean((np.float32(a) - b) ** 2))
-        for a, b in zip(_pictures(options.clip), itertools.islice(_pictures(target), 0, None, 2), strict=False)
+        for a, b in zip(_codes(options.clip), itertools.islice(_codes(target), 0, None, 2), strict=False)
     ]
     with av.open(str(target)) as written:
         form = written.streams.video[0].pix_fmt or ""
     return Row(
         encoder=encoder.name,
         quality=LOSSLESS if quality is None else str(quality),
-        default=quality == encoder.quality,
+        default=quality == USUAL_QUALITY,
         options=options.options or "",
         suffix=suffix,
         pixel_format=form,
@@ -178,11 +173,16 @@ def _about(options: argparse.Namespace) -> dict[str, str]:
 
 
 def _pictures(path: Path) -> Iterator[np.ndarray]:
+    """Frames in RGB."""
+    with av.open(str(path)) as container:
+        yield from (frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
+
+
+def _codes(path: Path) -> Iterator[np.ndarray]:
+    """All samples of each frame, in 8 bits of 4:2:0."""
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
-            yield frame.reformat(
-                format="rgb24", src_colorspace=MATRICES[frame.colorspace], interpolation=EXACT
-            ).to_ndarray()
+            yield frame.reformat(format="yuv420p", interpolation=EXACT).to_ndarray()
 
 
 def _bytes(path: Path, frames: int) -> int:

@@ -26,8 +26,7 @@ CODECS = {"h264": "h264", "hevc": "hevc", "av1": "av1", "vp9": "vp9", "prores": 
 VIDEO = (".mp4", ".mov", ".mkv", ".webm")
 DEEP = ("yuv420p10le", "yuv422p10le", "yuv444p10le", "yuv444p12le")
 SIZE = (256, 128)  # DNxHR takes no smaller ones
-READY = [name for name in SOFTWARE if name not in ("prores_ks", "dnxhd")]  # whose pixel formats are chosen
-PAIRS = [(name, suffix) for name in READY for suffix in VIDEO if holds(CONTAINERS[suffix], ENCODERS[name])]
+PAIRS = [(name, suffix) for name in SOFTWARE for suffix in VIDEO if holds(CONTAINERS[suffix], ENCODERS[name])]
 
 
 def hold(frames, times):
@@ -79,6 +78,11 @@ def test_every_encoder_in_every_container_and_depth(tmp_path, name, suffix, pix_
     for number, (time, _) in enumerate(shown):
         assert abs(time - start - number * Fraction(1001, 48000)) <= 2 * tick
     differing = set(verify(source, target, Options(encoder=name)).differing)
+    if (name, suffix) == ("libvpx-vp9", ".mp4"):  # FFmpeg reads the last frame's duration as that of the others
+        with av.open(str(target)) as container:
+            stream = container.streams.video[0]
+            assert stream.duration * Fraction(stream.time_base) == Fraction(4 * 1001, 24000)
+        differing.discard("end")
     assert not differing
 
 
@@ -128,7 +132,7 @@ def test_hevc_in_mp4_has_the_tag_that_plays_everywhere(tmp_path):
 # ------------------------------------------------------------------------------------------- quality and losslessness
 
 
-@pytest.mark.parametrize("name", [name for name in READY if ENCODERS[name].quality is not None])
+@pytest.mark.parametrize("name", [name for name in SOFTWARE if ENCODERS[name].has_quality])
 def test_more_quality_is_more_bytes_and_less_error(tmp_path, name):
     def noisy(index, size):
         rng = np.random.default_rng(index)
@@ -141,11 +145,20 @@ def test_more_quality_is_more_bytes_and_less_error(tmp_path, name):
         target = run(source, USUAL.get(name, ".mp4"), encoder=name, quality=quality)
         sizes.append(target.stat().st_size)
         errors.append(np.mean((np.float64(clips.pictures(target)[::2]) - truth) ** 2))
-    assert all(a < b for a, b in pairwise(sizes))
-    assert all(a > b for a, b in pairwise(errors))
+    assert all(a <= b for a, b in pairwise(sizes))  # profiles of DNxHR are the same for small frames
+    assert all(a >= b for a, b in pairwise(errors))
+    assert sizes[0] < 0.6 * sizes[-1]
+    assert errors[0] > 1.4 * errors[-1]
 
 
-@pytest.mark.skip(reason="frames go through RGB")
+@pytest.mark.parametrize("name", [name for name, encoder in ENCODERS.items() if encoder.scale])
+def test_the_scale_is_monotonous_and_has_its_ends(name):
+    scale = ENCODERS[name].scale
+    values = [float(scale.value(Fraction(quality))) for quality in range(101)]
+    assert (values[0], values[70], values[100]) == (scale.worst, scale.usual, scale.best)
+    assert values in (sorted(values), sorted(values, reverse=True))
+
+
 @pytest.mark.parametrize("name", [name for name in SOFTWARE if ENCODERS[name].lossless is not None])
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le"])
 def test_lossless_keeps_every_code(tmp_path, name, pix_fmt):
@@ -235,7 +248,7 @@ def test_hdr10_is_kept_by(tmp_path, name, suffix):
         (".mp4", {"encoder_options": "crf=3", "quality": 50}, UsageError, "exclude each other"),
         (".mp4", {"encoder_options": "crf=3", "lossless": True}, UsageError, "exclude each other"),
         (".mov", {"encoder": "prores_ks", "lossless": True}, UsageError, "always lossy; choose one of libx264"),
-        (".mkv", {"encoder": "ffv1", "quality": 50}, UsageError, "always lossless"),
+        (".mkv", {"encoder": "ffv1", "quality": 50}, UsageError, "has none to choose"),
         (".mp4", {"encoder": "libx265", "encoder_options": "x265-params=nonsense=1"}, UsageError, "nonsense"),
         (".mkv", {"encoder": "libsvtav1", "encoder_options": "svtav1-params=nonsense=1"}, UsageError, "nonsense"),
     ],

@@ -29,8 +29,10 @@ def hold(frames, times):
         yield frames[len(frames) // 2 - 1]
 
 
-def run(source, target, factor=2, between=hold, **options):
-    return interpolate_video(source, target, between, Options(factor=factor, overwrite=True), **options)
+def run(source, target, factor=2, between=hold, quality=None, **options):
+    return interpolate_video(
+        source, target, between, Options(factor=factor, overwrite=True, quality=quality), **options
+    )
 
 
 def times_of(path):
@@ -263,7 +265,7 @@ def test_ten_bits(tmp_path):
         dtypes.update(frame.dtype for frame in frames)
         yield frames[0]
 
-    run(source, tmp_path / "out.mkv", 2, between)
+    run(source, tmp_path / "out.mkv", 2, between, quality=90)
     assert dtypes == {np.dtype(np.uint16)}
     frame = clips.pictures(tmp_path / "out.mkv", "rgb48le")[1]
     assert probe(tmp_path / "out.mkv").pixel_format == "yuv420p10le"
@@ -278,7 +280,7 @@ def test_ten_bits(tmp_path):
 @pytest.mark.parametrize("suffix", [".mp4", ".webm"])
 def test_odd_sizes(tmp_path, size, suffix):
     source = clips.make_clip(tmp_path / "in.webm", codec="libvpx-vp9", size=size, frames=2)
-    run(source, tmp_path / f"out{suffix}", 2)
+    run(source, tmp_path / f"out{suffix}", 2, quality=90)
     written = clips.pictures(tmp_path / f"out{suffix}")
     assert [frame.shape for frame in written] == [(size[1], size[0], 3)] * 3
     assert np.abs(np.int16(written[0]) - clips.pictures(source)[0]).mean() < 3

@@ -1,7 +1,8 @@
 """Encoders and containers: the table of what compresses frames, at which quality, and of what holds the result.
 
-Quality is one scale for all encoders, from 0 (smallest) to 100 (best). It is translated, in a straight line, into the
-scale of each encoder; intermediate codecs (ProRes, DNxHR) have a few profiles instead, of which it chooses one.
+Quality is one scale for all encoders, from 0 (smallest) to 100 (best), whose default is 70. It is translated into the
+scale of each encoder, by one straight line below the default and another above it; intermediate codecs (ProRes, DNxHR)
+have a few profiles instead, of which it chooses one.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import NamedTuple
 from vfi_jax.errors import UsageError
 from vfi_jax.video.options import MAX_QUALITY, Options
 
+USUAL_QUALITY = 70
 Pairs = tuple[tuple[str, str], ...]
 PARAMETERS = ("x264-params", "x265-params", "svtav1-params")  # lists of further options, which add up
 RATES = (  # options of FFmpeg that choose quality or size, each of which replaces `--quality`
@@ -43,18 +45,23 @@ class Scale(NamedTuple):
     Attributes:
       names: its options, which all get the value.
       worst: the value for quality 0.
+      usual: the value for the default.
       best: the value for quality 100.
       digits: decimals that it takes.
     """
 
     names: tuple[str, ...]
     worst: int
+    usual: int
     best: int
     digits: int = 0
 
     def value(self, quality: Fraction) -> str:
         """Returns the value for a quality."""
-        exact = self.worst + (self.best - self.worst) * quality / MAX_QUALITY
+        if quality <= USUAL_QUALITY:
+            exact = self.worst + (self.usual - self.worst) * quality / USUAL_QUALITY
+        else:
+            exact = self.usual + (self.best - self.usual) * (quality - USUAL_QUALITY) / (MAX_QUALITY - USUAL_QUALITY)
         return f"{round(float(exact), self.digits):g}"
 
 
@@ -73,7 +80,6 @@ class Encoder:
       options: (name, value) pairs that it always gets.
       scale: of its quality; None: it has none, or has profiles.
       profiles: from worst to best.
-      quality: the default.
       lossless: pairs that make it keep every code; None: it cannot.
       is_lossless: whether it always does.
       device: the device that it needs.
@@ -86,10 +92,14 @@ class Encoder:
     options: Pairs = ()
     scale: Scale | None = None
     profiles: tuple[Profile, ...] = ()
-    quality: int | None = None
     lossless: Pairs | None = None
     is_lossless: bool = False
     device: str = ""
+
+    @property
+    def has_quality(self) -> bool:
+        """Whether there is anything to choose."""
+        return self.scale is not None or bool(self.profiles)
 
 
 @dataclass(frozen=True)
@@ -141,28 +151,24 @@ class Encoding:
 _422, _422_10 = ("yuv422p",), ("yuv422p10le",)
 _444_10, _PRORES_4444 = ("yuv444p10le", "gbrp10le"), ("yuv444p10le", "yuva444p10le")
 _NVENC = {
-    "options": (("preset", "p5"), ("rc", "vbr"), ("b", "0")),
-    "scale": Scale(("cq",), 51, 1, 1),
-    "quality": 66,
-    "lossless": (("preset", "p5"), ("tune", "lossless")),
+    "options": (("preset", "p5"), ("forced-idr", "1"), ("rc", "vbr"), ("b", "0")),
+    "scale": Scale(("cq",), 51, 22, 4, 1),
+    "lossless": (("preset", "p5"), ("forced-idr", "1"), ("tune", "lossless")),
     "device": "a GPU of NVIDIA's with its driver",
 }
 _QSV = {
-    "options": (("preset", "medium"),),
-    "scale": Scale(("global_quality",), 51, 1),
-    "quality": 66,
+    "options": (("preset", "medium"), ("forced_idr", "1")),
+    "scale": Scale(("global_quality",), 51, 22, 4),
     "device": "a GPU of Intel's with its driver",
 }
 _AMF = {
-    "options": (("rc", "cqp"), ("quality", "quality")),
-    "scale": Scale(("qp_i", "qp_p"), 51, 1),
-    "quality": 66,
+    "options": (("rc", "cqp"), ("quality", "quality"), ("forced_idr", "1")),
+    "scale": Scale(("qp_i", "qp_p"), 51, 22, 4),
     "device": "a GPU of AMD's with its driver",
 }
 _VIDEOTOOLBOX = {
     "options": (("flags", "+qscale"),),
-    "scale": Scale(("global_quality",), 118, 118 * 100),  # in FFmpeg's unit, of which 118 are a step
-    "quality": 70,
+    "scale": Scale(("global_quality",), 118, 118 * 70, 118 * 100),  # in FFmpeg's unit, of which 118 are a step
     "device": "a Mac",
 }
 
@@ -170,24 +176,23 @@ _VIDEOTOOLBOX = {
 ENCODERS = {
     encoder.name: encoder
     for encoder in (
-        Encoder("libx264", "h264", "H.264", ("x264", "h264"), (("preset", "veryfast"),), Scale(("crf",), 51, 1, 1),
-                quality=70, lossless=(("preset", "veryfast"), ("qp", "0"))),
+        Encoder("libx264", "h264", "H.264", ("x264", "h264"), (("preset", "medium"),), Scale(("crf",), 51, 19, 4, 1),
+                lossless=(("preset", "medium"), ("qp", "0"))),
         Encoder("libx265", "hevc", "HEVC", ("x265", "h265", "hevc"),
-                (("preset", "fast"), ("x265-params", "log-level=none")),
-                Scale(("crf",), 51, 1, 1), quality=70,
-                lossless=(("preset", "fast"), ("x265-params", "log-level=none:lossless=1"))),
-        Encoder("libsvtav1", "av1", "AV1", ("svtav1", "svt-av1", "av1"), (("preset", "8"),), Scale(("crf",), 63, 1),
-                quality=70, lossless=(("preset", "8"), ("svtav1-params", "lossless=1"))),
-        Encoder("libvpx-vp9", "vp9", "VP9", ("vp9",), (("deadline", "good"), ("cpu-used", "5"), ("row-mt", "1")),
-                Scale(("crf",), 63, 1), quality=70,
-                lossless=(("deadline", "good"), ("cpu-used", "5"), ("row-mt", "1"), ("lossless", "1"))),
+                (("preset", "medium"), ("forced-idr", "1"), ("x265-params", "log-level=none")),
+                Scale(("crf",), 51, 22, 4, 1),
+                lossless=(("preset", "medium"), ("forced-idr", "1"), ("x265-params", "log-level=none:lossless=1"))),
+        Encoder("libsvtav1", "av1", "AV1", ("svtav1", "svt-av1", "av1"), (("preset", "6"),),
+                Scale(("crf",), 63, 31, 4), lossless=(("preset", "6"), ("svtav1-params", "lossless=1"))),
+        Encoder("libvpx-vp9", "vp9", "VP9", ("vp9",), (("deadline", "good"), ("cpu-used", "4"), ("row-mt", "1")),
+                Scale(("crf",), 63, 34, 4),
+                lossless=(("deadline", "good"), ("cpu-used", "4"), ("row-mt", "1"), ("lossless", "1"))),
         Encoder("prores_ks", "prores", "ProRes", ("prores",), (("vendor", "apl0"),), None,
                 (Profile("proxy", 0, _422_10), Profile("lt", 25, _422_10), Profile("standard", 50, _422_10),
-                 Profile("hq", 65, _422_10), Profile("4444", 0, _PRORES_4444), Profile("4444xq", 85, _PRORES_4444)),
-                quality=70),
+                 Profile("hq", 65, _422_10), Profile("4444", 0, _PRORES_4444), Profile("4444xq", 85, _PRORES_4444))),
         Encoder("dnxhd", "dnxhd", "DNxHR", ("dnxhr",), (), None,
                 (Profile("dnxhr_lb", 0, _422), Profile("dnxhr_sq", 40, _422), Profile("dnxhr_hq", 65, _422),
-                 Profile("dnxhr_hqx", 0, _422_10), Profile("dnxhr_444", 0, _444_10)), quality=70),
+                 Profile("dnxhr_hqx", 0, _422_10), Profile("dnxhr_444", 0, _444_10))),
         Encoder("ffv1", "ffv1", "FFV1", (), (("level", "3"), ("slicecrc", "1")), lossless=(), is_lossless=True),
         Encoder("h264_nvenc", "h264", "H.264 (NVENC)", **_NVENC),
         Encoder("hevc_nvenc", "hevc", "HEVC (NVENC)", **_NVENC),
@@ -198,15 +203,15 @@ ENCODERS = {
         Encoder("h264_amf", "h264", "H.264 (AMF)", **_AMF),
         Encoder("hevc_amf", "hevc", "HEVC (AMF)", **_AMF),
         Encoder("av1_amf", "av1", "AV1 (AMF)", **_AMF),
-        Encoder("mpeg4", "mpeg4", "MPEG-4", (), (), Scale(("qmin", "qmax"), 31, 1), quality=95),
+        Encoder("mpeg4", "mpeg4", "MPEG-4", (), (), Scale(("qmin", "qmax"), 31, 2, 1)),
         Encoder("gif", "gif", "GIF"),
         Encoder("apng", "apng", "APNG", lossless=(), is_lossless=True),
-        Encoder("libwebp_anim", "webp", "animated WebP", (), (("compression_level", "2"),), Scale(("quality",), 0, 100),
-                quality=90, lossless=(("lossless", "1"), ("compression_level", "2"))),
-        Encoder("libwebp", "webp", "WebP", (), (), Scale(("quality",), 0, 100), quality=95,
+        Encoder("libwebp_anim", "webp", "animated WebP", (), (("compression_level", "2"),),
+                Scale(("quality",), 0, 90, 100), lossless=(("lossless", "1"), ("compression_level", "2"))),
+        Encoder("libwebp", "webp", "WebP", (), (), Scale(("quality",), 0, 95, 100),
                 lossless=(("lossless", "1"),)),
         Encoder("png", "png", "PNG", lossless=(), is_lossless=True),
-        Encoder("mjpeg", "mjpeg", "JPEG", (), (), Scale(("qmin", "qmax"), 31, 1), quality=95),
+        Encoder("mjpeg", "mjpeg", "JPEG", (), (), Scale(("qmin", "qmax"), 31, 2, 1)),
         Encoder("tiff", "tiff", "TIFF", (), (("compression_algo", "deflate"),), lossless=(), is_lossless=True),
         Encoder("exr", "exr", "EXR", (), (("compression", "zip16"),), lossless=(), is_lossless=True),
         Encoder("bmp", "bmp", "BMP", lossless=(), is_lossless=True),
@@ -323,7 +328,7 @@ def encoding_of(container: Container, options: Options) -> Encoding:
         chosen = dict(encoder.options) | _of_quality(encoder, options, asked)
     if encoder.device and any(name in RATES for name in asked):
         chosen = {name: value for name, value in chosen.items() if name not in RATES}
-    quality = Fraction(encoder.quality or 0) if options.quality is None else Fraction(options.quality)
+    quality = Fraction(USUAL_QUALITY if options.quality is None else options.quality)
     profiles = sorted((p for p in encoder.profiles if p.least <= quality), key=lambda p: -p.least)
     return Encoding(
         encoder.name,
@@ -345,8 +350,8 @@ def _check_rates(encoder: Encoder, options: Options, asked: Mapping[str, str]) -
     if options.lossless and encoder.lossless is None:
         able = ", ".join(other.name for other in ENCODERS.values() if other.lossless is not None and not other.device)
         raise UsageError(f"--lossless: {encoder.name} is always lossy; choose one of {able}")
-    if options.quality is not None and encoder.quality is None:
-        raise UsageError(f"--quality: {encoder.name} is always lossless; leave it out, or choose another --encoder")
+    if options.quality is not None and not encoder.has_quality:
+        raise UsageError(f"--quality: {encoder.name} has none to choose; leave it out, or choose another --encoder")
     rates = [name for name in asked if name in RATES and (name != "profile" or encoder.profiles)]
     if rates and (options.lossless or options.quality is not None):
         flag = "--lossless" if options.lossless else "--quality"
@@ -355,7 +360,7 @@ def _check_rates(encoder: Encoder, options: Options, asked: Mapping[str, str]) -
 
 def _of_quality(encoder: Encoder, options: Options, asked: Mapping[str, str]) -> dict[str, str]:
     """Returns the options that set the quality, unless it is set by another one."""
-    if encoder.scale is None or encoder.quality is None or any(name in RATES for name in asked):
+    if encoder.scale is None or any(name in RATES for name in asked):
         return {}
-    value = encoder.scale.value(Fraction(encoder.quality if options.quality is None else options.quality))
+    value = encoder.scale.value(Fraction(USUAL_QUALITY if options.quality is None else options.quality))
     return dict.fromkeys(encoder.scale.names, value)

@@ -27,6 +27,7 @@ from vfi_jax.video.encoders import CONTAINERS, Container, Encoding, container_of
 from vfi_jax.video.inventory import Inventory, Track
 from vfi_jax.video.layout import GRAY, RGB, YUV, Layout, layout_of
 from vfi_jax.video.options import Options
+from vfi_jax.video.packets import DNXHD_MATRICES
 from vfi_jax.video.pixels import pixel_format, source_layout
 from vfi_jax.video.streams import Route
 from vfi_jax.video.survey import Survey
@@ -80,8 +81,7 @@ class Loss:
 
     Attributes:
       kind: subtitle, style, cover, attachment, data, video, chapters, timecode, tag, flag, side data, alpha, rgb,
-        palette,
-        chroma, bits, lossless, times, colors, aspect, rotation, or fields.
+        palette, chroma, bits, lossless, matrix, times, colors, aspect, rotation, or fields.
       items: what is lost, as in messages.
       kept_by: outputs that keep it: extensions, with the encoder where another one is needed.
     """
@@ -271,6 +271,8 @@ def _of_frames(info: VideoInfo, muxer: str, encoding: Encoding) -> Iterator[tupl
     tags = (info.color.space, info.color.primaries, info.color.transfer)
     if is_bare(muxer) and tags != _NO_TAGS and target.family != RGB:
         yield "colors", "color tags (matrix, primaries, transfer)"
+    if encoding.codec == "dnxhd" and info.color.space not in DNXHD_MATRICES:
+        yield "matrix", "the color matrix (DNxHR holds BT.709 and BT.2020)"
     if not has_aspect(info, muxer):
         yield "aspect", f"the pixels' shape ({info.aspect})"
     if info.is_interlaced:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import av
 from av.video.stream import VideoStream
 
+_DNXHD_MATRIX = 0x2C  # byte of a frame's header whose bits 1 and 2 name the matrix
+DNXHD_MATRICES = {1: 0, 9: 1, 10: 2}  # AVColorSpace to that number; others are read as BT.709
 _LONGEST_REORDERING = 3600  # seconds that a frame may be decoded before it is shown
 
 
@@ -28,7 +30,17 @@ class EncodedPackets:
             if packet.pts is not None:
                 packet.duration = self._durations.pop(packet.pts, packet.duration)
             mend(packet)
-        return packets
+        return [self._tagged(packet) for packet in packets] if self._stream.codec_context.name == "dnxhd" else packets
+
+    def _tagged(self, packet: av.Packet) -> av.Packet:
+        """Returns a frame of DNxHR with its matrix, which FFmpeg always writes as BT.709."""
+        data = bytearray(bytes(packet))
+        matrix = DNXHD_MATRICES.get(self._stream.codec_context.colorspace, 0)
+        data[_DNXHD_MATRIX] = data[_DNXHD_MATRIX] & ~0b110 | matrix << 1
+        tagged = av.Packet(bytes(data))
+        tagged.stream, tagged.time_base, tagged.duration = packet.stream, packet.time_base, packet.duration
+        tagged.pts, tagged.dts, tagged.is_keyframe = packet.pts, packet.dts, packet.is_keyframe
+        return tagged
 
 
 def mend(packet: av.Packet) -> None:

@@ -33,7 +33,7 @@ from vfi_jax.video.timeline import Timeline, rate_of
 from vfi_jax.video.verify_tracks import Tracks, labels
 
 MIN_PSNR = 30.0  # dB; encoders at their defaults reach 40, and a frame beside its neighbor seldom 30
-_FORMATS = ("rgb", "chroma", "bits", "alpha", "fields")  # losses that change the frames themselves
+_FORMATS = ("rgb", "chroma", "bits", "alpha", "matrix", "fields")  # losses that change the frames themselves
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _formats(before: VideoInfo, after: VideoInfo, announced: Iterable[Loss]) -> 
         f"{info.color.space}/{info.color.primaries}/{info.color.transfer} {'full' if info.color.full else 'limited'}"
         for info in (before, after)
     ]
-    yield Row("matrix/primaries/transfer, range", *colors, verdict(colors[0] == colors[1], "rgb" in kinds))
+    yield Row("matrix/primaries/transfer, range", *colors, verdict(colors[0] == colors[1], bool(kinds & {"rgb", "matrix"})))
     sitings = before.color.turned(before.turn).siting, after.color.siting
     if layouts[0].family == layouts[1].family == YUV and any((layouts[1].across, layouts[1].down)):
         yield Row("chroma siting", *sitings, verdict(is_same_siting(*sitings), "siting" in kinds))
