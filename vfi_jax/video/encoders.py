@@ -180,7 +180,7 @@ ENCODERS = {
                 lossless=(("preset", "medium"), ("qp", "0"))),
         Encoder("libx265", "hevc", "HEVC", ("x265", "h265", "hevc"),
                 (("preset", "medium"), ("forced-idr", "1"), ("x265-params", "log-level=none")),
-                Scale(("crf",), 51, 22, 4, 1),
+                Scale(("crf",), 51, 20, 4, 1),
                 lossless=(("preset", "medium"), ("forced-idr", "1"), ("x265-params", "log-level=none:lossless=1"))),
         Encoder("libsvtav1", "av1", "AV1", ("svtav1", "svt-av1", "av1"), (("preset", "6"),),
                 Scale(("crf",), 63, 31, 4), lossless=(("preset", "6"), ("svtav1-params", "lossless=1"))),

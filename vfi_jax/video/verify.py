@@ -125,7 +125,9 @@ def _formats(before: VideoInfo, after: VideoInfo, announced: Iterable[Loss]) -> 
         f"{info.color.space}/{info.color.primaries}/{info.color.transfer} {'full' if info.color.full else 'limited'}"
         for info in (before, after)
     ]
-    yield Row("matrix/primaries/transfer, range", *colors, verdict(colors[0] == colors[1], bool(kinds & {"rgb", "matrix"})))
+    yield Row(
+        "matrix/primaries/transfer, range", *colors, verdict(colors[0] == colors[1], bool(kinds & {"rgb", "matrix"}))
+    )
     sitings = before.color.turned(before.turn).siting, after.color.siting
     if layouts[0].family == layouts[1].family == YUV and any((layouts[1].across, layouts[1].down)):
         yield Row("chroma siting", *sitings, verdict(is_same_siting(*sitings), "siting" in kinds))
