@@ -1,10 +1,11 @@
-"""Time over keep rate of UGSP in tiles and masked: `python results/pruning.py VIDEO... [--weights FILE] [--sizes ...]`.
+"""Time over keep rate of UGSP, skipping or masking: `python results/pruning.py VIDEO... [--weights FILE] [--sizes ...]`.
 
 Writes `pruning.csv`. Of each video the first three frames, resized, give a pair and its true middle. Masks meet a keep
 rate either by the weights' own logits ("logits") or by DIS motion, dilated ("motion"); the fractions of the levels are
 those of `prepare.masks.fractions`. Both forms compute the same masks, round by round in one process; a row has medians.
-"share of pixels" and "share of tiles" are means of the levels, weighted as the keep rate is. Without --weights they are
-fresh: times hold, PSNR means nothing.
+"share of pixels" and "share of blocks" (of 2x2 pixels, computed whole) are means of the levels, weighted as the keep
+rate is. Seconds of the processor hardly change with other work on the machine, as those of the clock do. Without
+--weights the weights are fresh: times hold, PSNR means nothing.
 """
 
 import argparse
@@ -24,28 +25,18 @@ from vfi_jax.inference.flow import dis_flow
 from vfi_jax.losses.pruning import keep_rate
 from vfi_jax.metrics import psnr
 from vfi_jax.models import registry, ugsp
-from vfi_jax.nn import tiles
+from vfi_jax.nn.active import active_blocks
 from vfi_jax.ops import pad
 from vfi_jax.ops.channels import order_of
 from vfi_jax.prepare.masks import SHARES, fractions
 from vfi_jax.video.decode import Reader
 
 RATES, SIZES, ROUNDS = (0.2, 0.35, 0.5, 0.65, 0.8, 1.0), "1280x720,1920x1080", 5
-SPARE = 1.02  # capacity over the active tiles
 LAYERS = {3: 6, 2: 6, 1: 5}  # 3x3 convolutions of a block
 TITLES = (
-    *(
-        "video",
-        "size",
-        "masks",
-        "wanted",
-        "keep rate",
-        "share of pixels",
-        "share of tiles",
-        "GMAC masked",
-        "GMAC tiles",
-    ),
-    *("s masked", "s tiles", "ratio", "PSNR", "largest difference", "jax"),
+    *("video", "size", "masks", "wanted", "keep rate", "share of pixels", "share of blocks"),
+    *("GMAC masked", "GMAC skipping", "s masked", "s skipping", "ratio", "processor s masked", "processor s skipping"),
+    *("processor ratio", "PSNR", "largest difference", "jax"),
 )
 
 
@@ -85,10 +76,10 @@ def masks_of(scores, rate):
     """Nested masks of levels 3, 2, 1."""
     masks = []
     for score, fraction in zip(scores, fractions(rate), strict=True):
+        score = np.where(masks[-1].repeat(2, 1).repeat(2, 2), score, -np.inf) if masks else score
         # By rank: many pixels may have one score, such as no motion.
         order = np.argsort(np.argsort(-score.ravel(), kind="stable"), kind="stable").reshape(score.shape)
-        mask = (order < round(fraction * score.size)).astype(np.float32)
-        masks.append(mask * masks[-1].repeat(2, 1).repeat(2, 2) if masks else mask)
+        masks.append((order < round(fraction * score.size)).astype(np.float32))
     return masks
 
 
@@ -109,38 +100,43 @@ def measured(path, size, kind, weights, rates, rounds):
     order = order_of(plain)
     frames = pad(images[None, [0, 2]][..., order].astype(np.float32) / 255, spec.padding)
     scores = scores_of(kind, plain, variables, frames, images)
+    forms = {"masked": plain, "skipping": plain.clone(skips=True)}
+    programs = {
+        name: jax.jit(lambda v, f, m, model=model: model.apply(v, f, ugsp.given(m), method="estimate").out.frame)
+        for name, model in forms.items()
+    }
+    rest = spec.gmac * frames[0, 0, ..., 0].size / (1280 * 720)
     for rate in rates:
         masks = masks_of(scores, rate)
-        active = [
-            float(tiles.active_tiles(mask, side).mean()) for mask, side in zip(masks, ugsp.TILES.values(), strict=True)
-        ]
-        capacities = tuple(sorted({min(SPARE * share, 0.999) for share in active}))
-        used = [min((each for each in capacities if each >= share), default=1.0) for share in active]
-        forms = {"masked": plain, "tiles": plain.clone(capacities=capacities)}
-        programs = {
-            name: jax.jit(lambda v, f, m, model=model: model.apply(v, f, ugsp.given(m), method="estimate").out.frame)
-            for name, model in forms.items()
-        }
+        blocks = [float(active_blocks(mask).count) * 4 / mask.size for mask in masks]
         found = {name: np.asarray(program(variables, frames, masks)) for name, program in programs.items()}
-        seconds = {name: [] for name in forms}
-        for _ in range(rounds):
-            for name, program in programs.items():
-                start = time.perf_counter()
-                program(variables, frames, masks).block_until_ready()
-                seconds[name].append(time.perf_counter() - start)
-        of = {name: statistics.median(each) for name, each in seconds.items()}
-        rest = spec.gmac * frames[0, 0, ..., 0].size / (1280 * 720) - gmac_of_blocks(plain, masks, (1, 1, 1))
+        wall, processor = timed(
+            {name: (program, variables, frames, masks) for name, program in programs.items()}, rounds
+        )
         height, width = images.shape[1:3]
-        rounded = np.round(found["tiles"][:, :height, :width, order] * 255)
+        rounded = np.round(found["skipping"][:, :height, :width, order] * 255)
         yield (
             path.name, f"{width}x{height}", kind, rate, *(f"{value:.4f}" for value in (
                 float(keep_rate([jax.numpy.asarray(mask) for mask in masks], plain.block_widths)),
-                SHARES @ [mask.mean() for mask in masks] / SHARES.sum(), SHARES @ active / SHARES.sum(),
-                rest + gmac_of_blocks(plain, masks, (1, 1, 1)), rest + gmac_of_blocks(plain, masks, used),
-                of["masked"], of["tiles"], of["tiles"] / of["masked"],
+                SHARES @ [mask.mean() for mask in masks] / SHARES.sum(), SHARES @ blocks / SHARES.sum(),
+                rest, rest - gmac_of_blocks(plain, masks, [1 - share for share in blocks]),
+                wall["masked"], wall["skipping"], wall["skipping"] / wall["masked"],
+                processor["masked"], processor["skipping"], processor["skipping"] / processor["masked"],
                 float(np.squeeze(psnr(rounded, images[None, 1].astype(np.float64)))),
-            )), f"{np.abs(found['tiles'] - found['masked']).max():.1e}", jax.__version__,
+            )), f"{np.abs(found['skipping'] - found['masked']).max():.1e}", jax.__version__,
         )  # fmt: skip
+
+
+def timed(calls, rounds):
+    """Medians of the seconds on the clock and of the processor, of calls in turn."""
+    wall, processor = ({name: [] for name in calls} for _ in range(2))
+    for _ in range(rounds):
+        for name, (program, *arguments) in calls.items():
+            start, before = time.perf_counter(), time.process_time()
+            program(*arguments).block_until_ready()
+            wall[name].append(time.perf_counter() - start)
+            processor[name].append(time.process_time() - before)
+    return [{name: statistics.median(each) for name, each in seconds.items()} for seconds in (wall, processor)]
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ FAMILIES = {
     "models: ifrnet": "ifrnet",
     "models: amt": "amt",
     "models: ema_vfi": "ema_vfi",
-    "models: ugsp": "ugsp tiles",
+    "models: ugsp": "ugsp active",
     "models: distance": "distance",
     "models: cain": "cain",
     "models: cspa": "cspa texture",

@@ -63,7 +63,6 @@ from vfi_jax.types import Array, Batch, LossAux, Output, Variables
 PYRAMID = 5  # levels of the Laplacian distance
 REFINED = 10  # channels of the refinement at half the frame's size
 UNCERTAINTY = (-6.0, 3.0)  # limits of U
-TILES = {3: 8, 2: 8, 1: 16}  # side of a tile of each level, pixels
 MASK_STEPS = (8, 4, 2)  # pixels of the frame per pixel of keep masks 1, 2, 3
 
 # From the number of a keep mask, 0 to 2, and its logits `[b, h, w, 2]` to the mask `[b, h, w, 1]`; None: all is kept.
@@ -151,14 +150,14 @@ class UGSP(Network, kw_only=True):
       widths: channels of levels 1 to 4.
       refines: whether a U-Net gives the residual; such a model has a teacher for its training.
       keep_bias: added to the logit of keeping; above 0 more is kept, below 0 less.
-      capacities: rising fractions of the tiles of a level. Pruned pixels are not computed where the tiles that keep a
-        pixel fit into one of them; empty: all are computed, and masked. For hard masks, on one device.
+      skips: whether pruned pixels are not computed, except beside kept ones, instead of computed and masked. For masks
+        of 0 and 1, without gradients.
     """
 
     widths: tuple[int, ...] = (32, 48, 72, 96)
     refines: bool = False
     keep_bias: float = 0.0
-    capacities: tuple[float, ...] = ()
+    skips: bool = False
     any_time: bool = False
     masks = True  # whether blocks predict keep masks
 
@@ -254,19 +253,19 @@ class UGSP(Network, kw_only=True):
         flows, features = [resize(out[..., :4], 2)], [resize(out[..., 4:], 2)]
         for level, block in ((3, self.glblock_1), (2, self.glblock_2)):
             x = self._joined(encoded, level, flows[-1], features[-1], flows[-1])
-            out = self._block(block, level, x, keep)
+            out = self._block(block, x, keep)
             keep = self._keep(block, 4 - level, out, choose, keep)
             larger = resize(out, 2)
             flows.append(larger[..., :4] + resize_flow(flows[-1], 2))
             features.append(larger[..., 4:])
         x = self._joined(encoded, 1, flows[-1], features[-1], flows[-1])
-        hidden = self._block(self.glblock_final, 1, x, keep)
+        hidden = self._block(self.glblock_final, x, keep)
         last = self.glblock_final.enlarge(hidden)
         return Branch([*flows, last[..., :4] + resize_flow(flows[-1], 2)], [*features, hidden], last, keep)
 
-    def _block(self, block: SparseBlock, level: int, x: Array, keep: list[Array]) -> Array:
-        if keep and self.capacities:
-            return block.in_tiles(x, keep[-1], self.capacities, TILES[level])
+    def _block(self, block: SparseBlock, x: Array, keep: list[Array]) -> Array:
+        if keep and self.skips:
+            return block.in_blocks(x, keep[-1])
         return block(x, keep[-1] if keep else None)
 
     def _keep(self, block: SparseBlock, number: int, out: Array, choose: Choice, before: list[Array]) -> list[Array]:

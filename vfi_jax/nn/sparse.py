@@ -1,8 +1,7 @@
-"""Chains of 3x3 convolutions that are zero where a mask keeps nothing, computed whole or in active tiles."""
+"""Chains of 3x3 convolutions that are zero where a mask keeps nothing, computed whole or in active blocks."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Iterator
 
 import flax.linen as nn
@@ -10,19 +9,20 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from vfi_jax.nn import tiles
+from vfi_jax.nn.active import ActiveBlocks, active_blocks, fold_convolution
 from vfi_jax.nn.basic import PReLU
 from vfi_jax.nn.conv import Conv, ConvTranspose, convolved
 from vfi_jax.nn.initializers import placeholder
+from vfi_jax.ops.kinks import leaky_relu
 from vfi_jax.ops.resize import resize
 from vfi_jax.types import Array
 
 
 class Conv3x3(nn.Module):
-    """3x3 convolution whose padding is an argument.
+    """3x3 convolution of as many channels as it returns.
 
     Attributes:
-      features: channels out.
+      features: channels in and out.
       bias: whether one is added.
       dtype: compute dtype.
     """
@@ -31,12 +31,33 @@ class Conv3x3(nn.Module):
     bias: bool
     dtype: DTypeLike = jnp.float32
 
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w i"], pad: int = 1) -> Float[Array, "b h2 w2 o"]:
-        """Returns the input's sides, less 2 where `pad` is 0."""
-        weight = self.param("weight", placeholder, (3, 3, x.shape[-1], self.features)).astype(self.dtype)
-        out = convolved(x.astype(self.dtype), weight, 1, ((pad, pad), (pad, pad)))
-        return out + self.param("bias", placeholder, (self.features,)).astype(self.dtype) if self.bias else out
+    def setup(self) -> None:
+        """Names the parameters as the import rules expect them."""
+        self.weight = self.param("weight", placeholder, (3, 3, self.features, self.features))
+        self.shift = self.param("bias", placeholder, (self.features,)) if self.bias else None
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """Returns the input's shape, in the compute dtype."""
+        out = convolved(x.astype(self.dtype), self.weight.astype(self.dtype), 1, ((1, 1), (1, 1)))
+        return out if self.shift is None else out + self.shift.astype(self.dtype)
+
+
+class Slopes(nn.Module):
+    """PReLU whose slopes can be read.
+
+    Attributes:
+      features: channels.
+    """
+
+    features: int
+
+    def setup(self) -> None:
+        """Names the parameter as the import rules expect it."""
+        self.weight = self.param("weight", placeholder, (self.features,))
+
+    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
+        """Returns the input's shape and dtype."""
+        return leaky_relu(x, self.weight.astype(x.dtype))
 
 
 class Pointwise(nn.Module):
@@ -61,11 +82,14 @@ class Pointwise(nn.Module):
 
     def __call__(self, parts: Iterable[Float[Array, "b h w i"]]) -> Float[Array, "b h w o"]:
         """Returns `features` channels, float32."""
-        weights = self.weight[0, 0].reshape(self.parts, self.width, self.features).astype(self.dtype)
         total = self.bias.astype(jnp.float32)
-        for part, weight in zip(parts, weights, strict=True):
+        for part, weight in zip(parts, self.kernels(), strict=True):
             total += jnp.matmul(part.astype(self.dtype), weight, preferred_element_type=jnp.float32)
         return total
+
+    def kernels(self) -> Float[Array, "parts i o"]:
+        """Returns the kernel of each part."""
+        return self.weight[0, 0].reshape(self.parts, self.width, self.features).astype(self.dtype)
 
 
 class SparseBlock(nn.Module):
@@ -91,9 +115,9 @@ class SparseBlock(nn.Module):
 
     def setup(self) -> None:
         """Names the layers as the import rules expect them."""
-        self.conv_head = [Conv3x3(self.width, self.bias, self.dtype), PReLU()]
+        self.conv_head = [Conv3x3(self.width, self.bias, self.dtype), Slopes(self.width)]
         self.convblock_l = [Conv3x3(self.width, self.bias, self.dtype) for _ in range(self.layers)]
-        self.prelu_l = [PReLU() for _ in range(self.layers)]
+        self.prelu_l = [Slopes(self.width) for _ in range(self.layers)]
         # Flows are float32.
         dtype = self.dtype if self.final else jnp.float32
         self.conv_last = Pointwise(self.width, self.layers + 1, self.features, dtype)
@@ -106,40 +130,21 @@ class SparseBlock(nn.Module):
         """Returns the 1x1 convolution's channels; where nothing is kept, its bias."""
         return self.conv_last(self._hidden(x, keep))
 
-    def in_tiles(
-        self, x: Float[Array, "b h w i"], keep: Float[Array, "b h w 1"], capacities: tuple[float, ...], side: int
-    ) -> Float[Array, "b h w o"]:
-        """Returns what `__call__` returns, computed in tiles that have a kept pixel.
+    def in_blocks(self, x: Float[Array, "b h w i"], keep: Float[Array, "b h w 1"]) -> Float[Array, "b h w o"]:
+        """Returns what `__call__` returns, computed in the blocks of 2x2 pixels of which `keep`, 0 or 1, keeps any."""
+        active = active_blocks(keep)
+        layers = [self.conv_head, *zip(self.convblock_l, self.prelu_l, strict=True)]
+        total = jnp.broadcast_to(self.conv_last.bias.astype(jnp.float32), (len(active.keep), 4, self.features))
+        x = x.astype(self.dtype)
+        for (conv, prelu), last in zip(layers, self.conv_last.kernels(), strict=True):
+            x, total = _layer_in_blocks(x, total, active, conv.weight, prelu.weight, last)
+        return active.image(total)
 
-        Args:
-          x: the input.
-          keep: mask of 0 and 1.
-          capacities: fractions of the tiles; the least of them that is enough is used, and where none is, all pixels
-            are computed.
-          side: of a tile, pixels.
-        """
-        active = tiles.active_tiles(keep, side)
-        counts = tiles.capacities_in_tiles(capacities, active.size)
-        forms = [functools.partial(SparseBlock.of_tiles, side=side, capacity=count) for count in counts]
-        index = (active.sum() > jnp.array(counts)).sum()
-        return nn.switch(index, [*forms, SparseBlock.__call__], self, x, keep)
-
-    def of_tiles(
-        self, x: Float[Array, "b h w i"], keep: Float[Array, "b h w 1"], side: int, capacity: int
-    ) -> Float[Array, "b h w o"]:
-        """Returns what `__call__` returns, of at most `capacity` tiles with a kept pixel."""
-        plan = tiles.tile_plan(keep, side, capacity)
-        hidden = self._hidden(tiles.gather(x, plan, 1), tiles.gather(keep, plan), plan)
-        return tiles.scatter(self.conv_last(hidden), plan, self.conv_last.bias)
-
-    def _hidden(self, x: Array, keep: Array | None, plan: tiles.TilePlan | None = None) -> Iterator[Array]:
-        """Yields the result of each 3x3 convolution; with a plan, of its tiles, `x` having one pixel around them."""
-        pad = 0 if plan else 1
-        conv, prelu = self.conv_head
-        yield (x := _masked(prelu(conv(x, pad)), keep))
-        for conv, prelu in zip(self.convblock_l, self.prelu_l, strict=True):
-            x = tiles.with_halo(x, plan) if plan else x
-            yield (x := prelu(_masked(conv(x, pad), keep)))
+    def _hidden(self, x: Array, keep: Array | None) -> Iterator[Array]:
+        """Yields the result of each 3x3 convolution."""
+        for conv, prelu in [self.conv_head, *zip(self.convblock_l, self.prelu_l, strict=True)]:
+            # The mask comes first or last: PReLU of 0 is 0.
+            yield (x := prelu(_masked(conv(x), keep)))
 
     def logits(self, feature: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 2"]:
         """Returns two logits per pixel of the next level, from this block's feature before it is enlarged."""
@@ -152,3 +157,19 @@ class SparseBlock(nn.Module):
 
 def _masked(x: Array, keep: Array | None) -> Array:
     return x if keep is None else x * keep.astype(x.dtype)
+
+
+def _layer_in_blocks(
+    x: Array, total: Array, active: ActiveBlocks, kernel: Array, slopes: Array, last: Array
+) -> tuple[Array, Array]:
+    """Returns the masked convolution's image, and the sums of the 1x1 convolution with its part."""
+
+    def update(state: tuple[Array, Array], places: Array, pixels: Array) -> tuple[Array, Array]:
+        image, total = state
+        pixels = leaky_relu(pixels * active.keep[places], slopes).astype(x.dtype)
+        part = jnp.matmul(pixels.astype(last.dtype), last, preferred_element_type=jnp.float32)
+        return image.at[places].set(pixels), total.at[places].add(part)
+
+    image = jnp.zeros((len(active.keep), 4, kernel.shape[-1]), x.dtype)
+    image, total = fold_convolution(update, (image, total), x, kernel.astype(x.dtype), active)
+    return active.image(image), total

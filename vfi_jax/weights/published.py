@@ -21,8 +21,7 @@ from vfi_jax.weights.metadata import changed_fields
 ENDINGS = (".pth", ".pkl", ".pt")
 # Fields that change how a network is run, not which function its parameters stand for.
 RUN_FIELDS = frozenset(
-    {"scale", "ensemble", "iterations", "correlation", "pad_multiple", "remat", "flow_network"}
-    | {"keep_bias", "capacities"}
+    {"scale", "ensemble", "iterations", "correlation", "pad_multiple", "remat", "flow_network"} | {"keep_bias", "skips"}
 )
 
 
