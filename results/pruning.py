@@ -1,4 +1,4 @@
-"""Time over keep rate of UGSP, skipping or masking: `python results/pruning.py VIDEO... [--weights FILE] [--sizes ...]`.
+"""Time over keep rate of UGSP, skipping and masked: `python results/pruning.py VIDEO... [--weights FILE]`.
 
 Writes `pruning.csv`. Of each video the first three frames, resized, give a pair and its true middle. Masks meet a keep
 rate either by the weights' own logits ("logits") or by DIS motion, dilated ("motion"); the fractions of the levels are
