@@ -92,7 +92,7 @@ def load_image(path: str | os.PathLike[str]) -> Shaped[np.ndarray, "h w 3"]:
         data = Path(path).read_bytes()
     except OSError as error:
         raise DamagedError(f"cannot read {path}: {error.strerror or error}") from error
-    if not _has_end(data):
+    if not has_end(data):
         raise DamagedError(f"cannot read {path}: {'the image is cut short' if data else 'the file is empty'}")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
@@ -139,7 +139,7 @@ def _jpeg_size(file: BinaryIO) -> tuple[int, int] | None:
     return None
 
 
-def _has_end(data: bytes) -> bool:
+def has_end(data: bytes) -> bool:
     """Returns False if a PNG or JPEG lacks its end; decoders would fill the rest with gray."""
     if data.startswith(b"\x89PNG"):
         return b"IEND\xaeB`\x82" in data

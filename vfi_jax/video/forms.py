@@ -93,9 +93,11 @@ class Target(Protocol):
 
     Attributes:
       path: its name in messages; by it `encoders.container_of` knows how frames are stored.
+      is_stream: whether frames are gone once they are written, so that those before an error count.
     """
 
     path: Path
+    is_stream: bool
 
     def check(self, options: Options) -> None:
         """Checks name and folder before any work."""
@@ -137,6 +139,7 @@ class VideoTarget:
 
     path: Path
     source: Path
+    is_stream: bool = False
 
     def check(self, options: Options) -> None:
         """Checks the extension, the folder, and what stands under the name."""

@@ -198,7 +198,7 @@ def interpolate(job: Job, between: Between, *, num_frames: int = 2, progress: Pr
     options, count, began = job.options, 0, time.perf_counter()
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(job.source.open(job.info.rate))
-        part = Part(reader, options)
+        part = Part(reader, options, is_lenient=job.target.is_stream)
         length = (job.survey.seconds + job.survey.last) * options.stretch
         cut = Cut(part.origin if options.is_part else None, options.stretch, None if options.stop is None else length)
         sink = stack.enter_context(job.target.open(job.info, options, cut))
@@ -212,6 +212,8 @@ def interpolate(job: Job, between: Between, *, num_frames: int = 2, progress: Pr
             if progress is not None:
                 progress(count, None if job.total is None else max(count, job.total))
         sink.finish(part.end)
+        if part.error is not None:
+            raise part.error
     return Summary(
         source_frames=part.count,
         frames=count,
@@ -230,9 +232,17 @@ class Part:
       origin: time of the first frame, seconds on the source's clock.
       count: number of frames so far.
       end: time at which the last frame's display ends, seconds on the target's clock.
+      error: what has ended a lenient part early.
     """
 
-    def __init__(self, reader: Frames, options: Options) -> None:
+    def __init__(self, reader: Frames, options: Options, *, is_lenient: bool = False) -> None:
+        """Reads the first frame.
+
+        Args:
+          reader: of the source.
+          options: what is asked.
+          is_lenient: whether a source that breaks off just ends, and has an `error`.
+        """
         frames = reader.frames(options.begin, options.end)
         first = next(frames, None)
         if first is None:
@@ -242,12 +252,21 @@ class Part:
         self.origin = first.time
         self._shift, self._stretch = self.origin if options.is_part else Fraction(0), options.stretch
         self.count, self.end = 0, Fraction(0)
+        self._is_lenient, self.error = is_lenient, None
 
     def __iter__(self) -> Iterator[TimedFrame]:
-        for frame in self._frames:
+        for frame in self._read():
             shown, duration = (frame.time - self._shift) * self._stretch, frame.duration * self._stretch
             self.count, self.end = self.count + 1, shown + duration
             yield frame._replace(time=shown, duration=duration)
+
+    def _read(self) -> Iterator[TimedFrame]:
+        try:
+            yield from self._frames
+        except UserError as error:
+            if not self._is_lenient:
+                raise
+            self.error: UserError | None = error
 
 
 def _with_opacity(frames: Iterable[TimedFrame], info: VideoInfo) -> Iterator[TimedFrame]:

@@ -15,6 +15,23 @@ BRIGHTEST = 100.0  # PQ ends at 10,000 cd/m2
 _M1, _M2 = 2610 / 16384, 2523 / 4096 * 128
 _C1, _C2, _C3 = 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
 _MOST = 65535
+_MAGIC, _NOT_LINES = b"\x76\x2f\x31\x01", 0x1A00  # of EXR; flags of tiles, deep data and several parts
+
+
+def is_whole_exr(data: bytes) -> bool:
+    """Returns False for an EXR whose last block of lines is missing, which FFmpeg takes for black; True otherwise."""
+    if data[:4] != _MAGIC or int.from_bytes(data[4:8], "little") & _NOT_LINES:
+        return True
+    try:
+        at = 8
+        while data[at]:  # an attribute: name, type, size and value
+            at = data.index(0, data.index(0, at) + 1) + 1
+            at += 4 + int.from_bytes(data[at : at + 4], "little")
+        first = int.from_bytes(data[at + 1 : at + 9], "little")
+        last = int(np.frombuffer(data[at + 1 : first], "<u8").max())
+        return last + 8 + int.from_bytes(data[last + 4 : last + 8], "little") <= len(data)
+    except (IndexError, ValueError):
+        return False
 
 
 def to_codes(light: Float[np.ndarray, "*s"]) -> UInt16[np.ndarray, "*s"]:

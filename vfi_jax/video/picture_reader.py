@@ -14,6 +14,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from PIL import Image, UnidentifiedImageError
 
+from vfi_jax.data.images import has_end
 from vfi_jax.errors import UserError
 from vfi_jax.video import linear
 from vfi_jax.video.color import FULL, LIMITED, UNKNOWN_SITING, Color
@@ -257,7 +258,7 @@ class PictureReader:
         target = self.info.pixel_format
         if name != target:
             frame.color_range = frame.color_range or FULL
-            frame = self._scaler.reformat(frame, format=target)
+            frame = self._scaled(frame, target)
         if orientation != 1:
             array = _upright(frame.to_ndarray(), orientation)
             frame = av.VideoFrame.from_ndarray(array, target)
@@ -266,6 +267,14 @@ class PictureReader:
         if not target.startswith("yuv"):
             frame.color_range = FULL
         return frame, orientation == 1 and _LITTLE.get(name, name) == target
+
+    def _scaled(self, frame: av.VideoFrame, target: str) -> av.VideoFrame:
+        """Returns a frame in another format; 8 bits become 16 such that white stays white."""
+        shallow = {"rgb48le": "rgb24", "rgba64le": "rgba", "gray16le": "gray"}.get(target)
+        if shallow is None or layout_of(frame.format.name).bits > 8:
+            return self._scaler.reformat(frame, format=target)
+        codes = self._scaler.reformat(frame, format=shallow).to_ndarray()
+        return av.VideoFrame.from_ndarray(codes.astype(np.uint16) * 257, target)
 
     def _from_light(self, frame: av.VideoFrame) -> av.VideoFrame:
         """Returns floats of light as codes, without opacity if there is none."""
@@ -283,11 +292,12 @@ class PictureReader:
 
 def _decoded(file: Path) -> av.VideoFrame:
     try:
-        with av.open(io.BytesIO(file.read_bytes())) as container:
+        data = file.read_bytes()
+        with av.open(io.BytesIO(data)) as container:
             frame = next(container.decode(video=0), None)
     except (av.FFmpegError, OSError) as error:
         raise UserError(f"{file}: cannot be decoded ({error.strerror or error}); write it again") from None
-    if frame is None or frame.is_corrupt:
+    if frame is None or frame.is_corrupt or not (linear.is_whole_exr(data) and has_end(data)):
         raise UserError(f"{file}: is damaged or cut short; write it again")
     return frame
 

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import numpy as np
 from vfi_jax.errors import UserError
 from vfi_jax.system.filled import filled_at_once
 from vfi_jax.video import linear
+from vfi_jax.video.color import FULL
 from vfi_jax.video.convert import Converter
 from vfi_jax.video.decode import TimedFrame, VideoInfo
 from vfi_jax.video.encoders import PLACE, Encoding, container_of, encoding_of
@@ -25,6 +26,8 @@ from vfi_jax.video.pixels import pixel_format
 from vfi_jax.video.rgb import unpremultiplied
 from vfi_jax.video.streams import Cut, muxing_errors
 from vfi_jax.video.timeline import tick_of
+
+_BT601 = 5  # AVColorSpace
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,13 @@ class PictureTarget:
       path: the folder, and the pattern of names, such as f_%04d.png.
       first: number of the first one.
       sources: the source's own files, which must not be replaced.
+      is_stream: False.
     """
 
     path: Path
     first: int
     sources: frozenset[Path]
+    is_stream: bool = False
 
     def check(self, options: Options) -> None:
         """Checks the folder, and what it holds already.
@@ -154,7 +159,10 @@ class PictureEncoder:
         self._target, self._info = target, info
         self._encoding: Encoding = encoding_of(container_of(target), options)
         self._format = pixel_format(info, self._encoding.codec, is_lossless=self._encoding.is_lossless)
-        self._convert = None if self._encoding.codec == "exr" else Converter(info, self._format)
+        full = replace(
+            info.color, matrix=_BT601, full=True, space=_BT601, range=FULL
+        )  # as JPEG and gray pictures have it
+        self._convert = None if self._encoding.codec == "exr" else Converter(replace(info, color=full), self._format)
 
     def __call__(self, frame: TimedFrame) -> bytes:
         """Encodes a frame.

@@ -25,11 +25,13 @@ class Pictures:
       path: how it was named: a folder, a pattern, or the first of two pictures.
       files: in the order of time.
       notes: what is odd about them, one line each.
+      is_pair: whether they are two pictures that were named one by one.
     """
 
     path: Path
     files: tuple[Path, ...]
     notes: tuple[str, ...] = ()
+    is_pair: bool = False
 
     @property
     def order(self) -> str:
@@ -40,14 +42,14 @@ class Pictures:
     def first(self) -> int:
         """The number of the first picture; 1 without one."""
         parts = NUMBER.fullmatch(self.files[0].stem)
-        return int(parts[2]) if parts and len(self.files) > 2 else 1
+        return int(parts[2]) if parts and not self.is_pair else 1
 
     @property
     def pattern(self) -> str:
         """A pattern of names for pictures like these, with numbers of the same width; %06d without numbers."""
         first, last = (NUMBER.fullmatch(self.files[index].stem) for index in (0, -1))
         suffix = self.files[0].suffix
-        if first is None or last is None or (first[1], first[3]) != (last[1], last[3]) or len(self.files) <= 2:
+        if first is None or last is None or (first[1], first[3]) != (last[1], last[3]) or self.is_pair:
             return f"%06d{suffix}"
         before, after = (text.replace("%", "_") for text in (first[1], first[3]))
         return f"{before}%0{len(first[2])}d{after}{suffix}"
@@ -92,7 +94,7 @@ def pair(first: Path, second: Path) -> Pictures:
             raise UserError(f"{path}: no such file")
         if not path.is_file() or not is_picture(path):
             raise UserError(f"{path}: is no picture; two inputs must be pictures ({', '.join(PICTURES)})")
-    return Pictures(first, (first, second))
+    return Pictures(first, (first, second), is_pair=True)
 
 
 def find(path: Path) -> Pictures:

@@ -130,6 +130,7 @@ class PipeTarget:
     """Standard output."""
 
     path: Path = PIPE
+    is_stream: bool = True
 
     def check(self, options: Options) -> None:
         """Checks that somebody reads it.
