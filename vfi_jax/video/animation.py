@@ -142,4 +142,4 @@ class WebPReader:
         except (OSError, EOFError, ValueError):
             raise UserError(f"{self._path}: is damaged at frame {number}") from None
         raw = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), self.info.pixel_format)
-        return TimedFrame(time, self._durations[number], self._rgb(raw, alpha=False), raw)
+        return TimedFrame(time, self._durations[number], self._rgb(raw), raw)

@@ -204,7 +204,7 @@ ENCODERS = {
         Encoder("hevc_amf", "hevc", "HEVC (AMF)", **_AMF),
         Encoder("av1_amf", "av1", "AV1 (AMF)", **_AMF),
         Encoder("mpeg4", "mpeg4", "MPEG-4", (), (), Scale(("qmin", "qmax"), 31, 2, 1)),
-        Encoder("gif", "gif", "GIF"),
+        Encoder("gif", "gif", "GIF", (), (("gifflags", "0"),)),  # or frames whose palette returns lose pixels
         Encoder("apng", "apng", "APNG", lossless=(), is_lossless=True),
         Encoder("libwebp_anim", "webp", "animated WebP", (), (("compression_level", "2"),),
                 Scale(("quality",), 0, 90, 100), lossless=(("lossless", "1"), ("compression_level", "2"))),

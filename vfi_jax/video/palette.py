@@ -5,7 +5,10 @@ from __future__ import annotations
 from fractions import Fraction
 
 import av
+import numpy as np
 from av.filter import Graph
+
+_COLORS = 256
 
 
 class Palette:
@@ -23,6 +26,8 @@ class Palette:
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
         """Returns the frame as `pal8`."""
+        if (exact := _exact(frame, has_alpha=self._has_alpha)) is not None:
+            return exact
         whole = frame.reformat(format="rgba" if self._has_alpha else "rgb24")
         whole.pts, whole.time_base = self._count, Fraction(1)
         self._count += 1
@@ -32,6 +37,20 @@ class Palette:
         result = self._graph.pull()
         assert isinstance(result, av.VideoFrame)
         return result
+
+
+def _exact(frame: av.VideoFrame, *, has_alpha: bool) -> av.VideoFrame | None:
+    """Returns a frame of at most 256 colors with just these, which FFmpeg's filters would round; None for others."""
+    codes = np.ascontiguousarray(frame.reformat(format="argb").to_ndarray())
+    opaque = codes[..., 0] >= 128 if has_alpha else np.True_
+    codes[..., 0] = np.where(opaque, 255, 0)
+    codes[codes[..., 0] == 0] = 0
+    colors, indices = np.unique(codes.view(np.uint32)[..., 0], return_inverse=True)
+    if len(colors) > _COLORS:
+        return None
+    palette = np.zeros((_COLORS, 4), np.uint8)
+    palette[: len(colors)] = colors.view(np.uint8).reshape(-1, 4)
+    return av.VideoFrame.from_ndarray((indices.reshape(codes.shape[:2]).astype(np.uint8), palette), "pal8")
 
 
 def _graph(frame: av.VideoFrame, has_alpha: bool) -> Graph:

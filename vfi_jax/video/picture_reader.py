@@ -246,7 +246,7 @@ class PictureReader:
                 return
             if begin is None or not begin.is_behind(number, time):
                 frame, is_own = self._read(file)
-                image = self._rgb(frame, alpha=False)
+                image = self._rgb(frame)
                 yield TimedFrame(time, 1 / self.info.rate, image, frame, file=file if is_own else None)
 
     def _read(self, file: Path) -> tuple[av.VideoFrame, bool]:

@@ -122,7 +122,7 @@ class PipeReader:
             if end is not None and not end.is_behind(number, time):
                 return
             if begin is None or not begin.is_behind(number, time):
-                yield TimedFrame(time, 1 / self.info.rate, self._rgb(frame, alpha=False), frame)
+                yield TimedFrame(time, 1 / self.info.rate, self._rgb(frame), frame)
 
 
 @dataclass(frozen=True)

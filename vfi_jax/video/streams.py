@@ -77,7 +77,7 @@ def _way(stream: Stream, track: Track, muxer: str) -> str:
     if _is_accepted(stream, muxer):
         return "copy"
     is_text = track.kind == "subtitle" and stream.codec_context is not None and stream.codec_context.codec.text_sub
-    return "convert" if is_text else "none"
+    return "convert" if is_text and muxer in TEXT else "none"
 
 
 def _is_accepted(stream: Stream, muxer: str) -> bool:

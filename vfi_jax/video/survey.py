@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,8 @@ from vfi_jax.video.decode import USUAL_RATE, clock_origin, exact, open_input, vi
 from vfi_jax.video.options import Position
 
 _HIGHEST_USUAL_RATE = 240  # frames per second that a header is believed for a single frame
-_JITTER = Fraction(1, 4)  # frames, by which times that are rounded to milliseconds may be off
+_JITTER = Fraction(1, 10)  # of a frame, by which distances may differ at a constant rate
+_REORDERED = 64  # frames, by which the order of packets may differ from that of display
 _AGREEMENT = Fraction(1, 10)  # of the nominal rate with the timestamps', within which it is kept
 
 
@@ -47,7 +49,7 @@ def survey(path: Path, begin: Position, end: Position | None) -> Survey:
         stream = video_stream(path, container)
         tick, origin = exact(stream.time_base) or Fraction(1), clock_origin(container)
         nominal = exact(stream.guessed_rate) or exact(stream.average_rate) or USUAL_RATE
-        tally = _Tally(begin, end, nominal)
+        tally = _Tally(begin, end, nominal, tick)
         with contextlib.suppress(av.FFmpegError):  # `Reader` reports damage with its place
             for packet in container.demux(stream):
                 if packet.size:
@@ -59,10 +61,11 @@ def survey(path: Path, begin: Position, end: Position | None) -> Survey:
 class _Tally:
     """Counts frames, and finds the first and the last of a part, in whatever order they come."""
 
-    def __init__(self, begin: Position, end: Position | None, nominal: Fraction) -> None:
-        self._begin, self._end, self._nominal = begin, end, nominal
-        self._first: Fraction | None = None
-        self._off_grid = Fraction(0)  # greatest distance from a multiple of the nominal frame's duration, in frames
+    def __init__(self, begin: Position, end: Position | None, nominal: Fraction, tick: Fraction) -> None:
+        self._begin, self._end, self._nominal, self._tick = begin, end, nominal, tick
+        self._pending: list[Fraction] = []  # a heap of times that others may still precede
+        self._before: Fraction | None = None
+        self._gaps: list[Fraction] = []  # least and greatest distance of two frames
         self._all, self._before_begin, self._before_end = 0, 0, 0
         self._times: list[Fraction] = []  # least and greatest of all, and of the part
         self._part: list[Fraction] = []
@@ -72,9 +75,9 @@ class _Tally:
         self._all += 1
         if time is None:
             return
-        self._first = time if self._first is None else self._first
-        place = (time - self._first) * self._nominal
-        self._off_grid = max(self._off_grid, abs(place - round(place)))
+        heapq.heappush(self._pending, time)
+        if len(self._pending) > _REORDERED:
+            self._measure(heapq.heappop(self._pending))
         begins = self._begin.is_frame or time >= self._begin.value
         ends = self._end is None or self._end.is_frame or time < self._end.value
         self._before_begin += not begins
@@ -84,6 +87,12 @@ class _Tally:
         self._times = [min([time, *self._times]), max([time, *self._times])]
         if begins and ends:
             self._part = [min([time, *self._part]), max([time, *self._part])]
+
+    def _measure(self, time: Fraction) -> None:
+        if self._before is not None:
+            gap = time - self._before
+            self._gaps = [min([gap, *self._gaps]), max([gap, *self._gaps])]
+        self._before = time
 
     def survey(self) -> Survey:
         nominal = self._nominal
@@ -101,5 +110,8 @@ class _Tally:
         by_number = any(place.is_frame and place.value for place in (self._begin, self._end) if place is not None)
         if by_number or not self._part:
             seconds = max(0, frames - 1) / rate
-        is_constant = self._off_grid < _JITTER and abs(span * rate - (self._all - 1)) < 1 if self._times else True
+        while self._pending:
+            self._measure(heapq.heappop(self._pending))
+        jitter = max(2 * self._tick, _JITTER / rate)
+        is_constant = not self._gaps or self._gaps[1] - self._gaps[0] <= jitter
         return Survey(frames, seconds, self._last or 1 / rate, rate, is_constant)
