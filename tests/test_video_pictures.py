@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
+import subprocess
+import sys
 from fractions import Fraction
 
 import av
@@ -318,10 +319,9 @@ def test_a_run_that_fails_leaves_the_folder_as_it_was(tmp_path, is_there):
 
 def test_what_a_kill_left_is_removed_and_named(tmp_path, capsys):
     source = pictures.folder(tmp_path / "in", NUMBERED, clips.moving)
-    process = os.fork()
-    if process == 0:
-        os._exit(0)
-    os.waitpid(process, 0)
+    process = subprocess.run(
+        [sys.executable, "-S", "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+    ).stdout.strip()
     left = pictures.folder(tmp_path / f".out.{process}.part", ["f_08.png"], clips.moving)
     run(source, tmp_path / "out")
     assert pictures.names(tmp_path) == ["in", "out"]
