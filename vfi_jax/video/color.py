@@ -12,6 +12,7 @@ import av
 from vfi_jax.video.layout import GRAY, RGB, Turn, layout_of
 
 LIMITED, FULL = 1, 2  # AVColorRange
+LIMITED_ENCODERS = ("prores_ks",)  # whose codec has no other range
 _RGB_SPACE, _BT709, _UNSPECIFIED, _BT601 = 0, 1, 2, 5  # AVColorSpace; swscale has the same numbers
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9, 14: 9}  # AVColorSpace to swscale's
 MATRIX_NAMES = {1: "bt709", 4: "fcc", 5: "smpte170m", 7: "smpte240m", 9: "bt2020"}  # swscale's number to its name
@@ -59,8 +60,13 @@ class Color:
         place = (2 - x if turn.flip_columns else x, 2 - y if turn.flip_rows else y)
         return replace(self, siting=next((name for name, its in _SITINGS.items() if its == place), "center"))
 
-    def stored_in(self, pixel_format: str) -> Color:
-        """Returns the color of the same pictures in a pixel format: RGB, without matrix, and JPEG are of full range."""
+    def stored_in(self, pixel_format: str, encoder: str = "") -> Color:
+        """Returns the color of the same pictures in a pixel format: RGB, without matrix, and JPEG are of full range.
+
+        ProRes is always of limited range.
+        """
+        if encoder in LIMITED_ENCODERS:
+            return replace(self, full=False, range=LIMITED)
         if layout_of(pixel_format).family == RGB:
             return replace(self, full=True, space=_RGB_SPACE, range=FULL)
         return replace(self, full=True, range=FULL) if pixel_format.startswith("yuvj") else self

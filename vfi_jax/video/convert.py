@@ -30,10 +30,10 @@ Planes = list[np.ndarray]
 class Converter:
     """Converts frames to the target's pixel format. Holds two frames."""
 
-    def __init__(self, info: VideoInfo, pixel_format: str) -> None:
-        """Takes the source and the target's pixel format."""
+    def __init__(self, info: VideoInfo, pixel_format: str, encoder: str = "") -> None:
+        """Takes the source, the target's pixel format, and FFmpeg's name of the encoder, if there is one."""
         self._info, self._name, self._layout = info, pixel_format, layout_of(pixel_format)
-        self._color = info.color.turned(info.turn).stored_in(pixel_format)
+        self._color = info.color.turned(info.turn).stored_in(pixel_format, encoder)
         self._from_rgb = FromRGB(self._layout, self._color, (info.width, info.height))
         self._known: list[tuple[TimedFrame, Planes, Planes]] = []  # frame, its planes, the planes of its picture
         self._scalers: dict[tuple[str, int, bool], Scaler] = {}

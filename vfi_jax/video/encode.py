@@ -20,7 +20,7 @@ from vfi_jax.errors import UserError
 from vfi_jax.video import hdr, trial
 from vfi_jax.video.convert import Converter
 from vfi_jax.video.decode import TimedFrame, VideoInfo
-from vfi_jax.video.encoders import Encoding, container_of, encoding_of
+from vfi_jax.video.encoders import ENCODERS, Encoding, container_of, encoding_of
 from vfi_jax.video.options import Options
 from vfi_jax.video.packets import EncodedPackets
 from vfi_jax.video.palette import Palette
@@ -29,6 +29,7 @@ from vfi_jax.video.streams import Copier, Cut, NothingToCopy, StreamCopier, muxi
 from vfi_jax.video.timeline import rate_of, tick_of, ticks_of
 
 _MAX_TICKS = 10**9  # ticks per second that every encoder accepts
+_SHAPED = ("h264", "hevc", "mpeg4")  # codecs with a field for the shape of pixels
 _SQUARE = ("webm", "gif", "webp", "image2")  # without a field for the shape of pixels
 _EXTRA = {  # options of muxers
     "apng": {"plays": "0"},  # animations repeat without end, as GIFs do by default
@@ -146,7 +147,8 @@ class Writer:
             self._container = stack.enter_context(av.open(file, "w", format=muxer, container_options=extra))
             self._stream = _add_video_stream(self._container, info, encoding, rate_of(options, info.rate), self._tick)
             self._packets = EncodedPackets(self._stream)
-            self._converter = Converter(info, "rgba" if self._palette else self._stream.pix_fmt or "")
+            name = "rgba" if self._palette else self._stream.pix_fmt or ""
+            self._converter = Converter(info, name, encoding.codec)
             self._copier: Copier = stack.enter_context(
                 StreamCopier(info.path, self._container, target, cut, keep_sound=options.sound == "keep")
                 if info.has_tracks
@@ -213,7 +215,7 @@ def _add_video_stream(
     """Adds the encoder, with the source's size, color tags and pixel shape."""
     rate = rate.limit_denominator(10**6)
     name = pixel_format(info, encoding.codec, is_lossless=encoding.is_lossless)
-    color = info.color.turned(info.turn).stored_in(name)
+    color = info.color.turned(info.turn).stored_in(name, encoding.codec)
     options = encoding.options_for(name, hdr.options(info.side_data, encoding.codec))
     options["chroma_sample_location"] = color.siting  # PyAV has no attribute for it
     stream = container.add_stream(encoding.codec, rate=rate, options=options)
@@ -231,6 +233,7 @@ def _add_video_stream(
     return stream
 
 
-def has_aspect(info: VideoInfo, muxer: str) -> bool:
-    """Whether a container keeps the shape of the source's pixels."""
-    return info.aspect in (None, 1) or muxer not in _SQUARE
+def has_aspect(info: VideoInfo, muxer: str, encoder: str) -> bool:
+    """Whether a container keeps the shape of the source's pixels; Matroska relies on the encoder's bit stream."""
+    is_shaped = muxer != "matroska" or ENCODERS[encoder].codec in _SHAPED
+    return info.aspect in (None, 1) or (muxer not in _SQUARE and is_shaped)

@@ -56,6 +56,22 @@ def options(side_data: Mapping[str, bytes], encoder: str) -> dict[str, str]:
     return {spelling.option: ":".join(parameters)} if parameters else {}
 
 
+def is_same(name: str, before: bytes, after: bytes | None) -> bool:
+    """Whether two structures of side data are the same; of mastering displays, within half a step of each number.
+
+    AV1 counts in other steps than H.264 and HEVC.
+    """
+    if name != MASTERING or after is None or before == after:
+        return before == after
+    first, second = (np.frombuffer(data, np.int32)[:20].reshape(10, 2).astype(np.float64) for data in (before, after))
+    if not (first[:, 1].all() and second[:, 1].all()):
+        return False
+    error = np.abs(first[:, 0] / first[:, 1] - second[:, 0] / second[:, 1])
+    return bool(
+        (error[:8] <= 0.5 / _CHROMATICITY).all() and (error[8:] <= 1e-4 * first[8:, 0] / first[8:, 1] + 1e-3).all()
+    )
+
+
 def _mastering(data: bytes, *, in_steps: bool) -> str | None:
     """Formats a mastering display as encoders read it; None if the structure is incomplete."""
     numbers = np.frombuffer(data, np.int32).tolist()

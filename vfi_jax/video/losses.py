@@ -21,6 +21,7 @@ from av.container import InputContainer
 
 from vfi_jax.errors import UsageError
 from vfi_jax.video import hdr, inventory, labels, streams
+from vfi_jax.video.color import LIMITED_ENCODERS
 from vfi_jax.video.decode import VideoInfo, open_input
 from vfi_jax.video.encode import has_aspect
 from vfi_jax.video.encoders import CONTAINERS, Container, Encoding, container_of, encoding_of, is_bare
@@ -81,7 +82,7 @@ class Loss:
 
     Attributes:
       kind: subtitle, style, cover, attachment, data, video, chapters, timecode, tag, flag, side data, alpha, rgb,
-        palette, chroma, bits, lossless, matrix, times, colors, aspect, rotation, or fields.
+        palette, chroma, bits, lossless, matrix, range, times, colors, aspect, rotation, or fields.
       items: what is lost, as in messages.
       kept_by: outputs that keep it: extensions, with the encoder where another one is needed.
     """
@@ -273,7 +274,9 @@ def _of_frames(info: VideoInfo, muxer: str, encoding: Encoding) -> Iterator[tupl
         yield "colors", "color tags (matrix, primaries, transfer)"
     if encoding.codec == "dnxhd" and info.color.space not in DNXHD_MATRICES:
         yield "matrix", "the color matrix (DNxHR holds BT.709 and BT.2020)"
-    if not has_aspect(info, muxer):
+    if info.color.full and source.family != RGB and encoding.codec in LIMITED_ENCODERS:
+        yield "range", f"the full range ({encoding.codec} has the limited one)"
+    if not has_aspect(info, muxer, encoding.codec):
         yield "aspect", f"the pixels' shape ({info.aspect})"
     if info.is_interlaced:
         yield "fields", "the fields of interlaced frames"

@@ -23,14 +23,22 @@ class EncodedPackets:
 
         Packets get the durations of their frames, which some encoders drop.
         """
-        if frame is not None and frame.pts is not None:
-            self._durations[frame.pts] = frame.duration
+        if frame is not None:
+            self._tag(frame)
+            if frame.pts is not None:
+                self._durations[frame.pts] = frame.duration
         packets = self._stream.encode(frame)
         for packet in packets:
             if packet.pts is not None:
                 packet.duration = self._durations.pop(packet.pts, packet.duration)
             mend(packet)
         return [self._tagged(packet) for packet in packets] if self._stream.codec_context.name == "dnxhd" else packets
+
+    def _tag(self, frame: av.VideoFrame) -> None:
+        """Gives a frame the stream's color tags: encoders of ProRes write those of the frame."""
+        context = self._stream.codec_context
+        frame.color_range, frame.colorspace = context.color_range, context.colorspace
+        frame.color_primaries, frame.color_trc = context.color_primaries, context.color_trc
 
     def _tagged(self, packet: av.Packet) -> av.Packet:
         """Returns a frame of DNxHR with its matrix, which FFmpeg always writes as BT.709."""

@@ -79,12 +79,14 @@ def _encode_one(muxer: str, add_stream: Callable[[OutputContainer], VideoStream]
 def _log() -> Iterator[list[tuple[int, str, str]]]:
     """Context manager: collects FFmpeg's messages (level, who, text), which say why it refuses something."""
     before = av.logging.get_level()
+    av.logging.set_libav_level(_WARNING)  # threads that have less to say must not wait for Python
     av.logging.set_level(_WARNING)
     try:
         with av.logging.Capture() as log:
             yield log
     finally:
         av.logging.set_level(before)
+        av.logging.set_libav_level(av.logging.INFO)
 
 
 def _reason(log: list[tuple[int, str, str]], error: Exception) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 
 from vfi_jax.errors import UserError
 from vfi_jax.system.markdown import markdown
-from vfi_jax.video import inventory, losses
+from vfi_jax.video import hdr, inventory, losses
 from vfi_jax.video.color import is_same_siting
 from vfi_jax.video.convert import Converter
 from vfi_jax.video.decode import Reader, TimedFrame, VideoInfo, open_input
@@ -33,7 +33,7 @@ from vfi_jax.video.timeline import Timeline, rate_of
 from vfi_jax.video.verify_tracks import Tracks, labels
 
 MIN_PSNR = 30.0  # dB; encoders at their defaults reach 40, and a frame beside its neighbor seldom 30
-_FORMATS = ("rgb", "chroma", "bits", "alpha", "matrix", "fields")  # losses that change the frames themselves
+_FORMATS = ("rgb", "chroma", "bits", "alpha", "matrix", "range", "fields")  # losses that change the frames themselves
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,9 @@ def _formats(before: VideoInfo, after: VideoInfo, announced: Iterable[Loss]) -> 
     sizes = [f"{info.width}x{info.height}" for info in (before, after)]
     yield Row("size", *sizes, verdict(sizes[0] == sizes[1]))
     shapes = [info.aspect or Fraction(1) for info in (before, after)]
-    yield Row("pixel shape", *map(str, shapes), verdict(shapes[0] == shapes[1], "aspect" in kinds))
+    is_near = abs(shapes[0] - shapes[1]) * before.width <= Fraction(1, 2)  # Matroska has whole pixels only
+    near = CLOSE if is_near else verdict(False, "aspect" in kinds)
+    yield Row("pixel shape", *map(str, shapes), SAME if shapes[0] == shapes[1] else near)
     formats = before.pixel_format, after.pixel_format
     layouts = source_layout(before), source_layout(after)
     changed = CLOSE if losses.holds(*layouts) else verdict(False, bool(kinds & set(_FORMATS)))
@@ -126,7 +128,9 @@ def _formats(before: VideoInfo, after: VideoInfo, announced: Iterable[Loss]) -> 
         for info in (before, after)
     ]
     yield Row(
-        "matrix/primaries/transfer, range", *colors, verdict(colors[0] == colors[1], bool(kinds & {"rgb", "matrix"}))
+        "matrix/primaries/transfer, range",
+        *colors,
+        verdict(colors[0] == colors[1], bool(kinds & {"rgb", "matrix", "range"})),
     )
     sitings = before.color.turned(before.turn).siting, after.color.siting
     if layouts[0].family == layouts[1].family == YUV and any((layouts[1].across, layouts[1].down)):
@@ -165,7 +169,8 @@ def _frames(
 ) -> Iterator[Row]:
     """Compares numbers, times and originals of the frames."""
     tick = after.info.time_base
-    figures = _Frames(Converter(before.info, after.info.pixel_format))
+    encoder = "prores_ks" if after.info.codec == "prores" else ""
+    figures = _Frames(Converter(before.info, after.info.pixel_format, encoder))
     shown = after.frames()
     fits = (before.info.width, before.info.height) == (after.info.width, after.info.height)
     part = Part(before, options)
@@ -239,6 +244,6 @@ def _psnr(a: np.ndarray, b: np.ndarray) -> float:
 def _side_data(before: VideoInfo, after: VideoInfo, known: frozenset[tuple[str, str]]) -> Iterator[Row]:
     for name, data in before.side_data.items():
         if (words := losses.SIDE_DATA.get(name)) is not None:
-            is_same = after.side_data.get(name) == data
+            is_same = hdr.is_same(name, data, after.side_data.get(name))
             yield Row(words, "yes", "same" if is_same else "other" if name in after.side_data else "no",
                       verdict(is_same, ("side data", words) in known))  # fmt: skip
