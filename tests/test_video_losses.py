@@ -175,7 +175,7 @@ def test_the_shape_of_pixels(tmp_path):
         ("alpha", "alpha channel", ".webm", "in.mov", {"codec": "prores_ks", "pix_fmt": "yuva444p10le", "alpha": True}),
         ("alpha", "alpha channel", ".webm", "in.webm", {"codec": "libvpx-vp9", "pix_fmt": "yuva420p", "alpha": True}),
         ("rgb", "RGB (argb becomes yuv420p)", "ffv1", "in.mov", {"codec": "qtrle", "pix_fmt": "argb"}),
-        ("bits", "12 bits become 10", "libx265", "in.mkv", {"codec": "ffv1", "pix_fmt": "yuv420p12le"}),
+        ("bits", "12 bits become 10", "libx265", "in.mkv", {"codec": "libx265", "pix_fmt": "yuv420p12le"}),
         ("bits", "16 bits become 10", "ffv1", "in.mkv", {"codec": "ffv1", "pix_fmt": "yuv422p16le"}),
         ("lossless", "ffv1 becomes libx264", "ffv1", "in.mkv", {"codec": "ffv1"}),
     ],

@@ -21,6 +21,7 @@ UNKNOWN_SITING = "unspecified"
 _SITINGS = {  # FFmpeg's names: place of the first chroma sample, in units of its distance to the next luma sample
     "left": (0, 1), "center": (1, 1), "topleft": (0, 0), "top": (1, 0), "bottomleft": (0, 2), "bottom": (1, 2),
 }  # fmt: skip
+_SITED = ("libx264", "libx265")  # encoders that write it into their streams
 _SITING = re.compile(rf"\((?:[^()]*, )?({'|'.join(_SITINGS)})\)")
 
 
@@ -95,6 +96,15 @@ def conversion_of(frame: av.VideoFrame) -> tuple[int, bool]:
 def is_same_siting(first: str, second: str) -> bool:
     """Whether two sitings are the same; what is unknown is left, as codecs have it."""
     return len({"left" if siting == UNKNOWN_SITING else siting for siting in (first, second)}) == 1
+
+
+def holds_siting(siting: str, encoder: str, muxer: str) -> bool:
+    """Whether a siting other than left, which is assumed without a tag, comes back from an encoder and a container."""
+    if encoder in _SITED or is_same_siting(siting, "left"):
+        return True
+    if muxer in ("matroska", "webm"):
+        return siting in ("center", "topleft", "top")
+    return encoder == "libsvtav1" and siting == "topleft"
 
 
 def siting_of(container: av.container.InputContainer, index: int) -> str:

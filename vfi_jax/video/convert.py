@@ -11,6 +11,7 @@ both neighbors agree on it, wherever the new frame repeats both.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import av
 import cv2
@@ -27,6 +28,20 @@ _STILL = 16  # of 255: a code that is that close to both neighbors' repeats them
 Planes = list[np.ndarray]
 
 
+class Change(NamedTuple):
+    """What the way through RGB changes in a plane.
+
+    Attributes:
+      again: codes behind it.
+      less: by how much they are too small.
+      more: by how much they are too large.
+    """
+
+    again: np.ndarray
+    less: np.ndarray
+    more: np.ndarray
+
+
 class Converter:
     """Converts frames to the target's pixel format. Holds two frames."""
 
@@ -35,7 +50,7 @@ class Converter:
         self._info, self._name, self._layout = info, pixel_format, layout_of(pixel_format)
         self._color = info.color.turned(info.turn).stored_in(pixel_format, encoder)
         self._from_rgb = FromRGB(self._layout, self._color, (info.width, info.height))
-        self._known: list[tuple[TimedFrame, Planes, Planes]] = []  # frame, its planes, the planes of its picture
+        self._known: list[tuple[TimedFrame, list[Change]]] = []
         self._scalers: dict[tuple[str, int, bool], Scaler] = {}
 
     def __call__(self, frame: TimedFrame) -> av.VideoFrame:
@@ -91,45 +106,34 @@ class Converter:
     def _new(self, frame: TimedFrame) -> Planes:
         """Returns a new frame as planes of the target."""
         planes = self._from_rgb(frame.image)
-        known = [self._both(neighbor) for neighbor in frame.neighbors if neighbor.raw is not None]
+        known = [self._changes(neighbor) for neighbor in frame.neighbors if neighbor.raw is not None]
         if len(known) < 2:
             return planes
-        return [
-            _corrected(plane, before, after, self._layout)
-            for plane, before, after in zip(planes, *(zip(*pair, strict=True) for pair in known), strict=True)
-        ]
+        return [_corrected(plane, *both, self._layout) for plane, *both in zip(planes, *known, strict=True)]
 
-    def _both(self, frame: TimedFrame) -> tuple[Planes, Planes]:
-        """Returns an original frame's planes, and those that its picture becomes."""
-        for known, planes, again in self._known:
+    def _changes(self, frame: TimedFrame) -> list[Change]:
+        """Returns what the way through RGB changes in each plane of an original frame."""
+        for known, changes in self._known:
             if known.image is frame.image:
-                return planes, again
+                return changes
         assert frame.raw is not None
-        planes, again = self._planes(frame.raw), self._from_rgb(frame.image)
-        self._known = [*self._known[-1:], (frame, planes, again)]
-        return planes, again
+        pairs = zip(self._planes(frame.raw), self._from_rgb(frame.image), strict=True)
+        changes = [Change(again, cv2.subtract(codes, again), cv2.subtract(again, codes)) for codes, again in pairs]
+        self._known = [*self._known[-1:], (frame, changes)]
+        return changes
 
 
-def _corrected(
-    new: np.ndarray, before: tuple[np.ndarray, np.ndarray], after: tuple[np.ndarray, np.ndarray], layout: Layout
-) -> np.ndarray:
-    """Adds what the way through RGB has taken from both neighbors, where the new plane repeats them.
+def _corrected(new: np.ndarray, before: Change, after: Change, layout: Layout) -> np.ndarray:
+    """Takes back from a plane of a new frame what RGB has changed in both neighbors, where it repeats them.
 
-    Args:
-      new: a plane of a new frame.
-      before: the plane of the frame before it, and what the way through RGB makes of it.
-      after: the same of the frame after it.
-      layout: of the planes.
+    Where their changes have the same sign, the smaller one counts, and otherwise none does.
     """
-    depth = cv2.CV_16S if layout.bits < 16 else cv2.CV_32S
-    first, second = (cv2.subtract(codes, again, dtype=depth) for codes, again in (before, after))
-    # Their median with 0: the smaller one where the signs agree.
-    common = cv2.max(cv2.min(first, cv2.max(second, 0)), cv2.min(second, 0))
-    limit = _STILL * (layout.peak + 1) // 256
-    distance = cv2.max(cv2.absdiff(new, before[1]), cv2.absdiff(new, after[1]))
-    common[distance > limit] = 0
-    sum_ = cv2.add(new, common, dtype=depth)
-    return np.clip(sum_, 0, layout.peak).astype(layout.dtype)
+    distance = cv2.max(cv2.absdiff(new, before.again), cv2.absdiff(new, after.again))
+    mask = cv2.compare(distance, _STILL * (layout.peak + 1) // 256, cv2.CMP_LE)
+    less, more = cv2.min(before.less, after.less), cv2.min(before.more, after.more)
+    brighter = cv2.add(new, cv2.bitwise_and(less, less, mask=mask))
+    plane = cv2.subtract(brighter, cv2.bitwise_and(more, more, mask=mask))
+    return plane if layout.bits in (8, 16) else cv2.min(plane, layout.peak)
 
 
 def _with_chroma(gray: Planes, before: Layout, after: Layout, *, full: bool) -> Planes:

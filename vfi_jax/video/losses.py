@@ -21,7 +21,7 @@ from av.container import InputContainer
 
 from vfi_jax.errors import UsageError
 from vfi_jax.video import hdr, inventory, labels, streams
-from vfi_jax.video.color import LIMITED_ENCODERS
+from vfi_jax.video.color import LIMITED_ENCODERS, holds_siting
 from vfi_jax.video.decode import VideoInfo, open_input
 from vfi_jax.video.encode import has_aspect
 from vfi_jax.video.encoders import CONTAINERS, Container, Encoding, container_of, encoding_of, is_bare
@@ -36,7 +36,7 @@ from vfi_jax.video.survey import Survey
 _PREFERRED = (".mkv", ".mp4", ".mov", ".webm")
 _ENCODERS = ((".mkv", "libx265"), (".mkv", "ffv1"), (".mov", "prores_ks"), (".webm", "libvpx-vp9"))
 _OF_FORMATS = ("rgb", "chroma", "bits", "lossless")  # kinds whose items name the target's format
-_OF_ENCODERS = (*_OF_FORMATS, "alpha", "side data")  # kinds that another encoder may keep
+_OF_ENCODERS = (*_OF_FORMATS, "alpha", "siting", "side data")  # kinds that another encoder may keep
 _STYLED = ("ass", "ssa", "webvtt")  # forms of text with positions and styles that the others lack
 TIME_CODE = "timecode"
 _TIMES = "the times of the frames (a constant rate, --fps, has none to lose)"
@@ -82,7 +82,7 @@ class Loss:
 
     Attributes:
       kind: subtitle, style, cover, attachment, data, video, chapters, timecode, tag, flag, side data, alpha, rgb,
-        palette, chroma, bits, lossless, matrix, range, times, colors, aspect, rotation, or fields.
+        palette, chroma, bits, siting, lossless, matrix, range, times, colors, aspect, rotation, or fields.
       items: what is lost, as in messages.
       kept_by: outputs that keep it: extensions, with the encoder where another one is needed.
     """
@@ -130,6 +130,7 @@ def find(
     fits = {suffix: entries for suffix, entries in others.items() if not any(kind == "audio" for kind, _ in entries)}
     groups: dict[tuple[str, tuple[str, ...]], list[tuple[str, tuple[str, ...]]]] = {}
     encoded = dict(_of_encoders(info, options, fits)) if any(kind in _OF_ENCODERS for kind, _ in lost) else {}
+    encoded = dict(sorted(encoded.items(), key=lambda output: len(output[1])))  # what loses least comes first
     for kind, item in lost:
         outputs = (*fits.items(), *(encoded.items() if kind in _OF_ENCODERS else ()))
         kept_by = tuple(output for output, entries in outputs if not _is_among(kind, item, entries))
@@ -269,13 +270,7 @@ def _of_frames(info: VideoInfo, muxer: str, encoding: Encoding) -> Iterator[tupl
         yield "bits", f"depth ({source.bits} bits become {target.bits})"
     if info.is_lossless and not encoding.is_lossless:
         yield "lossless", f"lossless compression ({info.codec} becomes {encoding.codec})"
-    tags = (info.color.space, info.color.primaries, info.color.transfer)
-    if is_bare(muxer) and tags != _NO_TAGS and target.family != RGB:
-        yield "colors", "color tags (matrix, primaries, transfer)"
-    if encoding.codec == "dnxhd" and info.color.space not in DNXHD_MATRICES:
-        yield "matrix", "the color matrix (DNxHR holds BT.709 and BT.2020)"
-    if info.color.full and source.family != RGB and encoding.codec in LIMITED_ENCODERS:
-        yield "range", f"the full range ({encoding.codec} has the limited one)"
+    yield from _of_colors(info, muxer, encoding, target)
     if not has_aspect(info, muxer, encoding.codec):
         yield "aspect", f"the pixels' shape ({info.aspect})"
     if info.is_interlaced:
@@ -286,6 +281,21 @@ def _of_frames(info: VideoInfo, muxer: str, encoding: Encoding) -> Iterator[tupl
     for structure in info.side_data:
         if structure in SIDE_DATA and structure not in carried:
             yield "side data", SIDE_DATA[structure]
+
+
+def _of_colors(info: VideoInfo, muxer: str, encoding: Encoding, target: Layout) -> Iterator[tuple[str, str]]:
+    """Lists the color tags that have no place."""
+    tags = (info.color.space, info.color.primaries, info.color.transfer)
+    if is_bare(muxer) and tags != _NO_TAGS and target.family != RGB:
+        yield "colors", "color tags (matrix, primaries, transfer)"
+    if encoding.codec == "dnxhd" and info.color.space not in DNXHD_MATRICES:
+        yield "matrix", "the color matrix (DNxHR holds BT.709 and BT.2020)"
+    if info.color.full and layout_of(info.pixel_format).family != RGB and encoding.codec in LIMITED_ENCODERS:
+        yield "range", f"the full range ({encoding.codec} has the limited one)"
+    siting = info.color.turned(info.turn).siting
+    has_chroma = target.family == YUV and (target.across or target.down)
+    if has_chroma and not is_bare(muxer) and not holds_siting(siting, encoding.codec, muxer):
+        yield "siting", f"chroma siting ({siting})"
 
 
 def holds(source: Layout, target: Layout) -> bool:
