@@ -82,6 +82,7 @@ def test_a_network_moves_them_as_it_moves_the_picture():
     assert np.abs(out[..., :3] - out[..., 3:]).max() < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rife", "ifrnet_s", "cain", "vfit_s", "dr_rife", "amt_s"])
 def test_every_kind_of_model_takes_them(name):
     model, spec = registry.build(name), registry.spec_of(name)
