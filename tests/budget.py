@@ -22,7 +22,7 @@ FAMILIES = {
     "models: vfit": "vfit",
     "models: raft": "raft correlation against_torchvision",
     "models: shared": (
-        "api zoo ops kinks times losses metrics precision inference classical published against_torch plugins"
+        "api zoo ops kinks times losses metrics precision inference extra classical published against_torch plugins"
     ),
     "training": (
         "training faults early_stopping first_minutes unfit lock seeing overfit soak optimizer remote hosts integrity "
@@ -30,7 +30,7 @@ FAMILIES = {
     ),
     "data": "augment footage labels generated_sets published_sets sources synthetic",
     "evaluation": "evaluation figures eval_command scores benchmark_sets perceptual results_kept compare tpu_compile",
-    "video": "video timeline video_time video_files video_losses verify encoders cli options aborts viz",
+    "video": "video video_pixels timeline video_time video_files video_losses verify encoders cli options aborts viz",
     "weights": "weight_faults ways_in convert fetch flow_network torch_files torch_writer",
     "docs": "docs",
 }
