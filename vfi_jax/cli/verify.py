@@ -11,7 +11,7 @@ from vfi_jax.errors import UserError
 from vfi_jax.video.options import Options
 
 MIN_PSNR = 30.0  # as in `video.verify`, which takes long to import
-_NOT_OF_TIME = ("overwrite", "strict")
+_NOT_OF_TIME = ("overwrite", "strict", "latency")
 
 
 def add(commands: argparse._SubParsersAction) -> None:

@@ -17,7 +17,7 @@ from av.codec.context import Flags
 from av.video.frame import PictureType
 
 from vfi_jax.errors import UserError
-from vfi_jax.video import hdr, trial
+from vfi_jax.video import durations, hdr, trial
 from vfi_jax.video.convert import Converter
 from vfi_jax.video.decode import TimedFrame, VideoInfo
 from vfi_jax.video.encoders import ENCODERS, Encoding, container_of, encoding_of
@@ -137,6 +137,8 @@ class Writer:
         self._tick = target_tick(target, info, options)
         self._is_part = options.is_part
         self._held: tuple[Fraction, av.VideoFrame] | None = None
+        self._first: Fraction | None = None
+        self._muxer, self._sink = muxer, sink if isinstance(sink, Path) and muxer in durations.MUXERS else None
         self._palette = Palette(has_alpha=info.has_alpha) if encoding.codec == "gif" else None
         with contextlib.ExitStack() as stack, muxing_errors(target):
             file = sink if isinstance(sink, io.BytesIO) else os.path.abspath(sink)
@@ -171,6 +173,7 @@ class Writer:
         Raises:
           UserError: the file cannot be written.
         """
+        self._first = frame.time if self._first is None else self._first
         if self._held is not None:
             self._encode(*self._held, until=frame.time)
         self._held = frame.time, self._converter(frame)
@@ -191,6 +194,8 @@ class Writer:
         self._copier.finish(end if self._is_part else None)
         with muxing_errors(self._target):
             self.close()
+            if self._sink is not None and self._first is not None:
+                durations.set_last(self._sink, self._muxer, end - self._first)
 
     def close(self) -> None:
         """Closes the file as it stands. Raises FFmpeg's own errors."""

@@ -49,6 +49,7 @@ _NOUNS = {  # kind: how one item and several are named
     "attachment": ("attachment {}", "attachments {}"),
     "data": ("data track {}", "data tracks {}"),
     "video": ("further picture track {}", "further picture tracks {}"),
+    "sync": ("the early start of audio track {}", "the early starts of audio tracks {}"),
     "audio": ("audio track {}", "audio tracks {}"),
     "chapters": ("{}", "{}"),
     "timecode": ("time code {}", "time codes {}"),
@@ -82,7 +83,7 @@ class Loss:
 
     Attributes:
       kind: subtitle, style, cover, attachment, data, video, chapters, timecode, tag, flag, side data, alpha, rgb,
-        palette, chroma, bits, siting, lossless, matrix, range, times, colors, aspect, rotation, or fields.
+        palette, chroma, bits, siting, lossless, matrix, range, times, colors, sync, aspect, rotation, or fields.
       items: what is lost, as in messages.
       kept_by: outputs that keep it: extensions, with the encoder where another one is needed.
     """
@@ -198,6 +199,8 @@ def _beside_frames(
         routes = tuple(_with_sound(route, options) for route in routes)
     routes = tuple(route for route in routes if route.track.kind != "audio" or options.sound == "keep")
     yield from _of_tracks(routes)
+    if form.muxer == "avi":
+        yield from _of_starts(container, routes)
     yield from _of_labels(container, source, routes, form.muxer, rate)
 
 
@@ -213,6 +216,19 @@ def _of_tracks(routes: tuple[Route, ...]) -> Iterator[tuple[str, str]]:
             yield route.track.kind, route.track.label
         elif route.way == "convert" and route.track.codec in _STYLED:
             yield "style", route.track.label
+
+
+def _of_starts(container: InputContainer, routes: tuple[Route, ...]) -> Iterator[tuple[str, str]]:
+    """Lists sound that begins before zero, as that of MP4 often does; AVI has no such times."""
+    for route in routes:
+        if route.track.kind == "audio" and _begins_early(Path(container.name), route.track.index):
+            yield "sync", route.track.label
+
+
+def _begins_early(path: Path, index: int) -> bool:
+    with contextlib.closing(open_input(path)) as container:
+        first = next((packet for packet in container.demux(container.streams[index]) if packet.size), None)
+        return first is not None and first.pts is not None and first.pts < 0
 
 
 def _of_labels(

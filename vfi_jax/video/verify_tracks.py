@@ -93,7 +93,8 @@ class Tracks:
             if old and new
         ]
         first, again = min(starts, default=(Fraction(0), Fraction(0)))
-        is_delayed = "matroska" in after.format.name and first < 0 and not self._is_cut
+        starts_at_zero = "matroska" in after.format.name or after.format.name == "mpegts"
+        is_delayed = starts_at_zero and first < 0 and not self._is_cut
         self.delay = again - first if is_delayed and 0 < again - first <= _TICK - first else Fraction(0)
 
     def _match(self, muxer: str, *, keep_sound: bool) -> None:
@@ -136,7 +137,7 @@ class Tracks:
         old, new = self._old[track.index], self._new[found.index]
         streams_of = self._before.streams[track.index], self._after.streams[found.index]
         tick = max(exact(stream.time_base) or Fraction(1) for stream in streams_of)
-        result = verdict(_same_packets(old, new, tick, self.delay))
+        result = verdict(_same_packets(old, new, tick, self.delay), ("sync", track.label) in self._known)
         return Row(_name(track), f"{len(old)} packets", f"{len(new)} packets", result)
 
 
@@ -161,7 +162,8 @@ def _packets(container: InputContainer, tracks: Iterable[Track]) -> dict[int, li
 
 def _same_packets(before: list[_Packet], after: list[_Packet], tick: Fraction, delay: Fraction) -> bool:
     return len(before) == len(after) and all(
-        b.data in (a.data, a.bare) and abs(a.time + delay - b.time) <= tick for a, b in zip(before, after, strict=True)
+        {a.data, a.bare} & {b.data, b.bare} and abs(a.time + delay - b.time) <= tick
+        for a, b in zip(before, after, strict=True)
     )
 
 
