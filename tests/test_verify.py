@@ -224,3 +224,42 @@ def test_summary_of_interpolate_as_json(tmp_path, capsys):
     assert not (tmp_path / "strict.mp4").exists()
     with pytest.raises(UserError):
         interpolate_video(source, tmp_path / "strict.mp4", average, Options(strict=True))
+
+
+# ------------------------------------------------------------------------------------------------------------- forms
+
+
+def blend(frames, times):
+    """In-betweens that blend the middle two frames."""
+    for t in times:
+        yield np.rint((1 - t) * frames[0].astype(np.float64) + t * frames[1]).astype(frames[0].dtype)
+
+
+@pytest.mark.parametrize(
+    "name", ["out.avi", "out.ts", "out.gif", "out.apng", "out.webp", "a/%03d.png", "b/%d.jpg", "c/%d.exr", "d"]
+)
+def test_other_forms(tmp_path, name):
+    source = clips.make_clip(tmp_path / "in.mkv", frames=4, rate=10, sound=["aac"])
+    interpolate_video(source, tmp_path / name, blend)
+    report = verify(source, tmp_path / name)
+    assert report.differing == (), report.table()
+    assert [row for row in report.rows if row.property == "frames"][0].target == "7"
+    wrong = verify(source, tmp_path / name, Options(factor=3))
+    assert "frames" in wrong.differing
+
+
+def test_pictures_and_their_videos(tmp_path):
+    source = clips.make_clip(tmp_path / "in.mkv", frames=4, rate=10, codec="ffv1", pix_fmt="bgr0")
+    interpolate_video(source, tmp_path / "a", blend)
+    interpolate_video(tmp_path / "a", tmp_path / "b", blend)
+    assert verify(tmp_path / "a", tmp_path / "b").differing == ()
+    interpolate_video(tmp_path / "a", tmp_path / "out.mkv", blend, Options(input_fps=5, lossless=True))
+    assert verify(tmp_path / "a", tmp_path / "out.mkv", Options(input_fps=5, lossless=True)).differing == ()
+    (tmp_path / "b/000005.png").write_bytes((tmp_path / "b/000001.png").read_bytes())
+    assert verify(tmp_path / "a", tmp_path / "b").differing == ("original frames",)
+
+
+def test_a_pipe_cannot_be_verified(tmp_path):
+    for pair in ((Path("-"), tmp_path / "out.mp4"), (tmp_path / "in.mp4", Path("-"))):
+        with pytest.raises(UserError, match="verify a file"):
+            verify(*pair)
