@@ -243,7 +243,7 @@ def test_other_forms(tmp_path, name):
     interpolate_video(source, tmp_path / name, blend)
     report = verify(source, tmp_path / name)
     assert report.differing == (), report.table()
-    assert [row for row in report.rows if row.property == "frames"][0].target == "7"
+    assert next(row for row in report.rows if row.property == "frames").target == "7"
     wrong = verify(source, tmp_path / name, Options(factor=3))
     assert "frames" in wrong.differing
 
