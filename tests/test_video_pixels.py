@@ -198,10 +198,12 @@ def test_a_still_picture_does_not_flicker(tmp_path, pix_fmt, full, siting):
         first, second = reader.frames()
         known = [converter(frame) for frame in (first, second)]
         image = next(nearly([first.image], [0.5]))
+        same = converter(TimedFrame(Fraction(1, 50), Fraction(1, 50), first.image, neighbors=(first, second)))
         new = converter(TimedFrame(Fraction(1, 50), Fraction(1, 50), image, neighbors=(first, second)))
         alone = converter(TimedFrame(Fraction(1, 50), Fraction(1, 50), image))
     depth = 4 if "10" in pix_fmt else 1
     original, written, without = ([codes(p, frame) for p in frame.planes] for frame in (known[0], new, alone))
+    assert worst(original, [codes(p, same) for p in same.planes]) == 0
     assert worst(original, written) <= 5 * depth
     if pix_fmt != "yuv444p" or not full:
         assert worst(original, without) > 20 * depth
