@@ -53,8 +53,8 @@ def get_config(variant: str = "default") -> ConfigDict:
         },
         smoke=SMOKE,
         overfit={
-            "epochs": 0, "steps": 100, "batch_size": 8, "log_every": 10, "checkpoint_every": 50,
-            "validate_every": 50, "validation_samples": 8,
+            "epochs": 0, "steps": 120, "batch_size": 8, "log_every": 10, "checkpoint_every": 40,
+            "validate_every": 40, "validation_samples": 8,
             "fields": {
                 "widths": (12, 16, 20, 24), "encoder_widths": (8, 16, 24), "encoder_features": 24,
                 "update_widths": ((16,), 8, 16, 24),
