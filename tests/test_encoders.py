@@ -102,9 +102,9 @@ def test_what_the_table_leaves_out_is_refused_by_ffmpeg(name):
 
         if encoding is None:
             with pytest.raises((ValueError, av.FFmpegError)):
-                trial._encode_one(container.muxer, add)
+                trial.encode_one(container.muxer, add, [])
         else:
-            assert trial._encode_one(container.muxer, add) == []
+            assert trial.encode_one(container.muxer, add, []) == []
 
 
 def test_names_and_aliases_are_unique():

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import av
 
+from vfi_jax.video import messages
 from vfi_jax.video.layout import GRAY, RGB, Turn, layout_of
 
 LIMITED, FULL = 1, 2  # AVColorRange
@@ -114,23 +113,10 @@ def siting_of(container: av.container.InputContainer, index: int) -> str:
     decoding: a decoder's threads would wait for Python to take their messages, and Python for them.
     """
     try:
-        with _verbose():
+        with messages.passed_on(av.logging.INFO, av.logging.VERBOSE):
             text = container.dumps_format()
     except UnicodeDecodeError:  # metadata in another encoding
         return UNKNOWN_SITING
     line = next((line for line in text.splitlines() if re.match(rf"\s*Stream #0:{index}\D.*Video:", line)), "")
     siting = _SITING.search(line)
     return siting[1] if siting else UNKNOWN_SITING
-
-
-@contextlib.contextmanager
-def _verbose() -> Iterator[None]:
-    """Makes FFmpeg verbose, towards PyAV only."""
-    before = av.logging.get_level()
-    av.logging.set_level(av.logging.INFO)
-    av.logging.set_libav_level(av.logging.VERBOSE)
-    try:
-        yield
-    finally:
-        av.logging.set_libav_level(av.logging.INFO)
-        av.logging.set_level(before)

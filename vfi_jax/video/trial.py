@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 
 from vfi_jax.errors import UsageError, UserError
+from vfi_jax.video import messages
 from vfi_jax.video.encoders import CONTAINERS, ENCODERS, Encoding, holds
 from vfi_jax.video.packets import EncodedPackets
 from vfi_jax.video.palette import Palette
@@ -48,11 +48,11 @@ def check_encoder(
     if encoding.codec not in av.codecs_available:
         raise UserError(f"{target}: this FFmpeg has no {encoding.codec}; {_others(muxer, encoding.codec)}")
     os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 writes to stderr by itself, and asks only this
-    with _log() as log:
-        try:
-            unknown = _encode_one(muxer, add_stream)
-        except (av.FFmpegError, ValueError) as error:
-            raise _refusal(target, muxer, encoding, _reason(log, error)) from error
+    log: list[tuple[int, str, str]] = []
+    try:
+        unknown = encode_one(muxer, add_stream, log)
+    except (av.FFmpegError, ValueError) as error:
+        raise _refusal(target, muxer, encoding, _reason(log, error)) from error
     if unknown := [*unknown, *_ignored(log)]:
         names = ", ".join(unknown)
         raise UsageError(
@@ -60,33 +60,37 @@ def check_encoder(
         )
 
 
-def _encode_one(muxer: str, add_stream: Callable[[OutputContainer], VideoStream]) -> list[str]:
-    """Encodes a black frame; returns the names of the options that nobody has taken."""
+def encode_one(
+    muxer: str, add_stream: Callable[[OutputContainer], VideoStream], log: list[tuple[int, str, str]]
+) -> list[str]:
+    """Encodes a black frame; returns the names of the options that nobody has taken.
+
+    Args:
+      muxer: FFmpeg's name.
+      add_stream: adds the encoder to a container.
+      log: gets what FFmpeg says meanwhile.
+
+    Raises:
+      av.FFmpegError, ValueError: the encoder cannot be opened, or refuses the frame.
+    """
     with av.open(io.BytesIO(), "w", format=muxer) as out:
         stream = add_stream(out)
-        out.start_encoding()
-        unknown = list(stream.codec_context.options)
-        black = np.zeros((stream.height, stream.width, 3), np.uint8)
-        frame = av.VideoFrame.from_ndarray(black, "rgb24")
-        frame = Palette(has_alpha=False)(frame) if stream.pix_fmt == "pal8" else frame.reformat(format=stream.pix_fmt)
-        frame.pts, frame.time_base, frame.duration = 0, stream.time_base or Fraction(1, 25), 1
-        packets = EncodedPackets(stream)
-        out.mux([*packets.encode(frame), *packets.encode(None)])
+        with messages.passed_on(_WARNING, _WARNING) as said:
+            try:
+                out.start_encoding()
+                unknown = list(stream.codec_context.options)
+                packets, frame = EncodedPackets(stream), _black(stream)
+                out.mux([*packets.encode(frame), *packets.encode(None)])
+            finally:
+                log += said
     return unknown
 
 
-@contextlib.contextmanager
-def _log() -> Iterator[list[tuple[int, str, str]]]:
-    """Context manager: collects FFmpeg's messages (level, who, text), which say why it refuses something."""
-    before = av.logging.get_level()
-    av.logging.set_libav_level(_WARNING)  # threads that have less to say must not wait for Python
-    av.logging.set_level(_WARNING)
-    try:
-        with av.logging.Capture() as log:
-            yield log
-    finally:
-        av.logging.set_level(before)
-        av.logging.set_libav_level(av.logging.INFO)
+def _black(stream: VideoStream) -> av.VideoFrame:
+    frame = av.VideoFrame.from_ndarray(np.zeros((stream.height, stream.width, 3), np.uint8), "rgb24")
+    frame = Palette(has_alpha=False)(frame) if stream.pix_fmt == "pal8" else frame.reformat(format=stream.pix_fmt)
+    frame.pts, frame.time_base, frame.duration = 0, stream.time_base or Fraction(1, 25), 1
+    return frame
 
 
 def _reason(log: list[tuple[int, str, str]], error: Exception) -> str:
