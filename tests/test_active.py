@@ -37,7 +37,7 @@ def in_blocks(x, keep, kernel):
         return found.at[places].set(pixels * blocks.keep[places])
 
     start = jnp.zeros((*blocks.keep.shape[:2], kernel.shape[-1]))
-    return blocks.image(active.fold_convolution(update, start, x, kernel, blocks))
+    return blocks.image(active.fold_convolution(update, start, active.to_blocks(x), kernel, blocks))
 
 
 BOXES = {

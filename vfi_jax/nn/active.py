@@ -21,10 +21,12 @@ from jaxtyping import Float, Int
 from vfi_jax.nn.conv_cpu import INPUT, KERNELS, OUTPUT
 from vfi_jax.types import Array
 
-# Of the transformed pixels of a chunk, which then stay in a processor's cache: at half of the blocks of 640x360 pixels
-# with 100 channels, chunks of 0.5 thousand blocks take 0.59 of the dense time, those of 4 thousand 0.71 and all at once
-# 0.81 (processor time, two cores, jax 0.10).
+# Of the transformed pixels of a chunk, which then stay in a processor's cache: at 0.53 of the blocks of 640x360 pixels with
+# 100 channels, 1 to 3 MB take 0.50 of the dense time, 6 MB 0.56 (processor time, two cores, jax 0.10).
 CHUNK_BYTES = 3_000_000
+
+# The block and the pixel in it of four pixels in a row or column: the second one of the block before, and so on.
+SQUARE = ((0, 1), (1, 0), (1, 1), (2, 0))
 
 T = TypeVar("T")
 
@@ -57,20 +59,42 @@ class ActiveBlocks:
         image = blocks[:-1].reshape(batch, rows, columns, 2, 2, -1).transpose(0, 1, 3, 2, 4, 5)
         return image.reshape(batch, 2 * rows, 2 * columns, -1)[:, : self.size[1], : self.size[2]]
 
+    def around(self, places: Int[Array, "k"]) -> Int[Array, "3 3 k"]:
+        """Returns the places of blocks and of their neighbors; n where there is none."""
+        batch, rows, columns = self.grid
+        count = batch * rows * columns
+        row, column = places // columns % rows, places % columns
+
+        def neighbor(y: int, x: int) -> Array:
+            exists = (row + y >= 0) & (row + y < rows) & (column + x >= 0) & (column + x < columns)
+            return jnp.where(exists & (places < count), places + y * columns + x, count)
+
+        return jnp.stack([jnp.stack([neighbor(y, x) for x in (-1, 0, 1)]) for y in (-1, 0, 1)])
+
+
+def to_blocks(image: Float[Array, "b h w c"]) -> Float[Array, "n1 4 c"]:
+    """Returns the blocks of 2x2 pixels of an image, in (batch, row, column), and a last one of zeros.
+
+    Beyond an odd side are zeros.
+    """
+    image = jnp.pad(image, ((0, 0), (0, image.shape[1] % 2), (0, image.shape[2] % 2), (0, 0)))
+    batch, height, width, channels = image.shape
+    blocks = image.reshape(batch, height // 2, 2, width // 2, 2, channels).transpose(0, 1, 3, 2, 4, 5)
+    return jnp.pad(blocks.reshape(-1, 4, channels), ((0, 1), (0, 0), (0, 0)))
+
 
 def active_blocks(keep: Float[Array, "b h w 1"]) -> ActiveBlocks:
     """Returns the blocks in which a mask of 0 and 1 keeps a pixel."""
-    padded = jnp.pad(keep, ((0, 0), (0, keep.shape[1] % 2), (0, keep.shape[2] % 2), (0, 0)))
-    blocks = _blocks(padded, 1)
-    active = (blocks > 0).any((1, 2))
+    blocks = to_blocks(keep)
+    active = (blocks[:-1] > 0).any((1, 2))
     places = jnp.nonzero(active, size=len(active), fill_value=len(active))[0]
-    return ActiveBlocks(places, active.sum(), jnp.pad(blocks, ((0, 1), (0, 0), (0, 0))), keep.shape[:3])
+    return ActiveBlocks(places, active.sum(), blocks, keep.shape[:3])
 
 
 def fold_convolution(
     update: Callable[[T, Int[Array, "k"], Float[Array, "k 4 o"]], T],
     state: T,
-    x: Float[Array, "b h w i"],
+    blocks: Float[Array, "n1 4 i"],
     kernel: Float[Array, "3 3 i o"],
     active: ActiveBlocks,
 ) -> T:
@@ -80,42 +104,27 @@ def fold_convolution(
       update: `update(state, places, pixels)` returns the next state; `places` index the first axis of arrays of
         `[n + 1, 4, c]`, whose last entry is for the places of a chunk that hold no block.
       state: the first state.
-      x: the image.
+      blocks: the image, see `to_blocks`.
       kernel: not flipped.
       active: where results are wanted.
     """
-    _, rows, columns = active.grid
-    below, right = 2 * rows - x.shape[1] + 1, 2 * columns - x.shape[2] + 1
-    padded = jnp.pad(x, ((0, 0), (1, below), (1, right), (0, 0)))
-    blocks = _blocks(padded, x.shape[-1]).reshape(-1, 4 * x.shape[-1])
-    kernels = jnp.float32(KERNELS @ kernel.astype(jnp.float32).reshape(9, -1)).reshape(16, *kernel.shape[2:])
-    kernels = kernels.astype(x.dtype)
-    chunk = max(8, min(len(active.places), CHUNK_BYTES // (16 * 4 * x.shape[-1])))
+    pixels, channels = blocks.reshape(-1, blocks.shape[-1]), blocks.shape[-1]
+    kernels = (KERNELS @ kernel.astype(jnp.float32).reshape(9, -1)).reshape(16, *kernel.shape[2:]).astype(blocks.dtype)
+    chunk = max(8, min(len(active.places), CHUNK_BYTES // (16 * 4 * channels)))
     # A multiple of the chunk, or the last one would be moved back over places that are done.
     places = jnp.pad(active.places, (0, -len(active.places) % chunk), constant_values=len(active.places))
 
     def step(number: Array, state: T) -> T:
         taken = lax.dynamic_slice(places, (number * chunk,), (chunk,))
-        image, row, column = jnp.unravel_index(jnp.minimum(taken, len(active.places) - 1), active.grid)
-        corner = (image * (rows + 1) + row) * (columns + 1) + column
-        corners = [[blocks[corner + i * (columns + 1) + j] for j in (0, 1)] for i in (0, 1)]
-        return update(state, taken, _convolved(lax.optimization_barrier(corners), kernels))
+        near = 4 * active.around(taken)
+        around = [[pixels[near[i, m] + 2 * j + n] for m, n in SQUARE] for i, j in SQUARE]
+        return update(state, taken, _convolved(lax.optimization_barrier(around), kernels))
 
     return lax.fori_loop(0, -(-active.count // chunk), step, state)
 
 
-def _blocks(image: Float[Array, "b h w c"], channels: int) -> Float[Array, "n 4 c"]:
-    batch, height, width, _ = image.shape
-    blocks = image.reshape(batch, height // 2, 2, width // 2, 2, channels).transpose(0, 1, 3, 2, 4, 5)
-    return blocks.reshape(-1, 4, channels)
-
-
-def _convolved(corners: Sequence[Sequence[Array]], kernels: Float[Array, "16 i o"]) -> Float[Array, "k 4 o"]:
-    """Returns 2x2 pixels in the middle of 4x4, which are given as 2x2 blocks of them."""
-    count = len(corners[0][0])
-    around = [
-        [corners[y // 2][x // 2].reshape(count, 4, -1)[:, 2 * (y % 2) + x % 2] for x in range(4)] for y in range(4)
-    ]
+def _convolved(around: Sequence[Sequence[Array]], kernels: Float[Array, "16 i o"]) -> Float[Array, "k 4 o"]:
+    """Returns 2x2 pixels in the middle of 4x4."""
     values = lax.optimization_barrier(_transformed(INPUT, around))
     products = [
         [jnp.matmul(value, kernels[4 * i + j], preferred_element_type=jnp.float32) for j, value in enumerate(row)]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from vfi_jax.nn.active import ActiveBlocks, active_blocks, fold_convolution
+from vfi_jax.nn.active import ActiveBlocks, active_blocks, fold_convolution, to_blocks
 from vfi_jax.nn.basic import PReLU
 from vfi_jax.nn.conv import Conv, ConvTranspose, convolved
 from vfi_jax.nn.initializers import placeholder
@@ -135,9 +135,9 @@ class SparseBlock(nn.Module):
         active = active_blocks(keep)
         layers = [self.conv_head, *zip(self.convblock_l, self.prelu_l, strict=True)]
         total = jnp.broadcast_to(self.conv_last.bias.astype(jnp.float32), (len(active.keep), 4, self.features))
-        x = x.astype(self.dtype)
+        blocks = to_blocks(x.astype(self.dtype))
         for (conv, prelu), last in zip(layers, self.conv_last.kernels(), strict=True):
-            x, total = _layer_in_blocks(x, total, active, conv.weight, prelu.weight, last)
+            blocks, total = _layer_in_blocks(blocks, total, active, conv.weight, prelu.weight, last)
         return active.image(total)
 
     def _hidden(self, x: Array, keep: Array | None) -> Iterator[Array]:
@@ -160,16 +160,14 @@ def _masked(x: Array, keep: Array | None) -> Array:
 
 
 def _layer_in_blocks(
-    x: Array, total: Array, active: ActiveBlocks, kernel: Array, slopes: Array, last: Array
+    blocks: Array, total: Array, active: ActiveBlocks, kernel: Array, slopes: Array, last: Array
 ) -> tuple[Array, Array]:
-    """Returns the masked convolution's image, and the sums of the 1x1 convolution with its part."""
+    """Returns the blocks of the masked convolution, and the sums of the 1x1 convolution with its part."""
 
     def update(state: tuple[Array, Array], places: Array, pixels: Array) -> tuple[Array, Array]:
-        image, total = state
-        pixels = leaky_relu(pixels * active.keep[places], slopes).astype(x.dtype)
+        blocks, total = state
+        pixels = leaky_relu(pixels * active.keep[places], slopes).astype(blocks.dtype)
         part = jnp.matmul(pixels.astype(last.dtype), last, preferred_element_type=jnp.float32)
-        return image.at[places].set(pixels), total.at[places].add(part)
+        return blocks.at[places].set(pixels), total.at[places].add(part)
 
-    image = jnp.zeros((len(active.keep), 4, kernel.shape[-1]), x.dtype)
-    image, total = fold_convolution(update, (image, total), x, kernel.astype(x.dtype), active)
-    return active.image(image), total
+    return fold_convolution(update, (jnp.zeros_like(blocks), total), blocks, kernel, active)
