@@ -21,8 +21,8 @@ from jaxtyping import Float, Int
 from vfi_jax.nn.conv_cpu import INPUT, KERNELS, OUTPUT
 from vfi_jax.types import Array
 
-# Of the transformed pixels of a chunk, which then stay in a processor's cache: at 0.53 of the blocks of 640x360 pixels with
-# 100 channels, 1 to 3 MB take 0.50 of the dense time, 6 MB 0.56 (processor time, two cores, jax 0.10).
+# Of the transformed pixels of a chunk, which then stay in a processor's cache: at 0.53 of the blocks of 640x360 pixels
+# with 100 channels, 1 to 3 MB take 0.50 of the dense time, 6 MB 0.56 (processor time, two cores, jax 0.10).
 CHUNK_BYTES = 3_000_000
 
 # The block and the pixel in it of four pixels in a row or column: the second one of the block before, and so on.
