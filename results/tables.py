@@ -1,13 +1,14 @@
 """Writes the measured tables of README.md and docs/*.md, and the plots: `python results/tables.py`.
 
 `quality.csv` is `table.csv` of a run of eval.py, `cost.csv` of one with `--speed`. `beside_pytorch.py` writes
-`compare.csv`, and `compare_gpu.csv` on a GPU; `end_to_end.py` writes `end_to_end.csv`. Every row says when, how and
-with what it was measured.
+`compare.csv`, and `compare_gpu.csv` on a GPU; `end_to_end.py` writes `end_to_end.csv`, `distance.py` `distance.csv`.
+Every row says when, how and with what it was measured.
 """
 
 from __future__ import annotations
 
 import csv
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ COST = ROOT / "results/cost.csv"
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 COMPARE, COMPARE_GPU = ROOT / "results/compare.csv", ROOT / "results/compare_gpu.csv"
 END_TO_END = ROOT / "results/end_to_end.csv"
+DISTANCE = ROOT / "results/distance.csv"
 PANELS_PER_ROW = 3
 KEY = ("model", "direction", "size", "batch", "precision", "jax")  # identifies a comparison
 BEGIN, END = "<!-- from results/{} -->\n", "<!-- end -->\n"
@@ -79,6 +81,29 @@ def costs(rows: Sequence[Row]) -> str:
     for row in _by_model(rows).values():
         table.append([row["model"], *(f"{float(row[name]):.3g}" for name in names.values())])
     return "\n\n".join([f"Cost at {rows[0]['size']}:", markdown(table), _provenance(rows[0])])
+
+
+def distances(rows: Sequence[Row]) -> str:
+    """The table of training with distance maps: means over times and seeds, a row per training and maps."""
+    names = ("network", "run", "maps")
+    table = [["network", "trained with", "maps", *(f"{name}: PSNR" for name in ("scenes", "clips"))]]
+    table[0] += [f"{name}: sharpness" for name in ("scenes", "clips")]
+    for key in dict.fromkeys(tuple(row[name] for name in names) for row in rows):
+        group = [row for row in rows if tuple(row[name] for name in names) == key]
+        table.append([*key, *(_mean(group, "psnr", kind, 2) for kind in ("scenes", "clips"))])
+        table[-1] += [_mean(group, "sharpness", kind, 3) for kind in ("scenes", "clips")]
+    return f"{markdown(table)}\n\n{_provenance(rows[0])}"
+
+
+def _mean(rows: Sequence[Row], figure: str, kind: str, digits: int) -> str:
+    """The mean of a figure on a set; with several seeds, also the standard deviation of their means."""
+    of_seeds: dict[str, list[float]] = {}
+    for row in rows:
+        if row["set"] == kind:
+            of_seeds.setdefault(row["seed"], []).append(float(row[figure]))
+    means = [statistics.mean(values) for values in of_seeds.values()]
+    spread = f" ± {statistics.stdev(means):.{digits}f}" if len(means) > 1 else ""
+    return f"{statistics.mean(means):.{digits}f}{spread}"
 
 
 def _by_model(rows: Sequence[Row]) -> dict[str, Row]:
@@ -203,6 +228,7 @@ def blocks() -> dict[str, str]:
         COMPARE.name: times_beside_pytorch(read(COMPARE)),
         COMPARE_GPU.name: times_beside_pytorch(read(COMPARE_GPU)),
         END_TO_END.name: end_to_end(read(END_TO_END)),
+        DISTANCE.name: distances(read(DISTANCE)),
     }
 
 

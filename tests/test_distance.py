@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import json
+import runpy
+from pathlib import Path
 
 import cv2
 import jax
@@ -446,3 +448,19 @@ def test_midpoint_models_cannot_time_objects(clip, capsys):
     interpolate = inference.Interpolator(*vfi_jax.create("cain", groups=1, blocks=1))
     with pytest.raises(UsageError, match="cain cannot time objects: a model of two frames and any time is needed"):
         editing.check_model(interpolate)
+
+
+def test_scenes_of_the_experiment_speed_up_or_slow_down():
+    """Surfaces keep their first and last places; halfway they have covered 1/2 - k/4 of their way."""
+    script = runpy.run_path(str(Path(__file__).parent.parent / "results/distance.py"))
+    photos = [np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)]
+    scene = script["accelerated"](3, 48, photos)
+    places = {t: np.stack([layer.motion.matrix(t)[:2, 2] for layer in scene.layers]) for t in (0, 0.5, 1)}
+    way, half = places[1] - places[0], places[0.5] - places[0]
+    paces = (half * way).sum(-1) / (way * way).sum(-1)
+    np.testing.assert_allclose(half, paces[:, None] * way, atol=1e-9)
+    assert ((paces > 0.25) & (paces < 0.75)).all()
+    assert np.abs(paces - 0.5).max() > 0.05
+    maps = distance_maps.projected(scene.flow(0, 0.5), scene.flow(0, 1))
+    top = scene.surfaces(0) == len(scene.layers)
+    assert np.median(maps[top]) == pytest.approx(paces[-1], abs=0.05)
