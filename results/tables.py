@@ -1,8 +1,8 @@
 """Writes the measured tables of README.md and docs/*.md, and the plots: `python results/tables.py`.
 
 `quality.csv` is `table.csv` of a run of eval.py, `cost.csv` of one with `--speed`. `beside_pytorch.py` writes
-`compare.csv`, and `compare_gpu.csv` on a GPU; `end_to_end.py` writes `end_to_end.csv`, `distance.py` `distance.csv`.
-Every row says when, how and with what it was measured.
+`compare.csv`, and `compare_gpu.csv` on a GPU; `end_to_end.py`, `distance.py`, `encoders.py`, `keeps.py` and `verify.py`
+write files of their names. Every row says when, how and with what it was measured.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 COMPARE, COMPARE_GPU = ROOT / "results/compare.csv", ROOT / "results/compare_gpu.csv"
 END_TO_END = ROOT / "results/end_to_end.csv"
 DISTANCE = ROOT / "results/distance.csv"
+ENCODERS, KEEPS, VERIFY = (ROOT / f"results/{name}.csv" for name in ("encoders", "keeps", "verify"))
 PANELS_PER_ROW = 3
 KEY = ("model", "direction", "size", "batch", "precision", "jax")  # identifies a comparison
 BEGIN, END = "<!-- from results/{} -->\n", "<!-- end -->\n"
@@ -166,6 +167,61 @@ def end_to_end(rows: Sequence[Row]) -> str:
     return f"{markdown(lines)}\n\n{'; '.join(about.values())}; `{rows[0]['command']}`.\n"
 
 
+def encoders(rows: Sequence[Row]) -> str:
+    """The table of encoders: a row per encoder and quality."""
+    lines = [["encoder", "quality", "file", "pixels", "size", "PSNR, dB", "worst, dB", "processor s/frame"]]
+    for row in rows:
+        quality = f"{row['quality']} (default)" if row["default"] == "True" else row["quality"]
+        figures = [row[name] if row[name] != "inf" else "exact" for name in ("psnr", "worst")]
+        lines.append(
+            [row["encoder"], quality, row["suffix"], row["pixel_format"], row["size"], *figures, row["cpu_seconds"]]
+        )
+    about = {
+        name: "; ".join(dict.fromkeys(row[name] for row in rows)) for name in ("clip", "date", "versions", "machine")
+    }
+    return f"{markdown(lines)}\n\n{'; '.join(about.values())}; `{rows[0]['command']}`.\n"
+
+
+def keeps(rows: Sequence[Row]) -> str:
+    """The table of what tools keep: a row per input, a column per tool."""
+    tools = list(dict.fromkeys(row["tool"] for row in rows))
+    cells = {(row["input"], row["tool"]): row for row in rows}
+    lines = [["input", *tools]]
+    for name in dict.fromkeys(row["input"] for row in rows):
+        found = [cells[name, tool] for tool in tools]
+        lines.append([name, *map(_verdict, found)])
+    kept = [sum(row["verdict"] == "kept" for row in rows if row["tool"] == tool) for tool in tools]
+    lines.append(["kept", *(f"{count} of {len(lines) - 1}" for count in kept)])
+    frames = [_frames(rows, tool) for tool in tools]
+    lines.append(["frames that are there", *frames])
+    about = {name: "; ".join(dict.fromkeys(row[name] for row in rows)) for name in ("date", "versions", "machine")}
+    return f"{markdown(lines)}\n\n{'; '.join(about.values())}; `{rows[0]['command']}`.\n"
+
+
+def verified(rows: Sequence[Row]) -> str:
+    """The table of outputs that were verified: a row per input, a column per output."""
+    outputs = list(dict.fromkeys(row["output"] for row in rows))
+    cells = {(row["input"], row["output"]): row["verdict"] for row in rows}
+    lines = [["input", *outputs]]
+    for name in dict.fromkeys(row["input"] for row in rows):
+        lines.append([name, *(cells[name, output] for output in outputs)])
+    verdicts = [row["verdict"] for row in rows]
+    counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts))
+    about = {name: "; ".join(dict.fromkeys(row[name] for row in rows)) for name in ("date", "versions")}
+    return f"{markdown(lines)}\n\n{counts}; {'; '.join(about.values())}; `{rows[0]['command']}`.\n"
+
+
+def _verdict(row: Row) -> str:
+    is_file = row["verdict"] in ("kept", "lost", "wrong")
+    return row["verdict"] + ", announced" * (row["announced"] == "True") + ", error" * bool(is_file and row["message"])
+
+
+def _frames(rows: Sequence[Row], tool: str) -> str:
+    """How many outputs of a tool have all frames that doubling gives."""
+    whole = [row for row in rows if row["tool"] == tool and int(row["frames"]) >= 2 * int(row["source_frames"]) - 1]
+    return f"in {len(whole)} of {sum(row['tool'] == tool for row in rows)}"
+
+
 def runs(rows: Sequence[Row]) -> list[dict[str, Row]]:
     """Rows by side for each `KEY`, without those that failed."""
     by_key: dict[tuple[str, ...], dict[str, Row]] = {}
@@ -229,6 +285,9 @@ def blocks() -> dict[str, str]:
         COMPARE_GPU.name: times_beside_pytorch(read(COMPARE_GPU)),
         END_TO_END.name: end_to_end(read(END_TO_END)),
         DISTANCE.name: distances(read(DISTANCE)),
+        ENCODERS.name: encoders(read(ENCODERS)),
+        KEEPS.name: keeps(read(KEEPS)),
+        VERIFY.name: verified(read(VERIFY)),
     }
 
 
