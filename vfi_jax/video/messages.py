@@ -14,13 +14,12 @@ def passed_on(level: int, libav_level: int) -> Iterator[list[tuple[int, str, str
     """Context manager: collects messages (level, who, text) of this thread.
 
     A thread of FFmpeg's that has something to say waits for Python meanwhile. So no decoder or encoder may be freed
-    here, which waits for its threads: garbage is collected before and after, and what is opened here must live on.
+    here, which waits for its threads: no garbage is collected meanwhile, and what is opened here must live on.
 
     Args:
       level: of `av.logging`, up to which messages are passed on.
       libav_level: up to which FFmpeg composes them.
     """
-    gc.collect()
     was_enabled, before = gc.isenabled(), av.logging.get_level()
     gc.disable()
     av.logging.set_libav_level(libav_level)
