@@ -159,7 +159,9 @@ class Decoder:
                 raise UserError(f"{self._name}: y4m is damaged after frame {self._count}; no further frame follows")
             data = self._take(size)
             if data is None:
-                raise UserError(f"{self._name}: breaks off inside frame {self._count + 1}; what was before it is done")
+                raise UserError(
+                    f"{self._name}: breaks off inside frame {self._count + 1}, after {self._count} whole ones"
+                )
             self._count += 1
             yield self._unpacked(data)
 
@@ -169,6 +171,9 @@ class Decoder:
         frame.color_range = self.header.range or (FULL if len(frame.format.components) == 1 else 0)
         return frame
 
+    def _cut(self) -> UserError:
+        return UserError(f"{self._name}: breaks off inside frame {self._count + 1}, after {self._count} whole ones")
+
     def _line(self) -> bytes | None:
         """Returns the next line; None at the end of the stream."""
         while (end := self._ahead.find(b"\n")) < 0:
@@ -176,7 +181,9 @@ class Decoder:
                 raise UserError(f"{self._name}: is not y4m, or is damaged after frame {self._count}")
             if not self._read(_LONGEST):
                 if self._ahead:
-                    raise UserError(f"{self._name}: breaks off after frame {self._count}; what was before it is done")
+                    raise UserError(
+                        f"{self._name}: breaks off inside frame {self._count + 1}, after {self._count} whole ones"
+                    )
                 return None
         line = bytes(self._ahead[:end])
         del self._ahead[: end + 1]
