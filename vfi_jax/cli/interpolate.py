@@ -27,21 +27,7 @@ PRECISIONS = ("float32", "default", "bfloat16")  # as in `nn.precision`, which t
 def add(commands: argparse._SubParsersAction) -> None:
     """Adds `interpolate` to the commands of the shell."""
     command = commands.add_parser("interpolate", help="increase the frame rate of a video")
-    command.add_argument(
-        "input",
-        type=common.local_path,
-        nargs="+",
-        metavar="INPUT",
-        help="a video, a folder of pictures or of clips, a pattern such as in/%%04d.png, two pictures, or - for y4m",
-    )
-    command.add_argument(
-        "-o",
-        "--output",
-        type=common.local_path,
-        required=True,
-        metavar="OUTPUT",
-        help=".mp4, .mov, .mkv, .webm, .avi, .ts, .gif, .apng, .webp; out/%%06d.png or a folder; or - for y4m",
-    )
+    _add_paths(command)
     for entry in dataclasses.fields(Options):
         add_field(command, entry)
     command.add_argument(
@@ -66,6 +52,25 @@ def add(commands: argparse._SubParsersAction) -> None:
     )
     common.add_json(command)
     command.set_defaults(run=run)
+
+
+def _add_paths(command: argparse.ArgumentParser) -> None:
+    """Adds the names of what is read and written."""
+    command.add_argument(
+        "input",
+        type=common.local_path,
+        nargs="+",
+        metavar="INPUT",
+        help="a video, a folder of pictures or of clips, a pattern such as in/%%04d.png, two pictures, or - for y4m",
+    )
+    command.add_argument(
+        "-o",
+        "--output",
+        type=common.local_path,
+        required=True,
+        metavar="OUTPUT",
+        help=".mp4, .mov, .mkv, .webm, .avi, .ts, .gif, .apng, .webp; out/%%06d.png or a folder; or - for y4m",
+    )
 
 
 def add_field(command: argparse.ArgumentParser, entry: dataclasses.Field) -> None:

@@ -142,10 +142,7 @@ class Writer:
         self._palette = Palette(has_alpha=info.has_alpha) if encoding.codec == "gif" else None
         with contextlib.ExitStack() as stack, muxing_errors(target):
             file = sink if isinstance(sink, io.BytesIO) else os.path.abspath(sink)
-            # MP4 stores the start of a stream in this unit, which is a millisecond by default.
-            extra = (
-                {"movie_timescale": str(self._tick.denominator)} if muxer in ("mp4", "mov") else _EXTRA.get(muxer, {})
-            )
+            extra = _muxer_options(muxer, self._tick)
             self._container = stack.enter_context(av.open(file, "w", format=muxer, container_options=extra))
             self._stream = _add_video_stream(self._container, info, encoding, rate_of(options, info.rate), self._tick)
             self._packets = EncodedPackets(self._stream)
@@ -212,6 +209,12 @@ class Writer:
         with muxing_errors(self._target):
             self._container.mux(self._packets.encode(picture))
         self._copier.copy_until(time)
+
+
+def _muxer_options(muxer: str, tick: Fraction) -> dict[str, str]:
+    if muxer in ("mp4", "mov"):  # which store the start of a stream in this unit, a millisecond by default
+        return {"movie_timescale": str(tick.denominator)}
+    return _EXTRA.get(muxer, {})
 
 
 def _add_video_stream(
