@@ -68,6 +68,7 @@ def test_work_follows_the_mask():
     assert blocks.places.tolist() == [0, 15, *[16] * 14]
 
 
+@pytest.mark.slow
 def test_a_pruned_model_in_blocks():
     """Masks of several shares, each level by itself."""
     fields = {"widths": (4, 6, 8, 10)}

@@ -188,6 +188,7 @@ def uncertain():
     return registry.create("ugsp_uncertainty", **NARROW)
 
 
+@pytest.mark.slow
 def test_stage_one(uncertain):
     """U begins near -3 in its limits, and counts from its first epoch on."""
     model, variables = uncertain

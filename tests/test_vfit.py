@@ -193,6 +193,7 @@ def test_transposed_convolutions_and_resizing():
         assert relative(jax.jit(resize_to, static_argnums=1)(stored["frame"], size), stored[name]) < OPERATOR, name
 
 
+@pytest.mark.slow
 def test_in_parts_nothing_changes(monkeypatch):
     """Frame by frame, and some rows at a time, as large frames are computed; the gradient too."""
     x, block, params = ops("ops_vfit", "block")["shifted_in"], vfit.Block(2, shifted=True), block_params()
