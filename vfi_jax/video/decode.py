@@ -27,6 +27,7 @@ from vfi_jax.video.color import Color, color_of, siting_of
 from vfi_jax.video.layout import Turn, layout_of
 from vfi_jax.video.options import Position
 from vfi_jax.video.rgb import ToRGB
+from vfi_jax.video.skip import Skip
 
 _TEXT_ART = {"ansi", "bintext", "idf", "xbin"}  # FFmpeg decodes text and unknown binary files with these
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
@@ -181,6 +182,7 @@ class Reader:
             self._to_rgb = ToRGB()
             self._count, self._damaged, self._repeated, self._reordered = 0, 0, 0, 0
             self._packets: Counter[int] = Counter()
+            self._skip: Skip | None = None
             self._cut, self._end, self._last = False, Fraction(0), Fraction(0)
             self._raw = self._decode()
             self._first = next(self._raw, None)
@@ -211,8 +213,11 @@ class Reader:
     def frames(self, begin: Position | None = None, end: Position | None = None) -> Iterator[TimedFrame]:
         """Yields every frame once, in the order of time; times start at the start of the file's clock.
 
-        Frames before `begin` are decoded, since others depend on them, and left out; what follows `end` is not read.
+        Where both places are times, decoding begins a key frame or two before `begin`; frames that are counted are all
+        decoded. What follows `end` is not read.
         """
+        if begin is not None and begin.value and not begin.is_frame and (end is None or not end.is_frame):
+            self._skip = Skip(int((begin.value + self._origin) / self._tick))
         before: int | None = None  # a frame's own number changes when it is written
         duration = 1 / self.info.rate
         for frame in itertools.chain([self._first], self._raw):
@@ -257,9 +262,18 @@ class Reader:
             for packet in self._container.demux():
                 self._note_end(packet)
                 if packet.stream is self._stream:
-                    yield from packet.decode() if self._decoder is None else self._decoder.decode(packet)
+                    yield from self._pictures(packet)
         except av.FFmpegError as error:
             raise UserError(f"{self._path}: is cut short or damaged {self._where()} ({error.strerror})") from error
+
+    def _pictures(self, packet: av.Packet) -> Iterator[av.VideoFrame]:
+        decoder, packets = self._decoder or self._stream.codec_context, [packet]
+        if self._skip is not None and (packets := self._skip.take(packet)):
+            if self._skip.dropped:
+                decoder.flush_buffers()
+            self._skip = None
+        for each in packets:
+            yield from decoder.decode(each)
 
     def _note_end(self, packet: av.Packet) -> None:
         start = packet.dts if packet.pts is None else packet.pts
