@@ -11,6 +11,8 @@ rate is. Seconds of the processor hardly change with other work on the machine, 
 import argparse
 import csv
 import itertools
+import os
+import platform
 import statistics
 import time
 from pathlib import Path
@@ -29,6 +31,7 @@ from vfi_jax.nn.active import active_blocks
 from vfi_jax.ops import pad
 from vfi_jax.ops.channels import order_of
 from vfi_jax.prepare.masks import SHARES, fractions
+from vfi_jax.system.machine import processor
 from vfi_jax.video.decode import Reader
 
 RATES, SIZES, ROUNDS = (0.2, 0.35, 0.5, 0.65, 0.8, 1.0), "1280x720,1920x1080", 5
@@ -36,7 +39,7 @@ LAYERS = {3: 6, 2: 6, 1: 5}  # 3x3 convolutions of a block
 TITLES = (
     *("video", "size", "masks", "wanted", "keep rate", "share of pixels", "share of blocks"),
     *("GMAC masked", "GMAC skipping", "s masked", "s skipping", "ratio", "processor s masked", "processor s skipping"),
-    *("processor ratio", "PSNR", "largest difference", "jax"),
+    *("processor ratio", "PSNR", "largest difference", "date", "versions", "machine", "command"),
 )
 
 
@@ -110,9 +113,7 @@ def measured(path, size, kind, weights, rates, rounds):
         masks = masks_of(scores, rate)
         blocks = [float(active_blocks(mask).count) * 4 / mask.size for mask in masks]
         found = {name: np.asarray(program(variables, frames, masks)) for name, program in programs.items()}
-        wall, processor = timed(
-            {name: (program, variables, frames, masks) for name, program in programs.items()}, rounds
-        )
+        wall, busy = timed({name: (program, variables, frames, masks) for name, program in programs.items()}, rounds)
         height, width = images.shape[1:3]
         rounded = np.round(found["skipping"][:, :height, :width, order] * 255)
         yield (
@@ -121,22 +122,25 @@ def measured(path, size, kind, weights, rates, rounds):
                 SHARES @ [mask.mean() for mask in masks] / SHARES.sum(), SHARES @ blocks / SHARES.sum(),
                 rest, rest - gmac_of_blocks(plain, masks, [1 - share for share in blocks]),
                 wall["masked"], wall["skipping"], wall["skipping"] / wall["masked"],
-                processor["masked"], processor["skipping"], processor["skipping"] / processor["masked"],
+                busy["masked"], busy["skipping"], busy["skipping"] / busy["masked"],
                 float(np.squeeze(psnr(rounded, images[None, 1].astype(np.float64)))),
-            )), f"{np.abs(found['skipping'] - found['masked']).max():.1e}", jax.__version__,
+            )), f"{np.abs(found['skipping'] - found['masked']).max():.1e}",
+            time.strftime("%Y-%m-%d"), f"jax {jax.__version__}",
+            f"{processor()} ({os.cpu_count()} cores), Python {platform.python_version()}",
+            f"python results/pruning.py VIDEO{' --weights FILE' * bool(weights)}",
         )  # fmt: skip
 
 
 def timed(calls, rounds):
     """Medians of the seconds on the clock and of the processor, of calls in turn."""
-    wall, processor = ({name: [] for name in calls} for _ in range(2))
+    wall, busy = ({name: [] for name in calls} for _ in range(2))
     for _ in range(rounds):
         for name, (program, *arguments) in calls.items():
             start, before = time.perf_counter(), time.process_time()
             program(*arguments).block_until_ready()
             wall[name].append(time.perf_counter() - start)
-            processor[name].append(time.process_time() - before)
-    return [{name: statistics.median(each) for name, each in seconds.items()} for seconds in (wall, processor)]
+            busy[name].append(time.process_time() - before)
+    return [{name: statistics.median(each) for name, each in seconds.items()} for seconds in (wall, busy)]
 
 
 def main() -> None:

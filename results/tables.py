@@ -1,8 +1,8 @@
 """Writes the measured tables of README.md and docs/*.md, and the plots: `python results/tables.py`.
 
 `quality.csv` is `table.csv` of a run of eval.py, `cost.csv` of one with `--speed`. `beside_pytorch.py` writes
-`compare.csv`, and `compare_gpu.csv` on a GPU; `end_to_end.py`, `distance.py`, `encoders.py`, `keeps.py` and `verify.py`
-write files of their names. Every row says when, how and with what it was measured.
+`compare.csv`, and `compare_gpu.csv` on a GPU; `end_to_end.py`, `distance.py`, `encoders.py`, `keeps.py`, `pruning.py`
+and `verify.py` write files of their names. Every row says when, how and with what it was measured.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ COMPARE, COMPARE_GPU = ROOT / "results/compare.csv", ROOT / "results/compare_gpu
 END_TO_END = ROOT / "results/end_to_end.csv"
 DISTANCE = ROOT / "results/distance.csv"
 ENCODERS, KEEPS, VERIFY = (ROOT / f"results/{name}.csv" for name in ("encoders", "keeps", "verify"))
+PRUNING = ROOT / "results/pruning.csv"
 PANELS_PER_ROW = 3
 KEY = ("model", "direction", "size", "batch", "precision", "jax")  # identifies a comparison
 BEGIN, END = "<!-- from results/{} -->\n", "<!-- end -->\n"
@@ -211,6 +212,39 @@ def verified(rows: Sequence[Row]) -> str:
     return f"{markdown(lines)}\n\n{counts}; {'; '.join(about.values())}; `{rows[0]['command']}`.\n"
 
 
+def pruned(rows: Sequence[Row]) -> str:
+    """The table of UGSP that skips what it prunes: a row per clip, size, kind of masks and keep rate."""
+    lines = [["size", "masks", "keep rate", "blocks", "GMAC", "s", "s, skipping", "ratio", "largest difference"]]
+    for row in rows:
+        gmac = f"{float(row['GMAC skipping']):.0f} of {float(row['GMAC masked']):.0f}"
+        seconds = [
+            f"{float(row[name]):.2f}" for name in ("processor s masked", "processor s skipping", "processor ratio")
+        ]
+        shares = [f"{float(row[name]):.2f}" for name in ("keep rate", "share of blocks")]
+        lines.append([row["size"], row["masks"], *shares, gmac, *seconds, row["largest difference"]])
+    names = ("video", "date", "versions", "machine")
+    about = {name: "; ".join(dict.fromkeys(row[name] for row in rows)) for name in names}
+    return f"{markdown(lines)}\n\n{'; '.join(about.values())}; `{rows[0]['command']}`.\n"
+
+
+def plot_pruned(rows: Sequence[Row], path: Path) -> None:
+    """Draws the time of skipping over that of masking, against the keep rate."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for size, masks in dict.fromkeys((row["size"], row["masks"]) for row in rows):
+        points = sorted(
+            (float(row["keep rate"]), float(row["processor ratio"]))
+            for row in rows
+            if (row["size"], row["masks"]) == (size, masks)
+        )
+        axes.plot(*zip(*points, strict=True), "o-", label=f"{size}, masks by {masks}")
+    axes.axhline(1, color="gray")
+    axes.set(xlabel="keep rate", ylabel="time of skipping over that of masking", xlim=(0, 1.05), ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path)
+
+
 def _verdict(row: Row) -> str:
     is_file = row["verdict"] in ("kept", "lost", "wrong")
     return row["verdict"] + ", announced" * (row["announced"] == "True") + ", error" * bool(is_file and row["message"])
@@ -288,6 +322,7 @@ def blocks() -> dict[str, str]:
         ENCODERS.name: encoders(read(ENCODERS)),
         KEEPS.name: keeps(read(KEEPS)),
         VERIFY.name: verified(read(VERIFY)),
+        PRUNING.name: pruned(read(PRUNING)),
     }
 
 
@@ -298,6 +333,7 @@ def main() -> None:
         page.write_text(replace_block(page.read_text(), name, tables))
     plot(read(QUALITY), read(COST), QUALITY.with_suffix(".png"))
     plot_ratios(read(COMPARE), COMPARE.with_suffix(".png"))
+    plot_pruned(read(PRUNING), ROOT / "docs/images/pruning.png")
 
 
 if __name__ == "__main__":

@@ -127,7 +127,6 @@ HARMLESS = {
     ("losses/contrast.py", "sqrt"): "of TINY^2 or more",
     ("models/classical.py", "clip"): "rounded to whole numbers",
     ("models/amt.py", "maximum"): "of times, which nothing is trained through",
-    ("nn/tiles.py", "minimum"): "whole numbers",
     ("models/ugsp.py", "maximum"): "of epochs",
     ("models/ugsp.py", "minimum"): "of epochs",
     ("models/raft.py", "norm"): "compared only",

@@ -192,7 +192,7 @@ def test_doctor(tmp_path, capsys, monkeypatch, weights_folder):
     monkeypatch.setattr(av, "codecs_available", set())
     assert cli_main.main(["doctor"]) == 1
     message = capsys.readouterr().err
-    assert "multiplies wrongly; FFmpeg has no libx264, which .mp4, .m4v, .mov, .mkv need" in message
+    assert "multiplies wrongly; FFmpeg has no libx264, which .mp4, .m4v, .mov, .mkv, .ts need" in message
 
 
 def test_programs_are_kept(tmp_path, monkeypatch):
