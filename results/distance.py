@@ -47,7 +47,7 @@ from vfi_jax.system import strict_json
 from vfi_jax.system.files import written_whole
 from vfi_jax.system.machine import processor
 from vfi_jax.training import fit
-from vfi_jax.video.decode import Reader
+from vfi_jax.video.coding.decode import Reader
 from vfi_jax.viz.sheets import save_png, sheet
 from vfi_jax.weights.load import load
 

@@ -32,7 +32,7 @@ from vfi_jax.system.files import written_whole
 from vfi_jax.system.machine import processor
 from vfi_jax.system.markdown import markdown
 from vfi_jax.video import Options, interpolate_video
-from vfi_jax.video.encoders import CONTAINERS, ENCODERS, USUAL_QUALITY, Encoder, holds
+from vfi_jax.video.coding.encoders import CONTAINERS, ENCODERS, USUAL_QUALITY, Encoder, holds
 
 TABLE = Path(__file__).parent / "encoders.csv"
 QUALITIES = (30, 50, 60, 70, 80, 90)

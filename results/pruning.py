@@ -32,7 +32,7 @@ from vfi_jax.ops import pad
 from vfi_jax.ops.channels import order_of
 from vfi_jax.prepare.masks import SHARES, fractions
 from vfi_jax.system.machine import processor
-from vfi_jax.video.decode import Reader
+from vfi_jax.video.coding.decode import Reader
 
 RATES, SIZES, ROUNDS = (0.2, 0.35, 0.5, 0.65, 0.8, 1.0), "1280x720,1920x1080", 5
 LAYERS = {3: 6, 2: 6, 1: 5}  # 3x3 convolutions of a block

@@ -28,8 +28,8 @@ from vfi_jax import __version__
 from vfi_jax.errors import UserError
 from vfi_jax.system.files import written_whole
 from vfi_jax.video import Options, interpolate_video
-from vfi_jax.video.rows import ANNOUNCED, CLOSE, DIFFERS, SAME
-from vfi_jax.video.verify import Report, verify
+from vfi_jax.video.verification.rows import ANNOUNCED, CLOSE, DIFFERS, SAME
+from vfi_jax.video.verification.verify import Report, verify
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))  # whose clips these are

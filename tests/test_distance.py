@@ -27,7 +27,7 @@ from vfi_jax.prepare import distances
 from vfi_jax.torch_io import state_dict
 from vfi_jax.training.checks import check
 from vfi_jax.types import Output
-from vfi_jax.video.decode import Reader
+from vfi_jax.video.coding.decode import Reader
 from vfi_jax.viz.sheets import save_png
 
 FRAME, FLOW = 1e-4, 1e-3

@@ -13,11 +13,13 @@ import rich_clips
 
 from vfi_jax.cli import main as cli
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.video import Options, hdr, interpolate_video, trial
-from vfi_jax.video.decode import probe
-from vfi_jax.video.encoders import CONTAINERS, ENCODERS, container_of, encoding_of, holds
-from vfi_jax.video.packets import mend
-from vfi_jax.video.verify import verify
+from vfi_jax.video import Options, interpolate_video
+from vfi_jax.video.coding import trial
+from vfi_jax.video.coding.decode import probe
+from vfi_jax.video.coding.encoders import CONTAINERS, ENCODERS, container_of, encoding_of, holds
+from vfi_jax.video.tracks import hdr
+from vfi_jax.video.tracks.packets import mend
+from vfi_jax.video.verification.verify import verify
 
 SOFTWARE = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "prores_ks", "dnxhd", "ffv1")
 USUAL = {"libvpx-vp9": ".webm", "ffv1": ".mkv", "prores_ks": ".mov", "dnxhd": ".mov"}

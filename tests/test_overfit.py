@@ -20,7 +20,7 @@ from vfi_jax.prepare.distances import write_distance_maps
 from vfi_jax.prepare.flow_labels import write_flow_labels
 from vfi_jax.runs.log import read_log
 from vfi_jax.training import fit
-from vfi_jax.video.decode import Reader
+from vfi_jax.video.coding.decode import Reader
 from vfi_jax.viz.sheets import save_png
 
 DATA = os.environ.get("VFI_JAX_DATA")

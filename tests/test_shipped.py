@@ -14,7 +14,7 @@ from vfi_jax.cli import main as cli_main
 from vfi_jax.data.images import load_image
 from vfi_jax.metrics import psnr
 from vfi_jax.video import demo
-from vfi_jax.video.decode import Reader
+from vfi_jax.video.coding.decode import Reader
 from vfi_jax.weights import files as weight_files
 
 DATA = os.environ.get("VFI_JAX_DATA")

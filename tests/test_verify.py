@@ -17,9 +17,9 @@ from vfi_jax.cli import main as cli
 from vfi_jax.cli import verify as command
 from vfi_jax.errors import UserError
 from vfi_jax.video import Options, interpolate_video
-from vfi_jax.video import verify as verification
-from vfi_jax.video.rows import ANNOUNCED, CLOSE, DIFFERS, SAME
-from vfi_jax.video.verify import verify
+from vfi_jax.video.verification import verify as verification
+from vfi_jax.video.verification.rows import ANNOUNCED, CLOSE, DIFFERS, SAME
+from vfi_jax.video.verification.verify import verify
 
 SRT = Text("subrip", {"language": "eng", "title": "English"})
 RICH = {

@@ -18,7 +18,7 @@ import pytest
 
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.video import Options, Summary, forms, interpolate_video
-from vfi_jax.video.decode import Reader, probe
+from vfi_jax.video.coding.decode import Reader, probe
 
 FILM = Fraction(24000, 1001)
 

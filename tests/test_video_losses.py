@@ -14,8 +14,9 @@ from av.stream import Disposition
 from rich_clips import Text, make
 
 from vfi_jax.errors import UserError
-from vfi_jax.video import Options, hdr, interpolate_video, inventory, losses, streams
-from vfi_jax.video.decode import probe
+from vfi_jax.video import Options, interpolate_video, losses
+from vfi_jax.video.coding.decode import probe
+from vfi_jax.video.tracks import hdr, inventory, streams
 
 ASS = [b"0,0,Default,,0,0,0,,{\\i1}first", b"1,0,Default,,0,0,0,,second"]
 SRT = Text("subrip", {"language": "eng", "title": "English"})

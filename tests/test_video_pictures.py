@@ -16,8 +16,8 @@ from PIL import Image, ImageOps
 
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.video import Options, forms, interpolate_video
-from vfi_jax.video import pictures as sequences
-from vfi_jax.video.decode import probe
+from vfi_jax.video.coding.decode import probe
+from vfi_jax.video.pictures import sequences
 
 NUMBERED = [f"f_{number}.png" for number in (8, 9, 10, 11)]
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from vfi_jax.video import Options, interpolate_video
-from vfi_jax.video.convert import Converter
-from vfi_jax.video.decode import Reader, TimedFrame, probe
+from vfi_jax.video.coding.decode import Reader, TimedFrame, probe
 from vfi_jax.video.interpolate import check
-from vfi_jax.video.layout import layout_of
-from vfi_jax.video.pixels import pixel_format
-from vfi_jax.video.rgb import with_opacity
-from vfi_jax.video.rows import DIFFERS, SAME
-from vfi_jax.video.verify import verify
+from vfi_jax.video.pixels.convert import Converter
+from vfi_jax.video.pixels.formats import pixel_format
+from vfi_jax.video.pixels.layout import layout_of
+from vfi_jax.video.pixels.rgb import with_opacity
+from vfi_jax.video.verification.rows import DIFFERS, SAME
+from vfi_jax.video.verification.verify import verify
 
 SIZE = (48, 32)
 BYTES = {  # per pixel of packed formats

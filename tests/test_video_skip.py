@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from clips import make_clip
 
-from vfi_jax.video import skip
-from vfi_jax.video.decode import Reader
+from vfi_jax.video.coding import skip
+from vfi_jax.video.coding.decode import Reader
 from vfi_jax.video.options import Position
 
 FRAMES = 90

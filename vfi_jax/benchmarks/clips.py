@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 from vfi_jax.benchmarks.protocol import Benchmark, BenchmarkSample
 from vfi_jax.data.images import to_uint8, videos_in
 from vfi_jax.errors import UserError
-from vfi_jax.video.decode import Reader
+from vfi_jax.video.coding.decode import Reader
 
 MAX_FRAMES = 41  # of each clip
 MAX_HEIGHT = 540

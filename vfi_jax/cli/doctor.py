@@ -50,7 +50,7 @@ def examine(data: Path | None) -> tuple[list[tuple[str, str]], list[str]]:
     import jax
 
     from vfi_jax.system import machine
-    from vfi_jax.video.encoders import CONTAINERS
+    from vfi_jax.video.coding.encoders import CONTAINERS
 
     rows, problems = machine.environment(), []
     for device in jax.local_devices():

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vfi_jax.inference import Interpolator
     from vfi_jax.inference.editing import Timed
     from vfi_jax.video.clips import Clips
-    from vfi_jax.video.decode import VideoInfo
+    from vfi_jax.video.coding.decode import VideoInfo
 
 PRECISIONS = ("float32", "default", "bfloat16")  # as in `nn.precision`, which takes long to import
 

@@ -41,9 +41,9 @@ def run(options: argparse.Namespace) -> None:
     """Prints a table of both files.
 
     Raises:
-      UserError: a property differs that no loss announces; see `video.verify.verify` for others.
+      UserError: a property differs that no loss announces; see `video.verification.verify` for others.
     """
-    from vfi_jax.video.verify import verify
+    from vfi_jax.video.verification.verify import verify
 
     asked = Options(**{entry.name: getattr(options, entry.name) for entry in fields()})
     report = verify(options.input, options.output, asked, min_psnr=options.min_psnr)

@@ -19,7 +19,7 @@ from vfi_jax.config import Footage
 from vfi_jax.data.images import to_uint8, videos_in
 from vfi_jax.data.shots import Analysis
 from vfi_jax.errors import UserError
-from vfi_jax.video.decode import Reader
+from vfi_jax.video.coding.decode import Reader
 
 
 @dataclasses.dataclass(frozen=True)

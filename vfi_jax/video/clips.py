@@ -10,8 +10,8 @@ from typing import Any
 
 from vfi_jax.data.images import VIDEO_SUFFIXES
 from vfi_jax.errors import UserError
-from vfi_jax.video import pictures
-from vfi_jax.video.encoders import CONTAINERS
+from vfi_jax.video.coding.encoders import CONTAINERS
+from vfi_jax.video.pictures import sequences
 
 SUFFIXES = frozenset((*VIDEO_SUFFIXES, *CONTAINERS))
 DONE, SKIPPED, FAILED = RESULTS = ("done", "skipped", "failed")
@@ -86,7 +86,7 @@ def find(folder: Path, target: Path) -> Clips:
         if len(sources) > 1:
             names = " and ".join(clip.name for clip in sources)
             raise UserError(f"{folder}: {names} would both become {output.name}; rename one of them")
-    others = len(pictures.files_in(folder)) - len(clips)
+    others = len(sequences.files_in(folder)) - len(clips)
     rest = f"; {others} other file{'s are' if others > 1 else ' is'} not read" if others else ""
     first, last = clips[0].name, clips[-1].name
     return Clips(folder, tuple(pairs), f"{folder}: a folder of {len(clips)} clips, from {first} to {last}{rest}")
@@ -114,9 +114,9 @@ def _one(source: Path, target: Path, work: Callable[[Path, Path], dict[str, Any]
 
 def _counted(folder: Path) -> tuple[list[Path], list[Path]]:
     """The clips and the pictures of a folder; WebP counts as a picture."""
-    files = pictures.files_in(folder)
-    clips = [file for file in files if file.suffix.lower() in SUFFIXES and not pictures.is_picture(file)]
-    return clips, [file for file in files if pictures.is_picture(file)]
+    files = sequences.files_in(folder)
+    clips = [file for file in files if file.suffix.lower() in SUFFIXES and not sequences.is_picture(file)]
+    return clips, [file for file in files if sequences.is_picture(file)]
 
 
 def _name(clip: Path) -> str:

@@ -12,16 +12,17 @@ from typing import Protocol, runtime_checkable
 
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.system.unnamed import written_at_once
-from vfi_jax.video import encode, encoders, pictures
-from vfi_jax.video.animation import open_webp
-from vfi_jax.video.decode import Reader, TimedFrame, VideoInfo, probe
+from vfi_jax.video.coding import encode, encoders
+from vfi_jax.video.coding.decode import Reader, TimedFrame, VideoInfo, probe
 from vfi_jax.video.options import Options, Position
-from vfi_jax.video.picture_reader import open_pictures
-from vfi_jax.video.picture_writer import PictureTarget
-from vfi_jax.video.pictures import Pictures
+from vfi_jax.video.pictures import sequences
+from vfi_jax.video.pictures.animation import open_webp
+from vfi_jax.video.pictures.reader import open_pictures
+from vfi_jax.video.pictures.sequences import Pictures
+from vfi_jax.video.pictures.writer import PictureTarget
 from vfi_jax.video.pipes import PIPE, PipeTarget, standard_input
-from vfi_jax.video.streams import Cut
 from vfi_jax.video.survey import Survey, survey
+from vfi_jax.video.tracks.streams import Cut
 
 _STILLS = (".heic", ".avif")  # files like those of videos
 Input = Path | Sequence[Path]
@@ -229,8 +230,8 @@ def _pictures(given: Input) -> Pictures | None:
     """Returns the sequence of pictures that is meant; None if it is something else."""
     names = [given] if isinstance(given, str | Path) else list(given)
     if len(names) == 2:
-        return pictures.pair(Path(names[0]), Path(names[1]))
+        return sequences.pair(Path(names[0]), Path(names[1]))
     path = _one(given)
-    if path != PIPE and (path.is_dir() or pictures.is_pattern(path)):
-        return pictures.find(path)
+    if path != PIPE and (path.is_dir() or sequences.is_pattern(path)):
+        return sequences.find(path)
     return None

@@ -21,16 +21,17 @@ from typing import Any
 import numpy as np
 
 from vfi_jax.errors import UserError
-from vfi_jax.video import forms, losses, rgb
-from vfi_jax.video.decode import TimedFrame, VideoInfo
+from vfi_jax.video import forms, losses
+from vfi_jax.video.coding.decode import TimedFrame, VideoInfo
 from vfi_jax.video.forms import Frames, Input, Source, Target
-from vfi_jax.video.layout import layout_of
 from vfi_jax.video.losses import Loss
 from vfi_jax.video.options import MAX_FACTOR, Options
-from vfi_jax.video.pixels import target_format
-from vfi_jax.video.streams import Cut
+from vfi_jax.video.pixels import rgb
+from vfi_jax.video.pixels.formats import target_format
+from vfi_jax.video.pixels.layout import layout_of
 from vfi_jax.video.survey import Survey
 from vfi_jax.video.timeline import Instant, Timeline, rate_of, total
+from vfi_jax.video.tracks.streams import Cut
 
 Between = Callable[[tuple[np.ndarray, ...], Sequence[float]], Iterable[np.ndarray]]
 Progress = Callable[[int, int | None], object]

@@ -20,18 +20,18 @@ import numpy as np
 from av.container import InputContainer
 
 from vfi_jax.errors import UsageError
-from vfi_jax.video import hdr, inventory, labels, streams
-from vfi_jax.video.color import LIMITED_ENCODERS, holds_siting
-from vfi_jax.video.decode import VideoInfo, open_input
-from vfi_jax.video.encode import has_aspect
-from vfi_jax.video.encoders import CONTAINERS, Container, Encoding, container_of, encoding_of, is_bare
-from vfi_jax.video.inventory import Inventory, Track
-from vfi_jax.video.layout import GRAY, RGB, YUV, Layout, layout_of
+from vfi_jax.video.coding.decode import VideoInfo, open_input
+from vfi_jax.video.coding.encode import has_aspect
+from vfi_jax.video.coding.encoders import CONTAINERS, Container, Encoding, container_of, encoding_of, is_bare
 from vfi_jax.video.options import Options
-from vfi_jax.video.packets import DNXHD_MATRICES
-from vfi_jax.video.pixels import pixel_format, source_layout
-from vfi_jax.video.streams import Route
+from vfi_jax.video.pixels.color import LIMITED_ENCODERS, holds_siting
+from vfi_jax.video.pixels.formats import pixel_format, source_layout
+from vfi_jax.video.pixels.layout import GRAY, RGB, YUV, Layout, layout_of
 from vfi_jax.video.survey import Survey
+from vfi_jax.video.tracks import hdr, inventory, labels, streams
+from vfi_jax.video.tracks.inventory import Inventory, Track
+from vfi_jax.video.tracks.packets import DNXHD_MATRICES
+from vfi_jax.video.tracks.streams import Route
 
 _PREFERRED = (".mkv", ".mp4", ".mov", ".webm")
 _ENCODERS = ((".mkv", "libx265"), (".mkv", "ffv1"), (".mov", "prores_ks"), (".webm", "libvpx-vp9"))

@@ -15,17 +15,17 @@ import av
 
 from vfi_jax.errors import UserError
 from vfi_jax.video import y4m
-from vfi_jax.video.color import FULL, Color
-from vfi_jax.video.convert import Converter
-from vfi_jax.video.decode import TimedFrame, VideoInfo
-from vfi_jax.video.encoders import container_of, encoding_of
-from vfi_jax.video.layout import Turn
+from vfi_jax.video.coding.decode import TimedFrame, VideoInfo
+from vfi_jax.video.coding.encoders import container_of, encoding_of
 from vfi_jax.video.options import Options, Position
-from vfi_jax.video.pixels import pixel_format
-from vfi_jax.video.rgb import ToRGB
-from vfi_jax.video.streams import Cut
+from vfi_jax.video.pixels.color import FULL, Color
+from vfi_jax.video.pixels.convert import Converter
+from vfi_jax.video.pixels.formats import pixel_format
+from vfi_jax.video.pixels.layout import Turn
+from vfi_jax.video.pixels.rgb import ToRGB
 from vfi_jax.video.survey import Survey
 from vfi_jax.video.timeline import rate_of, tick_of
+from vfi_jax.video.tracks.streams import Cut
 
 PIPE = Path("-")
 _BT601, _UNSPECIFIED = 5, 2  # AVColorSpace

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import av
 
-from vfi_jax.video.decode import USUAL_RATE, clock_origin, exact, open_input, video_stream
+from vfi_jax.video.coding.decode import USUAL_RATE, clock_origin, exact, open_input, video_stream
 from vfi_jax.video.options import Position
 
 _HIGHEST_USUAL_RATE = 240  # frames per second that a header is believed for a single frame

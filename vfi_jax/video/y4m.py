@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 import av
 
 from vfi_jax.errors import UserError
-from vfi_jax.video.color import FULL, LIMITED, UNKNOWN_SITING
+from vfi_jax.video.pixels.color import FULL, LIMITED, UNKNOWN_SITING
 
 NAME = "y4m"
 _SIGNATURE = b"YUV4MPEG2"

@@ -10,7 +10,7 @@ import av
 from av.error import InvalidDataError
 from av.filter import Graph
 
-from vfi_jax.video.decode import exact
+from vfi_jax.video.coding.decode import exact
 
 SLOWEST = Fraction(1, 2)  # tempo of one `atempo`
 _ENCODERS = {"aac": "aac", "opus": "libopus", "mp3": "libmp3lame", "flac": "flac", "ac3": "ac3"}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from vfi_jax.data.images import NUMBER, gaps
 from vfi_jax.errors import UserError
-from vfi_jax.video import encoders
-from vfi_jax.video.encoders import PICTURES, PLACE
+from vfi_jax.video.coding import encoders
+from vfi_jax.video.coding.encoders import PICTURES, PLACE
 
 _NAMED = 3  # gaps that are named one by one
 

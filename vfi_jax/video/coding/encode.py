@@ -17,16 +17,17 @@ from av.codec.context import Flags
 from av.video.frame import PictureType
 
 from vfi_jax.errors import UserError
-from vfi_jax.video import durations, hdr, trial
-from vfi_jax.video.convert import Converter
-from vfi_jax.video.decode import TimedFrame, VideoInfo
-from vfi_jax.video.encoders import ENCODERS, Encoding, container_of, encoding_of
+from vfi_jax.video.coding import durations, trial
+from vfi_jax.video.coding.decode import TimedFrame, VideoInfo
+from vfi_jax.video.coding.encoders import ENCODERS, Encoding, container_of, encoding_of
 from vfi_jax.video.options import Options
-from vfi_jax.video.packets import EncodedPackets
-from vfi_jax.video.palette import Palette
-from vfi_jax.video.pixels import pixel_format
-from vfi_jax.video.streams import Copier, Cut, NothingToCopy, StreamCopier, muxing_errors
+from vfi_jax.video.pixels.convert import Converter
+from vfi_jax.video.pixels.formats import pixel_format
+from vfi_jax.video.pixels.palette import Palette
 from vfi_jax.video.timeline import rate_of, tick_of, ticks_of
+from vfi_jax.video.tracks import hdr
+from vfi_jax.video.tracks.packets import EncodedPackets
+from vfi_jax.video.tracks.streams import Copier, Cut, NothingToCopy, StreamCopier, muxing_errors
 
 _MAX_TICKS = 10**9  # ticks per second that every encoder accepts
 _SHAPED = ("h264", "hevc", "mpeg4")  # codecs with a field for the shape of pixels

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import av
 
-from vfi_jax.video.decode import VideoInfo
-from vfi_jax.video.encoders import container_of, encoding_of
-from vfi_jax.video.layout import GRAY, RGB, YUV, Layout, Turn, is_float, layout_of
+from vfi_jax.video.coding.decode import VideoInfo
+from vfi_jax.video.coding.encoders import container_of, encoding_of
 from vfi_jax.video.options import Options
-from vfi_jax.video.picture_formats import picture_format
+from vfi_jax.video.pictures.formats import picture_format
+from vfi_jax.video.pixels.layout import GRAY, RGB, YUV, Layout, Turn, is_float, layout_of
 
 _PLAYED = "yuv420p"  # most players show nothing else
 _FAMILIES = {GRAY: {GRAY: 0, YUV: 0, RGB: 0}, YUV: {YUV: 0, RGB: 1, GRAY: 2}, RGB: {RGB: 0, YUV: 1, GRAY: 2}}

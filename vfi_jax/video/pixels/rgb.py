@@ -13,8 +13,8 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from vfi_jax.video.color import FULL, LIMITED, MATRIX_NAMES, Color, conversion_of
-from vfi_jax.video.layout import GRAY, RGB, YUV, Layout, Turn, joined, layout_of, split
+from vfi_jax.video.pixels.color import FULL, LIMITED, MATRIX_NAMES, Color, conversion_of
+from vfi_jax.video.pixels.layout import GRAY, RGB, YUV, Layout, Turn, joined, layout_of, split
 
 # FFmpeg's default rounding darkens luma by 1.1 levels on the way to RGB and back; with these flags the bias is < 0.01.
 SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT

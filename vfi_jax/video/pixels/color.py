@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import av
 
-from vfi_jax.video import messages
-from vfi_jax.video.layout import GRAY, RGB, Turn, layout_of
+from vfi_jax.video.coding import messages
+from vfi_jax.video.pixels.layout import GRAY, RGB, Turn, layout_of
 
 LIMITED, FULL = 1, 2  # AVColorRange
 LIMITED_ENCODERS = ("prores_ks",)  # whose codec has no other range

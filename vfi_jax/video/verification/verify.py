@@ -17,21 +17,23 @@ import numpy as np
 
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.system.markdown import markdown
-from vfi_jax.video import forms, hdr, inventory, linear, losses
-from vfi_jax.video.color import is_same_siting
-from vfi_jax.video.convert import Converter
-from vfi_jax.video.decode import TimedFrame, VideoInfo, open_input
-from vfi_jax.video.encoders import CONTAINERS, Container, container_of, encoding_of
+from vfi_jax.video import forms, losses
+from vfi_jax.video.coding.decode import TimedFrame, VideoInfo, open_input
+from vfi_jax.video.coding.encoders import CONTAINERS, Container, container_of, encoding_of
 from vfi_jax.video.forms import Frames, Input
 from vfi_jax.video.interpolate import Part
-from vfi_jax.video.layout import RGB, YUV, split
 from vfi_jax.video.losses import Loss
 from vfi_jax.video.options import Options
 from vfi_jax.video.pipes import PIPE
-from vfi_jax.video.pixels import source_layout
-from vfi_jax.video.rows import ANNOUNCED, CLOSE, DIFFERS, SAME, Row, verdict
+from vfi_jax.video.pixels import linear
+from vfi_jax.video.pixels.color import is_same_siting
+from vfi_jax.video.pixels.convert import Converter
+from vfi_jax.video.pixels.formats import source_layout
+from vfi_jax.video.pixels.layout import RGB, YUV, split
 from vfi_jax.video.timeline import Timeline, rate_of
-from vfi_jax.video.verify_tracks import Tracks, labels
+from vfi_jax.video.tracks import hdr, inventory
+from vfi_jax.video.verification.rows import ANNOUNCED, CLOSE, DIFFERS, SAME, Row, verdict
+from vfi_jax.video.verification.tracks import Tracks, labels
 
 MIN_PSNR = 30.0  # dB; encoders at their defaults reach 40, and a frame beside its neighbor seldom 30
 _BESIDE = ("audio", "subtitle", "cover", "attachment", "data", "video", "chapters", "timecode", "tag")

@@ -11,12 +11,13 @@ from typing import NamedTuple
 
 from av.container import InputContainer
 
-from vfi_jax.video import inventory, losses, streams
-from vfi_jax.video.decode import clock_origin, exact
-from vfi_jax.video.inventory import Inventory, Track
+from vfi_jax.video import losses
+from vfi_jax.video.coding.decode import clock_origin, exact
 from vfi_jax.video.options import Options
-from vfi_jax.video.rows import CLOSE, Row, verdict
-from vfi_jax.video.streams import Route
+from vfi_jax.video.tracks import inventory, streams
+from vfi_jax.video.tracks.inventory import Inventory, Track
+from vfi_jax.video.tracks.streams import Route
+from vfi_jax.video.verification.rows import CLOSE, Row, verdict
 
 _KINDS = ("audio", "subtitle", "video", "cover", "attachment", "data")
 _TICK = Fraction(1, 1000)

@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 from av.video.frame import PictureType
 
-from vfi_jax.video.color import MATRIX_NAMES, conversion_of
-from vfi_jax.video.decode import TimedFrame, VideoInfo
-from vfi_jax.video.layout import GRAY, RGB, YUV, Layout, Turn, joined, layout_of, split
-from vfi_jax.video.rgb import FromRGB, Scaler, rescaled
+from vfi_jax.video.coding.decode import TimedFrame, VideoInfo
+from vfi_jax.video.pixels.color import MATRIX_NAMES, conversion_of
+from vfi_jax.video.pixels.layout import GRAY, RGB, YUV, Layout, Turn, joined, layout_of, split
+from vfi_jax.video.pixels.rgb import FromRGB, Scaler, rescaled
 
 _STILL = 16  # of 255: a code that is that close to both neighbors' repeats them
 

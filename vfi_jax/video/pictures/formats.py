@@ -5,7 +5,7 @@ from __future__ import annotations
 import av
 
 from vfi_jax.video import y4m
-from vfi_jax.video.decode import VideoInfo
+from vfi_jax.video.coding.decode import VideoInfo
 
 _DEEP = {"gray": ("gray16be", "gray16le"), "rgb24": ("rgb48be", "rgb48le"), "rgba": ("rgba64be", "rgba64le")}
 _ONLY = {  # encoders that are given one format, which holds most of what they can

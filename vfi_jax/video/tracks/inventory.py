@@ -14,7 +14,7 @@ from pathlib import Path
 from av.container import InputContainer
 from av.stream import Discard, Disposition, Stream
 
-from vfi_jax.video.decode import video_stream
+from vfi_jax.video.coding.decode import video_stream
 
 # These describe the file that holds them, or figures of its streams, and would be wrong elsewhere.
 _OF_THE_FILE = frozenset(("major_brand", "minor_version", "compatible_brands", "encoder", "vendor_id", "alpha_mode"))

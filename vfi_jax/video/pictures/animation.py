@@ -13,11 +13,11 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from vfi_jax.errors import UserError
-from vfi_jax.video.color import LIMITED, UNKNOWN_SITING, Color
-from vfi_jax.video.decode import TimedFrame, VideoInfo
-from vfi_jax.video.layout import Turn
+from vfi_jax.video.coding.decode import TimedFrame, VideoInfo
 from vfi_jax.video.options import Position
-from vfi_jax.video.rgb import ToRGB
+from vfi_jax.video.pixels.color import LIMITED, UNKNOWN_SITING, Color
+from vfi_jax.video.pixels.layout import Turn
+from vfi_jax.video.pixels.rgb import ToRGB
 from vfi_jax.video.survey import Survey
 
 _MILLISECOND = Fraction(1, 1000)

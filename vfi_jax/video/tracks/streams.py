@@ -21,11 +21,11 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Disposition, Stream
 
 from vfi_jax.errors import UserError
-from vfi_jax.video import inventory, labels
-from vfi_jax.video.decode import clock_origin, exact, open_input
-from vfi_jax.video.encoders import is_bare
-from vfi_jax.video.inventory import Track
-from vfi_jax.video.stretch import StretchedSound
+from vfi_jax.video.coding.decode import clock_origin, exact, open_input
+from vfi_jax.video.coding.encoders import is_bare
+from vfi_jax.video.tracks import inventory, labels
+from vfi_jax.video.tracks.inventory import Track
+from vfi_jax.video.tracks.stretch import StretchedSound
 
 TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}  # muxer: its form of text
 _COVERS = {"mjpeg": "image/jpeg", "png": "image/png", "bmp": "image/bmp", "webp": "image/webp", "gif": "image/gif"}

@@ -15,10 +15,10 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.video import messages
-from vfi_jax.video.encoders import CONTAINERS, ENCODERS, Encoding, holds
-from vfi_jax.video.packets import EncodedPackets
-from vfi_jax.video.palette import Palette
+from vfi_jax.video.coding import messages
+from vfi_jax.video.coding.encoders import CONTAINERS, ENCODERS, Encoding, holds
+from vfi_jax.video.pixels.palette import Palette
+from vfi_jax.video.tracks.packets import EncodedPackets
 
 _WARNING = 24  # AV_LOG_WARNING, at which encoders report parameters that they do not know
 _IGNORED = re.compile(r"(?:Error parsing option|Unknown option|Invalid value for):? *'?(.*?)'?\.?$")

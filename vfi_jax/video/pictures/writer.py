@@ -16,16 +16,16 @@ import numpy as np
 
 from vfi_jax.errors import UserError
 from vfi_jax.system.filled import filled_at_once
-from vfi_jax.video import linear
-from vfi_jax.video.color import FULL
-from vfi_jax.video.convert import Converter
-from vfi_jax.video.decode import TimedFrame, VideoInfo
-from vfi_jax.video.encoders import PLACE, Encoding, container_of, encoding_of
+from vfi_jax.video.coding.decode import TimedFrame, VideoInfo
+from vfi_jax.video.coding.encoders import PLACE, Encoding, container_of, encoding_of
 from vfi_jax.video.options import Options
-from vfi_jax.video.pixels import pixel_format
-from vfi_jax.video.rgb import unpremultiplied
-from vfi_jax.video.streams import Cut, muxing_errors
+from vfi_jax.video.pixels import linear
+from vfi_jax.video.pixels.color import FULL
+from vfi_jax.video.pixels.convert import Converter
+from vfi_jax.video.pixels.formats import pixel_format
+from vfi_jax.video.pixels.rgb import unpremultiplied
 from vfi_jax.video.timeline import tick_of
+from vfi_jax.video.tracks.streams import Cut, muxing_errors
 
 _BT601 = 5  # AVColorSpace
 

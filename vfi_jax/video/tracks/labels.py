@@ -20,9 +20,9 @@ from av.container import OutputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from vfi_jax.video import inventory
-from vfi_jax.video.encoders import is_bare
-from vfi_jax.video.inventory import Inventory, Track
+from vfi_jax.video.coding.encoders import is_bare
+from vfi_jax.video.tracks import inventory
+from vfi_jax.video.tracks.inventory import Inventory, Track
 
 _CODECS = {  # muxer: codecs of pictures, sound and subtitles that it takes and that are quick
     "webm": ("libvpx", "libopus", "webvtt"),

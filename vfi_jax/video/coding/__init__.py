@@ -1,0 +1,1 @@
+"""Video files: decoding, encoding, and the encoders and containers there are."""

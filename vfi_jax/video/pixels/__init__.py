@@ -1,0 +1,1 @@
+"""Pixels of video frames: formats, colors, and conversion to RGB and back."""

@@ -1,0 +1,1 @@
+"""Checking an output against its input."""
