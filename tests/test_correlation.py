@@ -32,6 +32,7 @@ def test_look_up_in_both_forms(stored, radius):
     assert apart(on_demand, found) < 1e-5
 
 
+@pytest.mark.slow
 def test_odd_sides_and_centers_far_outside():
     """By hand: at a whole pixel the middle channel of level 0 is the product itself; far away all is zero."""
     rng = np.random.default_rng(0)
@@ -54,6 +55,7 @@ def test_gradients_of_both_forms_agree(stored):
         assert apart(ours, theirs) < 1e-4 * np.abs(theirs).max()
 
 
+@pytest.mark.slow
 def test_forms_for_tpus_are_the_same_functions(stored):
     """Values and gradients, those at whole pixels too; centers far outside see nothing."""
     first, second = (stored[name][:, :8, :8] for name in ("fmap1", "fmap2"))

@@ -197,6 +197,7 @@ def short():
     return model, variables, frames, flows
 
 
+@pytest.mark.slow
 def test_fresh_weights_change_nothing(short):
     """The iterate is the mean of the channel, the flows are those of the motion."""
     model, variables, frames, flows = short

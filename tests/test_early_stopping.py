@@ -42,6 +42,7 @@ def scores(monkeypatch):
     return values
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_where_an_unbroken_one_does(tmp_path, scores):
     """With all that a finished run leaves; the same command says so again; with more patience the run goes on."""
     lines, again, more = [], [], []

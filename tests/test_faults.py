@@ -158,7 +158,7 @@ def test_failing_pictures_are_warnings(whole, tmp_path, monkeypatch):
     assert outcome(tmp_path) == outcome(whole)
 
 
-@pytest.mark.parametrize("deaths", [1, 2])
+@pytest.mark.parametrize("deaths", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_validation_that_kills_the_run(whole, tmp_path, monkeypatch, deaths):
     """It is made up for; after the second time the run goes on without it."""
 
@@ -242,7 +242,7 @@ def test_weights_that_are_lost_end_the_run(tmp_path):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(vfi_jax.load("rife_lap", tmp_path)[1]))
 
 
-@pytest.mark.parametrize("workers_end", [False, True])
+@pytest.mark.parametrize("workers_end", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_sigterm_saves_and_stops(whole, tmp_path, monkeypatch, workers_end):
     """SIGTERM: the step is finished and saved, where no save was due; the same command ends like an unbroken run.
 

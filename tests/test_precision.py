@@ -46,11 +46,15 @@ def dtypes(function, *arguments):
     return {path: leaf.dtype for path, leaf in made.items() if jnp.issubdtype(leaf.dtype, jnp.floating)}
 
 
-SAME_LAYERS = ("rife_large", "rife_v4_6", "rife_v4_26_heavy", "ugsp_uncertainty", "cspa")  # as in a fast one, or deep
+# Their layers are those of a fast one, or they are deep.
+SLOW = (
+    *("rife_large", "rife_v4_6", "rife_v4_26_heavy", "ugsp_uncertainty", "ugsp_refine", "cspa"),
+    *("dbvi_2x", "ema_vfi_small", "vfit_s"),
+)
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SAME_LAYERS else name for name in HEADS]
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in HEADS]
 )
 def test_outputs_are_float32_in_bfloat16(name):
     """The whole output, and each head by itself: its values are not rounded and cast back."""

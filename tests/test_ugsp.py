@@ -136,6 +136,7 @@ def narrow():
     return registry.create("ugsp", **NARROW)
 
 
+@pytest.mark.slow
 def test_nothing_is_kept_within_what_was_pruned(narrow):
     model, variables = narrow
     frames = RNG.random((1, 2, 32, 48, 3), np.float32)
