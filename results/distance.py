@@ -68,7 +68,7 @@ Maps = Float[np.ndarray, "7 h w 1"]
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """What is trained.
+    """A network and its training.
 
     Attributes:
       model: name in MODELS.
@@ -255,7 +255,7 @@ Predict = Callable[[Scored], UInt8[np.ndarray, "7 h w 3"]]
 
 
 class Part(NamedTuple):
-    """What is scored in one piece: a network trained in one way, with one form of maps.
+    """A unit of scoring: a network trained in one way, with one form of maps.
 
     Attributes:
       network: a name in `NETWORKS`, or "mean": the mean of both inputs.

@@ -65,7 +65,7 @@ doubled.output(sys.stdout.buffer, y4m=True)
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What one tool has made of one clip."""
+    """The output of one tool for one clip."""
 
     input: str
     tool: str

@@ -162,7 +162,7 @@ def _row(name: str, output: str, source: Path, target: Path, options: Options) -
 
 
 def _psnr(report: Report) -> str:
-    """What the report says of the original frames: equal, or their mean PSNR."""
+    """Returns the PSNR of the original frames in a report, or "equal"."""
     text = next((row.target for row in report.rows if row.property == "original frames"), "")
     return "equal" if "equal" in text else text.partition(",")[0]
 

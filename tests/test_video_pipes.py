@@ -53,7 +53,7 @@ def frames_of(data):
 
 
 class Output(io.BytesIO):
-    """What is written stays readable."""
+    """A stream whose bytes can be read after it is closed."""
 
     def close(self):
         pass

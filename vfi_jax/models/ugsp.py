@@ -87,7 +87,7 @@ class ContextNet(nn.Module):
 
 @flax.struct.dataclass
 class Branch:
-    """What the blocks give, with the keep masks or without them.
+    """Results of the blocks, with the keep masks or without them.
 
     Attributes:
       flows: of levels 3 to 0.
@@ -128,7 +128,7 @@ class Estimate:
 
 @flax.struct.dataclass
 class Branches:
-    """What the objective of stage 2 needs.
+    """Predictions of both branches, which the objective of stage 2 compares.
 
     Attributes:
       pruned: the prediction, with soft keep masks.

@@ -35,7 +35,7 @@ class Clips:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What has become of a clip.
+    """The outcome of one clip.
 
     Attributes:
       source: the clip.

@@ -54,7 +54,7 @@ class Frames(Protocol):
 
 @runtime_checkable
 class Source(Protocol):
-    """What is interpolated.
+    """A source of frames: a video, pictures or a pipe.
 
     Attributes:
       path: its name in messages.

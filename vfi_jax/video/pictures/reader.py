@@ -35,7 +35,7 @@ _ONE_BIT = ("monob", "monow")
 
 
 class Head(NamedTuple):
-    """What is known of a picture from its header.
+    """Properties of a picture, from its header.
 
     Attributes:
       codec: FFmpeg's name of its decoder.

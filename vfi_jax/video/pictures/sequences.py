@@ -128,7 +128,7 @@ def _matcher(pattern: str) -> re.Pattern[str]:
 
 
 def _kind(file: Path) -> tuple[str, str, str] | None:
-    """What is around the number of a name; None without a number."""
+    """Returns the text before and after the number of a name, and its suffix; None without a number."""
     parts = NUMBER.fullmatch(file.stem)
     return parts and (parts[1], parts[3], file.suffix.lower())
 

@@ -29,7 +29,7 @@ Planes = list[np.ndarray]
 
 
 class Change(NamedTuple):
-    """What the way through RGB changes in a plane.
+    """Changes of a plane by conversion to RGB and back.
 
     Attributes:
       again: codes behind it.

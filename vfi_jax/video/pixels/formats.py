@@ -78,7 +78,7 @@ def _is_written(codec: str, name: str) -> bool:
 
 
 def _cost(source: Layout, target: Layout, name: str) -> tuple[int | bool, ...]:
-    """What is lost, most important first, and then what is more than needed."""
+    """Ranks a target format: losses, the most important first, then what exceeds the source."""
     chroma = (target.across - source.across, target.down - source.down)
     if source.family == GRAY:
         chroma = (0, 0) if target.family == GRAY else (-3 + target.across, -3 + target.down)

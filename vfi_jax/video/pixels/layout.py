@@ -34,7 +34,7 @@ class Turn(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """What a pixel format stores.
+    """Channels, sampling and depth of a pixel format.
 
     Attributes:
       family: gray, yuv or rgb.

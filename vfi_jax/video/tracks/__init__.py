@@ -1,1 +1,1 @@
-"""What accompanies the picture: sound, subtitles, chapters, covers, tags, metadata."""
+"""Everything beside the picture: sound, subtitles, chapters, covers, tags, metadata."""

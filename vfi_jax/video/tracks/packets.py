@@ -1,4 +1,4 @@
-"""What an encoder makes of frames, with the durations and orders that some encoders do not keep."""
+"""Packets of an encoder, with the durations and orders that some encoders do not keep."""
 
 from __future__ import annotations
 

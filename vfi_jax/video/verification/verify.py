@@ -131,7 +131,7 @@ def _known(announced: Iterable[Loss]) -> frozenset[tuple[str, str]]:
 
 
 class _Others(NamedTuple):
-    """What a file holds beside its frames: by how much it is later, in seconds, and its rows."""
+    """The tracks and labels beside the frames: their delay in seconds, and their rows."""
 
     delay: Fraction
     rows: tuple[Row, ...]
