@@ -9,18 +9,16 @@ of `distance_maps.triples`, and the same JSON as metadata. Values are not clippe
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, SupportsIndex
 
 import numpy as np
 from jaxtyping import Float, Float16
-from safetensors import SafetensorError, safe_open
 
 from vfi_jax.config import Distance, Window
 from vfi_jax.data.distance_maps import of_crop, of_frame, triples
-from vfi_jax.data.labels import file_of, folder_of, mismatch, read_about
+from vfi_jax.data.labels import file_of, folder_of, mismatch, read_about, stored
 from vfi_jax.data.parts import SourceWrapper
 from vfi_jax.data.sources import Source
 from vfi_jax.data.windows import FrameSelections, Sample, frame_selections, validation_selection
@@ -56,22 +54,15 @@ class WindowMaps:
           UserError: it is missing, damaged, of another flow method or of another size.
         """
         shape = tuple(-(-side // 2) for side in self.size)
-        try:
-            with safe_open(self.file, framework="numpy") as maps:
-                if json.loads(maps.metadata()[METADATA_KEY]) != self.about:
-                    raise _mismatch(self.file.parent, f"{self.file.name} is of another method, other weights or set")
-                if self.name not in maps.keys():  # noqa: SIM118
-                    raise _mismatch(self.file.parent, f"{self.file.name} has no {self.name}")
-                stored = maps.get_slice(self.name)
-                if tuple(stored.get_shape()[1:]) != shape:
-                    height, width = stored.get_shape()[1:]
-                    sizes = f"{width}x{height} there, and {shape[1]}x{shape[0]} is half of the set's"
-                    raise _mismatch(self.file.parent, f"{self.name} is {sizes}")
-                index = triples(self.about["frames"]).index((start, target, end))
-                return stored[index : index + 1][0]
-        except (SafetensorError, OSError, TypeError, KeyError, json.JSONDecodeError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"{self.file} cannot be read ({reason}): prepare the maps again") from None
+        owner = "another method, other weights or set"
+        with stored(self.file, self.name, self.about, key=METADATA_KEY, owner=owner, what="maps") as maps:
+            of_window = maps.get_slice(self.name)
+            if tuple(of_window.get_shape()[1:]) != shape:
+                height, width = of_window.get_shape()[1:]
+                sizes = f"{width}x{height} there, and {shape[1]}x{shape[0]} is half of the set's"
+                raise _mismatch(self.file.parent, f"{self.name} is {sizes}")
+            index = triples(self.about["frames"]).index((start, target, end))
+            return of_window[index : index + 1][0]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,9 +11,10 @@ With two inputs, a label is `flow` `[h, w, 4]`: from the target to input 0, then
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Set
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any, SupportsIndex
 
@@ -72,15 +73,9 @@ class LabeledSource(SourceWrapper):
         return {**window, "flow" if label.shape[-1] == 4 else "flows": label}
 
     def _read(self, file: Path, name: str) -> Float16[np.ndarray, "h w c"]:
-        try:
-            with safe_open(file, framework="numpy") as labels:
-                if json.loads(labels.metadata()[METADATA_KEY]) != self.about:
-                    raise mismatch(self.folder, f"{file.name} is of another teacher, other weights or another set")
-                if name not in labels.keys():  # noqa: SIM118
-                    raise mismatch(self.folder, f"{file.name} has no {name}")
-                return labels.get_tensor(name)
-        except (SafetensorError, OSError, TypeError, KeyError, json.JSONDecodeError) as error:
-            raise UserError(f"{file} cannot be read ({str(error).splitlines()[0]}): prepare the labels again") from None
+        owner = "another teacher, other weights or another set"
+        with stored(file, name, self.about, key=METADATA_KEY, owner=owner, what="labels") as labels:
+            return labels.get_tensor(name)
 
 
 def with_labels(source: Source, path: str | Path, teacher: str, window: Window, listed: str = "train") -> LabeledSource:
@@ -110,6 +105,33 @@ def with_labels(source: Source, path: str | Path, teacher: str, window: Window, 
         raise UserError(f"{folder} is unfinished: run the `vfi-jax prepare flow` that made it again; it continues")
     _check_selection(about, window)
     return LabeledSource(source, folder, about)
+
+
+@contextlib.contextmanager
+def stored(file: Path, name: str, about: Mapping[str, Any], *, key: str, owner: str, what: str) -> Iterator[safe_open]:
+    """Opens a file of labels, masks or maps that holds those of a window; a context manager.
+
+    Args:
+      file: of `safetensors`.
+      name: of the window.
+      about: content of `labels.json`, which must be that of the file's metadata.
+      key: of the metadata.
+      owner: to what a file with other metadata belongs, in the error.
+      what: the file holds, in errors.
+
+    Raises:
+      UserError: the file is missing or damaged, here or when the content is read, belongs to another set, or lacks the
+        window.
+    """
+    try:
+        with safe_open(file, framework="numpy") as content:
+            if json.loads(content.metadata()[key]) != about:
+                raise mismatch(file.parent, f"{file.name} is of {owner}", what)
+            if name not in content.keys():  # noqa: SIM118
+                raise mismatch(file.parent, f"{file.name} has no {name}", what)
+            yield content
+    except (SafetensorError, OSError, TypeError, KeyError, json.JSONDecodeError) as error:
+        raise UserError(f"{file} cannot be read ({str(error).splitlines()[0]}): prepare the {what} again") from None
 
 
 def mismatch(folder: Path, reason: str, what: str = "labels") -> UserError:

@@ -10,16 +10,14 @@ metadata. The channels are the masks of a pruned model's levels 3, 2 and 1, at t
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any, SupportsIndex
 
 import numpy as np
 from jaxtyping import Bool, UInt8
-from safetensors import SafetensorError, safe_open
 
 from vfi_jax.config import Window
-from vfi_jax.data.labels import file_of, folder_of, mismatch, read_about
+from vfi_jax.data.labels import file_of, folder_of, mismatch, read_about, stored
 from vfi_jax.data.parts import SourceWrapper
 from vfi_jax.data.sources import Source
 from vfi_jax.data.windows import frame_selections
@@ -63,16 +61,9 @@ class MaskedSource(SourceWrapper):
         return {**window, "masks": np.unpackbits(stored, axis=1, count=width)}
 
     def _read(self, file: Path, name: str) -> UInt8[np.ndarray, "h w8 3"]:
-        try:
-            with safe_open(file, framework="numpy") as masks:
-                if json.loads(masks.metadata()[METADATA_KEY]) != self.about:
-                    raise _mismatch(self.folder, f"{file.name} is of another model, other weights or another set")
-                if name not in masks.keys():  # noqa: SIM118
-                    raise _mismatch(self.folder, f"{file.name} has no {name}")
-                return masks.get_tensor(name)
-        except (SafetensorError, OSError, TypeError, KeyError, json.JSONDecodeError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"{file} cannot be read ({reason}): prepare the masks again") from None
+        owner = "another model, other weights or another set"
+        with stored(file, name, self.about, key=METADATA_KEY, owner=owner, what="masks") as masks:
+            return masks.get_tensor(name)
 
 
 def with_masks(source: Source, path: str | Path, model: str, window: Window, listed: str = "train") -> MaskedSource:
