@@ -21,7 +21,7 @@ from vfi_jax.video import forms, losses
 from vfi_jax.video.coding.decode import TimedFrame, VideoInfo, open_input
 from vfi_jax.video.coding.encoders import CONTAINERS, Container, container_of, encoding_of
 from vfi_jax.video.forms import Frames, Input
-from vfi_jax.video.interpolate import Part
+from vfi_jax.video.gaps import Part
 from vfi_jax.video.losses import Loss
 from vfi_jax.video.options import Options
 from vfi_jax.video.pipes import PIPE

@@ -1,0 +1,100 @@
+"""A job: what is read, written and asked, once it is known to be possible."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from vfi_jax.errors import UserError
+from vfi_jax.video import forms, losses
+from vfi_jax.video.coding.decode import VideoInfo
+from vfi_jax.video.forms import Input, Source, Target
+from vfi_jax.video.losses import Loss
+from vfi_jax.video.options import MAX_FACTOR, Options
+from vfi_jax.video.pixels.formats import target_format
+from vfi_jax.video.pixels.layout import layout_of
+from vfi_jax.video.survey import Survey
+from vfi_jax.video.timeline import rate_of, total
+
+
+@dataclass(frozen=True)
+class Job:
+    """An interpolation that `check` has found to be possible.
+
+    Attributes:
+      source: what is read.
+      target: what is written.
+      options: what is asked.
+      info: properties of the source.
+      survey: of the source's packets.
+      losses: what the target will lack beside the source.
+    """
+
+    source: Source
+    target: Target
+    options: Options
+    info: VideoInfo
+    survey: Survey
+    losses: tuple[Loss, ...] = ()
+
+    @property
+    def has_opacity(self) -> bool:
+        """Whether frames have opacity as a fourth channel: the source is transparent, and the target keeps it."""
+        name = target_format(self.info, self.target.path, self.options)
+        return self.info.has_alpha and layout_of(name).alpha
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One line for all that is worth knowing of the source before the work begins."""
+        return self.source.notes
+
+    @property
+    def total(self) -> int | None:
+        """Number of frames of the target, which repeated timestamps and damage make smaller; None for a pipe."""
+        if self.survey.frames is None:
+            return None
+        whole = self.options.loop or self.options.hold_last
+        return total(self.options, self.survey.frames, self.survey.seconds + whole * self.survey.last)
+
+
+def check(source: Input, target: Path, options: Options | None = None) -> Job:
+    """Checks, before any expensive work, whether `interpolate_video` can do what is asked.
+
+    Reads the source's packets, decodes one frame, and writes the target's header to memory.
+
+    Raises:
+      UsageError: a target whose extension is unknown.
+      UserError: the source is no video, or has no frames in the part that is asked for; the target's folder is missing,
+        the target is a folder or the source itself, exists and is not to be replaced, or its container cannot hold the
+        frame rate or the sound; there would be more than `MAX_FACTOR` times as many frames; or anything is lost
+        although `options` are strict.
+    """
+    options = options or Options()
+    given = forms.target_of(target, source, options)
+    given.check(options)
+    opened = forms.source_of(source, options)
+    packets = opened.survey(options.begin, options.end)
+    if options.is_part and packets.frames == 0:
+        raise UserError(f"{opened.path}: has no frame from --from to --to")
+    info = dataclasses.replace(opened.info, rate=packets.rate)
+    given.check_content(info, options, packets.frames)
+    lost = losses.find(info, given.path, rate_of(options, info.rate), options, packets)
+    if lost and options.strict:
+        raise UserError(f"{target}: would lack parts of the source: {'; '.join(str(one) for one in lost)}")
+    job = Job(opened, given, options, info, packets, lost)
+    _check_total(job)
+    return job
+
+
+def _check_total(job: Job) -> None:
+    """Raises UserError for a rate that would make too many frames of each."""
+    frames, rate = job.survey.frames, job.info.rate
+    multiple = rate_of(job.options, rate) * job.options.stretch / rate if frames is None else None
+    if multiple is not None and multiple > MAX_FACTOR:
+        raise UserError(f"{job.source.path}: {MAX_FACTOR} times as many frames at most are made; ask for a lower --fps")
+    if job.total is not None and frames is not None and job.total > MAX_FACTOR * max(1, frames):
+        raise UserError(
+            f"{job.source.path}: {frames} frames would become {job.total}, {MAX_FACTOR} times as many at most are "
+            "made; ask for a lower --fps"
+        )
