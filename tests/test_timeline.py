@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vfi_jax.errors import UsageError
-from vfi_jax.video.options import MAX_FACTOR, Options, Position
+from vfi_jax.video.options import MAX_FACTOR, Options
 from vfi_jax.video.timeline import Timeline, check_midpoints, outputs, rate_of, tick_of, ticks_of, total
+from vfi_jax.video.values import Position
 
 FINE = Fraction(1, 10**9)
 MILLISECOND = Fraction(1, 1000)

@@ -9,7 +9,7 @@ from clips import make_clip
 
 from vfi_jax.video.coding import skip
 from vfi_jax.video.coding.decode import Reader
-from vfi_jax.video.options import Position
+from vfi_jax.video.values import Position
 
 FRAMES = 90
 PLACES = (Fraction(1, 50), Fraction(11, 25), Fraction(61, 50), Fraction(1001, 1000), Fraction(84, 25))  # seconds

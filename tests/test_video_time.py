@@ -17,8 +17,8 @@ import pytest
 from vfi_jax.cli import main as cli_main
 from vfi_jax.errors import UserError
 from vfi_jax.video import Options, interpolate, interpolate_video
-from vfi_jax.video.options import Position, flag_of
 from vfi_jax.video.survey import survey
+from vfi_jax.video.values import Position, flag_of
 
 ROOT = Path(__file__).parent.parent
 SMALL = (32, 16)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from vfi_jax.cli import common
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.system import interrupts
-from vfi_jax.video.options import Options, flag_of
+from vfi_jax.video.options import Options
+from vfi_jax.video.values import flag_of
 
 if TYPE_CHECKING:
     from vfi_jax.inference import Interpolator

@@ -14,7 +14,7 @@ from vfi_jax.errors import UsageError, UserError
 from vfi_jax.system.unnamed import written_at_once
 from vfi_jax.video.coding import encode, encoders
 from vfi_jax.video.coding.decode import Reader, TimedFrame, VideoInfo, probe
-from vfi_jax.video.options import Options, Position
+from vfi_jax.video.options import Options
 from vfi_jax.video.pictures import sequences
 from vfi_jax.video.pictures.animation import open_webp
 from vfi_jax.video.pictures.reader import open_pictures
@@ -23,6 +23,7 @@ from vfi_jax.video.pictures.writer import PictureTarget
 from vfi_jax.video.pipes import PIPE, PipeTarget, standard_input
 from vfi_jax.video.survey import Survey, survey
 from vfi_jax.video.tracks.streams import Cut
+from vfi_jax.video.values import Position
 
 _STILLS = (".heic", ".avif")  # files like those of videos
 Input = Path | Sequence[Path]

@@ -17,7 +17,7 @@ from vfi_jax.errors import UserError
 from vfi_jax.video import y4m
 from vfi_jax.video.coding.decode import TimedFrame, VideoInfo
 from vfi_jax.video.coding.encoders import container_of, encoding_of
-from vfi_jax.video.options import Options, Position
+from vfi_jax.video.options import Options
 from vfi_jax.video.pixels.color import FULL, Color
 from vfi_jax.video.pixels.convert import Converter
 from vfi_jax.video.pixels.formats import pixel_format
@@ -26,6 +26,7 @@ from vfi_jax.video.pixels.rgb import ToRGB
 from vfi_jax.video.survey import Survey
 from vfi_jax.video.timeline import rate_of, tick_of
 from vfi_jax.video.tracks.streams import Cut
+from vfi_jax.video.values import Position
 
 PIPE = Path("-")
 _BT601, _UNSPECIFIED = 5, 2  # AVColorSpace

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import av
 
 from vfi_jax.video.coding.decode import USUAL_RATE, clock_origin, exact, open_input, video_stream
-from vfi_jax.video.options import Position
+from vfi_jax.video.values import Position
 
 _HIGHEST_USUAL_RATE = 240  # frames per second that a header is believed for a single frame
 _JITTER = Fraction(1, 10)  # of a frame, by which distances may differ at a constant rate

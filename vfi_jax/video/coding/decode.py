@@ -24,10 +24,10 @@ from av.stream import Disposition
 
 from vfi_jax.errors import UserError
 from vfi_jax.video.coding.skip import Skip
-from vfi_jax.video.options import Position
 from vfi_jax.video.pixels.color import Color, color_of, siting_of
 from vfi_jax.video.pixels.layout import Turn, layout_of
 from vfi_jax.video.pixels.rgb import ToRGB
+from vfi_jax.video.values import Position
 
 _TEXT_ART = {"ansi", "bintext", "idf", "xbin"}  # FFmpeg decodes text and unknown binary files with these
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}

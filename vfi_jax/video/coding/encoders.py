@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vfi_jax.errors import UsageError
-from vfi_jax.video.options import MAX_QUALITY, Options
+from vfi_jax.video.options import Options
+from vfi_jax.video.values import MAX_QUALITY
 
 USUAL_QUALITY = 70
 Pairs = tuple[tuple[str, str], ...]

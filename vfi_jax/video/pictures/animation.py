@@ -14,11 +14,11 @@ from PIL import Image, UnidentifiedImageError
 
 from vfi_jax.errors import UserError
 from vfi_jax.video.coding.decode import TimedFrame, VideoInfo
-from vfi_jax.video.options import Position
 from vfi_jax.video.pixels.color import LIMITED, UNKNOWN_SITING, Color
 from vfi_jax.video.pixels.layout import Turn
 from vfi_jax.video.pixels.rgb import ToRGB
 from vfi_jax.video.survey import Survey
+from vfi_jax.video.values import Position
 
 _MILLISECOND = Fraction(1, 1000)
 _USUAL = 100 * _MILLISECOND  # for frames without a duration, as browsers show them

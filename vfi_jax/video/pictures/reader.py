@@ -17,13 +17,13 @@ from PIL import Image, UnidentifiedImageError
 from vfi_jax.data.images import has_end
 from vfi_jax.errors import UserError
 from vfi_jax.video.coding.decode import TimedFrame, VideoInfo
-from vfi_jax.video.options import Position
 from vfi_jax.video.pictures.sequences import Pictures
 from vfi_jax.video.pixels import linear
 from vfi_jax.video.pixels.color import FULL, LIMITED, UNKNOWN_SITING, Color
 from vfi_jax.video.pixels.layout import Turn, layout_of
 from vfi_jax.video.pixels.rgb import ToRGB
 from vfi_jax.video.survey import Survey
+from vfi_jax.video.values import Position
 
 _HEAD = 32768  # bytes, in which a header usually is
 _ORIENTATION = 274  # tag of EXIF
