@@ -124,6 +124,8 @@ class Interpolator:
         Raises:
           NotFiniteError: a prediction holds NaN or infinity.
         """
+        if not times:
+            return
         batch = stack_frames(frames, self.spec.num_frames, self.channels)[None]
         size, padded = batch.shape[-3:-1], self._pad(batch)
         if self.model.any_time:

@@ -11,6 +11,9 @@ import numpy as np
 
 from vfi_jax.errors import UserError
 from vfi_jax.video.coding.decode import TimedFrame, VideoInfo
+from vfi_jax.video.content.cuts import within_shot
+from vfi_jax.video.content.fills import filled, needs_network
+from vfi_jax.video.content.stage import Content
 from vfi_jax.video.forms import Frames
 from vfi_jax.video.options import Options
 from vfi_jax.video.pixels import rgb
@@ -69,20 +72,26 @@ def with_opacity(frames: Iterable[TimedFrame], info: VideoInfo) -> Iterator[Time
 
 
 def interpolated(
-    frames: Iterable[TimedFrame], between: Between, timeline: Timeline, num_frames: int, options: Options
+    frames: Iterable[TimedFrame],
+    between: Between,
+    timeline: Timeline,
+    num_frames: int,
+    options: Options,
+    content: Content,
 ) -> Iterator[TimedFrame]:
     """Yields the frames of each gap, and then the last frame as often as it is shown.
 
     Where latency counts, an original frame that is shown does not wait for the next one.
     """
     loop, at_once = options.loop, options.latency and not options.loop
-    frames = iter(_repeated(frames, num_frames // 2) if loop else frames)
+    frames = iter(content.marked(_repeated(frames, num_frames // 2) if loop else frames))
     last = next(frames)
     is_early = at_once and timeline.begins_with(last.time)
     yield from [last] * is_early
     for window in _windows(itertools.chain([last], frames), num_frames, closed=loop):
         left, last = pair = window[num_frames // 2 - 1 : num_frames // 2 + 1]
-        yield from _divided(window, pair, timeline.between(left.time, last.time)[is_early:], between)
+        instants = timeline.between(left.time, last.time)[is_early:]
+        yield from _divided(within_shot(window), pair, instants, between, content)
         is_early = at_once and timeline.begins_with(last.time)
         yield from [last] * is_early
     if not loop:
@@ -90,16 +99,24 @@ def interpolated(
 
 
 def _divided(
-    window: tuple[TimedFrame, ...], pair: tuple[TimedFrame, ...], instants: list[Instant], between: Between
+    window: tuple[TimedFrame, ...],
+    pair: tuple[TimedFrame, ...],
+    instants: list[Instant],
+    between: Between,
+    content: Content,
 ) -> Iterator[TimedFrame]:
     """Yields the left frame of a gap, if it is shown, and the new ones; `between` is called for every gap."""
     left, new = pair[0], [instant for instant in instants if instant.t]
     yield from (left._replace(time=instant.time) for instant in instants if not instant.t)
-    images = between(tuple(frame.image for frame in window), [float(instant.t) for instant in new])
-    for instant, image in zip(new, images, strict=True):
+    predicted = new if needs_network(pair) else []
+    images = between(tuple(frame.image for frame in window), [float(instant.t) for instant in predicted])
+    for instant, image in zip(predicted, images, strict=True):
         if (image.shape, image.dtype) != (left.image.shape, left.image.dtype):  # FFmpeg would scale it to fit
             raise ValueError(f"`between` gave {image.shape} {image.dtype} for {left.image.shape} {left.image.dtype}")
-        yield TimedFrame(instant.time, left.duration, image, neighbors=pair)
+        finished = content.finished(image, pair)
+        yield TimedFrame(instant.time, left.duration, finished, neighbors=pair, shot=left.shot)
+    if not needs_network(pair):
+        yield from filled(pair, new, content.cut_style)
 
 
 def _repeated(frames: Iterable[TimedFrame], count: int) -> Iterator[TimedFrame]:

@@ -16,6 +16,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from vfi_jax.video.content.cuts import Cut as ShotCut
+from vfi_jax.video.content.stage import Content
 from vfi_jax.video.forms import Input
 from vfi_jax.video.gaps import Between, Part, interpolated, with_opacity
 from vfi_jax.video.job import Job, check
@@ -40,6 +42,7 @@ class Summary:
       losses: what the target lacks beside the source.
       start: display time of the first frame, seconds.
       end: when the display of the last frame ends, seconds.
+      cuts: where new shots begin.
       elapsed: seconds that it took.
     """
 
@@ -49,6 +52,7 @@ class Summary:
     losses: tuple[Loss, ...] = ()
     start: Fraction = Fraction(0)
     end: Fraction = Fraction(0)
+    cuts: tuple[ShotCut, ...] = ()
     elapsed: float = dataclasses.field(default=0.0, compare=False)
 
     def as_json(self) -> dict[str, Any]:
@@ -58,6 +62,7 @@ class Summary:
             "frames": self.frames,
             "notes": list(self.notes),
             "losses": [loss.as_json() for loss in self.losses],
+            "cuts": [cut.as_json() for cut in self.cuts],
             "times": {
                 "start": float(self.start),
                 "end": float(self.end),
@@ -114,9 +119,9 @@ def interpolate(job: Job, between: Between, *, num_frames: int = 2, progress: Pr
         cut = Cut(part.origin if options.is_part else None, options.stretch, None if options.stop is None else length)
         sink = stack.enter_context(job.target.open(job.info, options, cut))
         timeline = Timeline(options, job.target.tick(job.info, options))
-        start = Fraction(0)
+        start, content = Fraction(0), Content(options)
         frames = with_opacity(part, job.info) if job.has_opacity else part
-        for frame in interpolated(frames, between, timeline, num_frames, options):
+        for frame in interpolated(frames, between, timeline, num_frames, options, content):
             sink.write(frame)
             start = start if count else frame.time
             count += 1
@@ -128,9 +133,10 @@ def interpolate(job: Job, between: Between, *, num_frames: int = 2, progress: Pr
     return Summary(
         source_frames=part.count,
         frames=count,
-        notes=(*job.notes, *reader.notes, *timeline.notes()),
+        notes=(*job.notes, *reader.notes, *timeline.notes(), *content.notes()),
         losses=job.losses,
         start=start,
         end=part.end,
+        cuts=content.cuts,
         elapsed=time.perf_counter() - began,
     )

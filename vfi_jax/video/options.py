@@ -36,6 +36,8 @@ class Options:
       stop: the last frame before it is the last of the target; None: the clip's last.
       loop: whether there are new frames between the last frame and the first as well.
       hold_last: whether the last frame is repeated until its display time ends, so that n frames become n * factor.
+      cuts: what stands between the last frame of a shot and the first of the next: "repeat" the last, the "nearest" of
+        the two, a "fade" from one to the other; or "off", for new frames as anywhere else.
       encoder: FFmpeg's name of the encoder, or a short one; None: the container's default, see `encoders`.
       quality: from 0, smallest, to `MAX_QUALITY`, best; None: the encoder's default.
       lossless: whether the encoder keeps every code of its pixel format.
@@ -74,6 +76,13 @@ class Options:
     )
     hold_last: bool = field(
         default=False, metadata=about("repeat the last frame for its display time: n frames become n*N")
+    )
+    cuts: str = field(
+        default="repeat",
+        metadata=about(
+            "at a cut: repeat the frame before, take the nearest, fade, or off: treat it as motion (repeat)",
+            choices=("repeat", "nearest", "fade", "off"),
+        ),
     )
     encoder: str | None = field(
         default=None,

@@ -91,7 +91,7 @@ class TimedFrame(NamedTuple):
 
     Frames of the source keep all other fields on their way to the target: only their time changes. New frames have
     their neighbors instead, the original frames before and after them. The frame of a picture has its file, if that
-    holds just the frame.
+    holds just the frame. `shot` counts the cuts before the frame, and a frame that is `held` is like the one before.
     """
 
     time: Fraction
@@ -100,6 +100,8 @@ class TimedFrame(NamedTuple):
     raw: av.VideoFrame | None = None
     neighbors: tuple[TimedFrame, ...] = ()
     file: Path | None = None
+    shot: int = 0
+    held: bool = False
 
 
 def exact(ratio: Rational | None) -> Fraction | None:
