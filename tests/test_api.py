@@ -22,6 +22,7 @@ zoo
 inference
 video prepare benchmarks
 training evaluation compare
+vapoursynth comfyui
 cli
 """
 RANK = {name: rank for rank, line in enumerate(DIRECTION.split("\n")) for name in line.split()}

@@ -9,6 +9,8 @@ import tempfile
 from pathlib import Path
 
 import clips
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,7 +22,7 @@ from vfi_jax import errors, weights
 from vfi_jax.cli import common, flow, interpolate, models, prepare
 from vfi_jax.cli import main as cli_main
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.system import interrupts, progress
+from vfi_jax.system import compiling, interrupts, progress
 from vfi_jax.viz.sheets import save_png
 
 ROOT = Path(__file__).parent.parent
@@ -357,6 +359,38 @@ def test_progress_in_a_file_is_lines(monkeypatch):
     with contextlib.redirect_stderr(file), common.progress(5) as update:
         update(5, 5)
     assert not file.getvalue()
+
+
+def test_the_rate_leaves_compiling_out(monkeypatch):
+    """10 frames in 2 s of work after 8 s of compiling are 5 per second; the other 10 take 2 s more."""
+    clock = [100.0]
+    monkeypatch.setattr(progress, "PACE", {"mininterval": 0, "miniters": 1})
+    monkeypatch.setattr("tqdm.std.time", lambda: clock[0])
+    watch, file = compiling.Stopwatch(), io.StringIO()
+    with contextlib.redirect_stderr(file):
+        bar = progress.bar(total=20, unit="frame", aside=lambda: watch.seconds, text=lambda: "host 1.5 GB")
+        watch.add(end=109.0, seconds=8.0)
+        clock[0] = 110.0
+        bar.update(10)
+    line = file.getvalue().splitlines()[-1]
+    assert "10/20 [00:10<00:02,  5.00frame/s, host 1.5 GB]" in line
+    bar.close()
+
+
+def test_compiling_is_timed():
+    """A program inside another counts once, and so do those of one after the other."""
+    watch = compiling.Stopwatch()
+    for end, seconds in [(3.0, 1.0), (5.0, 4.0), (9.0, 1.0), (9.5, 2.0)]:  # 1..5 and 7.5..9.5
+        watch.add(end, seconds)
+    assert watch.seconds == 6
+    function = jax.jit(lambda x: jnp.sin(x) * 3 + 1)
+    with compiling.Stopwatch() as watch:
+        function(jnp.ones(3)).block_until_ready()
+        first = watch.seconds
+        function(jnp.ones(3)).block_until_ready()
+        assert 0 < first == watch.seconds
+    jax.jit(lambda x: x + 1)(jnp.ones(4))
+    assert watch.seconds == first
 
 
 def test_folders_are_made(tmp_path):

@@ -130,7 +130,7 @@ def commands(page):
             for line in match[3].replace("\\\n", " ").splitlines():
                 for start in PROGRAMS:
                     if start in line:
-                        yield line[line.index(start) :].partition(" #")[0].partition(" && ")[0]
+                        yield re.split(r" (?:#|&& |\| )", line[line.index(start) :])[0]
 
 
 @pytest.fixture(scope="module")

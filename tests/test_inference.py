@@ -10,7 +10,7 @@ from tiny_runs import TINY
 
 import vfi_jax
 from vfi_jax import inference
-from vfi_jax.errors import NotFiniteError, UsageError
+from vfi_jax.errors import NotFiniteError, UsageError, UserError
 from vfi_jax.inference import interpolator
 from vfi_jax.types import Output
 
@@ -65,6 +65,51 @@ def test_integers_round_half_to_even():
 def test_jax_arrays_and_clipping():
     first, second = jnp.full((8, 8, 3), 1.2), jnp.full((8, 8, 3), 1.5)
     assert (blend()(first, second) == 1).all()
+
+
+class Foreign:
+    """An array of another library, which has DLPack's protocol and nothing else."""
+
+    def __init__(self, array, fault=None):
+        self._array, self._fault = array, fault
+
+    def __dlpack_device__(self):
+        return self._array.__dlpack_device__()
+
+    def __dlpack__(self, **options):
+        if self._fault:
+            raise self._fault
+        return self._array.__dlpack__(**options)
+
+
+def test_arrays_of_other_libraries():
+    first, second = pair((9, 7, 3), np.float32)
+    out = blend()(Foreign(first), Foreign(second), t=0.25)
+    assert np.array_equal(out, blend()(first, second, t=0.25))
+    assert np.array_equal(out, blend()(jnp.asarray(first), Foreign(second), t=0.25))
+    taken = np.from_dlpack(out)  # without a copy, and to be written on
+    taken[0, 0] = 7
+    assert (out[0, 0] == 7).all()
+    assert (next(blend().between([Foreign(first), Foreign(second)], [0.25]))[1:] == out[1:]).all()
+    with pytest.raises(UserError, match=r"test_inference cannot be read through DLPack: tracks gradients$"):
+        blend()(Foreign(first, BufferError("tracks gradients\nand more")), second)
+
+
+@pytest.mark.torch
+def test_tensors_of_torch():
+    torch = pytest.importorskip("torch")
+    first, second = pair((2, 9, 7, 3), np.float32)
+    tensors = torch.from_numpy(first), torch.from_numpy(second).permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    out = torch.from_dlpack(blend()(*tensors, t=0.25))
+    assert torch.equal(out, torch.from_numpy(blend()(first, second, t=0.25)))
+    out += 1
+    half = blend()(*(tensor.half() for tensor in tensors))
+    assert torch.from_dlpack(half).dtype == torch.half
+    assert torch.from_dlpack(blend()(*((255 * tensor).byte() for tensor in tensors))).dtype == torch.uint8
+    with pytest.raises(UserError, match="cannot be read through DLPack"):
+        blend()(tensors[0].clone().requires_grad_(), tensors[1])
+    with pytest.raises(UserError, match="cannot be read through DLPack: Unsupported dtype"):
+        blend()(*(tensor.bfloat16() for tensor in tensors))
 
 
 def test_times_a_frame_and_maps():

@@ -178,10 +178,21 @@ def finish(
 
 @contextlib.contextmanager
 def progress(total: int | None) -> Iterator[Callable[[int, int | None], None]]:
-    """Shows a bar with the time left, and gives a function that takes frames written and their total, if known."""
+    """Shows a bar with rate, time left and memory, and gives a function that takes frames written and their total.
+
+    Compiling counts neither in the rate nor in the time left. The total is None where it is not known.
+    """
+    from vfi_jax.system import machine
+    from vfi_jax.system.compiling import Stopwatch
     from vfi_jax.system.progress import bar
 
-    with bar(total=total, unit="frame") as shown:
+    def memory() -> str:
+        return ", ".join(f"{kind[:-3]} {size:.1f} GB" for kind, size in machine.peak_memory().items())
+
+    with (
+        Stopwatch() as compiling,
+        bar(total=total, unit="frame", aside=lambda: compiling.seconds, text=memory) as shown,
+    ):
 
         def update(done: int, total: int | None) -> None:
             shown.total = total if total is None else max(done, total)

@@ -23,6 +23,7 @@ from jaxtyping import Float
 from vfi_jax import weights
 from vfi_jax.errors import NotFiniteError, UsageError, UserError
 from vfi_jax.inference import extra
+from vfi_jax.inference.arrays import host_array
 from vfi_jax.inference.wrappers import SMALLEST_INTERVAL, Recursive, with_dtype, with_reference
 from vfi_jax.models import registry
 from vfi_jax.models.spec import REFERENCE
@@ -89,13 +90,14 @@ class Interpolator:
 
         Args:
           *frames: as many as the model takes, `[h, w, 3]` or `[b, h, w, 3]`, RGB, with `extra` more channels; uint8,
-            uint16, or float in 0..1.
+            uint16, or float in 0..1; arrays of NumPy, JAX, PyTorch or of any other library that has `__dlpack__`.
           t: a number, `[b]` or `[b, 1, 1, 1]`, 0 < t < 1; or a map of the frames' size with one channel, in 0..1: of
             time, or of the distance that each pixel has covered (0: where frame 0 has it, 1: where frame 1 has it).
           **inputs: further arguments of the model's `apply`, as it takes them (a batch, on the padded size, RGB).
 
         Returns:
-          A frame with the shape and dtype of one input; integers are rounded half to even.
+          A frame with the shape and dtype of one input; integers are rounded half to even. Other libraries take it
+          without a copy by their `from_dlpack`.
 
         Raises:
           UserError: number, sizes, dtypes or values of the frames are wrong, or these weights do not support t.
@@ -108,14 +110,14 @@ class Interpolator:
         frame = self._crop(self._predict(self._pad(batch), times, inputs), batch.dtype, size)
         return frame[0] if single else frame
 
-    def between(self, frames: Sequence[np.ndarray], times: Sequence[float]) -> Iterator[np.ndarray]:
+    def between(self, frames: Sequence[Any], times: Sequence[float]) -> Iterator[np.ndarray]:
         """Yields the frames at several times between one set of frames, in order; see `__call__`.
 
         A midpoint model halves the interval repeatedly and predicts each frame once: its times are multiples of
         1 / 2^n; where it takes four frames, 1 / 2 only, as the frames around the halves are not known.
 
         Args:
-          frames: as many as the model takes, `[h, w, 3]`, with `extra` more channels.
+          frames: as many as the model takes, `[h, w, 3]`, with `extra` more channels; of any library, as there.
           times: increasing.
 
         Yields:
@@ -191,10 +193,11 @@ class Interpolator:
 
     def _crop(self, frame: Array, dtype: np.dtype, size: tuple[int, int]) -> np.ndarray:
         converted, finite = _as_type(frame, dtype)
-        padded = np.asarray(converted).astype(dtype, copy=False)
+        padded = np.asarray(converted)
         if not finite:
             raise not_finite(self.model.variant)
-        return np.asarray(crop(padded, *size, self.spec.padding, getattr(self.model, "scale", 1.0)))
+        # A copy: JAX's memory is for reading only, which DLPack cannot say to every library.
+        return np.array(crop(padded, *size, self.spec.padding, getattr(self.model, "scale", 1.0)), dtype)
 
     def _times(self, t: Any, batch: int, size: tuple[int, int]) -> np.ndarray:
         """Checks t and returns it as `[b, 1, 1, 1]` or as a padded map."""
@@ -295,7 +298,7 @@ def stack_frames(frames: Sequence[Any], count: int, channels: int) -> np.ndarray
     """
     if len(frames) != count:
         raise UserError(f"this model takes {count} frames, not {len(frames)}")
-    arrays = [np.asarray(frame) for frame in frames]
+    arrays = [host_array(frame) for frame in frames]
     shapes, dtypes = {array.shape for array in arrays}, {array.dtype for array in arrays}
     if len(shapes) > 1 or len(dtypes) > 1:
         raise UserError(f"frames differ: {_listed(shapes)}, {_listed(dtypes)}; all need one size and dtype")

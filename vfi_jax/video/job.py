@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from vfi_jax.errors import UserError
@@ -52,10 +53,7 @@ class Job:
     @property
     def total(self) -> int | None:
         """Number of frames of the target, which repeated timestamps and damage make smaller; None for a pipe."""
-        if self.survey.frames is None:
-            return None
-        whole = self.options.loop or self.options.hold_last
-        return total(self.options, self.survey.frames, self.survey.seconds + whole * self.survey.last)
+        return total_of(self.options, self.survey)
 
 
 def check(source: Input, target: Path, options: Options | None = None) -> Job:
@@ -82,19 +80,34 @@ def check(source: Input, target: Path, options: Options | None = None) -> Job:
     lost = losses.find(info, given.path, rate_of(options, info.rate), options, packets)
     if lost and options.strict:
         raise UserError(f"{target}: would lack parts of the source: {'; '.join(str(one) for one in lost)}")
-    job = Job(opened, given, options, info, packets, lost)
-    _check_total(job)
-    return job
+    check_total(opened.path, info.rate, options, packets)
+    return Job(opened, given, options, info, packets, lost)
 
 
-def _check_total(job: Job) -> None:
-    """Raises UserError for a rate that would make too many frames of each."""
-    frames, rate = job.survey.frames, job.info.rate
-    multiple = rate_of(job.options, rate) * job.options.stretch / rate if frames is None else None
-    if multiple is not None and multiple > MAX_FACTOR:
-        raise UserError(f"{job.source.path}: {MAX_FACTOR} times as many frames at most are made; ask for a lower --fps")
-    if job.total is not None and frames is not None and job.total > MAX_FACTOR * max(1, frames):
+def check_total(path: Path, rate: Fraction, options: Options, packets: Survey) -> None:
+    """Raises UserError for a rate that would make too many frames of each.
+
+    Args:
+      path: of the source, for the message.
+      rate: of the source, frames per second.
+      options: what is asked.
+      packets: of the source.
+    """
+    if packets.frames is None:
+        if rate_of(options, rate) * options.stretch / rate > MAX_FACTOR:
+            raise UserError(f"{path}: {MAX_FACTOR} times as many frames at most are made; ask for a lower --fps")
+        return
+    frames = total_of(options, packets)
+    if frames is not None and frames > MAX_FACTOR * max(1, packets.frames):
         raise UserError(
-            f"{job.source.path}: {frames} frames would become {job.total}, {MAX_FACTOR} times as many at most are "
-            "made; ask for a lower --fps"
+            f"{path}: {packets.frames} frames would become {frames}, {MAX_FACTOR} times as many at most are made; "
+            "ask for a lower --fps"
         )
+
+
+def total_of(options: Options, packets: Survey) -> int | None:
+    """Returns the number of frames of the target; None for a pipe."""
+    if packets.frames is None:
+        return None
+    whole = options.loop or options.hold_last
+    return total(options, packets.frames, packets.seconds + whole * packets.last)
