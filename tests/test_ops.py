@@ -14,7 +14,7 @@ from parity import apart, ops, relative
 from vfi_jax import ops as vops
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.losses import laplacian_loss, laplacian_pyramid
-from vfi_jax.nn import Conv, ConvTranspose, conv_cpu, pixel_shuffle
+from vfi_jax.nn import Conv, ConvTranspose, DepthwiseConv, conv_cpu, pixel_shuffle
 from vfi_jax.nn.conv_cpu import PRODUCT_CHANNELS
 from vfi_jax.ops.pad import Padding
 
@@ -283,6 +283,40 @@ def test_transposed_convolution_and_pixel_shuffle():
     out = ConvTranspose(8).apply({"params": params}, stored["x"])
     assert apart(out, stored["conv_transpose"]) < 1e-5
     assert apart(pixel_shuffle(out, 2), stored["pixel_shuffle"]) < 1e-5
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 7, 3), (1, 1, 2, 6)])
+def test_transposed_convolution_with_gradients(shape):
+    """Against XLA's convolution of the dilated input; the second kernel is large beside its input."""
+    x, weight = (jnp.asarray(RNG.normal(size=size), jnp.float32) for size in (shape, (4, 4, shape[-1], 2)))
+    seed = jnp.asarray(RNG.normal(size=(shape[0], 2 * shape[1], 2 * shape[2], 2)), jnp.float32)
+    assert conv_cpu.kernel_dominates(x, weight) == (shape[0] == 1)
+
+    def dilated(x, weight):
+        around = [(2, 2), (2, 2)]
+        return jax.lax.conv_general_dilated(
+            x, weight[::-1, ::-1], (1, 1), around, lhs_dilation=(2, 2), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    apply = lambda x, weight: ConvTranspose(2).apply({"params": {"weight": weight, "bias": jnp.zeros(2)}}, x)  # noqa: E731
+    (out, gradients), (wanted, expected) = (with_gradients(f, (x, weight), seed) for f in (apply, dilated))
+    for ours, theirs in zip((out, *gradients), (wanted, *expected), strict=True):
+        assert relative(ours, theirs) < 2e-6  # float32 sums of other orders
+
+
+def test_depthwise_convolution_with_gradients():
+    """Against XLA's convolution in groups."""
+    x, seed = (jnp.asarray(RNG.normal(size=(2, 5, 7, 3)), jnp.float32) for _ in range(2))
+    weight = jnp.asarray(RNG.normal(size=(3, 3, 1, 3)), jnp.float32)
+
+    def grouped(x, weight):
+        layout = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(x, weight, (1, 1), "SAME", dimension_numbers=layout, feature_group_count=3)
+
+    apply = lambda x, weight: DepthwiseConv().apply({"params": {"weight": weight, "bias": jnp.zeros(3)}}, x)  # noqa: E731
+    (out, gradients), (wanted, expected) = (with_gradients(f, (x, weight), seed) for f in (apply, grouped))
+    for ours, theirs in zip((out, *gradients), (wanted, *expected), strict=True):
+        assert relative(ours, theirs) < 2e-6  # float32 sums of other orders
 
 
 def test_laplacian_loss():

@@ -135,12 +135,33 @@ class DepthwiseConv(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Returns the input's shape."""
         weight = self.param("weight", placeholder, (3, 3, 1, x.shape[-1])).astype(self.dtype)
-        height, width = x.shape[1:3]
-        padded = jnp.pad(x.astype(self.dtype), ((0, 0), (1, 1), (1, 1), (0, 0)))
-        out = self.param("bias", placeholder, (x.shape[-1],)).astype(self.dtype)
-        for row, column in np.ndindex(3, 3):
-            out += padded[:, row : row + height, column : column + width] * weight[row, column, 0]
-        return out
+        bias = self.param("bias", placeholder, (x.shape[-1],)).astype(self.dtype)
+        return depthwise(x.astype(self.dtype), weight[:, :, 0]) + bias
+
+
+@jax.custom_vjp
+def depthwise(x: Array, kernel: Array) -> Array:
+    """`out[y, x] = sum_{r, s} kernel[r, s] padded[y + r, x + s]` for each channel; kernel `[3, 3, c]`, padding 1."""
+    return sum(  # pyright: ignore[reportReturnType]
+        part * weight for part, weight in zip(_nine_shifts(x), kernel.reshape(9, -1), strict=True)
+    )
+
+
+def _nine_shifts(x: Array) -> list[Array]:
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    height, width = x.shape[1:3]
+    return [padded[:, row : row + height, column : column + width] for row, column in np.ndindex(3, 3)]
+
+
+def _depthwise_gradients(saved: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    # Computed by itself: fused into the products that follow, it takes them pixel by pixel.
+    by_input = lax.optimization_barrier(depthwise(cotangent, kernel[::-1, ::-1]))
+    by_kernel = jnp.stack([(part * cotangent).sum((0, 1, 2)) for part in _nine_shifts(x)])
+    return by_input, by_kernel.reshape(kernel.shape)
+
+
+depthwise.defvjp(lambda x, kernel: (depthwise(x, kernel), (x, kernel)), _depthwise_gradients)
 
 
 class UpConv(nn.Module):
@@ -168,9 +189,14 @@ def doubled(x: Array, kernel: Array) -> Array:
     """`out[2y + a, 2x + b] = sum_{r, s} kernel[2r + a, 2s + b] x[y + a + r - 1, x + b + s - 1]`; kernel `[4, 4, i, o]`.
 
     One 2x2 convolution to 4 * o channels (o for each phase (a, b)) on the input padded by 1, and four shifted slices
-    of it, interleaved. Faster everywhere than dilating the input. XLA's gradients of 2x2 convolutions are slow on CPUs;
-    the gradients are those of `_doubled_as_product`.
+    of it, interleaved. Faster everywhere than dilating the input. XLA's gradients of 2x2 convolutions are slow on CPUs,
+    so the gradients have forms of their own.
     """
+    form = conv_cpu.doubled if conv_cpu.kernel_dominates(x, kernel) else None
+    return _faster_on_cpu(form, _doubled_by_phases, x, kernel)
+
+
+def _doubled_by_phases(x: Array, kernel: Array) -> Array:
     out = lax.conv_general_dilated(x, _by_phase(kernel), (1, 1), [(1, 1), (1, 1)], dimension_numbers=NHWC)
     return _interleaved(out)
 
@@ -180,19 +206,23 @@ def doubling_kernel(weight: Float[Array, "3 3 i o"]) -> Float[Array, "4 4 i o"]:
     return jnp.pad(weight[::-1, ::-1], ((1, 0), (1, 0), (0, 0), (0, 0)))
 
 
-def _doubled_as_product(x: Array, kernel: Array) -> Array:
-    """Does the same, with the 2x2 convolution as a matrix product of four shifted slices."""
-    height, width = x.shape[1:3]
+def _doubled_gradients(saved: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    """By the input: a convolution with stride 2. By the kernel: a matrix product for each of the 2x2 offsets."""
+    x, kernel = saved
+    turned = kernel[::-1, ::-1].swapaxes(2, 3)
+    by_input = lax.conv_general_dilated(cotangent, turned, (2, 2), [(1, 1), (1, 1)], dimension_numbers=NHWC)
+    (height, width), (channels, features) = x.shape[1:3], kernel.shape[2:]
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    shifted = [padded[:, a : a + height + 1, b : b + width + 1] for a in (0, 1) for b in (0, 1)]
-    kernel = _by_phase(kernel)
-    return _interleaved(jnp.concatenate(shifted, -1) @ kernel.reshape(-1, kernel.shape[-1]))
+    phases = _phases(cotangent).reshape(-1, 4 * features)
+    products = [
+        padded[:, r : r + height + 1, s : s + width + 1].reshape(-1, channels).T @ phases
+        for r, s in np.ndindex(2, 2)
+    ]  # fmt: skip
+    by_phase = jnp.stack(products).reshape(2, 2, channels, 2, 2, features)
+    return by_input, by_phase.transpose(0, 3, 1, 4, 2, 5).reshape(kernel.shape)
 
 
-doubled.defvjp(
-    lambda x, kernel: (doubled(x, kernel), (x, kernel)),
-    lambda saved, cotangent: jax.vjp(_doubled_as_product, *saved)[1](cotangent),
-)
+doubled.defvjp(lambda x, kernel: (doubled(x, kernel), (x, kernel)), _doubled_gradients)
 
 
 def _by_phase(kernel: Array) -> Array:
@@ -211,3 +241,12 @@ def _interleaved(phases: Array) -> Array:
         for a in (0, 1)
     ]  # fmt: skip
     return jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, features)
+
+
+def _phases(doubled: Array) -> Array:
+    """The transpose of `_interleaved`: `[b, 2h, 2w, o]` to `[b, h + 1, w + 1, 4 o]`, with zeros around each phase."""
+    parts = [
+        jnp.pad(doubled[:, a::2, b::2], ((0, 0), (a, 1 - a), (b, 1 - b), (0, 0)))
+        for a, b in np.ndindex(2, 2)
+    ]  # fmt: skip
+    return jnp.concatenate(parts, -1)

@@ -34,6 +34,8 @@ ENABLED = True  # False: XLA's own convolutions and gradients everywhere
 CHANNELS, NUMBERS = 88, 80_000  # of the input, at least
 BAND, BANDS = 6_000_000, 8  # bytes of input; at most
 TOGETHER = 2_000_000  # bytes of input up to which one batched product is faster than 16
+# A kernel of 17 MB takes 18 of the 41 ms of a transposed convolution to rearrange, where its input has 2 MB.
+KERNEL_SHARE = 8  # of the input's numbers, at least, where transposed kernels stay as they are
 # Kernel gradients as one product per offset: 56 instead of 130 ms at 96 channels, 25 instead of 62 ms at 144.
 PRODUCT_CHANNELS = 48  # at least
 
@@ -76,6 +78,26 @@ def saves_products(x: jax.ShapeDtypeStruct | Array, kernel: jax.ShapeDtypeStruct
     if kernel.shape[:2] != (3, 3) or x.dtype != jnp.float32:
         return False
     return min(kernel.shape[2:]) >= CHANNELS and NUMBERS <= x.size <= BAND * BANDS / 4
+
+
+def kernel_dominates(x: Array, kernel: Array) -> bool:
+    """Whether `doubled` is the faster form of a transposed convolution on CPUs."""
+    return ENABLED and kernel.size >= KERNEL_SHARE * x.size
+
+
+def doubled(x: Float[Array, "b h w i"], kernel: Float[Array, "4 4 i o"]) -> Float[Array, "b h2 w2 o"]:
+    """`nn.conv.doubled` as 16 matrix products, which take the kernel's parts where they lie."""
+    batch, height, width, _ = x.shape
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+
+    def phase(a: int, b: int) -> Array:
+        taps = itertools.product((0, 1), (0, 1))
+        return sum(  # pyright: ignore[reportReturnType]
+            padded[:, a + r : a + r + height, b + s : b + s + width] @ kernel[2 * r + a, 2 * s + b] for r, s in taps
+        )
+
+    rows = [jnp.concatenate([phase(a, b) for b in (0, 1)], -1).reshape(batch, height, 2 * width, -1) for a in (0, 1)]
+    return jnp.stack(rows, 2).reshape(batch, 2 * height, 2 * width, -1)
 
 
 def _gradient_by_products(x: Array, cotangent: Array, sides: tuple[int, int], padding: Sides) -> Array:
