@@ -9,11 +9,26 @@ import sys
 from collections.abc import Sequence
 
 from vfi_jax import __version__, errors
-from vfi_jax.cli import compare, convert, demo, doctor, flow, interpolate, models, prepare, report, verify, weights
+from vfi_jax.cli import (
+    compare,
+    compare_video,
+    convert,
+    demo,
+    doctor,
+    flow,
+    interpolate,
+    models,
+    prepare,
+    report,
+    verify,
+    weights,
+)
 from vfi_jax.cli.common import Parser
 from vfi_jax.system import interrupts
 
-COMMANDS = (interpolate, verify, flow, demo, models, weights, convert, report, doctor, prepare, compare)
+COMMANDS = (
+    interpolate, verify, compare_video, flow, demo, models, weights, convert, report, doctor, prepare, compare,
+)  # fmt: skip
 
 
 def parser() -> Parser:

@@ -1,0 +1,1 @@
+"""Two videos beside each other, in a page for a browser."""
