@@ -16,6 +16,7 @@ FAMILIES = {
     "models: ema_vfi": "ema_vfi",
     "models: ugsp": "ugsp active",
     "models: distance": "distance",
+    "models: regions": "regions",
     "models: cain": "cain",
     "models: cspa": "cspa texture",
     "models: dbvi": "dbvi splat",

@@ -40,6 +40,7 @@ VARIANTS = {
     "d_rife": ("default", "overfit", "smoke"),
     "dr_rife": ("default", "overfit", "smoke"),
     "ifrnet_gopro": ("default", "smoke"),
+    "ifrnet_regions": ("default", "smoke"),
     "ifrnet_vimeo90k": ("default", "overfit", "smoke"),
     "ugsp": ("default", "distill", "overfit", "refine", "smoke"),
     "ugsp_uncertainty": ("default", "overfit", "smoke"),

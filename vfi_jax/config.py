@@ -185,6 +185,24 @@ class Distance:
 
 
 @dataclasses.dataclass(frozen=True)
+class Regions:
+    """Region maps of training samples; validation, where it has maps, gets them as they are.
+
+    Attributes:
+      maps: whether the maps that stand beside the set, or in its records, are read with the samples.
+      drop: probability that a sample has none.
+      drop_one: probability that one frame of a sample has none.
+      noise: probability of each of three kinds of noise: a third of the numbers deleted, two neighbors merged in one
+        frame, maps shifted by up to two of their pixels.
+    """
+
+    maps: bool = False
+    drop: float = fraction(0.2)
+    drop_one: float = fraction(0.1)
+    noise: float = fraction(0.0)
+
+
+@dataclasses.dataclass(frozen=True)
 class Data:
     """The training and validation sets.
 
@@ -198,6 +216,7 @@ class Data:
       labels: teacher whose flow labels, stored beside the set, are read with the samples; "": none.
       masks: uncertainty network whose label masks, stored beside the set, are read with the samples; "": none.
       distance: distance maps instead of t, and reference frames.
+      regions: region maps of the inputs.
       window: the inputs and the target.
       augment: augmentation of training samples.
       footage: how windows are cut from video files.
@@ -212,6 +231,7 @@ class Data:
     labels: str = ""
     masks: str = ""
     distance: Distance = Distance()
+    regions: Regions = Regions()
     window: Window = Window()
     augment: Augment = Augment()
     footage: Footage = Footage()

@@ -37,6 +37,12 @@ def add(commands: argparse._SubParsersAction) -> None:
         metavar="FILE",
         help="a JSON file of masks and curves: objects that move each at its own pace (all alike)",
     )
+    command.add_argument(
+        "--regions",
+        type=common.local_path,
+        metavar="FOLDER",
+        help="region maps of the frames, by their numbers, for weights that see them (none)",
+    )
     choice = command.add_mutually_exclusive_group()
     common.add_model(choice, default=common.MODEL)
     choice.add_argument(
@@ -112,13 +118,15 @@ def _check(options: argparse.Namespace, asked: Options) -> None:
         check_midpoints(asked, options.model, registry.spec_of(options.model).num_frames)
     if options.objects and options.start is not None:
         raise UsageError("--objects and --from exclude each other: frames of objects count from the clip's first")
+    if options.regions and (options.objects or options.start is not None or asked.loop):
+        raise UsageError("--regions excludes --objects, --from and --loop: maps count from the clip's first frame")
     if str(options.output) == "-" and options.json == "-":
         raise UsageError("-o - and --json - exclude each other: standard output holds the frames")
 
 
 def _load(options: argparse.Namespace, asked: Options) -> Interpolator:
     """Loads the model."""
-    from vfi_jax.inference import Interpolator, editing, iterate_reference
+    from vfi_jax.inference import Interpolator, editing, iterate_reference, regions
     from vfi_jax.models import registry
     from vfi_jax.runs.selection import parse_step
     from vfi_jax.video.timeline import check_midpoints
@@ -135,6 +143,8 @@ def _load(options: argparse.Namespace, asked: Options) -> Interpolator:
         check_midpoints(asked, options.model, registry.spec_of(options.model).num_frames)
     if options.objects:
         editing.check_model(interpolator)
+    if options.regions:
+        regions.check_model(interpolator)
     return interpolator
 
 
@@ -146,7 +156,7 @@ def _run_one(
     model: Callable[[], Interpolator],
 ) -> tuple[str, dict[str, Any]]:
     """Does one clip; returns a line about it, and the same for programs."""
-    from vfi_jax.inference import editing
+    from vfi_jax.inference import editing, regions
     from vfi_jax.video import interpolate as video
 
     # The input comes first: nobody should fetch weights to learn of a typo in a file name.
@@ -154,8 +164,10 @@ def _run_one(
     for line in (*(f"note: {note}" for note in job.notes), *job.losses):
         print(line, file=sys.stderr)
     objects = _objects(options.objects, job.info, job.survey.frames) if options.objects else {}
+    maps = _maps(options.regions, source, job.info, job.survey.frames) if options.regions else {}
     interpolator = model().with_extra(int(job.has_opacity))
     between = editing.between_with(interpolator, objects) if objects else interpolator.between
+    between = regions.between_with(interpolator, maps) if options.regions else between
     with interrupts.cleanup_on_terminate("vfi-jax"), common.progress(job.total) as progress:
         summary = video.interpolate(job, between, num_frames=interpolator.spec.num_frames, progress=progress)
     for note in summary.notes[len(job.notes) :]:
@@ -177,8 +189,9 @@ def _run_folder(found: Clips, options: argparse.Namespace, asked: Options) -> No
     """
     from vfi_jax.video import clips
 
-    if options.objects:
-        raise UsageError("--objects is for one clip, not for a folder of them")
+    for name in ("objects", "regions"):
+        if getattr(options, name):
+            raise UsageError(f"--{name} is for one clip, not for a folder of them")
     print(f"note: {found.note}", file=sys.stderr)
     common.make_folder(options.output)
     model = functools.cache(lambda: _load(options, asked))
@@ -216,3 +229,24 @@ def _objects(path: Path, info: VideoInfo, frames: int | None) -> dict[int, list[
     if frames is not None and last >= frames - 1:
         raise UserError(f"{path}: frame {last} has no next one, {info.path} has {frames} frames (from 0)")
     return objects
+
+
+def _maps(folder: Path, source: Path | tuple[Path, ...], info: VideoInfo, frames: int | None) -> dict[int, Path]:
+    """Finds the region maps of a clip, reads the first, and prints a line if some are missing.
+
+    Raises:
+      UserError: see `region_maps.numbered_maps`; or maps that are not matched, of another size, or of frames that the
+        clip does not have, or half of them missing.
+    """
+    from vfi_jax.data import region_maps
+    from vfi_jax.video.pictures import sequences
+
+    first = sequences.find(source).first if isinstance(source, Path) and source.is_dir() else None
+    maps = region_maps.numbered_maps(folder, first)
+    region_maps.require_about(folder)
+    region_maps.read_map(maps[min(maps)], (info.height, info.width))
+    if frames is not None and max(maps) >= frames:
+        raise UserError(f"{maps[max(maps)]}: is of frame {max(maps)}, and {info.path} has {frames} frames (from 0)")
+    if frames is not None and (line := region_maps.note_missing(folder, frames - len(maps), frames)):
+        print(f"note: {line}", file=sys.stderr)
+    return maps

@@ -10,11 +10,13 @@ from typing import Any
 
 from vfi_jax.cli import common
 from vfi_jax.config import Footage, Scenes, check_bounds
+from vfi_jax.errors import UsageError
 
 # As in `data.published` and `prepare.records`, which take long to import.
 PUBLISHED = ("vimeo_triplet", "vimeo_septuplet", "gopro", "x4k1000fps", "adobe240")
 ENCODINGS = ("png", "raw")
-ACTIONS = "records|published|pack|scenes|flow|distance|masks|bench"
+SEGMENTERS = ("felzenszwalb", "slic")  # as in `prepare.regions`
+ACTIONS = "records|published|pack|scenes|flow|distance|masks|regions|bench"
 SCENES_HELP = {
     "count": "number of scenes",
     "size": "side of the frames, pixels",
@@ -32,7 +34,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     """Adds `prepare` to the commands of the shell."""
     command = commands.add_parser("prepare", help="make training sets")
     actions = command.add_subparsers(required=True, metavar=ACTIONS)
-    sets, labels = (_add_records, _add_published, _add_pack, _add_scenes), (_add_flow, _add_distance, _add_masks)
+    sets = _add_records, _add_published, _add_pack, _add_scenes
+    labels = _add_flow, _add_distance, _add_masks, _add_regions
     for add_action in (*sets, *labels, _add_bench):
         add_action(actions)
 
@@ -50,6 +53,9 @@ def _add_records(actions: argparse._SubParsersAction) -> None:
         default=0,
         metavar="PX",
         help="leave out windows whose shorter side is smaller",
+    )
+    action.add_argument(
+        "--regions", action="store_true", help="with the region maps beside the images, or the exact ones of synthetic:"
     )
     _add_encoding(action)
     _add_footage(action, "DIR", "folder of the set")
@@ -168,6 +174,26 @@ def _add_masks(actions: argparse._SubParsersAction) -> None:
     action.set_defaults(run=_masks)
 
 
+def _add_regions(actions: argparse._SubParsersAction) -> None:
+    action = actions.add_parser(
+        "regions", help="write region maps beside pictures, numbered alike along each folder; the same command resumes"
+    )
+    action.add_argument("path", type=common.local_path, help="a folder of pictures, or of folders of them")
+    action.add_argument(
+        "--method", choices=SEGMENTERS, default=SEGMENTERS[0], help="superpixels of scikit-image (%(default)s)"
+    )
+    action.add_argument(
+        "--labels",
+        type=common.local_path,
+        metavar="DIR",
+        help="labels of any segmenter instead: a tree like PATH of PNG labels or .npy masks",
+    )
+    action.add_argument("--matched", action="store_true", help="a number in --labels means one object in all pictures")
+    action.add_argument("--source", default="not stated", metavar="TEXT", help="what made --labels: name and version")
+    action.add_argument("--licence", default="not stated", metavar="TEXT", help="license of its weights")
+    action.set_defaults(run=_regions)
+
+
 def _add_set(action: argparse.ArgumentParser) -> None:
     """Adds what says which windows of a set are labeled, and by which processes."""
     action.add_argument(
@@ -238,7 +264,14 @@ def _records(options: argparse.Namespace) -> None:
     cut = _footage(options)
     if options.frames is None and Path(options.source).is_dir() and not is_footage(options.source):
         cut = dataclasses.replace(cut, frames=0)  # folders of images are windows as they are
-    counts = write_records(options.source, options.output, cut, encoding=options.encoding, smallest=options.smallest)
+    counts = write_records(
+        options.source,
+        options.output,
+        cut,
+        encoding=options.encoding,
+        smallest=options.smallest,
+        regions=options.regions,
+    )
     _print_counts(options.output, counts)
 
 
@@ -350,6 +383,16 @@ def _masks(options: argparse.Namespace) -> None:
     distributed.barrier("labels")
     thresholds = ", ".join(f"{threshold:.2f}" for threshold in about["thresholds"])
     distributed.by_main(print)(f"{folder}: {about['windows']} windows, uncertainty above {thresholds} is kept")
+
+
+def _regions(options: argparse.Namespace) -> None:
+    from vfi_jax.prepare.regions import Brought, write_regions
+
+    brought = Brought(options.labels, options.source, options.licence, options.matched) if options.labels else None
+    if options.matched and not brought:
+        raise UsageError("--matched is about --labels, which are missing")
+    about = write_regions(options.path, options.method, brought=brought)
+    print(f"{options.path}: maps of {about['pictures']} pictures in {about['folders']} folders, by {about['source']}")
 
 
 def _print_counts(output: Path, counts: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vfi_jax.config import Augment
-from vfi_jax.data.windows import FLOW_FIELDS, IMAGE_FIELDS, MASK_FIELDS, TIME_FIELDS, Sample
+from vfi_jax.data.windows import FLOW_FIELDS, IMAGE_FIELDS, MASK_FIELDS, REGION_FIELD, TIME_FIELDS, Sample
 from vfi_jax.errors import UserError
 
 
@@ -27,7 +27,7 @@ class Decision(NamedTuple):
 
 
 def crop(sample: Sample, side: int, rng: np.random.Generator) -> Sample:
-    """Crops images, flows, masks and maps to the same square at a random position.
+    """Crops images, flows, masks and maps to the same square at a random position, an even one with region maps.
 
     Raises:
       UserError: the frames are smaller than `side`.
@@ -35,10 +35,15 @@ def crop(sample: Sample, side: int, rng: np.random.Generator) -> Sample:
     height, width = sample["target"].shape[:2]
     if min(height, width) < side:
         raise UserError(f"{sample['name']} is {width}x{height}: too small for data.augment.crop = {side}")
-    top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
+    step = 2 if REGION_FIELD in sample else 1
+    top, left = (step * rng.integers((whole - side) // step + 1) for whole in (height, width))
     square = (..., slice(top, top + side), slice(left, left + side), slice(None))
     names = (*IMAGE_FIELDS, *FLOW_FIELDS, *MASK_FIELDS, *map_fields(sample))
-    return {**sample, **{name: sample[name][square] for name in names if name in sample}}
+    cropped = {**sample, **{name: sample[name][square] for name in names if name in sample}}
+    if REGION_FIELD in sample:
+        rows, columns = (slice(start // 2, (start + side + 1) // 2) for start in (top, left))
+        cropped[REGION_FIELD] = sample[REGION_FIELD][:, rows, columns]
+    return cropped
 
 
 def map_fields(sample: Mapping[str, Any]) -> list[str]:
@@ -65,8 +70,9 @@ def transform(sample: Mapping[str, Any], decision: Decision) -> Sample:
       sample: `frames` `[k, h, h, 3]`, `target` `[h, h, 3]`, `t` (becomes 1 - t under time reversal), and optionally
         `flow` `[h, h, 4]` (from the target to the input before, then to the one after) and `flows` `[h, h, 8]` (of
         frames -1 to 2: 0 to -1, 0 to 1, 1 to 2, 1 to 0). `t` may be a map `[h, h, 1]`, which moves with the images, and
-        there may be `reference` and `reference_t`, all without time reversal. `masks` `[h, h, 3]` move with the images.
-        Other fields are passed on. All arrays are NumPy's, or all are JAX's.
+        there may be `reference` and `reference_t`, all without time reversal. `masks` `[h, h, 3]` move with the images,
+        and so do `regions` `[k, h / 2, h / 2]`, the maps of the frames. Other fields
+        are passed on. All arrays are NumPy's, or all are JAX's.
       decision: what to apply.
     """
     out = dict(sample)
@@ -77,6 +83,9 @@ def transform(sample: Mapping[str, Any], decision: Decision) -> Sample:
         out[name] = _move_pixels(image, decision, pick)
     for name in (*map_fields(out), *[name for name in MASK_FIELDS if name in out]):
         out[name] = _move_pixels(out[name], decision, pick)
+    if REGION_FIELD in out:
+        moved = _move_pixels(out[REGION_FIELD][..., None], decision, pick)[..., 0]
+        out[REGION_FIELD] = pick(decision.reverse_time, moved[::-1], moved)
     out["frames"] = pick(decision.reverse_time, out["frames"][::-1], out["frames"])
     out["t"] = pick(decision.reverse_time, 1 - out["t"], out["t"])
     for name in FLOW_FIELDS:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from vfi_jax.data.augment import map_fields
-from vfi_jax.data.windows import FLOW_FIELDS, IMAGE_FIELDS, MASK_FIELDS, Sample
+from vfi_jax.data.windows import FLOW_FIELDS, IMAGE_FIELDS, MASK_FIELDS, REGION_FIELD, Sample
 
 Image = UInt8[np.ndarray, "h w 3"]
 
@@ -21,12 +21,16 @@ Image = UInt8[np.ndarray, "h w 3"]
 def enlarge(sample: Sample) -> Sample:
     """Doubles the size of a sample with OpenCV's bilinear resizing, and the lengths of its flow vectors.
 
-    Masks stay 0 or 1: each pixel becomes four.
+    Masks stay 0 or 1, and regions numbers: each pixel becomes four.
     """
     images = {name: _doubled(sample[name]) for name in (*IMAGE_FIELDS, *map_fields(sample)) if name in sample}
     flows = {name: 2 * _doubled(sample[name]) for name in FLOW_FIELDS if name in sample}
     masks = {name: sample[name].repeat(2, 0).repeat(2, 1) for name in MASK_FIELDS if name in sample}
-    return {**sample, **images, **flows, **masks}
+    regions = {}
+    if REGION_FIELD in sample:
+        height, width = sample["target"].shape[:2]  # the half of the new sides
+        regions = {REGION_FIELD: sample[REGION_FIELD].repeat(2, 1).repeat(2, 2)[:, :height, :width]}
+    return {**sample, **images, **flows, **masks, **regions}
 
 
 def _doubled(image: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vfi_jax.data.windows import FLOW_FIELDS, MASK_FIELDS
+from vfi_jax.data.windows import FLOW_FIELDS, MASK_FIELDS, REGION_FIELD
 from vfi_jax.errors import DamagedError
 
 CHANNELS = {"flow": 4, "flows": 8, "masks": 3}  # of labels
@@ -44,6 +44,9 @@ def check_window(window: Any, required: Requirement, path: str) -> None:
     for name in (*FLOW_FIELDS, *MASK_FIELDS):
         if name in window:
             _check_label(np.asarray(window[name]), (height, width, CHANNELS[name]), f"{path}: its label {name}")
+    if REGION_FIELD in window:
+        half = (count, -(-height // 2), -(-width // 2))
+        _check_label(np.asarray(window[REGION_FIELD]), half, f"{path}: its label {REGION_FIELD}")
 
 
 def check_outline(count: int, sizes: Iterable[tuple[int, int]], required: Requirement, path: str) -> None:

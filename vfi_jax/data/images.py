@@ -17,6 +17,7 @@ from jaxtyping import Shaped, UInt8
 from vfi_jax.errors import DamagedError
 
 IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg"))
+MAP_SUFFIX = ".regions.png"  # of region maps, which stand beside pictures and are none, see `region_maps`
 VIDEO_SUFFIXES = frozenset(
     (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts",
      ".wmv", ".flv", ".ogv", ".3gp", ".264", ".h264", ".265", ".hevc", ".y4m", ".gif")
@@ -27,8 +28,13 @@ MOST = 2 / 3  # of the distances between numbers are equal where pictures are nu
 
 
 def is_image(path: Path) -> bool:
-    """Returns whether a name ends as PNG and JPEG files do."""
-    return path.suffix.lower() in IMAGE_SUFFIXES
+    """Returns whether a name ends as PNG and JPEG files do, and not as region maps do."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not is_map(path)
+
+
+def is_map(path: Path) -> bool:
+    """Returns whether a name ends as those of region maps do."""
+    return path.name.endswith(MAP_SUFFIX)
 
 
 def images_in(folder: Path) -> list[Path]:

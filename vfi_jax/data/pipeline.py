@@ -18,8 +18,9 @@ from vfi_jax.data.augment import crop, draw, map_fields, transform
 from vfi_jax.data.color_jitter import enlarge, jitter
 from vfi_jax.data.distance_maps import of_crop
 from vfi_jax.data.distances import distance_sample, validation_distance_sample
+from vfi_jax.data.regions import disturbed
 from vfi_jax.data.sources import Source
-from vfi_jax.data.windows import training_sample, validation_sample
+from vfi_jax.data.windows import REGION_FIELD, training_sample, validation_sample
 from vfi_jax.errors import UserError
 
 ORDER_OFFSET, AUGMENTATION_OFFSET = 1, 2  # added to the seed, so that the two draws are independent
@@ -39,6 +40,8 @@ class _MakeSample(grain.transforms.RandomMap):
         sample = self._cropped(element, rng)
         if self._augment.jitter:
             sample = jitter(sample, self._augment.jitter, rng)
+        if REGION_FIELD in sample:
+            sample = {**sample, REGION_FIELD: disturbed(sample[REGION_FIELD], self._data.regions, rng)}
         return transform(sample, draw(rng, self._augment))
 
     def _cropped(self, element: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:

@@ -48,12 +48,16 @@ class Records:
       names: of the windows, as written.
       by_clip: see `sources.Source`.
       has_own_split: see `sources.Source`.
+      has_regions: whether records have region maps.
+      regions: whether windows carry them, `regions` uint8 `[n, h / 2, w / 2]`.
     """
 
     folder: Path
     names: Sequence[str]
     by_clip: bool
     has_own_split: bool = False
+    has_regions: bool = False
+    regions: bool = False
 
     def __len__(self) -> int:
         """Number of windows."""
@@ -73,7 +77,10 @@ class Records:
                 f"{self.folder}: record {index} ({self.names[index]}) cannot be read: {reason}; "
                 "prepare the records again"
             ) from None
-        return {"frames": np.stack(list(record["frames"])), "name": self.names[index]}
+        window = {"frames": np.stack(list(record["frames"])), "name": self.names[index]}
+        if self.regions:
+            window["regions"] = np.stack([np.asarray(labels)[..., 0] for labels in record["regions"]])
+        return window
 
     @functools.cached_property
     def _data(self) -> Any:
@@ -95,7 +102,9 @@ def open_records(folder: Path) -> Records:
     about = read_about(folder)
     if not about["finished"]:
         raise UserError(f"{folder} is unfinished: run the `vfi-jax prepare records` that made it again; it continues")
-    source = Records(folder, about["names"], by_clip=len(about["clips"]) > 1)
+    source = Records(
+        folder, about["names"], by_clip=len(about["clips"]) > 1, has_regions="regions" in about["settings"]
+    )
     for end in itertools.accumulate(shard_lengths(about["info"])):
         _ = source[end - 1]
     return source

@@ -125,6 +125,7 @@ class Synthetic:
       speed: pixels that the fastest layer moves from the first frame to the last.
       has_own_split: see `Source`.
       by_clip: see `Source`.
+      regions: whether windows carry `regions`, exact maps of the layers: 1 is the background.
     """
 
     count: int
@@ -134,6 +135,7 @@ class Synthetic:
     speed: float = 10.0
     has_own_split: bool = False
     by_clip: bool = False
+    regions: bool = False
 
     @property
     def names(self) -> Sequence[str]:
@@ -148,8 +150,10 @@ class Synthetic:
         """Renders a window."""
         number = int(index)
         scene = random_scene(number, self.height, self.width, speed=self.speed)
-        frames = [scene.frame(time) for time in np.linspace(0, 1, self.length)]
-        return {"frames": np.rint(255 * np.stack(frames)).astype(np.uint8), "name": f"scene{number:06d}/0"}
+        times = np.linspace(0, 1, self.length)
+        frames = np.rint(255 * np.stack([scene.frame(time) for time in times])).astype(np.uint8)
+        exact = {"regions": np.stack([scene.regions(time) for time in times])} if self.regions else {}
+        return {"frames": frames, "name": f"scene{number:06d}/0", **exact}
 
 
 def is_footage(path: str) -> bool:

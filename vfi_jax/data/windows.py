@@ -16,6 +16,7 @@ Sample = dict[str, Any]
 IMAGE_FIELDS = ("frames", "target", "reference")  # of a sample, uint8; the last where the model sees one
 TIME_FIELDS = ("t", "reference_t")  # numbers `[1, 1, 1]`, or distance maps `[h, w, 1]`
 FLOW_FIELDS = ("flow", "flows")  # float16 labels: from the target to its inputs; between four inputs
+REGION_FIELD = "regions"  # uint8 `[k, h / 2, w / 2]`: the region maps of the inputs
 MASK_FIELDS = ("masks",)  # uint8 labels, 0 or 1, `[h, w, 3]`: where the levels of a pruned model compute
 
 
@@ -93,12 +94,14 @@ def training_sample(record: Mapping[str, Any], window: Window, rng: np.random.Ge
     """Draws a selection of frames by its probability and makes a sample of it.
 
     Args:
-      record: `frames` uint8 `[n, h, w, 3]`, `name`, and `flow`, `flows` or `masks` where the set has labels.
+      record: `frames` uint8 `[n, h, w, 3]`, `name`, and `flow`, `flows` or `masks` where the set has labels,
+        and `regions`, its maps, where it has those.
       window: the selections to draw from.
       rng: source of the draw.
 
     Returns:
-      `frames` `[k, h, w, 3]`, `target` `[h, w, 3]`, `t` float32 `[1, 1, 1]`, `name`, and the record's labels.
+      `frames` `[k, h, w, 3]`, `target` `[h, w, 3]`, `t` float32 `[1, 1, 1]`, `name`, and the record's labels; `regions`
+      `[k, h / 2, w / 2]` where it has maps.
 
     Raises:
       UserError: the record has another number of frames.
@@ -133,4 +136,5 @@ def _sample(record: Mapping[str, Any], window: Window, selections: FrameSelectio
         "target": frames[target[index]],
         "t": target_times(inputs, target)[index].reshape(1, 1, 1),
         **{name: record[name] for name in ("name", "damaged", *FLOW_FIELDS, *MASK_FIELDS) if name in record},
+        **({REGION_FIELD: record[REGION_FIELD][inputs[index]]} if REGION_FIELD in record else {}),
     }

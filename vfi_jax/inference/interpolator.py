@@ -30,6 +30,7 @@ from vfi_jax.models.spec import REFERENCE
 from vfi_jax.nn import precision as precisions
 from vfi_jax.ops import crop, pad
 from vfi_jax.ops.channels import order_of
+from vfi_jax.ops.pad import pad_amounts
 from vfi_jax.types import MIDPOINT, Array, Model
 from vfi_jax.weights.load import load
 
@@ -79,13 +80,18 @@ class Interpolator:
         self.variables = jax.device_put(variables)
         self.channels = 3 + extra
 
+    @property
+    def sees_regions(self) -> bool:
+        """Whether the network has a prior of regions."""
+        return bool(getattr(self.model, "region_channels", 0))
+
     def with_extra(self, extra: int) -> Interpolator:
         """Returns the interpolator of the same model for frames with another number of extra channels."""
         other = copy.copy(self)
         other.channels = 3 + extra
         return other
 
-    def __call__(self, *frames: Any, t: Any = MIDPOINT, **inputs: Any) -> np.ndarray:
+    def __call__(self, *frames: Any, t: Any = MIDPOINT, regions: Any = None, **inputs: Any) -> np.ndarray:
         """Returns the frame at time t between the given ones.
 
         Args:
@@ -93,6 +99,9 @@ class Interpolator:
             uint16, or float in 0..1; arrays of NumPy, JAX, PyTorch or of any other library that has `__dlpack__`.
           t: a number, `[b]` or `[b, 1, 1, 1]`, 0 < t < 1; or a map of the frames' size with one channel, in 0..1: of
             time, or of the distance that each pixel has covered (0: where frame 0 has it, 1: where frame 1 has it).
+          regions: label maps of the frames at half their sides, rounded up, uint8 `[n, h / 2, w / 2]`, with the batch
+            before it where frames have one; 0 where no region is known; None: none. For networks with
+            `region_channels`.
           **inputs: further arguments of the model's `apply`, as it takes them (a batch, on the padded size, RGB).
 
         Returns:
@@ -100,17 +109,18 @@ class Interpolator:
           without a copy by their `from_dlpack`.
 
         Raises:
-          UserError: number, sizes, dtypes or values of the frames are wrong, or these weights do not support t.
+          UserError: number, sizes, dtypes or values of the frames or maps are wrong, or these weights do not support t.
+          UsageError: maps for a network that sees none.
           NotFiniteError: the prediction holds NaN or infinity.
         """
         stack = stack_frames(frames, self.spec.num_frames, self.channels)
         size, single = stack.shape[-3:-1], stack.ndim == 4
         batch = stack[None] if single else stack
-        times = self._times(t, batch.shape[0], size)
+        times, inputs = self._times(t, batch.shape[0], size), {**inputs, **self._regions(regions, batch)}
         frame = self._crop(self._predict(self._pad(batch), times, inputs), batch.dtype, size)
         return frame[0] if single else frame
 
-    def between(self, frames: Sequence[Any], times: Sequence[float]) -> Iterator[np.ndarray]:
+    def between(self, frames: Sequence[Any], times: Sequence[float], *, regions: Any = None) -> Iterator[np.ndarray]:
         """Yields the frames at several times between one set of frames, in order; see `__call__`.
 
         A midpoint model halves the interval repeatedly and predicts each frame once: its times are multiples of
@@ -119,6 +129,7 @@ class Interpolator:
         Args:
           frames: as many as the model takes, `[h, w, 3]`, with `extra` more channels; of any library, as there.
           times: increasing.
+          regions: as in `__call__`; the frames that a midpoint model predicts on its way have none.
 
         Yields:
           Frames with the shape and dtype of one input.
@@ -129,11 +140,11 @@ class Interpolator:
         if not times:
             return
         batch = stack_frames(frames, self.spec.num_frames, self.channels)[None]
-        size, padded = batch.shape[-3:-1], self._pad(batch)
+        size, padded, inputs = batch.shape[-3:-1], self._pad(batch), self._regions(regions, batch)
         if self.model.any_time:
-            predictions = (self._predict(padded, self._times(t, 1, size), {}) for t in times)
+            predictions = (self._predict(padded, self._times(t, 1, size), inputs) for t in times)
         else:
-            predictions = self._halve(padded, 0.0, 1.0, times)
+            predictions = self._halve(padded, 0.0, 1.0, times, inputs)
         for frame in predictions:
             yield self._crop(frame, batch.dtype, size)[0]
 
@@ -170,7 +181,9 @@ class Interpolator:
             )
         return [i / factor for i in range(1, factor)]
 
-    def _halve(self, padded: Array, start: float, stop: float, times: Sequence[float]) -> Iterator[Array]:
+    def _halve(
+        self, padded: Array, start: float, stop: float, times: Sequence[float], inputs: Mapping[str, Array]
+    ) -> Iterator[Array]:
         if not times:
             return
         middle = (start + stop) / 2
@@ -178,15 +191,34 @@ class Interpolator:
             raise UsageError(f"{self.model.variant} supports t = 0.5 only: t = {times[0]:g} is not k / 2^n")
         if padded.shape[1] != self.spec.num_frames:
             raise UsageError(f"{self.model.variant} takes four frames, at t = 0.5 only: t = {times[0]:g} is not 0.5")
-        frame = self._predict(padded, np.full((1, 1, 1, 1), MIDPOINT, np.float32), {})
-        yield from self._halve(jnp.stack([padded[:, 0], frame], 1), start, middle, [t for t in times if t < middle])
+        frame = self._predict(padded, np.full((1, 1, 1, 1), MIDPOINT, np.float32), inputs)
+        known = [{name: jnp.asarray(maps).at[:, index].set(0) for name, maps in inputs.items()} for index in (1, 0)]
+        before, after = [t for t in times if t < middle], [t for t in times if t > middle]
+        yield from self._halve(jnp.stack([padded[:, 0], frame], 1), start, middle, before, known[0])
         if middle in times:
             yield frame
-        yield from self._halve(jnp.stack([frame, padded[:, -1]], 1), middle, stop, [t for t in times if t > middle])
+        yield from self._halve(jnp.stack([frame, padded[:, -1]], 1), middle, stop, after, known[1])
 
     def _predict(self, padded: Array, t: Array, inputs: Mapping[str, Array]) -> Array:
         with self._precision.scope():
             return predict(self.model, self.variables, padded, t, inputs)
+
+    def _regions(self, regions: Any, batch: np.ndarray) -> dict[str, Array]:
+        """Checks region maps, and pads them as the frames are, with 0."""
+        if regions is None:
+            return {}
+        if not self.sees_regions:
+            raise UsageError(f"{self.model.variant} sees no regions with these weights: see docs/regions.md")
+        maps, (height, width) = np.asarray(regions), batch.shape[-3:-1]
+        wanted = (*batch.shape[:2], -(-height // 2), -(-width // 2))
+        if maps.dtype != np.uint8 or maps.shape not in (wanted, wanted[1:] if wanted[0] == 1 else wanted):
+            raise UserError(f"region maps are {maps.dtype} {list(maps.shape)}: uint8 {list(wanted)} is needed")
+        amounts = pad_amounts(height, width, self.spec.padding, getattr(self.model, "scale", 1.0))
+        ends = [
+            (before // 2, -(-(before + side + after) // 2) - before // 2 - half)
+            for (before, after), side, half in zip(amounts, (height, width), wanted[2:], strict=True)
+        ]
+        return {"regions": jnp.pad(maps.reshape(wanted), [(0, 0), (0, 0), *ends])}
 
     def _pad(self, frames: np.ndarray) -> Array:
         return as_float(pad(frames, self.spec.padding, getattr(self.model, "scale", 1.0)))

@@ -25,13 +25,14 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from vfi_jax.losses.census import census_loss
 from vfi_jax.losses.charbonnier import charbonnier_loss
 from vfi_jax.losses.flow import flow_distillation
 from vfi_jax.losses.geometry import geometry_loss
-from vfi_jax.models.base import Network
+from vfi_jax.models import guided
+from vfi_jax.models.guided import Guided, regions_of
 from vfi_jax.models.spec import REFERENCE, ModelSpec, Published, TorchRules
 from vfi_jax.nn import PyramidEncoder, ResBlockDecoder, constant, torch_default_transposed
 from vfi_jax.ops import (
@@ -66,7 +67,7 @@ class Estimate:
     mean: Array
 
 
-class IFRNet(Network, kw_only=True):
+class IFRNet(Guided, kw_only=True):
     """Any of the three sizes.
 
     Attributes:
@@ -87,6 +88,7 @@ class IFRNet(Network, kw_only=True):
             width = (2 if level == LEVELS else 3) * self.widths[level - 1]
             features = 4 + (self.widths[level - 2] if level > 1 else 4)
             setattr(self, f"decoder{level}", ResBlockDecoder(width, self.widths[0], features, self.dtype))
+        self.add_guides(*(f"level{level}" for level in range(1, LEVELS + 1)))
 
     def __call__(
         self,
@@ -94,6 +96,8 @@ class IFRNet(Network, kw_only=True):
         t: ArrayLike,
         reference: Float[Array, "b h w 3"] | None = None,
         reference_t: ArrayLike | None = None,
+        regions: UInt8[Array, "b 2 _ _"] | None = None,
+        region_seed: ArrayLike = 0,
     ) -> Output:
         """Returns frame, flows of levels 3 to 0, mask, residual, merged; sides must be multiples of the padding's.
 
@@ -102,12 +106,18 @@ class IFRNet(Network, kw_only=True):
           t: time or distance map.
           reference: a frame between the inputs, for `sees_reference` only; None: frame 0.
           reference_t: its time or distance map.
+          regions: label maps of both frames at half their sides, for `region_channels` only; None: no prior.
+          region_seed: of the regions' codes: a number, or a key for codes of each sample's own.
         """
-        return self.estimate(frames, t, reference, reference_t).out
+        return self.estimate(frames, t, reference, reference_t, regions, region_seed).out
 
-    def encode(self, images: Float[Array, "b h w 3"]) -> list[Array]:
-        """Returns the features of mean-free images, levels 1 to 4."""
-        return self.encoder(images)
+    def initialize(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> Output:
+        """Uses every parameter, those of a prior too; `create` traces it."""
+        return self(frames, t, regions=self.any_regions(frames))
+
+    def encode(self, images: Float[Array, "b h w 3"], prior: Float[Array, "b _ _ r"] | None = None) -> list[Array]:
+        """Returns the features of mean-free images, levels 1 to 4, guided by a prior if there is one."""
+        return self.encoder(images, [self.guide(f"level{level}", prior) for level in range(1, LEVELS + 1)])
 
     def estimate(
         self,
@@ -115,11 +125,15 @@ class IFRNet(Network, kw_only=True):
         t: ArrayLike,
         reference: Float[Array, "b h w 3"] | None = None,
         reference_t: ArrayLike | None = None,
+        regions: UInt8[Array, "b 2 _ _"] | None = None,
+        region_seed: ArrayLike = 0,
     ) -> Estimate:
         """Returns the output with the intermediate features."""
         mean = frames.mean((1, 2, 3, 4), keepdims=True)[:, 0]
         images = stack_pair(frames) - jnp.concatenate([mean, mean])
-        pyramid = self.encode(resize(images, self.scale))
+        prior = self.prior(regions, frames, region_seed)
+        prior = None if prior is None else resize(prior, self.scale)
+        pyramid = self.encode(resize(images, self.scale), prior)
         size = pyramid[-1].shape[1:3]
         planes = [time_map(t, frames, size)]
         if self.sees_reference:
@@ -176,7 +190,7 @@ def loss(
     Terms: `reconstruction`, `geometry` (if weighted); with `flow` in the batch `distillation`. Source: CVPR 2022,
     sections 3.3 and 3.4, and the published code. The model's `scale` must be 1.
     """
-    inputs = {name: batch[name] for name in REFERENCE if name in batch}
+    inputs = {**{name: batch[name] for name in REFERENCE if name in batch}, **regions_of(batch, rng)}
     estimate = model.apply(variables, batch["frames"], batch["t"], **inputs, method="estimate")
     frame = estimate.out.frame
     terms = {"reconstruction": charbonnier_loss(frame, batch["target"]) + census_loss(frame, batch["target"])}
@@ -194,11 +208,12 @@ def loss(
 # decoder3/convblock_1/conv2/prelu/weight -> decoder3.convblock.1.conv2.1.weight
 # decoder3/convblock_2/bias               -> decoder3.convblock.2.bias
 NAMES = (
+    *guided.NAMES,
     (r"(pyramid\d|convblock)_(\d)", r"\1.\2"),
     (r"(pyramid\d\.\d|convblock\.0|conv[1-4])/conv/", r"\1.0."),
     (r"(pyramid\d\.\d|convblock\.0|conv[1-4])/prelu/", r"\1.1."),
 )
-LAYOUTS = ((r"convblock\.2\.weight$", "conv_transpose"), (r"(\.0|conv5)\.weight$", "conv"))
+LAYOUTS = (*guided.LAYOUTS, (r"convblock\.2\.weight$", "conv_transpose"), (r"(\.0|conv5)\.weight$", "conv"))
 
 
 def _spec(
@@ -226,9 +241,11 @@ def _spec(
         gmac=gmac,
         loss=loss,
         loss_config=loss_config,
-        init_rules=((r"prelu/", constant(0.25)), (r"convblock_2/", torch_default_transposed)),
-        needs=("flow", *inputs),
+        init_rules=(*guided.INIT_RULES, (r"prelu/", constant(0.25)), (r"convblock_2/", torch_default_transposed)),
+        needs=("flow", guided.FIELD, *inputs),
         inputs=inputs,
+        additions=guided.ADDITIONS,
+        neutral=guided.NEUTRAL,
         torch_rules=TorchRules(NAMES, LAYOUTS),
         published=Published(score, licence, "rgb"),
         time_kernel="" if sees_reference else "decoder4.convblock.0.0.weight",

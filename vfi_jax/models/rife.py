@@ -19,7 +19,7 @@ Architecture (`b h w c`; flows in pixels of the full frame, masks as logits unti
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -28,17 +28,32 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from vfi_jax.errors import UserError
 from vfi_jax.losses.laplacian import laplacian_loss
-from vfi_jax.models.base import Network
+from vfi_jax.models import guided
+from vfi_jax.models.guided import Guide, Guided, regions_of
 from vfi_jax.models.spec import REFERENCE, ModelSpec, Published, TorchRules
 from vfi_jax.nn import Conv, ConvPReLU, ConvTranspose, PReLU, constant, torch_default_transposed
-from vfi_jax.ops import Padding, absolute, clamp, join, reference_of, resize, resize_flow, root, time_map, warp
+from vfi_jax.nn.regions import sampled_prior
+from vfi_jax.ops import (
+    Padding,
+    absolute,
+    clamp,
+    join,
+    reference_of,
+    resize,
+    resize_flow,
+    root,
+    split_pair,
+    time_map,
+    warp,
+)
 from vfi_jax.types import Array, Batch, LossAux, Output, Variables
 
 LEVEL_SCALES = (4, 2, 1)
+BLOCKS, CONTEXTS = ("block0", "block1", "block2"), ("context1", "context2", "context3", "context4")
 
 
 class UpPReLU(nn.Module):
@@ -88,10 +103,11 @@ class IFBlock(nn.Module):
         self.convblock = [ConvPReLU(self.width, dtype=self.dtype) for _ in range(8)]
         self.lastconv = ConvTranspose(5)  # float32: a flow
 
-    def __call__(self, x: Array, level_scale: float) -> tuple[Array, Array]:
+    def __call__(self, x: Array, level_scale: float, guide: Guide | None = None) -> tuple[Array, Array]:
         """Returns flow in pixels of the full frame and mask logit, at the frame's size; `x` has the level's size."""
         for layer in self.conv0:
             x = layer(x)
+        x = guide(x) if guide else x
         inner = x
         for layer in self.convblock:
             inner = layer(inner)
@@ -119,10 +135,10 @@ class ContextNet(nn.Module):
         self.conv3 = Conv2(4 * self.width, 2, self.dtype)
         self.conv4 = Conv2(8 * self.width, 2, self.dtype)
 
-    def __call__(self, image: Array, flow: Array) -> list[Array]:
+    def __call__(self, image: Array, flow: Array, guides: Sequence[Guide]) -> list[Array]:
         warped, x = [], image
-        for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
-            x = layer(x)
+        for layer, guide in zip((self.conv1, self.conv2, self.conv3, self.conv4), guides, strict=True):
+            x = guide(layer(x))
             if layer.stride == 2:
                 flow = resize_flow(flow, 0.5)
             warped.append(warp(x, flow))
@@ -184,7 +200,7 @@ class Level:
         return self.warped0 * mask + self.warped1 * (1 - mask)
 
 
-class RIFE(Network, kw_only=True):
+class RIFE(Guided, kw_only=True):
     """IFNet (`rife`), IFNet_m (`rife_m`, any t) and IFNet_2R (`rife_large`; with `flip_ensemble` 2T2R).
 
     Attributes:
@@ -209,6 +225,7 @@ class RIFE(Network, kw_only=True):
         self.block_tea = IFBlock(self.widths[-1], self.stride, self.dtype)
         self.contextnet = ContextNet(self.stride, self.dtype, self.refinement_width)
         self.unet = UNet(self.stride, self.dtype, self.refinement_width)
+        self.add_guides(*BLOCKS, *CONTEXTS)
 
     def __call__(
         self,
@@ -216,6 +233,8 @@ class RIFE(Network, kw_only=True):
         t: ArrayLike,
         reference: Float[Array, "b h w 3"] | None = None,
         reference_t: ArrayLike | None = None,
+        regions: UInt8[Array, "b 2 _ _"] | None = None,
+        region_seed: ArrayLike = 0,
     ) -> Output:
         """Returns frame (clipped to 0..1), flows, mask, residual and merged; sides must be multiples of the padding's.
 
@@ -226,12 +245,15 @@ class RIFE(Network, kw_only=True):
           t: time or distance map.
           reference: a frame between the inputs, for `sees_reference` only; None: frame 0.
           reference_t: its time or distance map.
+          regions: label maps of both frames at half their sides, for `region_channels` only; None: no prior.
+          region_seed: of the regions' codes: a number, or a key for codes of each sample's own.
         """
-        return self._refine(frames, self.levels(frames, t, reference, reference_t))
+        prior = self.prior(regions, frames, region_seed)
+        return self._refine(frames, self.levels(frames, t, reference, reference_t, prior), prior)
 
     def initialize(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> tuple[Output, Level]:
         """Uses every parameter, the teacher's too; `create` traces it."""
-        return self.distil(frames, t, frames[:, 0])[1:]
+        return self.distil(frames, t, frames[:, 0], regions=self.any_regions(frames))[1:]
 
     def distil(
         self,
@@ -240,13 +262,16 @@ class RIFE(Network, kw_only=True):
         target: Float[Array, "b h w 3"],
         reference: Float[Array, "b h w 3"] | None = None,
         reference_t: ArrayLike | None = None,
+        regions: UInt8[Array, "b 2 _ _"] | None = None,
+        region_seed: ArrayLike = 0,
     ) -> tuple[list[Level], Output, Level]:
         """Returns the student's levels and output, and the teacher: the last level, corrected knowing `target`."""
-        levels = self.levels(frames, t, reference, reference_t)
+        prior = self.prior(regions, frames, region_seed)
+        levels = self.levels(frames, t, reference, reference_t, prior)
         last, given = levels[-1], self._inputs(frames, t, reference, reference_t)
         inputs = join(*given, last.warped0, last.warped1, last.mask_logit, target, last.flow)
         teacher = _advance(self.block_tea(inputs, 1), last, frames)
-        return levels, self._refine(frames, levels), teacher
+        return levels, self._refine(frames, levels, prior), teacher
 
     def levels(
         self,
@@ -254,10 +279,11 @@ class RIFE(Network, kw_only=True):
         t: ArrayLike,
         reference: Float[Array, "b h w 3"] | None = None,
         reference_t: ArrayLike | None = None,
+        prior: Float[Array, "b2 h2 w2 r"] | None = None,
     ) -> list[Level]:
-        """Returns the estimate after each block, coarse to fine."""
+        """Returns the estimate after each block, coarse to fine; `prior` holds the codes of both frames' regions."""
         levels: list[Level] = []
-        for block, level_scale in zip((self.block0, self.block1, self.block2), LEVEL_SCALES, strict=True):
+        for name, level_scale in zip(BLOCKS, LEVEL_SCALES, strict=True):
             before, factor = levels[-1] if levels else None, level_scale / self.scale
             inputs = self._inputs(frames, t, reference, reference_t)
             if before is not None:
@@ -265,7 +291,8 @@ class RIFE(Network, kw_only=True):
             inputs = [resize(part, 1 / factor) for part in inputs]
             if before is not None:
                 inputs.append(resize_flow(before.flow, 1 / factor))
-            change = block(join(*inputs), factor)
+            codes = None if prior is None else sampled_prior(prior, None if before is None else before.flow)
+            change = getattr(self, name)(join(*inputs), factor, self.guide(name, codes))
             levels.append(_advance(change, before, frames))
         return levels
 
@@ -278,10 +305,12 @@ class RIFE(Network, kw_only=True):
         frame, its_t = reference_of(frames, reference, reference_t)
         return [*inputs, time_map(its_t, frames), frame]
 
-    def _refine(self, frames: Array, levels: list[Level]) -> Output:
+    def _refine(self, frames: Array, levels: list[Level], prior: Array | None) -> Output:
         last = levels[-1]
-        context0 = self.contextnet(frames[:, 0], last.flow[..., :2])
-        context1 = self.contextnet(frames[:, 1], last.flow[..., 2:])
+        each = (None, None) if prior is None else split_pair(prior)
+        guides = [[self.guide(name, codes) for name in CONTEXTS] for codes in each]
+        context0 = self.contextnet(frames[:, 0], last.flow[..., :2], guides[0])
+        context1 = self.contextnet(frames[:, 1], last.flow[..., 2:], guides[1])
         inputs = join(frames[:, 0], frames[:, 1], last.warped0, last.warped1, last.mask_logit, last.flow)
         residual = self.unet(inputs, context0, context1)
         return Output(
@@ -330,7 +359,8 @@ def loss(
     """
     if "block_tea" not in variables["params"]:
         raise UserError("these weights lack the teacher (block_tea.*), which training needs: start from `create`")
-    target, inputs = batch["target"], {name: batch[name] for name in REFERENCE if name in batch}
+    inputs = {**{name: batch[name] for name in REFERENCE if name in batch}, **regions_of(batch, rng)}
+    target = batch["target"]
     levels, out, teacher = model.apply(variables, batch["frames"], batch["t"], target, **inputs, method="distil")
     terms = {
         "reconstruction": laplacian_loss(out.frame, target, config.pyramid_levels),
@@ -355,6 +385,7 @@ def _distillation(level: Level, teacher: Level, target: Array, margin: float) ->
 # contextnet/conv1/conv2/prelu/weight -> contextnet.conv1.conv2.1.weight
 # unet/up0/conv/bias                  -> unet.up0.0.bias
 NAMES = (
+    *guided.NAMES,
     (r"(conv0|convblock)_(\d)", r"\1.\2"),
     (r"(conv0\.\d|convblock\.\d|conv[12])/conv/", r"\1.0."),
     (r"(conv0\.\d|convblock\.\d|conv[12])/prelu/", r"\1.1."),
@@ -362,6 +393,7 @@ NAMES = (
     (r"(up\d)/prelu/", r"\1.1."),
 )
 LAYOUTS = (
+    *guided.LAYOUTS,
     (r"(lastconv|up\d\.0)\.weight$", "conv_transpose"),
     (r"(\.0|unet\.conv)\.weight$", "conv"),
 )
@@ -409,12 +441,15 @@ def _spec(
         loss=loss,
         loss_config=LossConfig(distillation_weight),
         init_rules=(
+            *guided.INIT_RULES,
             ("prelu", constant(0.25)),
             (r"(lastconv|up\d/conv)/", torch_default_transposed),
         ),
         torch_rules=TorchRules(NAMES, LAYOUTS),
         training_only=(r"^block_tea\.",),
-        needs=inputs,
+        needs=(guided.FIELD, *inputs),
+        additions=guided.ADDITIONS,
+        neutral=guided.NEUTRAL,
         inputs=inputs,
         frame_channels=_frame_channels(config["sees_time"], bool(inputs)),
         published=Published(score, licence, "bgr"),

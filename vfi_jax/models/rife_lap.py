@@ -22,6 +22,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
+from vfi_jax.models import guided
+from vfi_jax.models.guided import regions_of
 from vfi_jax.models.rife_v4 import (
     FIVE,
     INIT_RULES,
@@ -114,10 +116,11 @@ class RIFELap(RIFEv4, kw_only=True):
         if self.refinement:
             self.refine = Refinement(self.refinement[:2], self.refinement[2], 2 * self.sharpening, self.dtype)
 
-    def predict(self, frames: Array, t: ArrayLike, sample: Sampler) -> tuple[Output, list[Level]]:
+    def predict(self, frames: Array, t: ArrayLike, sample: Sampler, prior: Array | None) -> tuple[Output, list[Level]]:
         """Returns the output, with a refinement its residual too, and the levels at 1/`reduction` of the frame."""
         reduced = resize(frames, 1 / self.reduction)
-        levels = self.levels(reduced, time_map(t, frames, reduced.shape[2:4]), sample)
+        prior = None if prior is None else resize(prior, 1 / self.reduction)
+        levels = self.levels(reduced, time_map(t, frames, reduced.shape[2:4]), sample, prior)
         last = self._full_size(levels[-1], stack_pair(frames))
         out = Output(
             frame=last.merged,
@@ -162,7 +165,8 @@ def loss(
 
     Terms and source: see `rife_v4.loss`.
     """
-    out, levels = model.apply(variables, batch["frames"], batch["t"], method="stages")
+    inputs = regions_of(batch, rng)
+    out, levels = model.apply(variables, batch["frames"], batch["t"], **inputs, method="stages")
     is_output = not model.refinement and model.reduction == 1  # the last block's blend
     earlier = [level.merged for level in (levels[:-1] if is_output else levels)]
     return objective(out, earlier, resize(batch["target"], 1 / model.reduction), batch, config)
@@ -178,9 +182,9 @@ def _spec(
         config={**spec.config, **own},
         loss=loss,
         init_rules=(("refine/last/", constant(0.0)), ("refine/up/", torch_default_transposed), *INIT_RULES),
-        additions=("^refine/",),
+        additions=("^refine/", *guided.ADDITIONS),
         # refine/convblock_0/beta -> refine.convblock.0.beta; refine/up/weight -> refine.up.weight
-        torch_rules=TorchRules(NAMES, ((r"^refine\.(up|last)\.weight$", "conv_transpose"), *LAYOUTS)),
+        torch_rules=TorchRules(NAMES, (*guided.LAYOUTS, (r"^refine\.(up|last)\.weight$", "conv_transpose"), *LAYOUTS)),
         published=Published(score, "MIT", "rgb"),
     )
 

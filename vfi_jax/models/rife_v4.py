@@ -23,13 +23,15 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from vfi_jax.errors import UserError
 from vfi_jax.losses.laplacian import laplacian_loss
-from vfi_jax.models.base import Network
+from vfi_jax.models import guided
+from vfi_jax.models.guided import Guide, Guided, regions_of
 from vfi_jax.models.spec import ModelSpec, Published, TorchRules
 from vfi_jax.nn import Conv, ConvTranspose, constant, leaky_relu, pixel_shuffle, torch_default_transposed
+from vfi_jax.nn.regions import sampled_prior
 from vfi_jax.ops import (
     Padding,
     absolute,
@@ -79,13 +81,14 @@ class IFBlock(nn.Module):
         self.convblock = [ResConv(self.width, self.dtype) for _ in range(8)]
         self.lastconv = ConvTranspose(4 * (5 + self.features))  # float32: a flow
 
-    def __call__(self, x: Array, level_scale: float) -> tuple[Array, Array, Array, Array]:
+    def __call__(self, x: Array, level_scale: float, guide: Guide | None = None) -> tuple[Array, Array, Array, Array]:
         """Returns flow in pixels of the full frame, mask logit and features, at the frame's size; and the hidden state.
 
         `x` has the level's size; the hidden state, from which the last layer predicts the rest, has 1/4 of it.
         """
         for layer in self.conv0:
             x = leaky_relu(layer(x), SLOPE)
+        x = guide(x) if guide else x
         for layer in self.convblock:
             x = layer(x)
         out = pixel_shuffle(self.lastconv(x), 2)
@@ -106,10 +109,11 @@ class Head(nn.Module):
         self.cnn2 = Conv(self.width, dtype=self.dtype)
         self.cnn3 = ConvTranspose(self.features, self.dtype)
 
-    def __call__(self, image: Array) -> Array:
+    def __call__(self, image: Array, guide: Guide) -> Array:
         x = image
         for layer in (self.cnn0, self.cnn1, self.cnn2):
             x = leaky_relu(layer(x), SLOPE)
+        x = guide(x)
         return self.cnn3(x).astype(jnp.float32)
 
 
@@ -141,7 +145,7 @@ class Level:
 Sampler = Callable[[Array, Level, float], Array]
 
 
-class RIFEv4(Network, kw_only=True):
+class RIFEv4(Guided, kw_only=True):
     """Any version of the line; the fields of each stand in its row of `SPECS`.
 
     Attributes:
@@ -169,38 +173,67 @@ class RIFEv4(Network, kw_only=True):
             self.encode = Head(*self.encoder, self.dtype)
         for level, width in enumerate(self.widths):
             setattr(self, f"block{level}", IFBlock(width, self.features + self.unused, self.dtype))
+        self.add_guides(*(["head"] if self.encoder else []), *(f"block{level}" for level in range(len(self.widths))))
 
-    def __call__(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> Output:
-        """Returns frame, flows (one per block), mask and merged; sides must be multiples of the padding's."""
-        return self.predict(frames, t, sample_needed)[0]
+    def __call__(
+        self,
+        frames: Float[Array, "b 2 h w 3"],
+        t: ArrayLike,
+        regions: UInt8[Array, "b 2 _ _"] | None = None,
+        region_seed: ArrayLike = 0,
+    ) -> Output:
+        """Returns frame, flows (one per block), mask and merged; sides must be multiples of the padding's.
 
-    def stages(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> tuple[Output, list[Level]]:
+        Args:
+          frames: the inputs.
+          t: time or map.
+          regions: label maps of both frames at half their sides, for `region_channels` only; None: no prior.
+          region_seed: of the regions' codes: a number, or a key for codes of each sample's own.
+        """
+        return self.predict(frames, t, sample_needed, self.prior(regions, frames, region_seed))[0]
+
+    def initialize(self, frames: Float[Array, "b 2 h w 3"], t: ArrayLike) -> Output:
+        """Uses every parameter, those of a prior too; `create` traces it."""
+        return self(frames, t, self.any_regions(frames))
+
+    def stages(
+        self,
+        frames: Float[Array, "b 2 h w 3"],
+        t: ArrayLike,
+        regions: UInt8[Array, "b 2 _ _"] | None = None,
+        region_seed: ArrayLike = 0,
+    ) -> tuple[Output, list[Level]]:
         """Returns the output and the estimates after each block, coarse to fine, all of whose pixels are sampled.
+
+        Args: see `__call__`.
 
         Raises:
           UserError: `ensemble` of a version that hands features on, for which none was published.
         """
-        return self.predict(frames, t, sample_all)
+        return self.predict(frames, t, sample_all, self.prior(regions, frames, region_seed))
 
-    def predict(self, frames: Array, t: ArrayLike, sample: Sampler) -> tuple[Output, list[Level]]:
+    def predict(self, frames: Array, t: ArrayLike, sample: Sampler, prior: Array | None) -> tuple[Output, list[Level]]:
         """Returns the output and the estimates after each block; `sample` is how the blocks see the frames."""
-        levels = self.levels(frames, t, sample)
+        levels = self.levels(frames, t, sample, prior)
         last, flows = levels[-1], [level.flow for level in levels]
         out = Output(frame=last.merged, flows=flows, mask=jax.nn.sigmoid(last.mask_logit), merged=last.merged)
         return out, levels
 
-    def levels(self, frames: Array, t: ArrayLike, sample: Sampler) -> list[Level]:
-        """Returns the estimates after each block, coarse to fine, of frames at the blocks' own resolution."""
+    def levels(self, frames: Array, t: ArrayLike, sample: Sampler, prior: Array | None) -> list[Level]:
+        """Returns the estimates after each block, coarse to fine, of frames at the blocks' own resolution.
+
+        `prior` holds the codes of both frames' regions `[2b, h / 2, w / 2, r]`, or is None.
+        """
         if self.ensemble and self.features:
             raise UserError(f"{self.variant or 'this version'} has no ensemble: leave the field `ensemble` out")
         images = stack_pair(frames)
         if self.encoder:
-            images = jnp.concatenate([images, self.encode(images)], -1)
+            images = jnp.concatenate([images, self.encode(images, self.guide("head", prior))], -1)
         levels: list[Level] = []
         for index, level_scale in enumerate(self.level_scales):
-            block, before = getattr(self, f"block{index}"), levels[-1] if levels else None
+            before = levels[-1] if levels else None
             flow, mask_logit, features, hidden = self._estimate(
-                block, images, time_map(t, frames), before, level_scale / self.scale, sample
+                index, images, time_map(t, frames), before, level_scale / self.scale, sample, prior
             )
             if before is not None:
                 flow = before.flow + flow
@@ -215,15 +248,26 @@ class RIFEv4(Network, kw_only=True):
         return images
 
     def _estimate(
-        self, block: IFBlock, images: Array, t: Array, before: Level | None, level_scale: float, sample: Sampler
+        self,
+        index: int,
+        images: Array,
+        t: Array,
+        before: Level | None,
+        level_scale: float,
+        sample: Sampler,
+        prior: Array | None,
     ) -> tuple[Array, Array, Array, Array]:
         """Runs a block on the estimate before it, and with `ensemble` on its time reversal, averaged."""
-        scale = 1 / level_scale
+        scale, name = 1 / level_scale, f"block{index}"
+        block = getattr(self, name)
+        codes = None if prior is None else sampled_prior(prior, before and before.flow)
         sampled = resize(images, scale) if before is None else sample(images, before, scale)
-        out = block(_block_input(sampled, t, before, scale), level_scale)
+        out = block(_block_input(sampled, t, before, scale), level_scale, self.guide(name, codes))
         if not self.ensemble:
             return out[0], out[1], out[2][..., : self.features], out[3]
-        mirrored = block(_block_input(_swap_frames(sampled), 1 - t, before and _reversed(before), scale), level_scale)
+        codes = None if codes is None else _swap_flow(codes)
+        turned = _block_input(_swap_frames(sampled), 1 - t, before and _reversed(before), scale)
+        mirrored = block(turned, level_scale, self.guide(name, codes))
         flow = (out[0] + _swap_flow(mirrored[0])) / 2
         return flow, (out[1] - mirrored[1]) / 2, out[2][..., : self.features], out[3]
 
@@ -304,7 +348,8 @@ def loss(
     Terms: `reconstruction`, `levels`; with `teacher_frame` in the batch `teacher`, with `flow` `distillation`. Source:
     this project; the published objective (VGG, Gram, SSIM, two teachers) was never released with the models.
     """
-    out, levels = model.apply(variables, batch["frames"], batch["t"], method="stages")
+    inputs = regions_of(batch, rng)
+    out, levels = model.apply(variables, batch["frames"], batch["t"], **inputs, method="stages")
     return objective(out, [level.merged for level in levels[:-1]], batch["target"], batch, config)
 
 
@@ -343,6 +388,7 @@ def objective(
 # block1/conv0_0/weight    -> block1.conv0.0.0.weight
 # block1/convblock_7/beta  -> block1.convblock.7.beta
 NAMES: tuple[tuple[str, str], ...] = (
+    *guided.NAMES,
     (r"_(\d)/beta", r".\1.beta"),
     (r"convblock_(\d)", r"convblock.\1"),
     (r"conv0_(\d)", r"conv0.\1.0"),
@@ -351,11 +397,12 @@ NAMES: tuple[tuple[str, str], ...] = (
 # 4.10 to 4.13.lite number the encoder's layers as a sequence with activations between.
 NUMBERED_ENCODER = tuple((f"encode/cnn{i}", f"encode.{2 * i}") for i in range(4))
 LAYOUTS = (
+    *guided.LAYOUTS,
     (r"\.beta$", "channel"),
     (r"(lastconv\.0|cnn3|encode\.6)\.weight$", "conv_transpose"),
     (r"\.weight$", "conv"),
 )
-INIT_RULES = (("beta$", constant(1.0)), ("(lastconv|cnn3)/", torch_default_transposed))
+INIT_RULES = (*guided.INIT_RULES, ("beta$", constant(1.0)), ("(lastconv|cnn3)/", torch_default_transposed))
 
 
 def v4_spec(
@@ -392,7 +439,9 @@ def v4_spec(
         loss=loss,
         loss_config=LossConfig(),
         init_rules=INIT_RULES,
-        needs=("teacher_frame", "flow"),
+        needs=("teacher_frame", "flow", guided.FIELD),
+        additions=guided.ADDITIONS,
+        neutral=guided.NEUTRAL,
         torch_rules=TorchRules(names, LAYOUTS),
         droppable=(r"^(teacher|caltime|contextnet|unet|block_tea)\.",),
         published=Published("none published", "MIT", "rgb"),

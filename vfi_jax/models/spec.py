@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
 import flax.struct
+import numpy as np
 
 from vfi_jax.nn.initializers import Initializer
 from vfi_jax.ops.pad import Padding
@@ -85,6 +86,8 @@ class ModelSpec:
       additions: patterns of parameter paths that a run initializes if the weights it starts from lack them.
       time_kernel: the reference's name of the convolution whose last input channel is t; weights in which that channel
         is zero support t = 0.5 only.
+      neutral: patterns of the reference's names that a file may lack: their initial values change nothing.
+      buffers: gives arrays of whole numbers by the reference's names, which its loader demands and nothing here needs.
       frame_channels: (pattern of the reference's name, axis, first indices): where on that axis the three color
         channels of a frame are, in the weights' channel order; empty if unknown.
     """
@@ -113,6 +116,8 @@ class ModelSpec:
     flow_network: str = ""
     additions: tuple[str, ...] = ()
     time_kernel: str = ""
+    neutral: tuple[str, ...] = ()
+    buffers: Callable[[Any], dict[str, np.ndarray]] | None = None
     frame_channels: tuple[tuple[str, int, tuple[int, ...]], ...] = ()
 
     @property

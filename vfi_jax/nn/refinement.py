@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
@@ -34,12 +36,20 @@ class PyramidEncoder(nn.Module):
             layers = [ConvPReLU(width, 2, self.dtype, kernel), ConvPReLU(width, dtype=self.dtype)]
             setattr(self, f"pyramid{level}", layers)
 
-    def __call__(self, x: Float[Array, "b h w c"]) -> list[Float[Array, "b _ _ _"]]:
-        """Returns the features from level 1 on."""
+    def __call__(
+        self, x: Float[Array, "b h w c"], guides: Sequence[Callable[[Array], Array]] = ()
+    ) -> list[Float[Array, "b _ _ _"]]:
+        """Returns the features from level 1 on.
+
+        Args:
+          x: the images.
+          guides: one for each level, or none; it changes the level's features, and so those of the levels below.
+        """
         features = []
         for level in range(1, len(self.widths) + 1):
             for layer in getattr(self, f"pyramid{level}"):
                 x = layer(x)
+            x = guides[level - 1](x) if guides else x
             features.append(x.astype(jnp.float32))
         return features
 

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from vfi_jax.data.records import ABOUT, INFO, SPLIT, read_about, shard_lengths
+from vfi_jax.data.region_maps import encoded
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.prepare.footage import format_rejections
 from vfi_jax.system import progress, strict_json
@@ -29,12 +30,13 @@ class Windows:
     Attributes:
       count: number of windows.
       rejected: number of windows already rejected, by reason.
-      read_from: `read_from(i)` yields (name, frames `[n, h, w, 3]`) of the windows from number i on.
+      read_from: `read_from(i)` yields the windows from number i on: `name`, `frames` `[n, h, w, 3]`, and `regions`
+        `[n, h / 2, w / 2]` where the set has region maps.
     """
 
     count: int
     rejected: Counter[str]
-    read_from: Callable[[int], Iterator[tuple[str, np.ndarray]]]
+    read_from: Callable[[int], Iterator[dict[str, Any]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,15 +121,18 @@ class RecordSetWriter:
         shown = progress.bar(
             windows.read_from(looked), total=windows.count, initial=looked, unit="window", desc=name, leave=not name
         )
-        for window, frames in shown:
+        for window in shown:
+            name_of, frames = window["name"], window["frames"]
             looked += 1
             if min(frames.shape[1:3]) < self._settings["smallest"]:
                 small += 1
                 continue
-            self._check_shape(window, frames)
-            writer = writer or _open_writer(self._folder, self._raw, frames.shape)
-            writer.add_examples({SPLIT: [{"name": window, "frames": frames if self._raw else _as_pngs(frames)}]})
-            names.append(window)
+            self._check_shape(name_of, frames)
+            writer = writer or _open_writer(self._folder, self._raw, frames.shape, regions="regions" in window)
+            maps = {"regions": [io.BytesIO(encoded(each)) for each in window["regions"]]} if "regions" in window else {}
+            example = {"name": name_of, "frames": frames if self._raw else _as_pngs(frames), **maps}
+            writer.add_examples({SPLIT: [example]})
+            names.append(name_of)
             if (len(names) - before) % RECORDS_PER_FILE == 0:
                 self._about["looked"] = [looked, small]
                 self._save()
@@ -161,8 +166,8 @@ class RecordSetWriter:
             partial.write_text(strict_json.dumps({**about, "names": kept}))
 
 
-def _open_writer(folder: Path, raw: bool, shape: tuple[int, ...]) -> Any:
-    """Opens TFDS's writer of a group whose windows have `shape`."""
+def _open_writer(folder: Path, raw: bool, shape: tuple[int, ...], *, regions: bool) -> Any:
+    """Opens TFDS's writer of a group whose windows have `shape`, and region maps or not."""
     import tensorflow_datasets as tfds  # takes half a second, which other commands save
 
     identity = tfds.core.dataset_info.DatasetIdentity(
@@ -172,10 +177,12 @@ def _open_writer(folder: Path, raw: bool, shape: tuple[int, ...]) -> Any:
     # As bytes, because the parser would otherwise treat every value as an integer of its own.
     array = tfds.features.Tensor(shape=shape, dtype=np.uint8, encoding="bytes")
     frames = array if raw else tfds.features.Sequence(image)
+    labels = tfds.features.Sequence(tfds.features.Image(shape=(None, None, 1), encoding_format="png"))
+    maps = {"regions": labels} if regions else {}
     info = tfds.core.DatasetInfo(
         builder=identity,
         description="Windows of consecutive frames, RGB.",
-        features=tfds.features.FeaturesDict({"name": tfds.features.Text(), "frames": frames}),
+        features=tfds.features.FeaturesDict({"name": tfds.features.Text(), "frames": frames, **maps}),
     )
     writer = tfds.core.SequentialWriter(info, RECORDS_PER_FILE, overwrite=False, file_format="array_record")
     if not folder.joinpath(INFO).is_file():

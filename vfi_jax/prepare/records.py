@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vfi_jax.config import Footage
 from vfi_jax.data import sources
 from vfi_jax.data.published import survey
 from vfi_jax.data.records import ABOUT
+from vfi_jax.data.regions import with_regions
 from vfi_jax.data.sources import Source
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.prepare import footage
@@ -27,7 +26,7 @@ REPORT = "report.txt"
 
 
 def write_records(
-    source: str, output: Path, config: Footage, *, encoding: str = "png", smallest: int = 0
+    source: str, output: Path, config: Footage, *, encoding: str = "png", smallest: int = 0, regions: bool = False
 ) -> dict[str, Any]:
     """Writes windows into ArrayRecord files with TFDS's description; after an interruption the same call continues.
 
@@ -40,21 +39,28 @@ def write_records(
         scenes its `frames`.
       encoding: "png" or "raw".
       smallest: minimum side of a window, pixels; smaller windows are left out.
+      regions: whether records get the region maps beside the images, or the exact ones of synthetic scenes: `regions`,
+        PNG (`[ceil(h / 2), ceil(w / 2), 1]` each).
 
     Returns:
       The numbers of "windows" and "clips", and "rejected" windows by reason.
 
     Raises:
-      UsageError: the encoding is unknown, or `output` holds a set with other settings.
-      UserError: a clip or an image cannot be read (what is written stays), no window is usable, sizes differ in a raw
-        set, or the folder cannot be written.
+      UsageError: the encoding is unknown, `output` holds a set with other settings, or videos are to have region maps.
+      UserError: a clip, an image or a region map cannot be read (what is written stays), no window is usable, sizes
+        differ in a raw set, or the folder cannot be written.
     """
     settings = {"source": source, "encoding": encoding, "smallest": smallest, "footage": dataclasses.asdict(config)}
+    if regions:
+        settings["regions"] = True
 
     def groups() -> list[WindowGroup]:
         if sources.is_footage(source):
+            if regions:
+                raise UsageError(f"{source} holds videos, which have no region maps: write pictures of them first")
             return _groups_of_videos(Path(source), config)
-        return _group_of_source(sources.open_source(source, config.frames, step=config.step))
+        opened = sources.open_source(source, config.frames, step=config.step)
+        return _group_of_source(with_regions(opened, source) if regions else opened)
 
     return _write(output, settings, groups)
 
@@ -112,10 +118,10 @@ def _groups_of_videos(folder: Path, config: Footage) -> list[WindowGroup]:
     def open_clip(path: Path) -> Windows:
         clip = footage.analyze(path, config)
 
-        def read_from(start: int) -> Iterator[tuple[str, np.ndarray]]:
+        def read_from(start: int) -> Iterator[dict[str, Any]]:
             remaining = dataclasses.replace(clip, starts=clip.starts[start:])
             for first, frames in footage.read_windows(remaining, config):
-                yield f"{path.relative_to(folder)}/{first:06d}", frames
+                yield {"name": f"{path.relative_to(folder)}/{first:06d}", "frames": frames}
 
         return Windows(len(clip.starts), clip.rejected, read_from)
 
@@ -126,8 +132,7 @@ def _groups_of_videos(folder: Path, config: Footage) -> list[WindowGroup]:
 def _group_of_source(source: Source) -> list[WindowGroup]:
     """One group with all windows of a source."""
 
-    def read_from(start: int) -> Iterator[tuple[str, np.ndarray]]:
-        for window in (source[index] for index in range(start, len(source))):
-            yield window["name"], window["frames"]
+    def read_from(start: int) -> Iterator[dict[str, Any]]:
+        return (source[index] for index in range(start, len(source)))
 
     return [WindowGroup("", lambda: Windows(len(source), Counter(), read_from))]

@@ -17,6 +17,7 @@ from flax import traverse_util
 from vfi_jax.errors import UserError
 from vfi_jax.models.registry import FROZEN, module_shapes
 from vfi_jax.models.spec import ModelSpec, TorchRules
+from vfi_jax.nn import initialize
 from vfi_jax.torch_io.values import to_float32
 
 LISTED = 12  # names in an error, before `...`
@@ -108,7 +109,8 @@ def import_state(model: nn.Module, state: Mapping[str, Any], spec: ModelSpec) ->
       spec: of the model.
 
     Returns:
-      Variables, in which what only training needs may be absent where the state lacks it, with state and notes.
+      Variables, in which what only training needs may be absent where the state lacks it, and what changes nothing at
+      the start has its initial values then; with state and notes.
 
     Raises:
       MismatchError: names are missing, unknown or of another shape; the one line lists them.
@@ -126,7 +128,17 @@ def import_state(model: nn.Module, state: Mapping[str, Any], spec: ModelSpec) ->
         for key, (path, _) in names.items()
         if key in state
     }
+    neutral = {path for key, (path, _) in names.items() if matches(key, spec.neutral)}
+    flat |= _neutral(spec, model, neutral - flat.keys())
     return Imported(traverse_util.unflatten_dict(flat), state, notes)
+
+
+def _neutral(spec: ModelSpec, model: nn.Module, absent: Collection[tuple[str, ...]]) -> dict[tuple[str, ...], Any]:
+    """Initial values, which change nothing, of the parameters at paths that the state lacks."""
+    if not absent:
+        return {}
+    fresh = initialize(module_shapes(spec, model)["params"], spec.init_rules, 0)
+    return {path: value for path, value in traverse_util.flatten_dict({"params": fresh}).items() if path in absent}
 
 
 def fits(spec: ModelSpec, model: nn.Module, state: Mapping[str, Any]) -> bool:
@@ -178,7 +190,8 @@ def _candidates(spec: ModelSpec, model: nn.Module) -> list[tuple[TorchRules, Nam
 
 def _compared(names: Names, state: Mapping[str, Any], spec: ModelSpec) -> tuple[list[str], list[str], list[str]]:
     """Names that are missing, unknown, and of another shape."""
-    missing = sorted(key for key in names.keys() - state.keys() if not matches(key, spec.training_only))
+    optional = (*spec.training_only, *spec.neutral)
+    missing = sorted(key for key in names.keys() - state.keys() if not matches(key, optional))
     misshapen = [
         f"{key} {tuple(np.shape(state[key]))} instead of {names[key][1]}"
         for key in sorted(names.keys() & state.keys())

@@ -10,7 +10,7 @@ import jax
 from vfi_jax.config import Optimizer, Train, check_bounds
 from vfi_jax.data import sources
 from vfi_jax.data.distance_maps import KERNELS, PLACES
-from vfi_jax.data.windows import FLOW_FIELDS, MASK_FIELDS, frame_selections, target_times
+from vfi_jax.data.windows import FLOW_FIELDS, MASK_FIELDS, REGION_FIELD, frame_selections, target_times
 from vfi_jax.errors import UsageError
 from vfi_jax.inference import MIDPOINT
 from vfi_jax.losses import extra_loss
@@ -103,6 +103,7 @@ def _check_data(recipe: Train, spec: ModelSpec) -> None:
     if data.labels and not {*FLOW_FIELDS} & {*spec.needs}:
         raise UsageError(f"--config.data.labels is {data.labels!r}: {recipe.model} takes no flow labels")
     _check_masks(recipe, spec)
+    _check_regions(recipe, spec)
     if Path(data.validation).suffix == ".safetensors" or sources.is_footage(data.validation):
         raise UsageError(
             f"--config.data.validation is {data.validation}: make records of it first (`vfi-jax prepare records`)"
@@ -122,6 +123,18 @@ def _check_masks(recipe: Train, spec: ModelSpec) -> None:
             f"--config.data.masks is empty: {recipe.model} is trained with the masks of `vfi-jax prepare masks`; name "
             "them, or set --config.loss.guidance_weight=0"
         )
+
+
+def _check_regions(recipe: Train, spec: ModelSpec) -> None:
+    data, channels = recipe.data, recipe.fields.get("region_channels", 0)
+    if not data.regions.maps:
+        return
+    if REGION_FIELD not in spec.needs:
+        raise UsageError(f"--config.data.regions.maps: {recipe.model} takes no region maps")
+    if not channels:
+        raise UsageError("--config.data.regions.maps: the network sees none; set --config.fields.region_channels=8")
+    if data.distance.maps or data.distance.reference:
+        raise UsageError("--config.data.regions and --config.data.distance: choose one")
 
 
 def _check_window(recipe: Train, spec: ModelSpec) -> None:

@@ -18,6 +18,7 @@ from vfi_jax.data.fitness import Requirement
 from vfi_jax.data.labels import with_labels
 from vfi_jax.data.masks import with_masks
 from vfi_jax.data.records import is_records, read_about
+from vfi_jax.data.regions import with_regions
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.prepare.records import write_records
 from vfi_jax.system import distributed, sharding
@@ -175,10 +176,10 @@ def open_data(
     if Path(recipe.data.path).suffix == ".safetensors":
         return _packed_sets(recipe, log)
     path = _with_records(recipe, folder)
-    source, *mixed = [_training_source(recipe, each) for each in (path, *recipe.data.shares)]
+    source, *mixed = [_training_source(recipe, each, log) for each in (path, *recipe.data.shares)]
     sets = _contents(source.names, *(other.names for other in mixed))
     if recipe.data.validation:
-        train, held_out = source, _validation_source(recipe, labeled=labeled_validation)
+        train, held_out = source, _validation_source(recipe, labeled=labeled_validation, log=log)
         sets["data.validation"] = _content(held_out.names)
     else:
         train, held_out = parts.split(source, recipe.data.holdout)
@@ -242,8 +243,10 @@ def _looked_at(source: parts.Tolerant, recipe: Train, log: Callable[[str], None]
     return frozenset(reasons)
 
 
-def _training_source(recipe: Train, path: str) -> sources.Source:
+def _training_source(recipe: Train, path: str, log: Callable[[str], None]) -> sources.Source:
     source = sources.open_source(path, recipe.data.window.frames, step=recipe.data.footage.step)
+    if recipe.data.regions.maps:
+        source = with_regions(source, path, log)
     if maps := recipe.data.distance.maps:
         source = with_maps(source, path, maps, recipe.data.window)
     if masks := recipe.data.masks:
@@ -277,6 +280,8 @@ def _recorded(recipe: Train, folder: Path) -> Path:
 def _packed_sets(recipe: Train, log: Callable[[str], None]) -> RunData:
     if recipe.data.labels:
         raise UsageError("--config.data.labels: a packed set has no flow labels; make records instead")
+    if recipe.data.regions.maps:
+        raise UsageError("--config.data.regions: a packed set has no region maps; make records instead")
     if recipe.data.masks:
         raise UsageError("--config.data.masks: a packed set has no label masks; make records instead")
     if recipe.data.distance.maps or recipe.data.distance.reference:
@@ -292,7 +297,7 @@ def _packed_sets(recipe: Train, log: Callable[[str], None]) -> RunData:
         sets, recipe.data, recipe.batch_size, recipe.seed, sharding.data_mesh(), names=names
     )
     held_out = (
-        _validation_source(recipe, labeled=False)
+        _validation_source(recipe, labeled=False, log=log)
         if recipe.data.validation
         else packed.PackedWindows(frames[at:], about["names"][at:])
     )
@@ -306,9 +311,11 @@ def _packed_sets(recipe: Train, log: Callable[[str], None]) -> RunData:
     )
 
 
-def _validation_source(recipe: Train, *, labeled: bool) -> sources.Source:
+def _validation_source(recipe: Train, *, labeled: bool, log: Callable[[str], None]) -> sources.Source:
     path, data = recipe.data.validation, recipe.data
     source = sources.open_source(path, data.window.frames, step=data.footage.step, listed="test")
+    if data.regions.maps:
+        source = with_regions(source, path, log)
     if data.distance.validate:
         return with_maps(source, path, data.distance.maps, data.window, "test")
     return with_labels(source, path, data.labels, data.window, "test") if labeled else source

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vfi_jax.data.windows import REGION_FIELD
 from vfi_jax.errors import NotFiniteError, one_line
 from vfi_jax.inference import Interpolator
 from vfi_jax.metrics import MAX_PSNR, interpolation_error, psnr
@@ -76,7 +77,7 @@ def _part(run: Run, state: State) -> Part:
         frames = np.moveaxis(batch["frames"], 1, 0)
         inputs = {name: batch[name].astype(np.float32) for name in interpolate.spec.inputs if name in batch}
         try:
-            prediction = interpolate(*frames, t=batch["t"], **inputs)
+            prediction = interpolate(*frames, t=batch["t"], regions=batch.get(REGION_FIELD), **inputs)
         except NotFiniteError:  # such a frame counts as black
             prediction, broken = np.zeros_like(batch["target"]), broken + len(batch["target"])
         scores += list(psnr(prediction, batch["target"]))

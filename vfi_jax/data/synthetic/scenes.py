@@ -176,6 +176,10 @@ class Scene:
         """Returns the index of the surface visible at each pixel: 0 is the background, 1 the first layer."""
         return self._top(self._pixels(), time)
 
+    def regions(self, time: float) -> UInt8[np.ndarray, "h2 w2"]:
+        """Returns the exact region map: 1 is the background, 2 the first layer, at every second pixel."""
+        return (self.surfaces(time)[::2, ::2] + 1).astype(np.uint8)
+
     def _pixels(self) -> Float64[np.ndarray, "h w 2"]:
         return np.stack(np.meshgrid(np.arange(self.width), np.arange(self.height)), axis=-1).astype(np.float64)
 
