@@ -65,6 +65,7 @@ class Cuts:
         self._small: deque[np.ndarray] = deque(maxlen=_REACH + 1 + reach)
         self._proposed: set[int] = set()
         self._area: Area | None = None
+        self._size: tuple[int, int] | None = None  # of the small copies: the area between the bars may change
         self._count = 0
 
     def numbered(self, frames: Iterable[TimedFrame]) -> Iterator[TimedFrame]:
@@ -82,7 +83,8 @@ class Cuts:
 
     def _add(self, image: np.ndarray) -> None:
         area = self._area = area_of(image, self._area)
-        small = _shrunk(area.cropped(image))
+        self._size = self._size or _small_size(image)
+        small = eight_bits(cv2.resize(area.cropped(image)[..., :3], self._size, interpolation=cv2.INTER_AREA))
         for detector in self._detectors:
             codes = detector.process_frame(FrameTimecode(self._count, _RATE), np.ascontiguousarray(small[..., ::-1]))
             self._proposed |= {code.frame_num for code in codes}
@@ -117,11 +119,11 @@ def within_shot(window: tuple[TimedFrame, ...]) -> tuple[TimedFrame, ...]:
     return tuple(frames)
 
 
-def _shrunk(image: np.ndarray) -> np.ndarray:
-    """Returns a small copy, 8 bits."""
+def _small_size(image: np.ndarray) -> tuple[int, int]:
+    """Returns (width, height) of small copies."""
     ratio = min(1.0, _SIDE / max(image.shape[:2]))
-    size = tuple(max(16, round(side * ratio)) for side in image.shape[1::-1])
-    return eight_bits(cv2.resize(image[..., :3], size, interpolation=cv2.INTER_AREA))
+    width, height = (max(16, round(side * ratio)) for side in image.shape[1::-1])
+    return width, height
 
 
 def _is_fade(dark: Sequence[np.ndarray], bright: Sequence[np.ndarray]) -> bool:
