@@ -116,7 +116,8 @@ def test_training_only_names_are_dropped():
     assert all((again[name] == state[name]).all() for name in state)
 
 
-@pytest.mark.parametrize("name", ["rife_v4_6", pytest.param("rife_v4_25", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["rife_v4_6", "rife_v4_25"])
 def test_objective_adds_up_and_falls(name):
     spec = vfi_jax.MODELS[name]
     model, variables = vfi_jax.create(name, seed=1, **NARROW)
