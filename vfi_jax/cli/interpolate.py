@@ -57,6 +57,8 @@ def add(commands: argparse._SubParsersAction) -> None:
         default=PRECISIONS[0],
         help="of convolutions and products (%(default)s)",
     )
+    shown = "write NAME.preview.png beside the output: frames of all the clip, and a gap before and after"
+    command.add_argument("--preview", action="store_true", help=shown)
     common.add_json(command)
     command.set_defaults(run=run)
 
@@ -158,7 +160,10 @@ def _run_one(
     """Does one clip; returns a line about it, and the same for programs."""
     from vfi_jax.inference import editing, regions
     from vfi_jax.video import interpolate as video
+    from vfi_jax.video.preview import Preview, path_of
 
+    shown = path_of(target, overwrite=asked.overwrite) if options.preview else None
+    preview = Preview()
     # The input comes first: nobody should fetch weights to learn of a typo in a file name.
     job = video.check(source, target, asked)
     for line in (*(f"note: {note}" for note in job.notes), *job.losses):
@@ -169,12 +174,19 @@ def _run_one(
     between = editing.between_with(interpolator, objects) if objects else interpolator.between
     between = regions.between_with(interpolator, maps) if options.regions else between
     with interrupts.cleanup_on_terminate("vfi-jax"), common.progress(job.total) as progress:
-        summary = video.interpolate(job, between, num_frames=interpolator.spec.num_frames, progress=progress)
+        watch = preview.add if shown else None
+        count = interpolator.spec.num_frames
+        summary = video.interpolate(job, between, num_frames=count, progress=progress, watch=watch)
     for note in summary.notes[len(job.notes) :]:
         print(f"note: {note}", file=sys.stderr)
+    if shown:
+        preview.write(shown)
+        print(f"note: {shown} shows the outcome", file=sys.stderr)
     model_name = interpolator.model.variant
     line = f"{target}: {summary.frames} frames from {summary.source_frames}, by {model_name}"
-    return line, {"source": _shown(source), "target": str(target), "model": model_name} | summary.as_json()
+    return line, {"source": _shown(source), "target": str(target), "model": model_name} | summary.as_json() | (
+        {"preview": str(shown)} if shown else {}
+    )
 
 
 def _shown(source: Path | tuple[Path, ...]) -> str | list[str]:

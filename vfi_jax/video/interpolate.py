@@ -16,6 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from vfi_jax.video.coding.decode import TimedFrame
 from vfi_jax.video.content.cuts import Cut as ShotCut
 from vfi_jax.video.content.stage import Content
 from vfi_jax.video.forms import Input
@@ -109,8 +110,18 @@ def interpolate_video(
     return interpolate(check(source, target, options), between, num_frames=num_frames, progress=progress)
 
 
-def interpolate(job: Job, between: Between, *, num_frames: int = 2, progress: Progress | None = None) -> Summary:
-    """Does a job that `check` returned; arguments and errors are those of `interpolate_video`."""
+def interpolate(
+    job: Job,
+    between: Between,
+    *,
+    num_frames: int = 2,
+    progress: Progress | None = None,
+    watch: Callable[[TimedFrame], object] | None = None,
+) -> Summary:
+    """Does a job that `check` returned; `watch` is called with each frame that is written.
+
+    Other arguments and errors are those of `interpolate_video`.
+    """
     options, count, began = job.options, 0, time.perf_counter()
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(job.source.open(job.info.rate))
@@ -123,6 +134,8 @@ def interpolate(job: Job, between: Between, *, num_frames: int = 2, progress: Pr
         frames = with_opacity(part, job.info) if job.has_opacity else part
         for frame in interpolated(frames, between, timeline, num_frames, options, content):
             sink.write(frame)
+            if watch is not None:
+                watch(frame)
             start = start if count else frame.time
             count += 1
             if progress is not None:
