@@ -258,3 +258,75 @@ def test_from_a_file_the_rate_is_exact(tmp_path):
     assert b" F48000:1001 " in header
     assert len(frames) == 5
     assert y4m.parse(header, "-").pixel_format == "yuv420p"
+
+
+# ---------------------------------------------------------------------------------------------- the recipe of the docs
+
+FEED = """
+    import os, pathlib, subprocess, sys, time
+    if "in.mkv" not in sys.argv:  # packages ask whether there is an ffmpeg
+        os.execv({ffmpeg!r}, sys.argv)
+    log, sent = pathlib.Path({log!r}), pathlib.Path({sent!r})
+    def arrived():
+        return len(log.read_text().splitlines()) if log.exists() else 0
+    with subprocess.Popen([{ffmpeg!r}, *sys.argv[1:]], stdout=subprocess.PIPE) as real:
+        header = real.stdout.readline()
+        sys.stdout.buffer.write(header)
+        for number in range({frames}):
+            frame = real.stdout.read({size})
+            sent.write_text(str(number + 1))
+            sys.stdout.buffer.write(frame)
+            sys.stdout.buffer.flush()
+            until = time.monotonic() + 120
+            while arrived() < 2 * number + 1 and time.monotonic() < until:  # all that can be made of these frames
+                time.sleep(0.01)
+"""
+PLAYER = """
+    import pathlib, sys
+    log, sent = pathlib.Path({log!r}), pathlib.Path({sent!r})
+    sys.stdin.buffer.readline()
+    while frame := sys.stdin.buffer.read({size}):
+        with log.open("a") as file:
+            print(len(frame), sent.read_text(), " ".join(sys.argv[1:]), file=file)
+"""
+
+
+def program(folder, name, text, **values):
+    """A program for the recipe, in the place of the one that a user has."""
+    file = folder / name
+    file.write_text(f"#!{sys.executable}\n" + textwrap.dedent(text).format(**values))
+    file.chmod(0o755)
+
+
+@pytest.mark.slow
+def test_the_recipe_for_players(tmp_path):
+    """The command of the docs, by its letters: originals are 0 source frames late, new ones 1.
+
+    ffmpeg is the real one behind a feed that sends the next frame when all that can be shown has arrived; mpv notes
+    for each frame how many of the source had been sent.
+    """
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    recipe = (ROOT / "docs/programs.md").read_text().partition("test_video_pipes.py runs it -->\n```\n")[2]
+    recipe = recipe.partition("\n```")[0]
+    assert "--latency" in recipe
+    clips.make_clip(tmp_path / "in.mkv", frames=5, sound=["aac"])
+    log, sent = str(tmp_path / "log"), str(tmp_path / "sent")
+    size = len(b"FRAME\n") + clips.SIZE[0] * clips.SIZE[1] * 3 // 2
+    bin = tmp_path / "bin"
+    bin.mkdir()
+    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
+    program(bin, "ffmpeg", FEED, log=log, sent=sent, size=size, ffmpeg=ffmpeg, frames=5)
+    program(bin, "mpv", PLAYER, log=log, sent=sent, size=size)
+    program(bin, "vfi-jax", "import sys\nfrom vfi_jax.cli.main import main\nsys.exit(main())")
+    path = os.pathsep.join([str(bin), os.environ["PATH"]])
+    modules = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", recipe], cwd=tmp_path, env={**os.environ, "PATH": path, "PYTHONPATH": modules},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(" ", 2) for line in Path(log).read_text().splitlines()]
+    assert [int(bytes_) for bytes_, _, _ in rows] == [size] * 9
+    assert {arguments for _, _, arguments in rows} == {"--audio-file=in.mkv -"}
+    late = [int(sent) - 1 - number // 2 for number, (_, sent, _) in enumerate(rows)]  # source frames behind the place
+    assert late == [0, 1] * 4 + [0]

@@ -57,7 +57,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         default=PRECISIONS[0],
         help="of convolutions and products (%(default)s)",
     )
-    shown = "write NAME.preview.png beside the output: frames of all the clip, and a gap before and after"
+    shown = "write NAME.preview.png beside the output: new frames of all the clip, and a gap before and after"
     command.add_argument("--preview", action="store_true", help=shown)
     common.add_json(command)
     command.set_defaults(run=run)

@@ -1,4 +1,4 @@
-"""A preview of an interpolation: frames from all over the clip, and the gap with the most motion before and after."""
+"""A preview of an interpolation: new frames from all over the clip, and the gap with most motion before and after."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vfi_jax.viz.sheets import save_png, sheet
 
 WIDEST = 320  # pixels of a picture
 COLUMNS = 6
-ROWS = 2  # of frames from all over the clip
+ROWS = 2  # of new frames from all over the clip
 ENDING = ".preview.png"
 _Item = TypeVar("_Item")
 
@@ -63,7 +63,7 @@ class Preview:
 
     def __init__(self) -> None:
         """Starts before the first frame."""
-        self._all: Thinned[Shown] = Thinned(COLUMNS * ROWS)
+        self._new: Thinned[Shown] = Thinned(COLUMNS * ROWS)
         self._gap: Thinned[Shown] = Thinned(COLUMNS - 1)
         self._left: tuple[Shown, int] | None = None
         self._best: tuple[float, list[Shown]] = (0.0, [])
@@ -71,8 +71,9 @@ class Preview:
     def add(self, frame: TimedFrame) -> None:
         """Adds the next frame of the target."""
         shown = Shown(_small(frame.image), frame.time, bool(frame.neighbors))
-        self._all.add(shown)
-        if not shown.is_new:
+        if shown.is_new:
+            self._new.add(shown)
+        else:
             if self._left is not None:
                 self._close(self._left, shown, frame.shot)
             self._left, self._gap = (shown, frame.shot), Thinned(COLUMNS - 1)
@@ -91,8 +92,9 @@ class Preview:
         Raises:
           ValueError: no frame was added.
         """
-        everything = [(shown.image, shown.label) for shown in self._all.chosen()]
-        rows = [everything[start : start + COLUMNS] for start in range(0, len(everything), COLUMNS)]
+        chosen = self._new.chosen() or [self._left[0]] * (self._left is not None)
+        cells = [(shown.image, shown.label) for shown in chosen]
+        rows = [cells[start : start + COLUMNS] for start in range(0, len(cells), COLUMNS)]
         if gap := self._best[1]:
             left, right = gap[0], gap[-1]
             shown = [left] * (len(gap) - 1) + [right]
