@@ -38,10 +38,8 @@ def test_psnr_loss_counts_a_decibel_the_same_everywhere():
 
 
 def test_contrast_loss_sees_blur_but_neither_motion_nor_a_mesh():
-    stripes, loss = (
-        np.broadcast_to(np.float32([0.2, 0.2, 0.6, 0.6] * 8)[:, None], (1, 32, 32, 3)),
-        jax.jit(contrast_loss),
-    )
+    stripes = np.broadcast_to(np.float32([0.2, 0.2, 0.6, 0.6] * 8)[:, None], (1, 32, 32, 3))
+    loss = jax.jit(contrast_loss)
     assert loss(np.roll(stripes, 1, 2), stripes) < 1e-6
     half = 0.4 + (stripes - 0.4) / 2  # pixels two apart are 0.2 apart instead of 0.4, times 4 / 8
     assert loss(half, stripes) == pytest.approx(0.1, rel=1e-3)
