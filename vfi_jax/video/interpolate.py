@@ -30,6 +30,7 @@ from vfi_jax.video.tracks.streams import Cut
 __all__ = ["Between", "Job", "Part", "Progress", "Summary", "check", "interpolate", "interpolate_video"]
 
 Progress = Callable[[int, int | None], object]
+Watch = Callable[[TimedFrame], object]
 
 
 @dataclass(frozen=True)
@@ -111,12 +112,7 @@ def interpolate_video(
 
 
 def interpolate(
-    job: Job,
-    between: Between,
-    *,
-    num_frames: int = 2,
-    progress: Progress | None = None,
-    watch: Callable[[TimedFrame], object] | None = None,
+    job: Job, between: Between, *, num_frames: int = 2, progress: Progress | None = None, watch: Watch | None = None
 ) -> Summary:
     """Does a job that `check` returned; `watch` is called with each frame that is written.
 
