@@ -12,7 +12,8 @@ RAFT:
 Any other flow method will do (--config.data.distance.maps=dis). Validation gives one distance to all pixels, the time.
 400 epochs. `--config.model=dr_amt_s --config.data.distance.reference=True` adds the reference frame.
 
-Variants: `smoke` takes a minute or two on synthetic scenes, with times instead of maps.
+Variants: `smoke` takes a minute or two on synthetic scenes, with times instead of maps; `overfit` memorizes eight
+windows of 128x128, which both data.path and data.validation name, with a narrow network.
 """
 
 from ml_collections import ConfigDict
@@ -44,4 +45,17 @@ def get_config(variant: str = "default") -> ConfigDict:
         recipe,
         variant,
         smoke=merged(SMOKE, {"data": {"distance": {"maps": ""}}}),
+        overfit={
+            "epochs": 0, "steps": 160, "batch_size": 8, "log_every": 10, "checkpoint_every": 40,
+            "validate_every": 40, "validation_samples": 8,
+            "fields": {
+                "widths": (12, 16, 20, 24), "encoder_widths": (8, 16, 24), "encoder_features": 24,
+                "update_widths": ((16,), 8, 16, 24),
+            },
+            "data": {
+                "window": {"frames": 3}, "distance": {"maps": "dis", "validate": True}, "workers": 0,
+                "augment": {**NO_AUGMENTATION, "crop": 128},
+            },
+            "optimizer": {"rate": 1e-3, "final_rate": 1e-4, "clip_norm": 0.1},
+        },
     )  # fmt: skip

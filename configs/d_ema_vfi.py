@@ -14,12 +14,13 @@ The published run trains on the whole training list, as this does with --config.
 300 epochs. For `dr_ema_vfi` the published code neither clips nor blurs: --config.model=dr_ema_vfi
 --config.data.distance.reference=True --config.data.distance.clip=False --config.data.distance.blur=0.
 
-Variants: `smoke` takes a minute or two on synthetic scenes, with a narrow network and times instead of maps.
+Variants: `smoke` takes a minute or two on synthetic scenes, with a narrow network and times instead of maps; `overfit`
+memorizes eight windows of 128x128, which both data.path and data.validation name, with a narrow network.
 """
 
 from ml_collections import ConfigDict
 
-from vfi_jax.config import SMOKE, defaults, merged, vary
+from vfi_jax.config import NO_AUGMENTATION, SMOKE, defaults, merged, vary
 
 
 def get_config(variant: str = "default") -> ConfigDict:
@@ -44,4 +45,13 @@ def get_config(variant: str = "default") -> ConfigDict:
         recipe,
         variant,
         smoke=merged(SMOKE, {"fields": narrow, "data": {"distance": {"maps": ""}}, "optimizer": {"warmup": 5}}),
-    )
+        overfit={
+            "epochs": 0, "steps": 240, "batch_size": 8, "log_every": 10, "checkpoint_every": 60,
+            "validate_every": 60, "validation_samples": 8, "fields": {"width": 6, "depths": (2, 2)},
+            "data": {
+                "window": {"frames": 3}, "distance": {"maps": "dis", "validate": True}, "workers": 0,
+                "augment": {**NO_AUGMENTATION, "crop": 128},
+            },
+            "optimizer": {"rate": 1e-3, "final_rate": 1e-4, "warmup": 20},
+        },
+    )  # fmt: skip

@@ -14,24 +14,19 @@ results/tables.py` then writes the table. With --lpips FOLDER (weights as for ev
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import itertools
-import json
-import os
-import platform
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
-import jax
+import experiment
 import numpy as np
 from jaxtyping import Float, Float16, UInt8
 
-from vfi_jax import Interpolator, __version__, config
-from vfi_jax.config import NO_AUGMENTATION, Distance
+from vfi_jax import Interpolator, config
+from vfi_jax.config import Distance
 from vfi_jax.data import images, sources
 from vfi_jax.data.distance_maps import of_frame, projected, stored, triples
 from vfi_jax.data.distances import KIND, METADATA_KEY, PER_FILE
@@ -45,15 +40,13 @@ from vfi_jax.prepare.distances import write_distance_maps
 from vfi_jax.prepare.flow_labels import DIS, pairwise_method
 from vfi_jax.system import strict_json
 from vfi_jax.system.files import written_whole
-from vfi_jax.system.machine import processor
-from vfi_jax.training import fit
 from vfi_jax.video.coding.decode import Reader
 from vfi_jax.viz.sheets import save_png, sheet
 from vfi_jax.weights.load import load
 
 ROOT = Path(__file__).parent.parent
 TABLE, PICTURE = ROOT / "results/distance.csv", ROOT / "docs/images/distance.png"
-BATCH, CROP = 8, 64
+CROP = 64
 EXACT = "exact"
 MAPS, SHIPPED = ("uniform", "true"), "as shipped"
 KINDS = {"t": "", EXACT: EXACT, "dis": DIS}
@@ -180,24 +173,14 @@ def _exact_maps(scene: Scene) -> Float16[np.ndarray, "m h2 w2"]:
 
 def recipe(scenes: Path, network: Network, kind: str, seed: int) -> config.Train:
     """The recipe of a run; kinds differ in the maps alone."""
-    values = {
-        "model": network.model, "fields": network.fields, "loss": network.loss, "init_from": {"model": network.start},
-        "steps": network.steps, "batch_size": BATCH, "seed": seed,
-        "log_every": 100, "checkpoint_every": 200, "validate_every": network.steps, "validate_at_start": False,
-        "data": {
-            "path": str(scenes), "window": {"frames": FRAMES, "sorted_share": 1.0},
-            "distance": {"maps": KINDS[kind], "blur": SMOOTH.blur, "blur_at": SMOOTH.blur_at},
-            "augment": {
-                **NO_AUGMENTATION, "crop": CROP, "reverse_channels": 0.5, "flip_rows": 0.5, "flip_columns": 0.5,
-                "transpose": 0.5, "reverse_time": 0.5,
-            },
-        },
-        "optimizer": {
-            "rate": network.rate, "final_rate": 0.02 * network.rate, "warmup": 50, "weight_decay": 1e-6,
-            "clip_norm": 0.1,
-        },
+    data = {
+        "path": str(scenes), "window": {"frames": FRAMES, "sorted_share": 1.0},
+        "distance": {"maps": KINDS[kind], "blur": SMOOTH.blur, "blur_at": SMOOTH.blur_at},
     }  # fmt: skip
-    return config.parse(config.Train, values)
+    return experiment.recipe(
+        steps=network.steps, rate=network.rate, crop=CROP, data=data, seed=seed, model=network.model,
+        fields=network.fields, loss=network.loss, init_from={"model": network.start},
+    )  # fmt: skip
 
 
 # Scoring
@@ -323,22 +306,11 @@ def measured(
     work: Path, windows: Sequence[Scored], params: Mapping[str, Any] | None, seeds: int
 ) -> list[dict[str, Any]]:
     """The rows of all runs, and of the mean of the inputs."""
-    about = {
-        "date": time.strftime("%Y-%m-%d"),
-        "versions": f"vfi_jax {__version__}, jax {jax.__version__}",
-        "machine": f"{processor()} ({os.cpu_count()} cores), Python {platform.python_version()}",
-        "command": f"results/distance.py WORK DATA --seeds {seeds}",
-    }
-
-    rows = []
+    about, rows = experiment.about(f"results/distance.py WORK DATA --seeds {seeds}"), []
     for part in parts(seeds):
         file = work / f"scores/{'-'.join(map(str, part))}.json"
-        if not file.exists():
-            file.parent.mkdir(exist_ok=True)
-            found = list(scores(windows, predictor(work, part), params))
-            with written_whole(file) as partial:
-                partial.write_text(strict_json.dumps(found))
-        rows += [{**part._asdict(), "lpips": "", **row, **about} for row in json.loads(file.read_text())]
+        scored = experiment.kept(file, lambda part=part: list(scores(windows, predictor(work, part), params)))
+        rows += [{**part._asdict(), "lpips": "", **row, **about} for row in scored]
     return rows
 
 
@@ -367,14 +339,11 @@ def main() -> None:
     options = parser.parse_args()
     scenes = prepare(options.work, options.data)
     for seed, name, kind in itertools.product(range(options.seeds), NETWORKS, KINDS):
-        fit.fit(recipe(scenes, NETWORKS[name], kind, seed), options.work / f"{name}-{kind}-{seed}")
+        experiment.train(recipe(scenes, NETWORKS[name], kind, seed), options.work / f"{name}-{kind}-{seed}")
     params = perceptual.read_params(options.lpips, "alex") if options.lpips else None
     windows = [*held_out_scenes(options.data), *real_windows(options.data)]
     rows = measured(options.work, windows, params, options.seeds)
-    with TABLE.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    experiment.write_rows(TABLE, rows)
     save_png(PICTURE, drawn(options.work, windows))
 
 

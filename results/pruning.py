@@ -1,23 +1,23 @@
-"""Time over keep rate of UGSP, skipping and masked: `python results/pruning.py VIDEO... [--weights FILE]`.
+"""Time over keep rate of UGSP, skipping and masked: `python results/pruning.py WORK VIDEO... [--uncertainty RUN]`.
 
-Writes `pruning.csv`. Of each video the first three frames, resized, give a pair and its true middle. Masks meet a keep
-rate either by the weights' own logits ("logits") or by DIS motion, dilated ("motion"); the fractions of the levels are
-those of `prepare.masks.fractions`. Both forms compute the same masks, round by round in one process; a row has medians.
-"share of pixels" and "share of blocks" (of 2x2 pixels, computed whole) are means of the levels, weighted as the keep
-rate is. Seconds of the processor hardly change with other work on the machine, as those of the clock do. Without
---weights the weights are fresh: times hold, PSNR means nothing.
+Writes `pruning.csv`; WORK keeps rows between calls. Of each video the first three frames, resized, give a pair and its
+true middle. Masks meet a keep rate, level by level, by a threshold of one of `KINDS`: the network's own logits
+("logits"), the uncertainty that a run of `ugsp_uncertainty` estimates ("uncertainty"), or DIS motion, dilated
+("motion"); the fractions of the levels are those of `prepare.masks.fractions`. Both forms compute the same masks, round
+by round in one process; a row has medians. "share of pixels" and "share of blocks" (of 2x2 pixels, computed whole) are
+means of the levels, weighted as the keep rate is. Seconds of the processor hardly change with other work on the
+machine, as those of the clock do. Without --weights the weights are fresh: times hold, PSNR means nothing.
 """
 
 import argparse
-import csv
+import functools
 import itertools
-import os
-import platform
 import statistics
 import time
 from pathlib import Path
 
 import cv2
+import experiment
 import jax
 import numpy as np
 
@@ -26,21 +26,17 @@ from vfi_jax.data.images import to_uint8
 from vfi_jax.inference.flow import dis_flow
 from vfi_jax.losses.pruning import keep_rate
 from vfi_jax.metrics import psnr
-from vfi_jax.models import registry, ugsp
+from vfi_jax.models import registry, ugsp_network
 from vfi_jax.nn.active import active_blocks
 from vfi_jax.ops import pad
 from vfi_jax.ops.channels import order_of
-from vfi_jax.prepare.masks import SHARES, fractions
-from vfi_jax.system.machine import processor
+from vfi_jax.prepare.masks import SHARES, fractions, uncertainty
 from vfi_jax.video.coding.decode import Reader
 
-RATES, SIZES, ROUNDS = (0.2, 0.35, 0.5, 0.65, 0.8, 1.0), "1280x720,1920x1080", 5
+TABLE = Path(__file__).parent / "pruning.csv"
+KINDS = ("logits", "uncertainty", "motion")
+RATES, SIZES, ROUNDS = (0.2, 0.35, 0.5, 0.75, 1.0), ("1280x720", "1920x1080"), 3
 LAYERS = {3: 6, 2: 6, 1: 5}  # 3x3 convolutions of a block
-TITLES = (
-    *("video", "size", "masks", "wanted", "keep rate", "share of pixels", "share of blocks"),
-    *("GMAC masked", "GMAC skipping", "s masked", "s skipping", "ratio", "processor s masked", "processor s skipping"),
-    *("processor ratio", "PSNR", "largest difference", "date", "versions", "machine", "command"),
-)
 
 
 def frames_of(path, size):
@@ -50,16 +46,15 @@ def frames_of(path, size):
     return np.stack([cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in images])
 
 
-def scores_of(kind, model, variables, frames, images):
+def scores_of(kind, model, variables, frames, images, run):
     """A score per pixel of each level, where what is large is kept first."""
     if kind == "motion":
-        height, width = frames.shape[2:4]
         motion = np.linalg.norm(dis_flow(images[0], images[2]), axis=-1)
-        motion = cv2.dilate(motion.astype(np.float32), np.ones((9, 9)))
-        motion = cv2.copyMakeBorder(
-            motion, 0, height - motion.shape[0], 0, width - motion.shape[1], cv2.BORDER_REPLICATE
-        )
-        return [motion[::step, ::step][None, ..., None] for step in ugsp.MASK_STEPS]
+        return _sampled(cv2.dilate(motion.astype(np.float32), np.ones((9, 9))), frames.shape[2:4])
+    if kind == "uncertainty":
+        estimator, trained = vfi_jax.load("ugsp_uncertainty", run)
+        pair = frames[..., order_of(model)]  # RGB
+        return _sampled(np.asarray(uncertainty(estimator, trained, pair))[0, ..., 0], frames.shape[2:4])
 
     @jax.jit
     def logits_of(variables, frames):
@@ -73,6 +68,13 @@ def scores_of(kind, model, variables, frames, images):
         return seen
 
     return [np.asarray(score) for score in logits_of(variables, frames)]
+
+
+def _sampled(score, size):
+    """A score per pixel of the frame at each level; repeated at the edges to the padded size."""
+    down, across = (whole - side for whole, side in zip(size, score.shape, strict=True))
+    score = cv2.copyMakeBorder(score, 0, down, 0, across, cv2.BORDER_REPLICATE)
+    return [score[::step, ::step][None, ..., None] for step in ugsp_network.MASK_STEPS]
 
 
 def masks_of(scores, rate):
@@ -95,49 +97,63 @@ def gmac_of_blocks(model, masks, shares):
     return total / 1e9
 
 
-def measured(path, size, kind, weights, rates, rounds):
+def measured(path, size, kind, options):
     """The rows of a video at one size."""
-    spec = registry.spec_of("ugsp")
-    plain, variables = vfi_jax.load("ugsp", weights) if weights else vfi_jax.create("ugsp")
+    plain, variables = vfi_jax.load("ugsp", options.weights) if options.weights else vfi_jax.create("ugsp")
     images = frames_of(path, size)
-    order = order_of(plain)
-    frames = pad(images[None, [0, 2]][..., order].astype(np.float32) / 255, spec.padding)
-    scores = scores_of(kind, plain, variables, frames, images)
-    forms = {"masked": plain, "skipping": plain.clone(skips=True)}
-    programs = {
-        name: jax.jit(lambda v, f, m, model=model: model.apply(v, f, ugsp.given(m), method="estimate").out.frame)
-        for name, model in forms.items()
+    frames = pad(images[None, [0, 2]].astype(np.float32) / 255, registry.spec_of("ugsp").padding)
+    frames = frames[..., order_of(plain)]
+    scores = scores_of(kind, plain, variables, frames, images, options.uncertainty)
+    programs = {name: program(model) for name, model in forms(plain).items()}
+    return [
+        {"video": path.name, "size": "x".join(map(str, size)), "masks": kind, "wanted": rate}
+        | compared(plain, programs, (variables, frames, masks_of(scores, rate)), images[1], options.rounds)
+        for rate in options.rates
+    ]
+
+
+def forms(model):
+    """The network that computes all pixels, and the one that skips."""
+    return {"masked": model, "skipping": model.clone(skips=True)}
+
+
+def program(model):
+    """The frame of a network, from its variables, frames and masks."""
+    return jax.jit(lambda v, f, masks: model.apply(v, f, ugsp_network.given(masks), method="estimate").out.frame)
+
+
+def compared(model, programs, inputs, truth, rounds):
+    """Shares, multiply-adds, seconds and differences of both forms with the same masks."""
+    _, frames, masks = inputs
+    blocks = [float(active_blocks(mask).count) * 4 / mask.size for mask in masks]
+    found = {name: np.asarray(program(*inputs)) for name, program in programs.items()}
+    wall, busy = timed({name: functools.partial(program, *inputs) for name, program in programs.items()}, rounds)
+    gmac = registry.spec_of("ugsp").gmac * frames[0, 0, ..., 0].size / (1280 * 720)
+    height, width = truth.shape[:2]
+    rounded = np.round(found["skipping"][:, :height, :width, order_of(model)] * 255)
+    figures = {
+        "keep rate": float(keep_rate([jax.numpy.asarray(mask) for mask in masks], model.block_widths)),
+        "share of pixels": SHARES @ [mask.mean() for mask in masks] / SHARES.sum(),
+        "share of blocks": SHARES @ blocks / SHARES.sum(),
+        "GMAC masked": gmac,
+        "GMAC skipping": gmac - gmac_of_blocks(model, masks, [1 - share for share in blocks]),
+        **{f"s {name}": seconds for name, seconds in wall.items()},
+        "ratio": wall["skipping"] / wall["masked"],
+        **{f"processor s {name}": seconds for name, seconds in busy.items()},
+        "processor ratio": busy["skipping"] / busy["masked"],
+        "PSNR": float(np.squeeze(psnr(rounded, truth[None].astype(np.float64)))),
     }
-    rest = spec.gmac * frames[0, 0, ..., 0].size / (1280 * 720)
-    for rate in rates:
-        masks = masks_of(scores, rate)
-        blocks = [float(active_blocks(mask).count) * 4 / mask.size for mask in masks]
-        found = {name: np.asarray(program(variables, frames, masks)) for name, program in programs.items()}
-        wall, busy = timed({name: (program, variables, frames, masks) for name, program in programs.items()}, rounds)
-        height, width = images.shape[1:3]
-        rounded = np.round(found["skipping"][:, :height, :width, order] * 255)
-        yield (
-            path.name, f"{width}x{height}", kind, rate, *(f"{value:.4f}" for value in (
-                float(keep_rate([jax.numpy.asarray(mask) for mask in masks], plain.block_widths)),
-                SHARES @ [mask.mean() for mask in masks] / SHARES.sum(), SHARES @ blocks / SHARES.sum(),
-                rest, rest - gmac_of_blocks(plain, masks, [1 - share for share in blocks]),
-                wall["masked"], wall["skipping"], wall["skipping"] / wall["masked"],
-                busy["masked"], busy["skipping"], busy["skipping"] / busy["masked"],
-                float(np.squeeze(psnr(rounded, images[None, 1].astype(np.float64)))),
-            )), f"{np.abs(found['skipping'] - found['masked']).max():.1e}",
-            time.strftime("%Y-%m-%d"), f"jax {jax.__version__}",
-            f"{processor()} ({os.cpu_count()} cores), Python {platform.python_version()}",
-            f"python results/pruning.py VIDEO{' --weights FILE' * bool(weights)}",
-        )  # fmt: skip
+    largest = np.abs(found["skipping"] - found["masked"]).max()
+    return {name: f"{value:.4f}" for name, value in figures.items()} | {"largest difference": f"{largest:.1e}"}
 
 
 def timed(calls, rounds):
     """Medians of the seconds on the clock and of the processor, of calls in turn."""
     wall, busy = ({name: [] for name in calls} for _ in range(2))
     for _ in range(rounds):
-        for name, (program, *arguments) in calls.items():
+        for name, call in calls.items():
             start, before = time.perf_counter(), time.process_time()
-            program(*arguments).block_until_ready()
+            call().block_until_ready()
             wall[name].append(time.perf_counter() - start)
             busy[name].append(time.process_time() - before)
     return [{name: statistics.median(each) for name, each in seconds.items()} for seconds in (wall, busy)]
@@ -146,21 +162,28 @@ def timed(calls, rounds):
 def main() -> None:
     """A row for each video, size, kind of masks and keep rate."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("work", type=Path)
     parser.add_argument("videos", type=Path, nargs="+")
-    parser.add_argument("--weights", type=Path)
-    parser.add_argument("--sizes", default=SIZES)
+    parser.add_argument("--weights", type=Path, help="of ugsp")
+    parser.add_argument("--uncertainty", type=Path, help="a run of ugsp_uncertainty")
+    parser.add_argument("--sizes", nargs="+", default=SIZES)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--rates", type=float, nargs="+", default=RATES)
-    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent)
     options = parser.parse_args()
-    with (options.output / "pruning.csv").open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(TITLES)
-        for path, size, kind in itertools.product(options.videos, options.sizes.split(","), ("logits", "motion")):
-            pixels = tuple(map(int, size.split("x")))
-            for row in measured(path, pixels, kind, options.weights, options.rates, options.rounds):
-                rows.writerow(row)
-                file.flush()
+    command = "results/pruning.py WORK VIDEO"
+    command += " --weights FILE" * bool(options.weights) + " --uncertainty RUN" * bool(options.uncertainty)
+    rows = []
+    for path, size, kind in itertools.product(options.videos, options.sizes, KINDS):
+        if kind == "uncertainty" and not options.uncertainty:
+            continue
+        pixels = tuple(map(int, size.split("x")))
+        rows += experiment.kept(
+            options.work / f"{path.stem}-{size}-{kind}.json",
+            lambda path=path, pixels=pixels, kind=kind: [
+                row | experiment.about(command) for row in measured(path, pixels, kind, options)
+            ],
+        )
+    experiment.write_rows(TABLE, rows)
 
 
 if __name__ == "__main__":

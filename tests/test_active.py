@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 from parity import apart
 
-from vfi_jax.models import registry, ugsp
+from vfi_jax.models import registry, ugsp_network
 from vfi_jax.nn import active
 
 RNG = np.random.default_rng(0)
@@ -79,14 +79,14 @@ def test_a_pruned_model_in_blocks():
     def masks(*shares):
         """Of the levels; each the top left part of its frame with this share of both sides."""
         made = []
-        for step, share in zip(ugsp.MASK_STEPS, shares, strict=True):
+        for step, share in zip(ugsp_network.MASK_STEPS, shares, strict=True):
             rows, columns = 64 // step, 96 // step
             made.append(blobs(rows, columns, [(i, 0, 0, round(share * rows), round(share * columns)) for i in (0, 1)]))
         return made
 
     @functools.partial(jax.jit, static_argnums=0)
     def run(model, variables, masks):
-        estimate = model.apply(variables, frames, ugsp.given(masks), method="estimate")
+        estimate = model.apply(variables, frames, ugsp_network.given(masks), method="estimate")
         return estimate.out.frame, estimate.branch.features
 
     for shares in ((0.4, 0.4, 0.3), (1.0, 0.7, 0.0), (1.0, 1.0, 1.0)):

@@ -450,9 +450,11 @@ def test_midpoint_models_cannot_time_objects(clip, capsys):
         editing.check_model(interpolate)
 
 
-def test_scenes_of_the_experiment_speed_up_or_slow_down():
+def test_scenes_of_the_experiment_speed_up_or_slow_down(monkeypatch):
     """Surfaces keep their first and last places; halfway they have covered 1/2 - k/4 of their way."""
-    script = runpy.run_path(str(Path(__file__).parent.parent / "results/distance.py"))
+    results = Path(__file__).parent.parent / "results"
+    monkeypatch.syspath_prepend(results)  # modules that scripts share
+    script = runpy.run_path(str(results / "distance.py"))
     photos = [np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)]
     scene = script["accelerated"](3, 48, photos)
     places = {t: np.stack([layer.motion.matrix(t)[:2, 2] for layer in scene.layers]) for t in (0, 0.5, 1)}

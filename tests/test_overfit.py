@@ -27,7 +27,8 @@ DATA = os.environ.get("VFI_JAX_DATA")
 WINDOWS, SIDE = 8, 128
 MOVES, CUTS = 12.0, 30.0  # change between the inputs around the target, and between neighbors, mean of levels
 MINUTES = (  # recipes whose overfit variant takes more than about five minutes
-    *("amt_s", "d_ifrnet", "d_rife", "dr_rife", "ifrnet_vimeo90k", "ugsp", "ugsp_uncertainty"),
+    *("amt_s", "cspa_vimeo90k", "d_amt_s", "d_ema_vfi", "d_ifrnet", "d_rife", "dr_rife", "ifrnet_vimeo90k"),
+    *("ugsp", "ugsp_uncertainty"),
     *("dbvi_vimeo90k_septuplet", "ema_vfi_vimeo90k", "vfit_vimeo90k_septuplet"),
 )
 GAIN = 5.0  # dB above the mean of the two frames

@@ -20,7 +20,7 @@ from vfi_jax.data.masks import with_masks
 from vfi_jax.errors import UsageError, UserError
 from vfi_jax.losses import laplacian_loss, laplacian_pyramid
 from vfi_jax.losses.pruning import keep_rate, label_distance, laplace_likelihood, soft_keep
-from vfi_jax.models import registry, ugsp
+from vfi_jax.models import registry, ugsp, ugsp_network, ugsp_uncertainty
 from vfi_jax.prepare import masks
 from vfi_jax.runs.log import read_log
 from vfi_jax.training import checks, fit
@@ -140,11 +140,13 @@ def narrow():
 def test_nothing_is_kept_within_what_was_pruned(narrow):
     model, variables = narrow
     frames = RNG.random((1, 2, 32, 48, 3), np.float32)
-    drawn = [jnp.asarray(RNG.random((1, 32 // side, 48 // side, 1)) < 0.5, jnp.float32) for side in ugsp.MASK_STEPS]
+    drawn = [
+        jnp.asarray(RNG.random((1, 32 // side, 48 // side, 1)) < 0.5, jnp.float32) for side in ugsp_network.MASK_STEPS
+    ]
 
     @jax.jit
     def run(variables, frames, bias):
-        chosen = model.apply(variables, frames, ugsp.given(drawn), method="estimate")
+        chosen = model.apply(variables, frames, ugsp_network.given(drawn), method="estimate")
         by_bias = model.apply(variables, frames, lambda number, logits: model.keep(number, logits) * bias,
                               method="estimate")  # fmt: skip
         return chosen, by_bias
@@ -156,7 +158,7 @@ def test_nothing_is_kept_within_what_was_pruned(narrow):
         np.testing.assert_array_equal(fine, own * coarse.repeat(2, 1).repeat(2, 2))
     # Where nothing is kept, the last 1x1 convolution gives its bias.
     with pytest.raises(UsageError, match=r"^keep mask 1 has shape \(1, 8, 12, 1\): \(1, 4, 6, 1\) is needed, 1/8 of"):
-        model.apply(variables, frames, ugsp.given(drawn[1:]), method="estimate")
+        model.apply(variables, frames, ugsp_network.given(drawn[1:]), method="estimate")
     bias = variables["params"]["glblock_final"]["conv_last"]["bias"]
     assert apart(none.branch.features[-1], np.broadcast_to(bias, none.branch.features[-1].shape)) < 1e-6
 
@@ -199,12 +201,12 @@ def test_stage_one(uncertain):
         "frames": RNG.random((1, 2, 64, 64, 3), np.float32),
         "target": RNG.random((1, 64, 64, 3), np.float32),
     }
-    config = ugsp.UncertaintyLossConfig(steps_per_epoch=2, uncertainty_from=1)
+    config = ugsp_uncertainty.UncertaintyLossConfig(steps_per_epoch=2, uncertainty_from=1)
 
     @jax.jit
     @functools.partial(jax.value_and_grad, has_aux=True)
     def loss(variables, step):
-        total, aux = ugsp.uncertainty_loss(model, variables, batch, config, step=step, rng=None)
+        total, aux = ugsp_uncertainty.uncertainty_loss(model, variables, batch, config, step=step, rng=None)
         return total, (aux.terms, model.apply(variables, batch["frames"], method="estimate_uncertainty")[1])
 
     (_, (before, log_scale)), without = loss(variables, 1)

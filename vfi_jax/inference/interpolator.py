@@ -22,7 +22,7 @@ from jaxtyping import Float
 
 from vfi_jax import weights
 from vfi_jax.errors import NotFiniteError, UsageError, UserError
-from vfi_jax.inference import extra
+from vfi_jax.inference import extra, still
 from vfi_jax.inference.arrays import host_array
 from vfi_jax.inference.wrappers import SMALLEST_INTERVAL, Recursive, with_dtype, with_reference
 from vfi_jax.models import registry
@@ -49,6 +49,7 @@ class Interpolator:
         *,
         precision: str | None = precisions.DEFAULT,
         extra: int = 0,
+        copy_still: bool = False,
     ) -> None:
         """Takes a model.
 
@@ -59,6 +60,8 @@ class Interpolator:
           precision: a name in `vfi_jax.nn.precision`; None keeps the model's dtype and leaves products to the backend.
           extra: number of channels behind RGB in all frames, in the same range, such as opacity (of premultiplied
             colors), depth or masks; see `inference.extra` for how they move.
+          copy_still: whether tiles that do not change between the frames are copied instead of computed, see
+            `inference.still`; calls with maps of time, regions or further inputs compute all.
 
         Raises:
           UserError: no weights.
@@ -79,6 +82,7 @@ class Interpolator:
         self.spec = registry.spec_of(network.variant)
         self.variables = jax.device_put(variables)
         self.channels = 3 + extra
+        self.copies_still = copy_still
 
     @property
     def sees_regions(self) -> bool:
@@ -117,7 +121,11 @@ class Interpolator:
         size, single = stack.shape[-3:-1], stack.ndim == 4
         batch = stack[None] if single else stack
         times, inputs = self._times(t, batch.shape[0], size), {**inputs, **self._regions(regions, batch)}
-        frame = self._crop(self._predict(self._pad(batch), times, inputs), batch.dtype, size)
+        if self.copies_still and not inputs and times.shape[1:3] == (1, 1):
+            parts = zip(batch, times[:, 0, 0, 0].tolist(), strict=True)
+            frame = np.stack([frame for frames, time in parts for frame in self._copied(frames, [time])])
+        else:
+            frame = self._crop(self._predict(self._pad(batch), times, inputs), batch.dtype, size)
         return frame[0] if single else frame
 
     def between(self, frames: Sequence[Any], times: Sequence[float], *, regions: Any = None) -> Iterator[np.ndarray]:
@@ -139,8 +147,21 @@ class Interpolator:
         """
         if not times:
             return
-        batch = stack_frames(frames, self.spec.num_frames, self.channels)[None]
-        size, padded, inputs = batch.shape[-3:-1], self._pad(batch), self._regions(regions, batch)
+        stack = stack_frames(frames, self.spec.num_frames, self.channels)
+        inputs = self._regions(regions, stack[None])
+        if self.copies_still and not inputs:
+            yield from self._copied(stack, times)
+        else:
+            yield from self._computed(stack, times, inputs)
+
+    def _copied(self, stack: np.ndarray, times: Sequence[float]) -> Iterator[np.ndarray]:
+        """The frames at several times, what is still copied."""
+        return still.composed(stack, lambda part: self._computed(part, times, {}), len(times))
+
+    def _computed(self, stack: np.ndarray, times: Sequence[float], inputs: Mapping[str, Any]) -> Iterator[np.ndarray]:
+        """Yields the frames at several times, computed everywhere."""
+        batch = stack[None]
+        size, padded = batch.shape[-3:-1], self._pad(batch)
         if self.model.any_time:
             predictions = (self._predict(padded, self._times(t, 1, size), inputs) for t in times)
         else:

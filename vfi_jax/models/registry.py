@@ -11,13 +11,31 @@ import jax
 import jax.numpy as jnp
 
 from vfi_jax.errors import UsageError
-from vfi_jax.models import amt, cain, classical, cspa, dbvi, ema_vfi, ifrnet, raft, rife, rife_lap, rife_v4, ugsp, vfit
+from vfi_jax.models import (
+    amt,
+    cain,
+    classical,
+    cspa,
+    dbvi,
+    ema_vfi,
+    ifrnet,
+    raft,
+    rife,
+    rife_lap,
+    rife_v4,
+    ugsp,
+    ugsp_uncertainty,
+    vfit,
+)
 from vfi_jax.models.base import Network
 from vfi_jax.models.spec import ModelSpec
 from vfi_jax.nn import initialize
 from vfi_jax.system.plugins import Registry
 
-FAMILIES = (rife, rife_v4, rife_lap, ifrnet, amt, ema_vfi, ugsp, cain, cspa, dbvi, vfit, raft, classical)
+FAMILIES = (
+    *(rife, rife_v4, rife_lap, ifrnet, amt, ema_vfi, ugsp_uncertainty, ugsp),
+    *(cain, cspa, dbvi, vfit, raft, classical),
+)
 BUILT_IN: MappingProxyType[str, ModelSpec] = MappingProxyType(
     {name: spec for family in FAMILIES for name, spec in family.SPECS.items()}
 )

@@ -2,8 +2,10 @@
 
 Where the network is more uncertain than a threshold, or a neighbor of such a pixel is, a pruned model is to compute.
 One threshold per level holds for the whole set: it is the quantile of the uncertainty, over windows spread over the
-set, at which the level keeps the fraction that the wanted keep rate leaves to it. If JAX runs in several processes,
-each of them writes its share of the files.
+set, at which the level keeps the fraction that the wanted keep rate leaves to it. Nothing of this is published. Chosen
+here: thresholds of the set instead of each image's, since published savings differ from set to set; quantiles after
+neighbors are counted in, so that the keep rate is met; the mean of both orders of the frames, as the middle frame has
+no direction; a bit per pixel and level. If JAX runs in several processes, each of them writes its share of the files.
 """
 
 from __future__ import annotations
