@@ -72,7 +72,8 @@ def moving_tiles(frames: Shaped[np.ndarray, "n h w c"]) -> Bool[np.ndarray, "row
     for axis in (0, 1):
         moving = np.logical_or.reduceat(moving, range(0, moving.shape[axis], TILE), axis)
     reach = 2 * AROUND + 1
-    return np.lib.stride_tricks.sliding_window_view(np.pad(moving, AROUND), (reach, reach)).any((2, 3))
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(moving, AROUND), (reach, reach))
+    return np.asarray(around.any((2, 3)))
 
 
 def neighbors(moving: Bool[np.ndarray, "rows columns"]) -> Iterator[frozenset[Tile]]:
