@@ -15,7 +15,8 @@ from vfi_jax.models import registry, vfit
 from vfi_jax.nn import Conv3d, ConvTranspose3d, ConvTranspose3x3, conv3d
 from vfi_jax.ops import resize_to, sample_taps
 from vfi_jax.torch_io import state_dict
-from vfi_jax.torch_io.writer import write_torch
+from vfi_jax.torch_io.reader import read_torch
+from vfi_jax.weights import published
 
 FRAME = 5e-5
 OPERATOR, OPERATOR_GRADIENT = 2e-6, 1e-5
@@ -30,7 +31,11 @@ def frames_of(case):
     return np.stack([case.arrays[name] for name in ("In", "I0", "I1", "I2")], 1)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+# Most of the time is the compiler's, of which this takes half.
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+
+@functools.partial(jax.jit, static_argnums=0, compiler_options=QUICK)
 def run(model, variables, frames):
     return model.apply(variables, frames)
 
@@ -40,8 +45,11 @@ def run_parts(model, variables, frames):
     """Maps, features, and of each level the shares of the frames and the taps of frame I0."""
 
     def parts(model, frames):
-        maps = model.encoder(frames - frames.mean((1, 2, 3), keepdims=True))
-        features, sizes = model.decode(maps), [x.shape[2:4] for x in maps]
+        centered = frames - frames.mean((1, 2, 3), keepdims=True)
+        maps = model.encoder(centered)
+        features = model.decode(maps)
+        maps = [model.encoder.stem(centered), *maps]
+        sizes = [x.shape[2:4] for x in maps]
         shares, taps = {}, {}
         for name, x, size in zip(LEVELS, features, sizes[2::-1], strict=True):
             shares[name] = getattr(model, name).shares(x, size)
@@ -194,6 +202,31 @@ def test_transposed_convolutions_and_resizing():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("height", [49, 64, 70])
+def test_bands_of_the_first_level(monkeypatch, height):
+    """In bands of rows, the last of which overlaps another, the input of level 1 and its gradient are the same."""
+    encoder = vfit.Encoder((4, 8, 8, 8, 8), (0, 0, 0, 0))
+    frames = np.random.default_rng(0).random((1, 4, height, 32, 3), np.float32)
+    variables = encoder.init(jax.random.key(0), frames)
+    variables = jax.tree.map(lambda x: np.random.default_rng(1).normal(0, 0.2, x.shape).astype(np.float32), variables)
+
+    def both(variables):
+        def total(variables):
+            return (encoder.apply(variables, frames, method="first") ** 2).sum()
+
+        return jax.jit(encoder.apply, static_argnames="method")(variables, frames, method="first"), jax.grad(total)(
+            variables
+        )
+
+    whole, gradient = both(variables)
+    monkeypatch.setattr(vfit, "BAND", 4 * frames.size // 3 * 4 // 5)
+    bands, other = both(variables)
+    assert apart(whole, bands) < 1e-5
+    largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(gradient))
+    assert all(jax.tree.leaves(jax.tree.map(lambda a, b: apart(a, b) < 1e-4 * largest, other, gradient)))
+
+
+@pytest.mark.slow
 def test_in_parts_nothing_changes(monkeypatch):
     """Frame by frame, and some rows at a time, as large frames are computed; the gradient too."""
     x, block, params = ops("ops_vfit", "block")["shifted_in"], vfit.Block(2, shifted=True), block_params()
@@ -215,13 +248,20 @@ def test_in_parts_nothing_changes(monkeypatch):
 
 
 def test_published_files(tmp_path):
-    """A training checkpoint: names with a prefix, index buffers, and other entries."""
-    _, variables = registry.create("vfit_s", seed=1)
-    state = vfi_jax.to_torch("vfit_s", variables)
-    index = np.zeros((64, 64), np.int64)
-    buffers = {f"encoder.stage1.upper.blocks.{i}.depth_attn.relative_position_index": index for i in (0, 1)}
-    published = {f"module.{name}": array for name, array in {**state, **buffers}.items()}
-    write_torch(tmp_path / "model_best.pth", published, key="state_dict", numbers={"epoch": 99})
+    """A training checkpoint as it is exported: names with a prefix, index buffers that the loader demands, an epoch."""
+    model, variables = registry.create("vfit_s", seed=1)
+    state = published.published_state(model, variables, print)
+    indices = {name: array for name, array in state.items() if name.endswith("relative_position_index")}
+    assert len(indices) == 24
+    spatial = indices["encoder.stage3.upper.blocks.5.depth_attn.relative_position_index"]
+    places = np.stack(np.meshgrid(np.arange(8), np.arange(8), indexing="ij")).reshape(2, -1)  # as Swin computes it
+    across = (places[:, :, None] - places[:, None]) + 7
+    assert np.array_equal(spatial, across[0] * 15 + across[1])
+    temporal = indices["encoder.stage1.upper.blocks.0.point_attn.relative_position_index"]
+    assert np.array_equal(temporal, [[3, 2, 1, 0], [4, 3, 2, 1], [5, 4, 3, 2], [6, 5, 4, 3]])
+    published.write_published(tmp_path / "model_best.pth", "vfit_s", state, half=False)
+    file = read_torch(tmp_path / "model_best.pth")
+    assert file["module.encoder.stage1.upper.blocks.0.point_attn.relative_position_index"].dtype == np.int64
     model, loaded = vfi_jax.load("vfit_s", tmp_path / "model_best.pth")
     assert jax.tree.all(jax.tree.map(np.array_equal, loaded, variables))
     assert (model.channel_order, model.any_time) == ("rgb", False)

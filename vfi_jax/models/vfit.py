@@ -52,7 +52,9 @@ SLOPE = 0.2
 SIDE = 8  # of a window, in tokens
 TAPS = 25
 HEADS = (2, 4, 8, 16)  # of the attention in each stage
-AT_ONCE = 2**30  # bytes of a block's widest features above which it runs on one frame, or on some rows, at a time
+HALO = 4  # rows
+BAND = 2**27  # bytes of the map of level 0 above which it is computed in bands
+AT_ONCE = 2**29  # bytes of a block's widest features above which it runs on one frame, or on some rows, at a time
 
 
 class ResBlock3d(nn.Module):
@@ -115,6 +117,12 @@ def shift_zones(size: tuple[int, int], window: tuple[int, int], shift: tuple[int
     return zones(size, [[s - w, s - d] if d else [] for s, w, d in zip(size, window, shift, strict=True)])
 
 
+def frame_places() -> Int[np.ndarray, "n n"]:
+    """Place in the bias table for each query and key frame: `n - n' + 3`."""
+    order = np.arange(FRAMES)
+    return order[:, None] - order[None, :] + FRAMES - 1
+
+
 class TemporalAttention(nn.Module):
     """Attention between the frames at each pixel.
 
@@ -132,7 +140,7 @@ class TemporalAttention(nn.Module):
         qkv = Linear(3 * channels, self.dtype, name="qkv")(x)
         q, k, v = (part.reshape(*x.shape[:-1], self.heads, -1) for part in jnp.split(qkv, 3, -1))
         order = np.arange(FRAMES)
-        bias = table[order[:, None] - order[None, :] + FRAMES - 1][:, :, None, None]
+        bias = table[frame_places()][:, :, None, None]
         wide = q.astype(jnp.float32)
         # Key by key: of all keys at once XLA's CPU compiler (jaxlib 0.10.2) gets the sums wrong for a batch of one.
         scores = jnp.stack([(wide * k[:, key : key + 1]).sum(-1) for key in order], 2) / math.sqrt(q.shape[-1])
@@ -187,19 +195,56 @@ class Block(nn.Module):
 def in_parts(method: Callable[..., Array], module: nn.Module, given: Sequence[Array], parts: int, axis: int) -> Array:
     """`method(module, *given)` on `parts` parts of an axis, one after the other; a gradient computes each again.
 
-    Without a loop, whose result XLA's CPU compiler would hold from the program's start.
+    The result, which has the shape of the first array, takes its place part by part: XLA's CPU compiler would hold that
+    of a plain loop from the program's start.
     """
     if parts <= 1:
         return method(module, *given)
     size, step = given[0].shape[axis], nn.remat(method)
     length = -(-size // parts)
-    starts = range(0, size, length)
-    cuts = [[lax.slice_in_dim(x, at, min(at + length, size), axis=axis) for x in given] for at in starts]
-    return jnp.concatenate([step(module, *cut) for cut in cuts], axis)
+
+    def advance(module: nn.Module, out: Array, at: ArrayLike, length: int = length) -> tuple[Array, None]:
+        cuts = [lax.dynamic_slice_in_dim(x, at, length, axis) for x in (out, *given[1:])]
+        part = step(module, *cuts).astype(out.dtype)
+        return lax.dynamic_update_slice_in_dim(out, part, at, axis), None
+
+    loop = nn.scan(advance, variable_broadcast="params", split_rngs={"params": False})
+    whole = size // length * length
+    out, _ = loop(module, given[0], jnp.arange(0, whole, length))
+    return advance(module, out, whole, size - whole)[0] if whole < size else out
+
+
+def by_bands(method: Callable[..., Array], module: nn.Module, frames: Array, bands: int) -> Array:
+    """`method(module, frames)`, of half the rows, band by band of rows; a gradient computes each again.
+
+    Args:
+      method: convolutions that halve the rows, and read `HALO` rows at most around the two of each.
+      module: its first argument.
+      frames: `[b, n, h, w, c]`.
+      bands: their number.
+    """
+    height = frames.shape[2]
+    rows = -(-height // 2)
+    if bands <= 1 or height < 4 * HALO:
+        return method(module, frames)
+    length = -(-rows // bands)
+    size = min(height, 2 * (length + HALO))
+    size += (height - size) % 2  # bands begin at even rows
+    starts = np.minimum(np.arange(0, rows, length), rows - length)
+    first = np.clip(2 * starts - HALO, 0, height - size)
+
+    def step(module: nn.Module, _: None, at: tuple[Array, Array]) -> tuple[None, Array]:
+        band = method(module, lax.dynamic_slice_in_dim(frames, at[1], size, 2))
+        return None, lax.dynamic_slice_in_dim(band, at[0] - at[1] // 2, length, 2)
+
+    loop = nn.scan(nn.remat(step), variable_broadcast="params", split_rngs={"params": False})
+    _, out = loop(module, None, (jnp.asarray(starts), jnp.asarray(first)))
+    last = len(starts) * length - rows  # rows of the last band that the one before it has as well
+    return jnp.concatenate([*out[:-1], out[-1, :, :, last:]], 2)
 
 
 class Encoder(nn.Module):
-    """Features of levels 0 to 4.
+    """Features of levels 1 to 4.
 
     Attributes:
       widths: channels of each level.
@@ -220,14 +265,24 @@ class Encoder(nn.Module):
             setattr(self, f"stage{index}", stage)
 
     def __call__(self, frames: Float[Array, "b n h w 3"]) -> list[Array]:
-        """Returns the maps of levels 0 to 4."""
-        maps = [self.stem_2(leaky_relu(self.stem_0(frames), SLOPE))]
+        """Returns the maps of levels 1 to 4."""
+        maps: list[Array] = []
         for index, down in enumerate(self.down, 1):
-            x = down(maps[-1])
+            x = down(maps[-1]) if maps else self.first(frames)
             for block in getattr(self, f"stage{index}"):
                 x = block(x)
             maps.append(x)
         return maps
+
+    def stem(self, frames: Float[Array, "b n h w 3"]) -> Float[Array, "b n h w c"]:
+        """Returns the map of level 0."""
+        return self.stem_2(leaky_relu(self.stem_0(frames), SLOPE))
+
+    def first(self, frames: Float[Array, "b n h w 3"]) -> Float[Array, "b n h2 w2 c"]:
+        """Returns the input of level 1's blocks; that of level 0 is never whole where frames are large."""
+        level0 = frames.size // 3 * self.widths[0] * frames.dtype.itemsize
+        bands = min(frames.shape[2] // 2, -(-level0 // BAND))
+        return by_bands(lambda module, band: module.down[0](module.stem(band)), self, frames, bands)
 
 
 class Smooth(nn.Module):
@@ -335,13 +390,13 @@ class VFIT(Network, kw_only=True):
         """Returns frame and iterates (levels 2, 1 and 0), not clipped, at t = 0.5 whatever t is; any sides."""
         mean = frames.mean(3, keepdims=True).mean((1, 2), keepdims=True)  # in two steps, which round less
         maps = self.encoder(frames - mean)
-        return self.synthesize(frames, self.decode(maps), [x.shape[2:4] for x in maps])
+        return self.synthesize(frames, self.decode(maps), [frames.shape[2:4], *(x.shape[2:4] for x in maps)])
 
     def decode(self, maps: list[Array]) -> list[Array]:
         """Returns the features of levels 3, 2 and 1 from the encoder's maps."""
         x, features = maps[-1], []
         smooths = (self.smooth_ll, self.smooth_l, self.smooth)
-        for up, smooth, skip in zip(self.decoder, smooths, maps[3:0:-1], strict=True):
+        for up, smooth, skip in zip(self.decoder, smooths, maps[2::-1], strict=True):
             x = jnp.concatenate([leaky_relu(up(x, skip.shape[2:4]), SLOPE), skip], -1)
             features.append(smooth(x))
         return features
@@ -400,6 +455,17 @@ INIT_RULES = (
 )
 
 
+def index_buffers(model: VFIT) -> dict[str, Int[np.ndarray, "t t"]]:
+    """Returns the places in the bias tables, which the published modules keep as buffers."""
+    indices = {"depth_attn": window_places((SIDE, SIDE)), "point_attn": frame_places()}
+    return {
+        f"encoder.stage{stage}.upper.blocks.{block}.{attention}.relative_position_index": index
+        for stage, blocks in enumerate(model.blocks, 1)
+        for block in range(blocks)
+        for attention, index in indices.items()
+    }
+
+
 def _spec(*, widths: tuple[int, ...], params: int, gmac: float, score: str) -> ModelSpec:
     return ModelSpec(
         kind="interpolation",
@@ -415,6 +481,7 @@ def _spec(*, widths: tuple[int, ...], params: int, gmac: float, score: str) -> M
         torch_rules=TorchRules(NAMES, LAYOUTS),
         init_rules=INIT_RULES,
         droppable=(r"relative_position_index$",),  # buffers, which are computed
+        buffers=index_buffers,
         published=Published(score, "none stated", "rgb"),
     )
 

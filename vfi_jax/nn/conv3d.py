@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
@@ -18,7 +20,7 @@ from vfi_jax.nn.conv import convolved, doubled, doubling_kernel
 from vfi_jax.nn.initializers import placeholder
 from vfi_jax.types import Array
 
-AT_ONCE = 2**28  # bytes of a clip's frames with their neighbors above which it is convolved frame by frame
+AT_ONCE = 2**29  # bytes of a clip's frames with their neighbors above which it is convolved frame by frame
 
 
 class Conv3d(nn.Module):
@@ -69,16 +71,24 @@ def _side_by_side(weight: Array) -> Array:
 
 
 def _frame_by_frame(convolve: Callable[[Array], Array], x: Array) -> Array:
-    """Convolves every frame with its neighbors, all frames together unless that takes too much memory.
-
-    Then one after the other, without a loop, whose result XLA's CPU compiler would hold from the program's start.
-    """
+    """Convolves every frame with its neighbors, all frames together unless that takes too much memory."""
     batch, frames, *rest, channels = x.shape
     if 3 * x.size * x.dtype.itemsize <= AT_ONCE:
         padded = jnp.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0), (0, 0)))
         around = jnp.concatenate([padded[:, offset : offset + frames] for offset in range(3)], -1)
         out = convolve(around.reshape(batch * frames, *rest, 3 * channels))
         return out.reshape(batch, frames, *out.shape[1:])
-    none = jnp.zeros_like(x[:, 0])
-    images = [none, *(x[:, frame] for frame in range(frames)), none]
-    return jnp.stack([convolve(jnp.concatenate(images[frame : frame + 3], -1)) for frame in range(frames)], 1)
+
+    def neighbor(number: Array) -> Array:
+        image = lax.dynamic_index_in_dim(x, jnp.clip(number, 0, frames - 1), 1, keepdims=False)
+        return jnp.where((number >= 0) & (number < frames), image, 0)
+
+    def step(number: Array, out: Array) -> Array:
+        image = convolve(jnp.concatenate([neighbor(number + offset) for offset in (-1, 0, 1)], -1))
+        return lax.dynamic_update_index_in_dim(out, image, number, 1)
+
+    around = jax.ShapeDtypeStruct((batch, *rest, 3 * channels), x.dtype)
+    shape = jax.eval_shape(convolve, around).shape
+    # Depends on x, because XLA's CPU compiler would hold a constant from the program's start.
+    empty = jnp.broadcast_to(x[:, :1, :1, :1, :1] * 0, (batch, frames, *shape[1:]))
+    return lax.fori_loop(0, frames, step, empty)

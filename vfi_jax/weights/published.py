@@ -44,6 +44,7 @@ def published_state(
     if model.channel_order != spec.published_channel_order:
         state = other_channel_order(spec, state)
         log(f"converted from {model.channel_order} to the published code's {spec.published_channel_order}")
+    state = {**state, **(spec.buffers(model) if spec.buffers else {})}
     if not spec.training_only:
         return state
     fresh = to_torch(spec, create(name)[1])
@@ -89,5 +90,6 @@ def write_published(path: Path, name: str, state: Mapping[str, np.ndarray], *, h
       UserError: the folder is missing or the disk is full.
     """
     source, dtype = table.source_of(name), np.float16 if half else np.float32
-    named = {f"{source.prefix}{key}": value.astype(dtype) for key, value in state.items()}
+    whole = {key for key, value in state.items() if np.issubdtype(value.dtype, np.integer)}
+    named = {f"{source.prefix}{key}": value.astype(np.int64 if key in whole else dtype) for key, value in state.items()}
     write_torch(path, named, key=source.key, numbers=dict.fromkeys(source.numbers, 0))
