@@ -42,7 +42,8 @@ def interpolated_frames(
 ) -> Iterator[Frame]:
     """Returns the frames that `interpolate_video` would write, in the order of time, as an iterator.
 
-    Times are exact, as in a container that counts finely enough (MP4). A few frames are held at a time. A frame comes when the next one is known, and with it the end of its display.
+    Times are exact, as in a container that counts finely enough (MP4). A few frames are held at a time. A frame comes
+    when the next one is known, and with it the end of its display.
 
     Args:
       source: as `interpolate_video` takes it.
