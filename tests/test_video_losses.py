@@ -211,7 +211,7 @@ def test_gifs_have_alpha_only_where_they_are_transparent(tmp_path):
 def test_fields_and_odd_rotations(tmp_path):
     source = make(tmp_path / "in.mkv", options={"x264-params": "tff=1"})
     assert [str(loss) for loss in listed(source, ".mkv")] == [
-        "lost: the fields of interlaced frames; deinterlace the source first"
+        "lost: the fields of interlaced frames; --fields auto undoes them"
     ]
     turned = clips.make_clip(tmp_path / "in.mp4", frames=2, rotation=(45, False))
     assert [str(loss) for loss in listed(turned, ".mkv")] == [

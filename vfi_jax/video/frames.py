@@ -12,12 +12,13 @@ import numpy as np
 from vfi_jax.errors import UserError
 from vfi_jax.video import forms
 from vfi_jax.video.coding.decode import TimedFrame, VideoInfo
+from vfi_jax.video.content.fields import undone
 from vfi_jax.video.content.stage import Content
 from vfi_jax.video.forms import Input, Source
 from vfi_jax.video.gaps import Between, Part, interpolated, with_opacity
 from vfi_jax.video.job import check_total
 from vfi_jax.video.options import Options
-from vfi_jax.video.timeline import Timeline, tick_of
+from vfi_jax.video.timeline import tick_of
 
 
 class Frame(NamedTuple):
@@ -56,11 +57,12 @@ def interpolated_frames(
         too many frames; while iterating, UserError if it turns out damaged, cut short or of changing size.
     """
     options = options or Options()
-    opened = forms.source_of(source, options)
+    opened = undone(forms.source_of(source, options), options.fields)
     packets = opened.survey(options.begin, options.end)
     if options.is_part and packets.frames == 0:
         raise UserError(f"{opened.path}: has no frame from --from to --to")
     info = dataclasses.replace(opened.info, rate=packets.rate)
+    options = options.with_rate(info.rate)
     check_total(opened.path, info.rate, options, packets)
     return _frames(opened, info, between, options, num_frames)
 
@@ -69,15 +71,15 @@ def _frames(source: Source, info: VideoInfo, between: Between, options: Options,
     with source.open(info.rate) as reader:
         part = Part(reader, options)
         frames: Iterable[TimedFrame] = with_opacity(part, info) if info.has_alpha else part
-        timeline = Timeline(options, tick_of(options, info.time_base))
+        content = Content(options, info, tick_of(options, info.time_base))
         held: TimedFrame | None = None
-        for frame in interpolated(frames, between, timeline, num_frames, options, Content(options)):
+        for frame in content.exposed(interpolated(frames, between, num_frames, options, content)):
             if held is not None:
                 yield _frame(held, frame.time)
             held = frame
         if held is not None:
-            yield _frame(held, part.end)
+            yield _frame(held, content.timeline.end(part.end, held.time))
 
 
 def _frame(frame: TimedFrame, end: Fraction) -> Frame:
-    return Frame(frame.time, end - frame.time, frame.image, bool(frame.neighbors))
+    return Frame(frame.time, end - frame.time, frame.image, frame.raw is None)

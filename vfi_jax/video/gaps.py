@@ -17,7 +17,7 @@ from vfi_jax.video.content.stage import Content
 from vfi_jax.video.forms import Frames
 from vfi_jax.video.options import Options
 from vfi_jax.video.pixels import rgb
-from vfi_jax.video.timeline import Instant, Timeline
+from vfi_jax.video.timeline import Instant
 
 Between = Callable[[tuple[np.ndarray, ...], Sequence[float]], Iterable[np.ndarray]]
 
@@ -74,7 +74,6 @@ def with_opacity(frames: Iterable[TimedFrame], info: VideoInfo) -> Iterator[Time
 def interpolated(
     frames: Iterable[TimedFrame],
     between: Between,
-    timeline: Timeline,
     num_frames: int,
     options: Options,
     content: Content,
@@ -83,7 +82,7 @@ def interpolated(
 
     Where latency counts, an original frame that is shown does not wait for the next one.
     """
-    loop, at_once = options.loop, options.latency and not options.loop
+    timeline, loop, at_once = content.timeline, options.loop, options.latency and not options.loop
     frames = iter(content.marked(_repeated(frames, num_frames // 2) if loop else frames))
     last = next(frames)
     is_early = at_once and timeline.begins_with(last.time)

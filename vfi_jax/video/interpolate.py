@@ -24,7 +24,6 @@ from vfi_jax.video.gaps import Between, Part, interpolated, with_opacity
 from vfi_jax.video.job import Job, check
 from vfi_jax.video.losses import Loss
 from vfi_jax.video.options import Options
-from vfi_jax.video.timeline import Timeline
 from vfi_jax.video.tracks.streams import Cut
 
 __all__ = ["Between", "Job", "Part", "Progress", "Summary", "check", "interpolate", "interpolate_video"]
@@ -125,27 +124,28 @@ def interpolate(
         length = (job.survey.seconds + job.survey.last) * options.stretch
         cut = Cut(part.origin if options.is_part else None, options.stretch, None if options.stop is None else length)
         sink = stack.enter_context(job.target.open(job.info, options, cut))
-        timeline = Timeline(options, job.target.tick(job.info, options))
-        start, content = Fraction(0), Content(options)
+        content = Content(options, job.info, job.target.tick(job.info, options))
+        start = last = Fraction(0)
         frames = with_opacity(part, job.info) if job.has_opacity else part
-        for frame in interpolated(frames, between, timeline, num_frames, options, content):
+        for frame in content.exposed(interpolated(frames, between, num_frames, options, content)):
             sink.write(frame)
             if watch is not None:
                 watch(frame)
-            start = start if count else frame.time
+            start, last = start if count else frame.time, frame.time
             count += 1
             if progress is not None:
                 progress(count, None if job.total is None else max(count, job.total))
-        sink.finish(part.end)
+        end = content.timeline.end(part.end, last)
+        sink.finish(end)
         if part.error is not None:
             raise part.error
     return Summary(
         source_frames=part.count,
         frames=count,
-        notes=(*job.notes, *reader.notes, *timeline.notes(), *content.notes()),
+        notes=(*job.notes, *reader.notes, *content.notes()),
         losses=job.losses,
         start=start,
-        end=part.end,
+        end=end,
         cuts=content.cuts,
         elapsed=time.perf_counter() - began,
     )

@@ -10,6 +10,8 @@ from pathlib import Path
 from vfi_jax.errors import UserError
 from vfi_jax.video import forms, losses
 from vfi_jax.video.coding.decode import VideoInfo
+from vfi_jax.video.content.fields import undone
+from vfi_jax.video.content.overlay import Overlay
 from vfi_jax.video.forms import Input, Source, Target
 from vfi_jax.video.losses import Loss
 from vfi_jax.video.options import MAX_FACTOR, Options
@@ -71,13 +73,19 @@ def check(source: Input, target: Path, options: Options | None = None) -> Job:
     options = options or Options()
     given = forms.target_of(target, source, options)
     given.check(options)
-    opened = forms.source_of(source, options)
+    opened = undone(forms.source_of(source, options), options.fields)
     packets = opened.survey(options.begin, options.end)
     if options.is_part and packets.frames == 0:
         raise UserError(f"{opened.path}: has no frame from --from to --to")
     info = dataclasses.replace(opened.info, rate=packets.rate)
+    options = options.with_rate(info.rate)
+    if options.mask is not None:
+        Overlay(options.mask, (info.height, info.width))
+    if options.curve is not None:
+        info = dataclasses.replace(info, has_tracks=False, audio=())
     given.check_content(info, options, packets.frames)
     lost = losses.find(info, given.path, rate_of(options, info.rate), options, packets)
+    lost += (losses.BESIDE,) * (opened.info.has_tracks and options.curve is not None)
     if lost and options.strict:
         raise UserError(f"{target}: would lack parts of the source: {'; '.join(str(one) for one in lost)}")
     check_total(opened.path, info.rate, options, packets)
@@ -106,8 +114,8 @@ def check_total(path: Path, rate: Fraction, options: Options, packets: Survey) -
 
 
 def total_of(options: Options, packets: Survey) -> int | None:
-    """Returns the number of frames of the target; None for a pipe."""
-    if packets.frames is None:
+    """Returns the number of frames of the target; None for a pipe, or where an unknown number is dropped."""
+    if packets.frames is None or options.held == "drop":
         return None
     whole = options.loop or options.hold_last
     return total(options, packets.frames, packets.seconds + whole * packets.last)

@@ -83,7 +83,8 @@ class Loss:
 
     Attributes:
       kind: subtitle, style, cover, attachment, data, video, chapters, timecode, tag, flag, side data, alpha, rgb,
-        palette, chroma, bits, siting, lossless, matrix, range, times, colors, sync, aspect, rotation, or fields.
+        palette, chroma, bits, siting, lossless, matrix, range, times, colors, sync, aspect, rotation, fields, or
+        curve (all that is beside the picture).
       items: what is lost, as in messages.
       kept_by: outputs that keep it: extensions, with the encoder where another one is needed.
     """
@@ -100,10 +101,15 @@ class Loss:
         """One line: what is lost, and the way out."""
         several = len(self.items) > 1
         text = _NOUNS.get(self.kind, ("{}", "{}"))[several].format(", ".join(self.items))
+        if self.kind == "curve":
+            return f"lost: {text}"
         if self.kind == "fields":
-            return f"lost: {text}; deinterlace the source first"
+            return f"lost: {text}; --fields auto undoes them"
         way_out = f"{self.kept_by[0]} keeps" if self.kept_by else "no output format keeps"
         return f"lost: {text}; {way_out} {'them' if several else 'it'}"
+
+
+BESIDE = Loss("curve", ("sound, subtitles, chapters and tags, whose times do not follow --speed-curve",), ())
 
 
 def find(

@@ -10,14 +10,23 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 
 from vfi_jax.errors import UsageError
 from vfi_jax.video import values
+from vfi_jax.video.content.curve import Curve, read
 from vfi_jax.video.values import Number, Position, about, bounded, check_choice, flag_of, position
 
 MAX_FACTOR = 1024
 MAX_FPS = 10_000
 PICTURE_RATE = 25
+_BOUNDS = (  # fields that are numbers: above the first, up to the second
+    ("factor", 1, MAX_FACTOR), ("slow", 1, MAX_FACTOR), ("shutter", 0, 1), ("fps", 0, MAX_FPS),
+    ("input_fps", 0, MAX_FPS),
+)  # fmt: skip
+_ALONE = (  # further fields that exclude each other
+    ("loop", "speed_curve"), ("hold_last", "speed_curve"), ("slow", "speed_curve"), ("loop", "held"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +47,14 @@ class Options:
       hold_last: whether the last frame is repeated until its display time ends, so that n frames become n * factor.
       cuts: what stands between the last frame of a shot and the first of the next: "repeat" the last, the "nearest" of
         the two, a "fade" from one to the other; or "off", for new frames as anywhere else.
+      held: frames that are like the one before are kept ("keep"); or left out, and "fill" puts new ones in
+        their places, where "drop" does not.
+      fields: "keep" them; or make whole "frames" of interlaced ones, one of each of the "fields", or restore the "film"
+        from telecined ones; "auto": what the source needs.
+      mask: a picture of the frames' size, white where logos, subtitles and the like may lie, which do not move.
+      shutter: exposure, as a share of the distance of two frames, up to 1; None: frames are moments.
+      speed_curve: a file of rates over time, or the `Curve`; the target has a constant rate: `fps`, or `factor` (1)
+        times the source's.
       encoder: FFmpeg's name of the encoder, or a short one; None: the container's default, see `encoders`.
       quality: from 0, smallest, to `MAX_QUALITY`, best; None: the encoder's default.
       lossless: whether the encoder keeps every code of its pixel format.
@@ -50,6 +67,7 @@ class Options:
 
     Raises:
       UsageError: a value out of bounds, or values that exclude each other.
+      UserError: see `content.curve.read`.
     """
 
     factor: Number | None = field(
@@ -84,6 +102,32 @@ class Options:
             choices=("repeat", "nearest", "fade", "off"),
         ),
     )
+    held: str = field(
+        default="keep",
+        metadata=about(
+            "frames like the one before: keep them, fill their places with new ones, or drop them (keep)",
+            choices=("keep", "fill", "drop"),
+        ),
+    )
+    fields: str = field(
+        default="keep",
+        metadata=about(
+            "of interlaced and telecined clips: keep them, make frames of frames or of fields, restore the film, or "
+            "auto: as needed (keep)",
+            choices=("keep", "auto", "frames", "fields", "film"),
+        ),
+    )
+    mask: str | Path | None = field(
+        default=None,
+        metadata=about("a picture, white where logos, subtitles and overlays lie, which do not move", metavar="FILE"),
+    )
+    shutter: Number | None = field(
+        default=None, metadata=about("motion blur: exposure as a share of the distance of two frames: 0.5", metavar="A")
+    )
+    speed_curve: str | Path | Curve | None = field(
+        default=None,
+        metadata=about("rates over time: a file with lines such as 2.5 0.25", metavar="FILE"),
+    )
     encoder: str | None = field(
         default=None,
         metadata=about(
@@ -114,18 +158,21 @@ class Options:
         """Parses and checks the values, and those that exclude each other."""
         for entry in dataclasses.fields(self):
             check_choice(entry, getattr(self, entry.name))
-        for first, second in (("factor", "fps"), ("loop", "hold_last"), ("quality", "lossless")):
-            if getattr(self, first) not in (None, False) and getattr(self, second) not in (None, False):
+        for first, second in (("factor", "fps"), ("loop", "hold_last"), ("quality", "lossless"), *_ALONE):
+            if all(getattr(self, name) not in (None, False, "keep") for name in (first, second)):
                 names = [flag_of(entry) for entry in dataclasses.fields(self) if entry.name in (first, second)]
                 raise UsageError(f"{' and '.join(names)} exclude each other: give one of them")
-        for name, most in (("factor", MAX_FACTOR), ("slow", MAX_FACTOR), ("fps", MAX_FPS), ("input_fps", MAX_FPS)):
+        for name, least, most in _BOUNDS:
             if getattr(self, name) is not None:
-                least = 0 if name.endswith("fps") else 1
                 object.__setattr__(self, name, bounded(name.replace("_", "-"), getattr(self, name), least, most))
         if self.quality is not None:
             object.__setattr__(self, "quality", values.quality(self.quality))
         if self.encoder_options is not None:
             object.__setattr__(self, "encoder_options", values.pairs(self.encoder_options))
+        if self.mask is not None:
+            object.__setattr__(self, "mask", Path(self.mask))
+        if self.speed_curve is not None and not isinstance(self.speed_curve, Curve):
+            object.__setattr__(self, "speed_curve", read(Path(self.speed_curve)))
         for name, flag in (("start", "--from"), ("stop", "--to")):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, position(flag, getattr(self, name)))
@@ -138,6 +185,8 @@ class Options:
         """Frames of the target per frame of the source; None where the rate is asked for."""
         if self.fps is not None:
             return None
+        if self.curve is not None:
+            return Fraction(self.factor or 1)
         return Fraction(self.factor or self.slow or 2)
 
     @property
@@ -149,6 +198,17 @@ class Options:
     def picture_rate(self) -> Fraction:
         """Frames per second of pictures."""
         return Fraction(PICTURE_RATE if self.input_fps is None else self.input_fps)
+
+    @property
+    def curve(self) -> Curve | None:
+        """Rates over time."""
+        return self.speed_curve if isinstance(self.speed_curve, Curve) else None
+
+    def with_rate(self, rate: Fraction) -> Options:
+        """Returns the options with a constant rate where a speed curve needs one, for that of the source."""
+        if self.curve is None or self.rate is not None:
+            return self
+        return dataclasses.replace(self, fps=rate * (self.multiple or 1), factor=None)
 
     @property
     def stretch(self) -> Fraction:

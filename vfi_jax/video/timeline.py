@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
 from vfi_jax.errors import UsageError
 from vfi_jax.video.options import Options
+
+MOMENTS = 9  # of an exposure; odd, so that the frame's own time is one of them
 
 
 class Instant(NamedTuple):
@@ -39,10 +42,50 @@ class Output(NamedTuple):
     duration: Fraction
 
 
+class Steps:
+    """The frames of the target that are still to come, by their numbers; of a blurred one, the moments of its exposure.
+
+    Attributes:
+      taken: numbers that were taken, for whoever blurs; it removes them.
+    """
+
+    def __init__(self, shutter: Fraction | None = None) -> None:
+        """Starts at 0.
+
+        Args:
+          shutter: exposure as a share of the distance of two frames; None: frames are moments.
+        """
+        self._offsets = [Fraction(0)] if shutter is None else exposure(shutter)
+        self._at = len(self._offsets) // 2  # the clip begins in the middle of the first exposure
+        self._keeps = shutter is not None
+        self.taken: deque[Fraction] = deque()
+
+    @property
+    def next(self) -> Fraction:
+        """The number of the frame, or of the moment, that comes next."""
+        number, at = divmod(self._at, len(self._offsets))
+        return number + self._offsets[at]
+
+    def take(self, fits: Callable[[Fraction], bool]) -> list[Fraction]:
+        """Takes the numbers up to the first that does not fit."""
+        steps = []
+        while fits(self.next):
+            steps.append(self.next)
+            self._at += 1
+        self.taken.extend(steps if self._keeps else ())
+        return steps
+
+
+def exposure(shutter: Fraction) -> list[Fraction]:
+    """Returns the middles of the equal parts of an exposure, in the distance of two frames, around the frame's time."""
+    return [shutter * Fraction(2 * i + 1 - MOMENTS, 2 * MOMENTS) for i in range(MOMENTS)]
+
+
 class Timeline:
     """Divides the gaps of one clip, in their order.
 
     Attributes:
+      steps: the frames to come.
       undivided: number of gaps without new frames, because the target's ticks are too coarse for them.
       dropped: number of frames of the source that share a tick with the frame before.
     """
@@ -54,10 +97,10 @@ class Timeline:
           options: what is asked.
           tick: seconds, of which every time of the target is a multiple.
         """
-        self._multiple, self._rate = options.multiple, options.rate
-        self._hold, self._tick = options.hold_last, tick
+        self._multiple, self._rate, self._curve = options.multiple, options.rate, options.curve
+        self._hold, self._tick = options.hold_last, tick if options.shutter is None else tick / 10**9
         self._gap = 0
-        self._next = 0  # number of the next frame of the target
+        self.steps = Steps(None if options.shutter is None else Fraction(options.shutter))
         self._start: Fraction | None = None
         self._emitted: int | None = None  # tick of the last frame
         self.undivided = 0
@@ -70,12 +113,12 @@ class Timeline:
         """
         instants = self._instants(left, right)
         self._gap += 1
-        if instants and not instants[0].t and ticks_of(left, self._tick) == self._emitted:
+        if instants and not instants[0].t and ticks_of(instants[0].time, self._tick) == self._emitted:
             self.dropped += 1
             instants = instants[1:]
         ticks = [ticks_of(instant.time, self._tick) for instant in instants]
         around = [-math.inf if self._emitted is None else self._emitted, *ticks]
-        if self._multiple is not None and self._next == self._gap * self._multiple:  # `right` is shown too
+        if self._multiple is not None and self.steps.next == self._gap * self._multiple:  # `right` is shown too
             around.append(ticks_of(right, self._tick))
         if any(a >= b for a, b in itertools.pairwise(around)):
             self.undivided += any(instant.t for instant in instants)
@@ -87,7 +130,7 @@ class Timeline:
     def begins_with(self, left: Fraction) -> bool:
         """Whether `left`, seconds, where the next gap begins, is the time of a frame of the target."""
         if self._rate is not None:
-            return self._start is None or ((left - self._start) * self._rate).denominator == 1
+            return self._start is None or (not self._curve and ((left - self._start) * self._rate).denominator == 1)
         assert self._multiple is not None
         return (self._gap * self._multiple).denominator == 1
 
@@ -96,10 +139,14 @@ class Timeline:
         if self._hold:
             return [instant.time for instant in self.between(time, time + duration)]
         shown = [instant for instant in self._instants(time, time + duration) if not instant.t]
-        if shown and ticks_of(time, self._tick) == self._emitted:
+        if shown and ticks_of(shown[0].time, self._tick) == self._emitted:
             self.dropped += 1
             return []
         return [instant.time for instant in shown]
+
+    def end(self, end: Fraction, last: Fraction) -> Fraction:
+        """Returns when the target ends, for the end of the source and the time of the target's last frame, seconds."""
+        return end if self._curve is None or self._rate is None else last + 1 / self._rate
 
     def notes(self) -> list[str]:
         """Lists, one line each, what the ticks of the target are too coarse for."""
@@ -111,19 +158,62 @@ class Timeline:
         return [f"{count} {text}: {finer}" for count, text in texts if count]
 
     def _instants(self, left: Fraction, right: Fraction) -> list[Instant]:
-        if self._start is None:
-            self._start = left
-        if self._rate is not None:
-            stop = math.ceil((right - self._start) * self._rate)
-            times = [self._start + k / self._rate for k in range(self._next, stop)]
-            instants = [Instant((time - left) / (right - left), time) for time in times]
-        else:
-            assert self._multiple is not None
-            stop = math.ceil((self._gap + 1) * self._multiple)
-            places = [k / self._multiple - self._gap for k in range(self._next, stop)]
-            instants = [Instant(t, left + t * (right - left)) for t in places]
-        self._next = max(self._next, stop)
+        start = self._start = left if self._start is None else self._start
+        if (rate := self._rate) is not None:
+            steps = self.steps.take(lambda step: self._place(step / rate) < right - start)
+            places = [(start + self._place(step / rate), start + step / rate) for step in steps]
+            return [Instant((place - left) / (right - left), time) for place, time in places]
+        multiple, stop = self._multiple, self._gap + 1
+        assert multiple is not None
+        ts = [step / multiple - self._gap for step in self.steps.take(lambda step: step < stop * multiple)]
+        return [Instant(t, left + t * (right - left)) for t in ts]
+
+    def _place(self, time: Fraction) -> Fraction:
+        """The place in the source of a time in the target, both in seconds from their starts."""
+        return time if self._curve is None else self._curve.place(time)
+
+
+class Even:
+    """A timeline of frames that stand elsewhere than they stood: the target's frames stay where they would have been.
+
+    Gaps lie between frames whose times have been changed, or of which some were left out.
+    """
+
+    def __init__(self, timeline: Timeline) -> None:
+        """Takes the timeline of the source's own frames."""
+        self._timeline, self.steps = timeline, timeline.steps
+        self._before: Fraction | None = None
+        self._waiting: deque[Instant] = deque()
+
+    def passed(self, time: Fraction) -> None:
+        """Notes the time of the source's next frame."""
+        if self._before is not None:
+            self._waiting.extend(self._timeline.between(self._before, time))
+        self._before = time
+
+    def between(self, left: Fraction, right: Fraction) -> list[Instant]:
+        """Returns the frames of the target from `left` (inclusive) to `right` (exclusive), seconds."""
+        instants = []
+        while self._waiting and self._waiting[0].time < right:
+            time = self._waiting.popleft().time
+            instants.append(Instant((time - left) / (right - left), time))
         return instants
+
+    def begins_with(self, left: Fraction) -> bool:
+        """Is false: frames wait until it is known where they stand."""
+        return False
+
+    def last(self, time: Fraction, duration: Fraction) -> list[Fraction]:
+        """Returns the times at which the last frame is shown, as `Timeline.last` does."""
+        return [*(instant.time for instant in self._waiting), *self._timeline.last(time, duration)]
+
+    def end(self, end: Fraction, last: Fraction) -> Fraction:
+        """Returns when the target ends, as `Timeline.end` does."""
+        return self._timeline.end(end, last)
+
+    def notes(self) -> list[str]:
+        """Lists what the timeline does."""
+        return self._timeline.notes()
 
 
 def outputs(frames: Iterable[tuple[Fraction, Fraction]], options: Options, tick: Fraction) -> Iterator[Output]:
@@ -195,6 +285,8 @@ def total(options: Options, frames: int, seconds: Fraction) -> int:
     if options.rate is None:
         assert options.multiple is not None
         return math.ceil(frames * options.multiple) if whole else math.floor((frames - 1) * options.multiple) + 1
+    if options.curve is not None:
+        return math.floor(options.curve.length(seconds) * options.rate + 1e-9) + 1
     spans = seconds * options.stretch * options.rate
     return math.ceil(spans) if whole else math.floor(spans) + 1
 
@@ -204,6 +296,9 @@ def check_midpoints(options: Options, name: str, num_frames: int = 2) -> None:
 
     Where it takes more than two frames, n is 1: those around the halves are not known.
     """
+    other = [f"--{name}" for name in ("shutter", "speed-curve") if getattr(options, name.replace("-", "_")) is not None]
+    if other := [*other, *["--held fill"] * (options.held == "fill")]:
+        raise UsageError(f"{name} supports t = 0.5 only: {other[0]} takes other times; choose another model")
     if num_frames > 2 and (options.multiple is None or options.multiple.numerator > 2):
         raise UsageError(f"{name} takes four frames, at t = 0.5 only: give a --factor of 2")
     if options.multiple is None:

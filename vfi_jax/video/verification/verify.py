@@ -20,6 +20,8 @@ from vfi_jax.system.markdown import markdown
 from vfi_jax.video import forms, losses
 from vfi_jax.video.coding.decode import TimedFrame, VideoInfo, open_input
 from vfi_jax.video.coding.encoders import CONTAINERS, Container, container_of, encoding_of
+from vfi_jax.video.content.fields import undone
+from vfi_jax.video.content.stage import Content
 from vfi_jax.video.forms import Frames, Input
 from vfi_jax.video.gaps import Part
 from vfi_jax.video.losses import Loss
@@ -30,7 +32,7 @@ from vfi_jax.video.pixels.color import is_same_siting
 from vfi_jax.video.pixels.convert import Converter
 from vfi_jax.video.pixels.formats import source_layout
 from vfi_jax.video.pixels.layout import RGB, YUV, split
-from vfi_jax.video.timeline import Timeline, rate_of
+from vfi_jax.video.timeline import rate_of
 from vfi_jax.video.tracks import hdr, inventory
 from vfi_jax.video.verification.rows import ANNOUNCED, CLOSE, DIFFERS, SAME, Row, verdict
 from vfi_jax.video.verification.tracks import Tracks, labels
@@ -100,7 +102,9 @@ def verify(source: Input, target: Path, options: Options | None = None, *, min_p
     container = _container(output)
     if (encoding := encoding_of(container, options)).is_lossless:
         min_psnr = _OF_FLOATS if encoding.codec == "exr" else math.inf
-    origin = forms.source_of(source, options)
+    if options.shutter is not None or options.curve is not None:
+        raise UsageError("--shutter and --speed-curve leave no original frame to compare with; verify without them")
+    origin = undone(forms.source_of(source, options), options.fields)
     packets = origin.survey(options.begin, options.end)
     rate = rate_of(options, packets.rate)
     written = forms.source_of(output, Options(input_fps=rate) if container.muxer == "image2" else Options())
@@ -230,7 +234,7 @@ def _frames(
     shown = after.frames()
     fits = (before.info.width, before.info.height) == (after.info.width, after.info.height)
     part = Part(before, options)
-    for original, time in _expected(part, options, tick):
+    for original, time in _expected(part, Content(options, before.info, tick), options):
         figures.expected += 1
         frame = next(shown, None)
         if frame is None:
@@ -277,12 +281,12 @@ def _originals(figures: _Frames, min_psnr: float, is_announced: bool) -> Row:
 
 
 def _expected(
-    frames: Iterable[TimedFrame], options: Options, tick: Fraction
+    frames: Iterable[TimedFrame], content: Content, options: Options
 ) -> Iterator[tuple[TimedFrame | None, Fraction]]:
     """Yields, for each frame of the output, the source's frame if it is one, and its time."""
-    timeline = Timeline(options, tick)
+    timeline = content.timeline
     left: TimedFrame | None = None
-    for right in frames:
+    for right in content.marked(frames):
         if left is not None:
             for t, time in timeline.between(left.time, right.time):
                 yield (None if t else left), time
