@@ -4,10 +4,10 @@
 
 DATA holds `train/` (videos), `benchmarks/ucf101_interp_ours/` (triplets) and `photos/`. Windows of real clips are
 joined in random order, so that the only cuts are those at the joints; clips without cuts are real windows that get
-flashes, fades, and camera shake, and photographs that the camera pans over and zooms into. `cuts.csv` has a row for each kind
-and detector: that of `vfi-jax interpolate`, the same without its look ahead (`--latency`), and PySceneDetect's own two.
-With `--sheets`, pictures of the frames around each mistake of the first are kept. `python results/tables.py` writes the
-table into docs/interpolate.md.
+flashes, fades and camera shake, and photographs that the camera pans over and zooms into. `cuts.csv` has a row for each
+kind and detector: that of `vfi-jax interpolate`, the same without its look ahead (`--latency`), and PySceneDetect's own
+two. With `--sheets`, pictures of the frames around each mistake of the first are kept. `python results/tables.py`
+writes the table into docs/interpolate.md.
 """
 
 from __future__ import annotations

@@ -117,3 +117,9 @@ def train(train_module):
     for name in [name for name in flags.FLAGS if name == "config" or name.startswith("config.")]:
         delattr(flags.FLAGS, name)
     flags.FLAGS.unparse_flags()
+
+
+@pytest.fixture
+def nothing_held(monkeypatch):
+    """Clips that stand still are interpolated like others, for tests of what a new frame goes through."""
+    monkeypatch.setattr("vfi_jax.video.content.holds.is_alike", lambda a, b: False)

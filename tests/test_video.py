@@ -223,6 +223,7 @@ def test_attachments_are_copied_or_listed(tmp_path):
     ],
 )
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.usefixtures("nothing_held")
 def test_colors_come_back(tmp_path, pix_fmt, tags, suffix):
     source = tmp_path / "in.mp4"
     clips.make_clip(source, frames=3, size=(128, 48), pix_fmt=pix_fmt, tags=tags, picture=clips.patches)
@@ -252,6 +253,7 @@ def test_rounding_does_not_darken(tmp_path):
     assert abs(difference.reshape(3, 3, -1)[:, 0].mean()) < 0.3
 
 
+@pytest.mark.usefixtures("nothing_held")
 def test_ten_bits(tmp_path):
     def ramp(index, size):
         return np.broadcast_to(np.uint16(np.linspace(9000, 56000, size[0]))[None, :, None], (size[1], size[0], 3))

@@ -5,13 +5,18 @@ from __future__ import annotations
 from fractions import Fraction
 
 import clips
+import cv2
 import numpy as np
 import pytest
 
-from vfi_jax.errors import UsageError
-from vfi_jax.video import Options, interpolate_video
+from vfi_jax.errors import UsageError, UserError
+from vfi_jax.video import Options, forms, interpolate_video
 from vfi_jax.video.coding.decode import TimedFrame
+from vfi_jax.video.content.bars import area_of
 from vfi_jax.video.content.cuts import Cuts, within_shot
+from vfi_jax.video.content.fields import find, undone
+from vfi_jax.video.content.holds import Holds, Rhythm, is_alike
+from vfi_jax.video.verification.verify import verify
 
 SIZE = (96, 64)
 
@@ -68,9 +73,9 @@ def test_windows_stay_in_their_shot():
     assert at == [1, 1, 2, 3, 4, 4]
 
 
-def drawn(tmp_path, images, **options):
+def drawn(tmp_path, images, name="in.mkv", **options):
     return clips.make_clip(
-        tmp_path / "in.mkv", frames=len(images), size=images[0].shape[1::-1], picture=lambda i, _: images[i],
+        tmp_path / name, frames=len(images), size=images[0].shape[1::-1], picture=lambda i, _: images[i],
         codec="ffv1", pix_fmt="bgr0", **options,
     )  # fmt: skip
 
@@ -100,3 +105,253 @@ def test_nothing_is_blended_across_a_cut(tmp_path, cuts, expected):
 def test_cuts_are_one_of_four():
     with pytest.raises(UsageError, match="cuts blend: must be one of repeat, nearest, fade, off"):
         Options(cuts="blend")
+
+
+# ---------------------------------------------------------------------------------------------------------------- held
+
+
+def held_in(images):
+    return [frame.held for frame in Holds().marked(timed(images))]
+
+
+def test_held_frames_are_found():
+    noise = np.random.default_rng(0).integers(-1, 2, (8, *SIZE[::-1], 3))
+    a, b = np.int16(scene(1, 0)) // 2 + 60, np.int16(scene(1, 4)) // 2 + 60
+    images = [np.uint8(image + change) for image, change in zip((a, a, b, b, b, a, a, a), noise, strict=True)]
+    assert held_in(images) == [False, True, False, True, True, False, True, True]
+    pointer = a.copy()
+    pointer[20:28, 30:36] = 255  # moves on a screen that stands still
+    assert held_in([np.uint8(a), np.uint8(pointer), np.uint8(pointer)]) == [False, False, True]
+    deep = [np.uint16(image) * 257 for image in images]
+    assert held_in(deep) == held_in(images)
+
+
+def test_fades_are_not_held():
+    """However slow and dark, also against noise; black before it is."""
+    dark = scene(2, 0) / 255 * 24
+    rng = np.random.default_rng(0)
+    fade = [np.uint8(np.rint(dark * gain + rng.uniform(0, 0.5, dark.shape))) for gain in np.linspace(0.05, 1, 30)]
+    assert not any(held_in(fade))
+    assert held_in([np.zeros_like(fade[0])] * 3 + fade[:3]) == [False, True, True, False, False, False]
+    assert is_alike(fade[3], fade[3])
+
+
+def test_a_slow_pan_does_not_add_up_to_a_hold():
+    held = held_in([scene(1, index, speed=0.1) for index in range(40)])
+    assert sum(not one for one in held) >= 10
+
+
+@pytest.mark.parametrize(
+    ("steps", "delays"),
+    [
+        ((2,) * 8, [0] * 9),
+        ((2, 3) * 5, [*[0] * 4, "0", "1/2", "0", "1/2", "0", "1/2", "0"]),
+        ((1, 1, 1, 2) * 4, [*[0] * 8, "0", "1/4", "1/2", "3/4", "0", "1/4", "1/2", "3/4", "0"]),
+        ((1, 2, 4, 1, 2, 4, 1, 2, 4), [0] * 10),
+        ((3, 1, 2, 2, 1, 3), [0] * 7),
+    ],
+)
+def test_rhythms(steps, delays):
+    """Of film in 60 and 30 frames per second: places on a line; others stay."""
+    rhythm, number, found = Rhythm(), 0, []
+    for step in (*steps, 0):
+        found.append(rhythm.delay(number))
+        number += step
+    assert found[-6:] == [Fraction(delay) for delay in delays][-6:]
+    assert all(0 <= delay < 1 for delay in found)
+
+
+def levels(path):
+    return [int(picture[0, 0, 0]) for picture in clips.pictures(path)]
+
+
+def flat(values):
+    """Frames of one level, with a mark that tells them from a fade."""
+    images = [np.full((32, 32, 3), value, np.uint8) for value in values]
+    for image, value in zip(images, values, strict=True):
+        image[16:, 16:] = 255 - value
+    return images
+
+
+def move(frames, times):
+    """The ideal network for `flat`."""
+    for t in times:
+        value = round(float(frames[0][0, 0, 0]) * (1 - t) + float(frames[1][0, 0, 0]) * t)
+        yield flat([value])[0]
+
+
+TWOS = [40, 40, 60, 60, 80, 80, 100, 100, 120]
+
+
+@pytest.mark.parametrize(
+    ("held", "expected", "times"),
+    [
+        ("keep", [40, 40, 40, 50, 60, 60, 60, 70, 80, 80, 80, 90, 100, 100, 100, 110, 120], range(17)),
+        ("fill", [40, 45, 50, 55, 60, 65, 70, 75, 80, 85, 90, 95, 100, 105, 110, 115, 120], range(17)),
+        ("drop", [40, 50, 60, 70, 80, 90, 100, 110, 120], range(0, 17, 2)),
+    ],
+)
+def test_animation_on_twos(tmp_path, held, expected, times):
+    source, calls = drawn(tmp_path, flat(TWOS)), []
+
+    def counted(frames, at):
+        calls.extend(at)
+        return move(frames, at)
+
+    options = Options(held=held, encoder="ffv1", cuts="off")
+    summary = interpolate_video(source, tmp_path / "out.mkv", counted, options)
+    assert levels(tmp_path / "out.mkv") == expected
+    assert [time for time, _ in clips.shown(tmp_path / "out.mkv")] == [Fraction(t, 50) for t in times]
+    assert len(calls) == {"keep": 4, "fill": 12, "drop": 4}[held]
+    assert any(note.startswith("4 frames are like the one before") for note in summary.notes)
+    assert not verify(source, tmp_path / "out.mkv", options).differing
+
+
+def test_film_in_sixty_moves_evenly(tmp_path):
+    """2, 3, 2, 3: once the rhythm is known, each frame of the output moves on by the same amount."""
+    values = [level for i in range(12) for level in [20 + 15 * i] * (2 + i % 2)]
+    source = drawn(tmp_path, flat(values), rate=60)
+    interpolate_video(source, tmp_path / "out.mkv", move, Options(held="fill", encoder="ffv1", cuts="off"))
+    written = levels(tmp_path / "out.mkv")
+    assert len(written) == 2 * len(values) - 1
+    assert set(np.diff(written[24:50])) == {3}
+
+
+def test_what_stands_still_for_long_stays(tmp_path):
+    source = drawn(tmp_path, flat([50] * 10 + [90, 130]))
+    for held, count in (("fill", 23), ("drop", 7)):
+        options = Options(held=held, encoder="ffv1", cuts="off", overwrite=True)
+        interpolate_video(source, tmp_path / "out.mkv", move, options)
+        written = levels(tmp_path / "out.mkv")
+        assert len(written) == count
+        assert written[-5:] == [50, 70, 90, 110, 130]
+        assert set(written[:-4]) == {50}
+
+
+# ------------------------------------------------------------------------------------------------------ bars, overlays
+
+
+def test_bars_are_left_alone(tmp_path):
+    images = [np.pad(scene(1, i), ((12, 8), (0, 4), (0, 0)), constant_values=3) for i in range(4)]
+    summary = interpolate_video(drawn(tmp_path, images), tmp_path / "out.mkv", white, Options(encoder="ffv1"))
+    new = clips.pictures(tmp_path / "out.mkv")[1]
+    assert (new[:12] == 3).all()
+    assert (new[-8:] == 3).all()
+    assert (new[:, -4:] == 3).all()
+    assert (new[12:-8, :-4] == 255).all()
+    assert summary.notes == (
+        "black bars are left alone: 12 pixels at the top, 8 pixels at the bottom, 4 pixels at the right",
+    )
+    night = np.zeros((64, 96, 3), np.uint8)
+    night[30:34, 40:44] = 200
+    assert not area_of(night).sizes((64, 96))
+    assert not area_of(np.zeros_like(night)).sizes((64, 96))
+
+
+def mask(path, size, white):
+    picture = np.zeros((size[1], size[0]), np.uint8)
+    picture[white] = 255
+    cv2.imwrite(str(path), picture)
+    return path
+
+
+def test_overlays_stay(tmp_path):
+    images = [scene(1, i) for i in range(3)]
+    area = (slice(5, 20), slice(40, 90))
+    options = Options(encoder="ffv1", mask=mask(tmp_path / "mask.png", SIZE, area))
+    interpolate_video(drawn(tmp_path, images), tmp_path / "out.mkv", white, options)
+    new = clips.pictures(tmp_path / "out.mkv")[1]
+    assert np.array_equal(new[area], images[0][area])
+    new[area] = 255
+    assert (new == 255).all()
+
+
+def test_masks_of_another_size(tmp_path):
+    options = Options(mask=mask(tmp_path / "mask.png", (95, 64), ()))
+    with pytest.raises(
+        UserError, match=r"^\S+mask\.png: the mask is 95x64, and the frames 96x64; bring it to their size$"
+    ):
+        interpolate_video(drawn(tmp_path, shots(3)), tmp_path / "out.mkv", white, options)
+    assert not (tmp_path / "out.mkv").exists()
+    with pytest.raises(UserError, match=r"missing\.png"):
+        interpolate_video(tmp_path / "in.mkv", tmp_path / "out.mkv", white, Options(mask=tmp_path / "missing.png"))
+
+
+# -------------------------------------------------------------------------------------------------------------- fields
+
+
+def woven(moment, pattern, count):
+    """Frames of the moments of their upper and their lower fields."""
+    frames = []
+    for i in range(count):
+        upper, lower = pattern(i)
+        frame = moment(upper).copy()
+        frame[1::2] = moment(lower)[1::2]
+        frames.append(frame)
+    return frames
+
+
+def tall(index):
+    return scene(5, index, size=(96, 96), speed=2.0)
+
+
+def telecine(i):
+    """A film's frames in the fields of video: AA BB BC CD DD."""
+    cycle, at = divmod(i, 5)
+    return [(4 * cycle + a, 4 * cycle + b) for a, b in ((0, 0), (1, 1), (1, 2), (2, 3), (3, 3))][at]
+
+
+@pytest.fixture(scope="module")
+def interlaced(tmp_path_factory):
+    return drawn(tmp_path_factory.mktemp("interlaced"), woven(tall, lambda i: (2 * i, 2 * i + 1), 16))
+
+
+@pytest.fixture(scope="module")
+def telecined(tmp_path_factory):
+    return drawn(tmp_path_factory.mktemp("telecined"), woven(tall, telecine, 25), "in.mp4", rate=30)
+
+
+def test_fields_are_found(interlaced, telecined, tmp_path):
+    found = [find(forms.source_of(path, Options())) for path in (interlaced, telecined, drawn(tmp_path, shots(12)))]
+    assert found == ["interlaced", "telecined", "progressive"]
+
+
+def test_interlaced_clips_become_whole(interlaced, tmp_path):
+    options = Options(fields="auto", encoder="ffv1")
+    summary = interpolate_video(interlaced, tmp_path / "out.mkv", white, options)
+    assert summary.notes[0] == "fields: the source is interlaced; each frame becomes a whole one"
+    originals = clips.pictures(tmp_path / "out.mkv")[::2]
+    for i, picture in enumerate(originals[2:-2], 2):
+        assert np.abs(picture[4:-4].astype(float) - tall(2 * i)[4:-4]).mean() < 3
+
+
+def test_fields_become_frames(interlaced, tmp_path):
+    summary = interpolate_video(interlaced, tmp_path / "out.mkv", white, Options(fields="fields", encoder="ffv1"))
+    shown, pictures = clips.shown(tmp_path / "out.mkv"), clips.pictures(tmp_path / "out.mkv")
+    assert (summary.source_frames, summary.frames) == (32, 63)
+    assert [time for time, _ in shown] == [Fraction(i, 100) for i in range(63)]
+    for i in range(4, 28):
+        assert np.abs(pictures[2 * i][4:-4].astype(float) - tall(i)[4:-4]).mean() < 3
+
+
+def test_telecined_clips_become_film(telecined, tmp_path):
+    summary = interpolate_video(telecined, tmp_path / "out.mp4", white, Options(fields="auto", encoder="ffv1"))
+    assert summary.notes[0].startswith("fields: the source is telecined; the frames of the film are restored")
+    shown = clips.shown(tmp_path / "out.mp4")
+    assert summary.source_frames == 20
+    assert [time for time, _ in shown] == [Fraction(i, 48) for i in range(39)]
+    errors = [[np.abs(picture[4:-4].astype(float) - tall(i)[4:-4]).mean() for i in range(20)]
+              for picture in clips.pictures(tmp_path / "out.mp4")[8:36:2]]  # fmt: skip
+    assert [int(np.argmin(row)) for row in errors] == list(range(4, 18))
+    assert max(map(min, errors)) < 3
+
+
+def test_auto_needs_a_file():
+    class Pipe:
+        path, notes, info = forms.PIPE, (), type("Info", (), {"path": forms.PIPE})
+
+        def survey(self, begin, end): ...
+        def open(self, rate): ...
+
+    with pytest.raises(UsageError, match="--fields auto: standard input is read once"):
+        undone(Pipe(), "auto")

@@ -124,6 +124,7 @@ def test_animations(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".apng", ".webp", ".gif"])
+@pytest.mark.usefixtures("nothing_held")
 def test_transparency_of_animations(tmp_path, suffix):
     def ghost(index):
         alpha = np.full((24, 32, 1), 255, np.uint8)

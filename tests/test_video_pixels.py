@@ -375,6 +375,7 @@ def make_disk(path: Path, codec: str, pix_fmt: str) -> Path:
         ("in.webm", "libvpx-vp9", "yuva420p", "out.webm", 0.08),
     ],
 )
+@pytest.mark.usefixtures("nothing_held")
 def test_opacity_without_dark_fringe(tmp_path, name, codec, pix_fmt, target, tolerance):
     source = make_disk(tmp_path / name, codec, pix_fmt)
     encoder = {".mkv": "ffv1", ".mov": "prores", ".webm": None}[Path(target).suffix]
@@ -397,6 +398,7 @@ def test_opacity_without_dark_fringe(tmp_path, name, codec, pix_fmt, target, tol
         assert changed(stored(path)[::2], stored(source)) == 0
 
 
+@pytest.mark.usefixtures("nothing_held")
 def test_opacity_that_the_target_cannot_keep_is_not_interpolated(tmp_path):
     source = make_disk(tmp_path / "in.mov", "qtrle", "argb")
     assert not check(source, tmp_path / "out.mp4").has_opacity

@@ -109,7 +109,7 @@ def _divided(
     yield from (left._replace(time=instant.time) for instant in instants if not instant.t)
     predicted = new if needs_network(pair) else []
     images = between(tuple(frame.image for frame in window), [float(instant.t) for instant in predicted])
-    for instant, image in zip(predicted, images, strict=True):
+    for instant, image in zip(predicted, images if predicted else (), strict=True):
         if (image.shape, image.dtype) != (left.image.shape, left.image.dtype):  # FFmpeg would scale it to fit
             raise ValueError(f"`between` gave {image.shape} {image.dtype} for {left.image.shape} {left.image.dtype}")
         finished = content.finished(image, pair)

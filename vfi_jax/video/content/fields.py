@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -27,7 +27,12 @@ INTERLACED, TELECINED, PROGRESSIVE = "interlaced", "telecined", "progressive"
 _GRAPHS = {  # way: FFmpeg's filters, with their options
     "frames": (("bwdif", "mode=send_frame"),),
     "fields": (("bwdif", "mode=send_field"),),
-    "film": (("fieldmatch", "combmatch=full"), ("bwdif", "mode=send_frame:deint=interlaced"), ("decimate", "")),
+    "film": (
+        ("fieldmatch", "combmatch=full"),
+        ("bwdif", "mode=send_frame:deint=interlaced"),
+        ("fps", "25"),  # of the numbers that stand for times, without which `decimate` does not work
+        ("decimate", ""),
+    ),
 }
 RATES = {"frames": Fraction(1), "fields": Fraction(2), "film": Fraction(4, 5)}
 _DONE = {
@@ -40,29 +45,45 @@ _LOOKED_AT = 30  # frames from the beginning
 _HEIGHTS = (480, 486, 512, 576, 608, 1080, 1088)  # rows of interlaced video
 _CYCLE = 5  # frames of video for four of film
 _SHARE = 0.6  # of the frames that are certain, from which on a clip is interlaced
-_MIXED = (0.25, 0.6)  # share of mixtures in a telecined clip: 2 of 5
+_MIXED = 0.25  # share of mixtures in a telecined clip, at least: they are 2 of 5
+_REPEATED = 0.1  # share of frames that repeat the upper field, and of those that repeat the lower: 1 of 5 each
+_ASKED = ("single", "repeated")  # of what `idet` says
 
 
 def find(source: Source) -> str:
     """Returns whether a source is interlaced, telecined or progressive, by its first frames."""
     info = source.info
     graph = _Graph((("idet", ""),), info)
-    kinds: list[str] = []
     with source.open(info.rate) as frames:
         raws = (frame.raw for frame in itertools.islice(frames.frames(), _LOOKED_AT))
-        for picture in graph.through(raw for raw in raws if raw is not None):
-            kinds.append(picture.metadata.get("lavfi.idet.single.current_frame", "undetermined"))
-    return kind_of(kinds)
+        pictures = list(graph.through(_numbered(raw for raw in raws if raw is not None)))
+    said = [
+        {name: picture.metadata.get(f"lavfi.idet.{name}.current_frame", "") for name in _ASKED} for picture in pictures
+    ]
+    return kind_of([one["single"] for one in said], [one["repeated"] for one in said])
 
 
-def kind_of(kinds: list[str]) -> str:
-    """Returns what a clip is, for what `idet` says of each of its frames: tff, bff, progressive or undetermined."""
-    counts = Counter("mixed" if kind in ("tff", "bff") else kind for kind in kinds)
+def kind_of(single: Sequence[str], repeated: Sequence[str]) -> str:
+    """Returns what a clip is, for what `idet` says of its frames.
+
+    Args:
+      single: tff, bff, progressive or undetermined, by frame.
+      repeated: neither, or top or bottom where that field is the one of the frame before, which telecine leaves.
+    """
+    counts, again = Counter("mixed" if kind in ("tff", "bff") else kind for kind in single), Counter(repeated)
     certain = counts["mixed"] + counts["progressive"]
     if not counts["mixed"] or certain < _CYCLE:
         return PROGRESSIVE
     share = counts["mixed"] / certain
-    return INTERLACED if share > _MIXED[1] else TELECINED if share >= _MIXED[0] else PROGRESSIVE
+    if share >= _MIXED and min(again["top"], again["bottom"]) >= _REPEATED * len(repeated):
+        return TELECINED
+    return INTERLACED if share > _SHARE else PROGRESSIVE
+
+
+def _numbered(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    for number, frame in enumerate(frames):
+        frame.pts = number
+        yield frame
 
 
 def undone(source: Source, way: str) -> Source:

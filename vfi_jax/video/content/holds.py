@@ -125,8 +125,8 @@ class Rhythm:
         numbers = list(self._numbers)
         steps = [b - a for a, b in itertools.pairwise(numbers)]
         for period in range(1, _PERIODS + 1):
-            if len(steps) >= 2 * period and steps[-period:] == steps[-2 * period : -period]:
-                return self._on_line(numbers[-2 * period - 1 :], Fraction(sum(steps[-period:]), period))
+            if len(steps) >= 2 * period and steps[period:] == steps[:-period]:
+                return self._on_line(numbers, Fraction(sum(steps[-period:]), period))
         return Fraction(0)
 
     @staticmethod
