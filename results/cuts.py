@@ -49,9 +49,9 @@ COLUMNS = (
     "command",
 )
 WIDTH, HEIGHT = SIZE = (320, 192)
-LENGTH, PER_CLIP, PER_JOIN = 20, 3, 12
+LENGTH, STEP, PER_CLIP, PER_JOIN = 20, 50, 3, 12  # frames of a window, between two; windows
 # Cuts that real windows hold themselves, by eye: (name of the clip, number of the window) to frames of the window.
-WITHIN: dict[tuple[str, int], tuple[int, ...]] = {}
+WITHIN: dict[tuple[str, int], tuple[int, ...]] = {("284_examples_video.mp4", 0): (1,)}
 
 Frames = list[np.ndarray]
 Clip = tuple[str, Frames, set[int]]  # material, frames, numbers of the frames that begin a shot
@@ -130,19 +130,23 @@ DETECTORS: dict[str, Callable[[Frames], set[int]]] = {
 def clips(data: Path) -> Iterator[Clip]:
     """Yields all clips."""
     rng = np.random.default_rng(0)
-    windows = list(_windows(data / "train"))
-    order = list(rng.permutation(len(windows)))
-    for at in range(0, len(order), PER_JOIN):
-        yield _joined("real clips, joined", [windows[i] for i in order[at : at + PER_JOIN]])
+    by_number: dict[int, list[tuple[Frames, set[int]]]] = defaultdict(list)
+    for number, frames, within in _windows(data / "train"):
+        by_number[number].append((frames, within))
+    for windows in by_number.values():  # neighbors are of different clips
+        order = list(rng.permutation(len(windows)))
+        for at in range(0, len(order), PER_JOIN):
+            yield _joined("real clips, joined", [windows[i] for i in order[at : at + PER_JOIN]])
     triplets = [_triplet(folder) for folder in sorted((data / "benchmarks/ucf101_interp_ours").iterdir())]
     order = list(rng.permutation(len(triplets)))
     for at in range(0, len(order), PER_JOIN):
         yield _joined("UCF101 triplets, joined", [(triplets[i], set()) for i in order[at : at + PER_JOIN]])
-    photos = [_filled(cv2.imread(str(file))[..., ::-1], (480, 320)) for file in sorted((data / "photos").glob("*.jpg"))]
+    files = rng.permutation(sorted((data / "photos").glob("*.jpg")))
+    photos = [_filled(cv2.imread(str(file))[..., ::-1], (480, 320)) for file in files]
     for at in range(0, len(photos), PER_JOIN):
         shots = [(_camera(photo, _pan(10, rng.uniform(1, 4))), set()) for photo in photos[at : at + PER_JOIN]]
         yield _joined("pans over photographs, joined", shots)
-    yield from _without_cuts(windows, photos, rng)
+    yield from _without_cuts(by_number[1], photos[::2], rng)
 
 
 def _joined(name: str, shots: Sequence[tuple[Frames, set[int]]]) -> Clip:
@@ -173,19 +177,18 @@ def _without_cuts(
         yield "zooms", _camera(photo, [(0, 0, 1.04**i) for i in range(20)]), set()
 
 
-def _windows(folder: Path) -> Iterator[tuple[Frames, set[int]]]:
+def _windows(folder: Path) -> Iterator[tuple[int, Frames, set[int]]]:
     for path in sorted(folder.iterdir()):
         if path.suffix == ".json":
             continue
+        windows: dict[int, Frames] = defaultdict(list)
         with av.open(str(path)) as container:
-            frames = [
-                _filled(frame.to_ndarray(format="rgb24"), SIZE)
-                for i, frame in enumerate(itertools.islice(container.decode(video=0), 240))
-            ]
-        for number in range(PER_CLIP):
-            start = (len(frames) - LENGTH) * number // max(1, PER_CLIP - 1)
-            if start >= 0:
-                yield frames[start : start + LENGTH], set(WITHIN.get((path.name, number), ()))
+            for number, frame in enumerate(itertools.islice(container.decode(video=0), PER_CLIP * STEP)):
+                if number % STEP < LENGTH:
+                    windows[number // STEP].append(_filled(frame.to_ndarray(format="rgb24"), SIZE))
+        for number, frames in windows.items():
+            if len(frames) == LENGTH:
+                yield number, frames, set(WITHIN.get((path.name, number), ()))
 
 
 def _triplet(folder: Path) -> Frames:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 
 import clips
 import cv2
@@ -355,3 +356,157 @@ def test_auto_needs_a_file():
 
     with pytest.raises(UsageError, match="--fields auto: standard input is read once"):
         undone(Pipe(), "auto")
+
+
+# ------------------------------------------------------------------------------------------------------- blur, curves
+
+
+def ramp(place):
+    """A scene whose light, by sRGB's curve, grows evenly with the place, and a corner that tells it from a fade."""
+    light = np.full((32, 32, 3), 0.1 + place / 20)
+    light[16:, 16:] = 0.9 - place / 20
+    return np.uint16(np.rint((1.055 * light ** (1 / 2.4) - 0.055) * 65535))
+
+
+def light_of(picture):
+    codes = picture.astype(float) / np.iinfo(picture.dtype).max
+    return ((codes + 0.055) / 1.055) ** 2.4
+
+
+def between_ramps(frames, times):
+    """The ideal network for `ramp`."""
+    a, b = ((light_of(frame[0, 0, 0]) - 0.1) * 20 for frame in frames)
+    for t in times:
+        yield ramp(a + t * (b - a))
+
+
+def deep(tmp_path, count, picture=ramp, **options):
+    return clips.make_clip(
+        tmp_path / "in.mp4", frames=count, size=(32, 32), picture=lambda i, _: picture(i), codec="ffv1",
+        pix_fmt="gbrp16le", **options,
+    )  # fmt: skip
+
+
+def written_light(path):
+    return [light_of(picture[0, 0, 0]) for picture in clips.pictures(path, "rgb48le")]
+
+
+FFV1 = {"encoder": "ffv1", "cuts": "off"}
+
+
+@pytest.mark.parametrize(("shutter", "factor"), [("1/2", 2), (1, 3), ("0.25", "3/2")])
+def test_exposures_are_even_and_around_their_frames(tmp_path, shutter, factor):
+    """Light that grows evenly keeps its mean; at the ends the exposure is one-sided, by a quarter of its length."""
+    source = deep(tmp_path, 5)
+    asked = []
+
+    def recorded(frames, times):
+        place = round((light_of(frames[0][0, 0, 0]) - 0.1) * 20)
+        asked.extend(place + t for t in times)
+        return between_ramps(frames, times)
+
+    options = Options(shutter=shutter, factor=factor, **FFV1)
+    interpolate_video(source, tmp_path / "out.mp4", recorded, options)
+    times = [time for time, _ in clips.shown(tmp_path / "out.mp4")]
+    factor, shutter = Fraction(factor), Fraction(shutter)
+    assert times == [k / factor / 25 for k in range(int(4 * factor) + 1)]
+    assert clips.shown(tmp_path / "out.mp4")[-1][0] + clips.shown(tmp_path / "out.mp4")[-1][1] == Fraction(1, 5)
+    places = [k / factor for k in range(int(4 * factor) + 1)]
+    moments = {p + shutter / factor * Fraction(j, 9) for p in places for j in range(-4, 5)}
+    assert sorted(asked) == pytest.approx(sorted(float(m) for m in moments if 0 < m < 4 and m % 1))
+    edge = shutter / factor * Fraction(2, 9)  # mean of 0 to 4 ninths
+    expected = [places[0] + edge, *places[1:-1], places[-1] - edge * (places[-1] == 4)]
+    got = [(light - 0.1) * 20 for light in written_light(tmp_path / "out.mp4")]
+    assert got[:-1] == pytest.approx([float(p) for p in expected[:-1]], abs=0.002)
+    assert got[-1] == pytest.approx(float(expected[-1]), abs=0.002 if places[-1] == 4 else 0.1)
+
+
+def test_exposures_stop_at_cuts(tmp_path):
+    images = shots(4, 4)
+    summary = interpolate_video(
+        drawn(tmp_path, images), tmp_path / "out.mkv", lambda frames, times: (frames[0] for _ in times),
+        Options(shutter=1, encoder="ffv1"),
+    )  # fmt: skip
+    assert [cut.frame for cut in summary.cuts] == [4]
+    written = clips.pictures(tmp_path / "out.mkv")
+    assert np.array_equal(written[7], images[3])  # in the gap of the cut
+    for image, near in ((written[6], images[3]), (written[8], images[4])):
+        assert np.abs(image.astype(float) - near).mean() < 12
+
+
+def curve(tmp_path, text):
+    (tmp_path / "curve.txt").write_text(text)
+    return tmp_path / "curve.txt"
+
+
+@pytest.mark.parametrize("asked", [{}, {"factor": 2}, {"fps": 60}])
+def test_speed_curves_are_exact(tmp_path, asked):
+    """Places by numerical integration of the rate over the target's time, independent of the code."""
+    points = [(0.0, 1.0), (0.1, 1.0), (0.2, 0.25), (0.24, 0.25), (0.32, 2.0)]
+    path = curve(tmp_path, "# a ramp\n" + "\n".join(f"{time}, {rate}" for time, rate in points))
+    source = deep(tmp_path, 10, sound=["aac"])
+    summary = interpolate_video(source, tmp_path / "out.mp4", between_ramps, Options(speed_curve=path, **asked, **FFV1))
+    rate = asked.get("fps", 25 * asked.get("factor", 1))
+    step, place, places = 1e-5, 0.0, [0.0]
+    seconds = np.array([0.0, *[2 * (b[0] - a[0]) / (a[1] + b[1]) for a, b in pairwise(points)]])
+    for i in range(1, 10**6):
+        moment = (i - 0.5) * step
+        place += step * float(np.interp(moment, seconds.cumsum(), [rate for _, rate in points]))
+        if place > 9 / 25 + 1e-4:
+            break
+        if i % round(1 / rate / step) == 0 and rate != 60:
+            places.append(place)
+    shown = clips.shown(tmp_path / "out.mp4")
+    assert [time for time, _ in shown] == [Fraction(k, rate) for k in range(len(shown))]
+    assert {duration for _, duration in shown} == {Fraction(1, rate)}
+    assert summary.end == Fraction(len(shown), rate)
+    if rate != 60:
+        got = [(light - 0.1) * 20 / 25 for light in written_light(tmp_path / "out.mp4")]
+        assert len(got) in (len(places), len(places) - 1)
+        assert got == pytest.approx(places[: len(got)], abs=2e-4)
+    assert (
+        str(summary.losses[0]) == "lost: sound, subtitles, chapters and tags, whose times do not follow --speed-curve"
+    )
+
+
+def test_curve_of_one_rate_is_slow_motion(tmp_path):
+    source = deep(tmp_path, 6)
+    options = Options(speed_curve=curve(tmp_path, "0 0.25"), **FFV1)
+    interpolate_video(source, tmp_path / "a.mp4", between_ramps, options)
+    interpolate_video(source, tmp_path / "b.mp4", between_ramps, Options(slow=4, **FFV1))
+    assert written_light(tmp_path / "a.mp4") == written_light(tmp_path / "b.mp4")
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("0 1\n2 -1", r"curve\.txt, line 2: the curve runs backwards \(a rate of -1\)"),
+        ("0 1\n2 0.5\n1 1", r"line 3: the curve runs backwards \(time 1 after 2\)"),
+        ("0 1\n2 0.5\n2 1", r"line 3: the curve runs backwards \(time 2 after 2\)"),
+        ("0 1\nslow", r"line 2: 'slow' is no point; time and rate are needed"),
+        ("0 1/0", "is no point"),
+        ("# nothing", "holds no points"),
+        ("0 1\n2 0", r"stands still from 2 s on"),
+        ("0 1\n2 0\n3 0\n4 1", r"stands still from 2 s on"),
+        ("0 2000", "more than 1024"),
+    ],
+)
+def test_bad_curves(tmp_path, text, match):
+    with pytest.raises(UserError, match=match) as error:
+        Options(speed_curve=curve(tmp_path, text))
+    assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match=r"missing\.txt: cannot be read"):
+        Options(speed_curve=tmp_path / "missing.txt")
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"shutter": 2}, "shutter 2: must lie above 0 and be 1 at most"),
+        ({"shutter": 0}, "above 0"),
+        ({"held": "fill", "loop": True}, "--loop and --held exclude each other"),
+    ],
+)
+def test_bad_blur_and_holds(options, match):
+    with pytest.raises(UsageError, match=match):
+        Options(**options)

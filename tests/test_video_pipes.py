@@ -157,7 +157,7 @@ class Feed:
 
 @pytest.mark.parametrize("latency", [True, False])
 def test_latency(latency):
-    """Frame k is written before frame k + 2 is read; with --latency, before frame k + 1."""
+    """Frame k is written before frame k + 4 is read, as cuts are looked for; with --latency, before frame k + 1."""
     data = stream(6)
     header, frame = len(frames_of(data)[0]) + 1, 6 + 192
     feed, seen = Feed(data, 50), []
@@ -177,9 +177,9 @@ def test_latency(latency):
             return contextlib.nullcontext(writer)
 
     interpolate(Job(source, Target(), options, source.info, source.survey(options.begin, None)), hold)
-    ahead = 1 if latency else 2
+    ahead = 1 if latency else 4
     assert len(seen) == 11
-    assert [seen[2 * k] for k in range(5)] == [k + ahead for k in range(5)]
+    assert [seen[2 * k] for k in range(5)] == [min(6, k + ahead) for k in range(5)]
     assert frames_of(output.getvalue())[1][::2] == frames_of(data)[1]
 
 

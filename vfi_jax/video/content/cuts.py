@@ -6,6 +6,7 @@ after, with motion, brightness and contrast taken out: so pans, shakes, flashes 
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from scenedetect import AdaptiveDetector, ContentDetector, FrameTimecode
+from scenedetect import AdaptiveDetector, ContentDetector, FrameTimecode, SceneDetector
 
 from vfi_jax.video.coding.decode import TimedFrame
 from vfi_jax.video.content.bars import Area, area_of
@@ -21,7 +22,12 @@ from vfi_jax.video.content.small import eight_bits
 
 _SIDE = 128  # long side of the small copies, pixels
 _REACH = 2  # frames on either side that are looked at, as many as PySceneDetect's adaptive detector does
-_RESEMBLANCE = 0.6  # correlation of two frames, one of them moved onto the other, from which on they show one shot
+_BEFORE = 3  # frames before a cut that are looked at: one more than a flash has
+_STRONG, _WEAK = (27.0, 3.0, 15.0), (15.0, 2.0, 8.0)  # PySceneDetect's thresholds, and lower ones: see `_detectors`
+# Structure that two frames share, one of them moved onto the other, from which on they show one shot; for both kinds.
+_RESEMBLANCE = (0.45, 0.3)
+_WINDOW = 9  # pixels of the small copies, side of the squares whose structure is compared
+_GRAIN = 60.0  # levels squared: a variance of this size is noise
 _FLAT = 2.0  # levels: a spread below it is that of a frame without content
 _STEP = 12.0  # levels, mean: by which the first frame of a fade may differ from none
 _RISE = 0.85  # contrast of the first frame of a fade beside that of the second, at most
@@ -59,11 +65,9 @@ class Cuts:
         """
         self.found: list[Cut] = []
         self._reach = reach
-        self._detectors = [ContentDetector(min_scene_len=0)]
-        if reach >= _REACH:
-            self._detectors.append(AdaptiveDetector(min_scene_len=0, window_width=_REACH))
-        self._small: deque[np.ndarray] = deque(maxlen=_REACH + 1 + reach)
-        self._proposed: set[int] = set()
+        self._detectors = [_detectors(thresholds, reach) for thresholds in (_STRONG, _WEAK)]
+        self._small: deque[np.ndarray] = deque(maxlen=_BEFORE + 1 + reach)
+        self._proposed: dict[int, float] = {}  # with the structure that would make it none
         self._area: Area | None = None
         self._size: tuple[int, int] | None = None  # of the small copies: the area between the bars may change
         self._count = 0
@@ -85,16 +89,17 @@ class Cuts:
         area = self._area = area_of(image, self._area)
         self._size = self._size or _small_size(image)
         small = eight_bits(cv2.resize(area.cropped(image)[..., :3], self._size, interpolation=cv2.INTER_AREA))
-        for detector in self._detectors:
-            codes = detector.process_frame(FrameTimecode(self._count, _RATE), np.ascontiguousarray(small[..., ::-1]))
-            self._proposed |= {code.frame_num for code in codes}
+        code, bgr = FrameTimecode(self._count, _RATE), np.ascontiguousarray(small[..., ::-1])
+        for detectors, least in zip(self._detectors, _RESEMBLANCE, strict=True):
+            for found in itertools.chain(*(detector.process_frame(code, bgr) for detector in detectors)):
+                self._proposed.setdefault(found.frame_num, least)
         self._small.append(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))
         self._count += 1
 
     def _decided(self, number: int, frame: TimedFrame) -> TimedFrame:
         if number and number in self._proposed and not self._is_one_shot(number):
             self.found.append(Cut(number, frame.time))
-        self._proposed.discard(number)
+        self._proposed.pop(number, None)
         return frame._replace(shot=len(self.found))
 
     def _is_one_shot(self, number: int) -> bool:
@@ -102,10 +107,19 @@ class Cuts:
         at = number - (self._count - len(self._small))
         small = list(self._small)
         last = self.found[-1].frame - number + at if self.found else 0  # a shot of one frame has no earlier ones
-        before, after = small[max(0, at - _REACH, last) : at][::-1], small[at:]
+        before, after = small[max(0, at - _BEFORE, last) : at][::-1], small[at:]
         if _is_fade(before, after) or _is_fade(after, before):
             return True
-        return any(_resemblance(a, b) >= _RESEMBLANCE for a in before for b in after)
+        return any(_resemblance(a, b) >= self._proposed[number] for a in before for b in after)
+
+
+def _detectors(thresholds: tuple[float, float, float], reach: int) -> list[SceneDetector]:
+    """Returns PySceneDetect's detectors: one of contents, and one that compares them with the frames around."""
+    content, ratio, least = thresholds
+    detectors: list[SceneDetector] = [ContentDetector(content, min_scene_len=0)]
+    if reach >= _REACH:
+        detectors.append(AdaptiveDetector(ratio, min_scene_len=0, window_width=_REACH, min_content_val=least))
+    return detectors
 
 
 def within_shot(window: tuple[TimedFrame, ...]) -> tuple[TimedFrame, ...]:
@@ -132,24 +146,26 @@ def _is_fade(dark: Sequence[np.ndarray], bright: Sequence[np.ndarray]) -> bool:
         return False
     rises = len(bright) > 1 and float(bright[0].std()) < _RISE * float(bright[1].std())
     is_step = float(np.abs(np.float32(dark[0]) - bright[0]).mean()) < _STEP
-    return is_step or (rises and _resemblance(bright[0], bright[1]) >= _RESEMBLANCE)
+    return is_step or (rises and _resemblance(bright[0], bright[1]) >= _RESEMBLANCE[0])
 
 
 def _resemblance(a: np.ndarray, b: np.ndarray) -> float:
-    """Returns the correlation of two gray frames, of which the second is moved onto the first.
+    """Returns the structure that two gray frames share, of which the second is moved onto the first, 1 for all of it.
 
-    First the whole is moved, by phase correlation, as pans and shakes do, then its parts, by DIS optical flow.
+    The whole is moved, by phase correlation, as pans and shakes do, then its parts, by DIS optical flow. Of frames
+    without content, the brightness decides.
     """
-    if min(float(a.std()), float(b.std())) < _FLAT:
-        return 0.0
+    flat = [float(each.std()) < _FLAT for each in (a, b)]
+    if any(flat):
+        return float(float(cv2.absdiff(a, b).mean()) < _STEP)
     x, y = _even(a), _even(b)
     (dx, dy), _ = cv2.phaseCorrelate(np.float32(x), np.float32(y), cv2.createHanningWindow(x.shape[::-1], cv2.CV_32F))
     moved = cv2.warpAffine(y, np.float32([[1, 0, -dx], [0, 1, -dy]]), x.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
-    start = moved if _correlation(x, moved) > _correlation(x, y) else y
+    start = moved if _structure(x, moved) > _structure(x, y) else y
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST).calc(x, start, None)
     rows, columns = np.mgrid[: x.shape[0], : x.shape[1]].astype(np.float32)
     warped = cv2.remap(start, columns + flow[..., 0], rows + flow[..., 1], cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)
-    return max(_correlation(x, start), _correlation(x, warped))
+    return max(_structure(x, start), _structure(x, warped))
 
 
 def _even(gray: np.ndarray) -> np.ndarray:
@@ -157,5 +173,13 @@ def _even(gray: np.ndarray) -> np.ndarray:
     return np.uint8(np.clip((gray - float(gray.mean())) * (48 / float(gray.std())) + 128, 0, 255))
 
 
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    return float(cv2.matchTemplate(a, b, cv2.TM_CCOEFF_NORMED)[0, 0])
+def _structure(a: np.ndarray, b: np.ndarray) -> float:
+    """Returns the mean correlation of small squares of two frames (SSIM's structure), by weight of their spread."""
+    x, y = np.float32(a), np.float32(b)
+    side = (_WINDOW, _WINDOW)
+    mean_x, mean_y = cv2.blur(x, side), cv2.blur(y, side)
+    spread_x = np.sqrt(np.maximum(cv2.blur(x * x, side) - mean_x**2, 0))
+    spread_y = np.sqrt(np.maximum(cv2.blur(y * y, side) - mean_y**2, 0))
+    shared = (cv2.blur(x * y, side) - mean_x * mean_y) / (spread_x * spread_y + _GRAIN)
+    weight = spread_x + spread_y
+    return float((shared * weight).sum() / max(float(weight.sum()), 1.0))
