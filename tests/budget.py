@@ -23,8 +23,8 @@ FAMILIES = {
     "models: vfit": "vfit",
     "models: raft": "raft correlation against_torchvision",
     "models: shared": (
-        "api zoo ops kinks times losses metrics precision inference still extra classical published against_torch "
-        "plugins"
+        "api zoo ops kinks times losses metrics precision inference still export extra classical published "
+        "against_torch plugins"
     ),
     "training": (
         "training faults early_stopping first_minutes unfit lock seeing overfit soak optimizer remote hosts integrity "

@@ -30,6 +30,7 @@ def models() -> None:
     vfi_jax.load("rife_lap", Path("runs/footage"), step="newest")
     vfi_jax.load("dbvi_2x", "dbvi.pth", frozen={"raft": "raft-things.pth"})
     weights.get("rife_v4_25")
+    assert_type(vfi_jax.load_exported("rife_lap.stablehlo"), vfi_jax.Interpolator)
 
 
 def state_dicts(state: Mapping[str, np.ndarray]) -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from vfi_jax import weights
     from vfi_jax.inference import Interpolator
+    from vfi_jax.inference.export import load_exported
     from vfi_jax.inference.flow import FlowEstimator
     from vfi_jax.zoo import MODELS, create, from_torch, load, save, to_torch
 
@@ -21,11 +22,16 @@ __all__ = [
     "create",
     "from_torch",
     "load",
+    "load_exported",
     "save",
     "to_torch",
     "weights",
 ]
-_HOMES = {"FlowEstimator": "vfi_jax.inference.flow", "Interpolator": "vfi_jax.inference"}
+_HOMES = {
+    "FlowEstimator": "vfi_jax.inference.flow",
+    "Interpolator": "vfi_jax.inference",
+    "load_exported": "vfi_jax.inference.export",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ from vfi_jax.cli import (
     convert,
     demo,
     doctor,
+    export,
     flow,
     interpolate,
     models,
@@ -27,7 +28,7 @@ from vfi_jax.cli.common import Parser
 from vfi_jax.system import interrupts
 
 COMMANDS = (
-    interpolate, verify, compare_video, flow, demo, models, weights, convert, report, doctor, prepare, compare,
+    interpolate, verify, compare_video, flow, demo, models, weights, convert, export, report, doctor, prepare, compare,
 )  # fmt: skip
 
 

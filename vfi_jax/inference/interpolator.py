@@ -24,6 +24,7 @@ from vfi_jax import weights
 from vfi_jax.errors import NotFiniteError, UsageError, UserError
 from vfi_jax.inference import extra, still
 from vfi_jax.inference.arrays import host_array
+from vfi_jax.inference.exported import Exported
 from vfi_jax.inference.wrappers import SMALLEST_INTERVAL, Recursive, with_dtype, with_reference
 from vfi_jax.models import registry
 from vfi_jax.models.spec import REFERENCE
@@ -75,11 +76,13 @@ class Interpolator:
         network: Any = model
         if variables is None:
             raise UsageError("a model needs its variables: Interpolator(model, variables)")
-        registry.check_kind(network.variant, "interpolation")
+        exported = isinstance(network, Exported)
+        if not exported:
+            registry.check_kind(network.variant, "interpolation")
+            network = with_reference(network)
         self._precision = precisions.named(precision) if precision else precisions.AS_IS
-        network = with_reference(network)
         self.model = network if self._precision.dtype is None else with_dtype(network, self._precision.dtype)
-        self.spec = registry.spec_of(network.variant)
+        self.spec = network.spec if exported else registry.spec_of(network.variant)
         self.variables = jax.device_put(variables)
         self.channels = 3 + extra
         self.copies_still = copy_still

@@ -75,14 +75,19 @@ def _tiles_pay(x: Array, kernel: Array, stride: int) -> bool:
 
 def saves_products(x: jax.ShapeDtypeStruct | Array, kernel: jax.ShapeDtypeStruct | Array) -> bool:
     """Whether tiles are the faster form on CPUs: float32, 3x3, many channels, pixels neither few nor too many."""
-    if kernel.shape[:2] != (3, 3) or x.dtype != jnp.float32:
+    if kernel.shape[:2] != (3, 3) or x.dtype != jnp.float32 or not is_sized(x):
         return False
     return min(kernel.shape[2:]) >= CHANNELS and NUMBERS <= x.size <= BAND * BANDS / 4
 
 
 def kernel_dominates(x: Array, kernel: Array) -> bool:
     """Whether `doubled` is the faster form of a transposed convolution on CPUs."""
-    return ENABLED and kernel.size >= KERNEL_SHARE * x.size
+    return ENABLED and is_sized(x) and kernel.size >= KERNEL_SHARE * x.size
+
+
+def is_sized(x: jax.ShapeDtypeStruct | Array) -> bool:
+    """Whether all sides are numbers, and none a symbol of `jax.export`."""
+    return all(isinstance(side, int) for side in x.shape)
 
 
 def doubled(x: Float[Array, "b h w i"], kernel: Float[Array, "4 4 i o"]) -> Float[Array, "b h2 w2 o"]:

@@ -26,7 +26,8 @@ def resize(image: Float[Array, "*b h w c"], scale: float) -> Float[Array, "*b h2
     """
     if scale == 1:
         return image
-    return _resize(image, *(math.floor(side * scale) for side in image.shape[-3:-1]), 1 / scale, 1 / scale)
+    height, width = (_scaled(side, scale) for side in image.shape[-3:-1])
+    return _resize(image, height, width, 1 / scale, 1 / scale)
 
 
 def resize_flow(flow: Float[Array, "*b h w c"], scale: float) -> Float[Array, "*b h2 w2 c"]:
@@ -52,6 +53,8 @@ def resize_to(image: Float[Array, "*b h w c"], size: tuple[int, int]) -> Float[A
     Follows `F.interpolate(size=size, mode="bilinear", align_corners=False)`.
     """
     height, width = image.shape[-3:-1]
+    if (height, width) == tuple(size):
+        return image
     return _resize(image, *size, height / size[0], width / size[1])
 
 
@@ -103,6 +106,13 @@ def read_by_shrinking(image: Float[Array, "*b h w c"], factor: int) -> Float[Arr
     return image
 
 
+def _scaled(side: int, scale: float) -> int:
+    """`floor(side * scale)`, without floats where the factor is whole: a side may be a symbol of `jax.export`."""
+    if scale == int(scale):
+        return side * int(scale)
+    return side // round(1 / scale) if 1 / scale == round(1 / scale) else math.floor(side * scale)
+
+
 def _resize(image: Array, height: int, width: int, step_y: float, step_x: float) -> Array:
     return _resize_axis(_resize_axis(image, -2, width, step_x), -3, height, step_y)
 
@@ -111,7 +121,7 @@ def _resize_axis(image: Array, axis: int, size: int, step: float) -> Array:
     """Resizes one axis to `size` samples that lie `step` input pixels apart."""
     if step == 1 and size == image.shape[axis]:
         return image
-    if step > 1 and step == int(step) and size * step <= image.shape[axis]:
+    if step > 1 and step == int(step) and size * int(step) <= image.shape[axis]:
         return _shrink(image, axis, size, int(step))
     if step < 1 and abs(1 / step - round(1 / step)) < 1e-9 and size == image.shape[axis] * round(1 / step):
         return _enlarge(image, axis, round(1 / step))

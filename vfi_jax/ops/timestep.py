@@ -68,4 +68,4 @@ def time_map(
     array, size = time_array(t, frames), size or frames.shape[2:4]
     if array.shape[1:3] != (1, 1):
         return resize_to(array, size)
-    return jnp.broadcast_to(array, (len(array), *size, 1))
+    return jnp.broadcast_to(array, (array.shape[0], *size, 1))

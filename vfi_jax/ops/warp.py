@@ -202,14 +202,16 @@ def _positions(flow: Array) -> tuple[Array, Array]:
 
 def _linspace(size: int) -> np.ndarray:
     """-1..1 in `size` steps, rounded as PyTorch rounds it: each half counts from its own end."""
-    step = np.float32(2) / np.float32(max(size - 1, 1))
-    index = np.arange(size, dtype=np.float32)
-    return np.where(index < size / 2, -1 + step * index, 1 - step * (size - 1 - index)).astype(np.float32)
+    xp = np if isinstance(size, int) else jnp
+    last = xp.float32(max(size - 1, 1))
+    step = np.float32(2) / last
+    index = xp.arange(size, dtype=np.float32)
+    return xp.where(index < (last + 1) / 2, -1 + step * index, 1 - step * (last - index)).astype(np.float32)
 
 
 def _unnormalized(grid: np.ndarray, flow: Array, size: int) -> Array:
-    half = np.float32(max(size - 1, 1) / 2)
-    return (grid + flow / half + 1) / 2 * (size - 1)
+    last = (np if isinstance(size, int) else jnp).float32(max(size - 1, 1))
+    return (grid + flow / (last / 2) + 1) / 2 * (size - 1)
 
 
 def _clamp(value: Array, size: int) -> Array:
