@@ -65,7 +65,7 @@ def run(data, between=hold, **options):
     source = PipeSource(io.BytesIO(data))
 
     class Target(PipeTarget):
-        def open(self, info, options, cut):
+        def open(self, info, options, cut, job):
             return contextlib.nullcontext(pipes.PipeWriter(output, info, options))
 
     survey = source.survey(asked.begin, asked.end)
@@ -173,7 +173,7 @@ def test_latency(latency):
     writer = pipes.PipeWriter(output, source.info, options)
 
     class Target(PipeTarget):
-        def open(self, info, options, cut):
+        def open(self, info, options, cut, job):
             return contextlib.nullcontext(writer)
 
     interpolate(Job(source, Target(), options, source.info, source.survey(options.begin, None)), hold)

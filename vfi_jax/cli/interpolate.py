@@ -174,9 +174,9 @@ def _run_one(
     between = editing.between_with(interpolator, objects) if objects else interpolator.between
     between = regions.between_with(interpolator, maps) if options.regions else between
     with interrupts.cleanup_on_terminate("vfi-jax"), common.progress(job.total) as progress:
-        watch = preview.add if shown else None
+        watch, key = preview.add if shown else None, _key(options, interpolator)
         count = interpolator.spec.num_frames
-        summary = video.interpolate(job, between, num_frames=count, progress=progress, watch=watch)
+        summary = video.interpolate(job, between, num_frames=count, progress=progress, watch=watch, key=key)
     for note in summary.notes[len(job.notes) :]:
         print(f"note: {note}", file=sys.stderr)
     if shown:
@@ -187,6 +187,16 @@ def _run_one(
     return line, {"source": _shown(source), "target": str(target), "model": model_name} | summary.as_json() | (
         {"preview": str(shown)} if shown else {}
     )
+
+
+def _key(options: argparse.Namespace, interpolator: Interpolator) -> dict[str, str]:
+    """Returns what new frames depend on, by name; a run with the same goes on where another one ended."""
+    from vfi_jax.system.files import sha256_of
+    from vfi_jax.video.segments import fingerprint
+
+    objects = {"objects": sha256_of(options.objects)} if options.objects else {}
+    maps = {"regions": fingerprint.listing(sorted(options.regions.iterdir()))} if options.regions else {}
+    return interpolator.identity() | objects | maps
 
 
 def _shown(source: Path | tuple[Path, ...]) -> str | list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -91,6 +92,13 @@ class Interpolator:
     def sees_regions(self) -> bool:
         """Whether the network has a prior of regions."""
         return bool(getattr(self.model, "region_channels", 0))
+
+    def identity(self) -> dict[str, str]:
+        """Returns what predictions depend on beside the frames: the model, a hash of its weights, the precision."""
+        weights = hashlib.sha256()
+        for leaf in jax.tree.leaves(self.variables):
+            weights.update(np.ascontiguousarray(leaf).data)
+        return {"model": repr(self.model), "weights": weights.hexdigest(), "precision": repr(self._precision)}
 
     def with_extra(self, extra: int) -> Interpolator:
         """Returns the interpolator of the same model for frames with another number of extra channels."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,6 +21,7 @@ from vfi_jax.video.pictures.reader import open_pictures
 from vfi_jax.video.pictures.sequences import Pictures
 from vfi_jax.video.pictures.writer import PictureTarget
 from vfi_jax.video.pipes import PIPE, PipeTarget, standard_input
+from vfi_jax.video.segments.journal import Journal
 from vfi_jax.video.survey import Survey, survey
 from vfi_jax.video.tracks.streams import Cut
 from vfi_jax.video.values import Position
@@ -67,6 +68,11 @@ class Source(Protocol):
     info: VideoInfo
     notes: tuple[str, ...]
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that are read; none for what can be read only once."""
+        ...
+
     def survey(self, begin: Position, end: Position | None) -> Survey:
         """Counts the frames of a part."""
         ...
@@ -78,10 +84,20 @@ class Source(Protocol):
 
 @runtime_checkable
 class Sink(Protocol):
-    """A target that is open for writing."""
+    """A target that is open for writing.
+
+    Attributes:
+      finished: number of frames that are there from an earlier run.
+    """
+
+    finished: int
 
     def write(self, frame: TimedFrame) -> None:
         """Writes a frame; times increase."""
+        ...
+
+    def begin_segment(self, frames: int) -> None:
+        """Makes the next frame the first of a segment, which depends on nothing before; `frames` come before it."""
         ...
 
     def finish(self, end: Fraction) -> None:
@@ -113,8 +129,13 @@ class Target(Protocol):
         """Returns the seconds of which all its times are multiples."""
         ...
 
-    def open(self, info: VideoInfo, options: Options, cut: Cut) -> AbstractContextManager[Sink]:
-        """Opens it for writing; it appears under its name when the block succeeds."""
+    def open(
+        self, info: VideoInfo, options: Options, cut: Cut, job: Mapping[str, str] | None
+    ) -> AbstractContextManager[Sink]:
+        """Opens it for writing; it appears under its name when the block succeeds.
+
+        Where it does not, what is finished is kept for a run of the same `job`, if that is not None.
+        """
         ...
 
 
@@ -125,6 +146,11 @@ class VideoSource:
     path: Path
     info: VideoInfo
     notes: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file."""
+        return (self.path,)
 
     def survey(self, begin: Position, end: Position | None) -> Survey:
         """Reads all packets."""
@@ -156,11 +182,13 @@ class VideoTarget:
         return encode.target_tick(self.path, info, options)
 
     @contextlib.contextmanager
-    def open(self, info: VideoInfo, options: Options, cut: Cut) -> Iterator[Sink]:
+    def open(self, info: VideoInfo, options: Options, cut: Cut, job: Mapping[str, str] | None) -> Iterator[Sink]:
         """Opens a file without a name, which gets its own at the end."""
+        is_kept = job is not None and encode.can_resume(self.path, info, options)
         with (
+            Journal(self.path, job or {}) if is_kept else contextlib.nullcontext() as journal,
             written_at_once(self.path, replace=options.overwrite) as partial,
-            encode.Writer(partial, self.path, info, options, cut) as writer,
+            encode.Writer(partial, self.path, info, options, cut, journal) as writer,
         ):
             yield writer
 

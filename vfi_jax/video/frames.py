@@ -15,7 +15,7 @@ from vfi_jax.video.coding.decode import TimedFrame, VideoInfo
 from vfi_jax.video.content.fields import undone
 from vfi_jax.video.content.stage import Content
 from vfi_jax.video.forms import Input, Source
-from vfi_jax.video.gaps import Between, Part, interpolated, with_opacity
+from vfi_jax.video.gaps import Between, Part, Segments, interpolated, with_opacity
 from vfi_jax.video.job import check_total
 from vfi_jax.video.options import Options
 from vfi_jax.video.timeline import tick_of
@@ -73,7 +73,7 @@ def _frames(source: Source, info: VideoInfo, between: Between, options: Options,
         frames: Iterable[TimedFrame] = with_opacity(part, info) if info.has_alpha else part
         content = Content(options, info, tick_of(options, info.time_base))
         held: TimedFrame | None = None
-        for frame in content.exposed(interpolated(frames, between, num_frames, options, content)):
+        for frame in content.exposed(interpolated(frames, between, num_frames, options, content, Segments())):
             if held is not None:
                 yield _frame(held, frame.time)
             held = frame

@@ -14,9 +14,10 @@ from vfi_jax.video.coding.decode import TimedFrame, VideoInfo
 from vfi_jax.video.content.cuts import within_shot
 from vfi_jax.video.content.fills import filled, needs_network
 from vfi_jax.video.content.stage import Content
-from vfi_jax.video.forms import Frames
+from vfi_jax.video.forms import Frames, Sink
 from vfi_jax.video.options import Options
 from vfi_jax.video.pixels import rgb
+from vfi_jax.video.segments.journal import LENGTH
 from vfi_jax.video.timeline import Instant
 
 Between = Callable[[tuple[np.ndarray, ...], Sequence[float]], Iterable[np.ndarray]]
@@ -71,16 +72,40 @@ def with_opacity(frames: Iterable[TimedFrame], info: VideoInfo) -> Iterator[Time
     return (frame._replace(image=rgb.with_opacity(frame.image, frame.raw, info.turn)) for frame in frames)
 
 
+class Segments:
+    """Divides a target into segments, each of whole gaps.
+
+    Attributes:
+      count: number of frames of the target so far.
+    """
+
+    def __init__(self, sink: Sink | None = None) -> None:
+        """Takes what is written to, which knows how many frames are there from an earlier run; None: nothing is."""
+        self._sink, self._begin, self.count = sink, 0, 0
+
+    def begin_gap(self) -> bool:
+        """Begins a segment where the one before is long enough; returns whether the gap's frames are there already."""
+        if self._sink is None:
+            return False
+        if self.count - self._begin >= LENGTH:
+            self._begin = self.count
+            if self.count > self._sink.finished:
+                self._sink.begin_segment(self.count)
+        return self.count < self._sink.finished
+
+
 def interpolated(
     frames: Iterable[TimedFrame],
     between: Between,
     num_frames: int,
     options: Options,
     content: Content,
+    segments: Segments,
 ) -> Iterator[TimedFrame]:
     """Yields the frames of each gap, and then the last frame as often as it is shown.
 
-    Where latency counts, an original frame that is shown does not wait for the next one.
+    Frames that are there from an earlier run are yielded without pictures of their own. Where latency counts, an
+    original frame that is shown does not wait for the next one.
     """
     timeline, loop, at_once = content.timeline, options.loop, options.latency and not options.loop
     frames = iter(content.marked(_repeated(frames, num_frames // 2) if loop else frames))
@@ -90,7 +115,12 @@ def interpolated(
     for window in _windows(itertools.chain([last], frames), num_frames, closed=loop):
         left, last = pair = window[num_frames // 2 - 1 : num_frames // 2 + 1]
         instants = timeline.between(left.time, last.time)[is_early:]
-        yield from _divided(within_shot(window), pair, instants, between, content)
+        if segments.begin_gap():
+            between(tuple(frame.image for frame in window), [])
+            yield from (left._replace(time=instant.time) for instant in instants)
+        else:
+            yield from _divided(within_shot(window), pair, instants, between, content)
+        segments.count += len(instants)
         is_early = at_once and timeline.begins_with(last.time)
         yield from [last] * is_early
     if not loop:

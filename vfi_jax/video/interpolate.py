@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -20,10 +20,11 @@ from vfi_jax.video.coding.decode import TimedFrame
 from vfi_jax.video.content.cuts import Cut as ShotCut
 from vfi_jax.video.content.stage import Content
 from vfi_jax.video.forms import Input
-from vfi_jax.video.gaps import Between, Part, interpolated, with_opacity
+from vfi_jax.video.gaps import Between, Part, Segments, interpolated, with_opacity
 from vfi_jax.video.job import Job, check
 from vfi_jax.video.losses import Loss
 from vfi_jax.video.options import Options
+from vfi_jax.video.segments import fingerprint
 from vfi_jax.video.tracks.streams import Cut
 
 __all__ = ["Between", "Job", "Part", "Progress", "Summary", "check", "interpolate", "interpolate_video"]
@@ -82,6 +83,7 @@ def interpolate_video(
     *,
     num_frames: int = 2,
     progress: Progress | None = None,
+    key: Mapping[str, str] | None = None,
 ) -> Summary:
     """Writes `target` with more frames per second than `source`; see `Options` for what can be asked.
 
@@ -102,18 +104,27 @@ def interpolate_video(
       num_frames: number of consecutive frames that `between` takes, even. The first and last frame are repeated at
         the ends of the clip.
       progress: called after each frame with the number written and the total, which is an estimate or None.
+      key: name to value of all that `between` depends on, such as a model and its weights. With it, the finished parts
+        of a video that a run does not complete are kept in a hidden folder beside it, and a run with the same source,
+        options and key goes on from there. None: nothing is kept.
 
     Raises:
       UsageError, UserError: as `check`; and UserError if the source turns out damaged, cut short or of changing size,
         or the disk is full.
     """
-    return interpolate(check(source, target, options), between, num_frames=num_frames, progress=progress)
+    return interpolate(check(source, target, options), between, num_frames=num_frames, progress=progress, key=key)
 
 
 def interpolate(
-    job: Job, between: Between, *, num_frames: int = 2, progress: Progress | None = None, watch: Watch | None = None
+    job: Job,
+    between: Between,
+    *,
+    num_frames: int = 2,
+    progress: Progress | None = None,
+    watch: Watch | None = None,
+    key: Mapping[str, str] | None = None,
 ) -> Summary:
-    """Does a job that `check` returned; `watch` is called with each frame that is written.
+    """Does a job that `check` returned; `watch` is called with each frame that this run makes.
 
     Other arguments and errors are those of `interpolate_video`.
     """
@@ -123,14 +134,16 @@ def interpolate(
         part = Part(reader, options, is_lenient=job.target.is_stream)
         length = (job.survey.seconds + job.survey.last) * options.stretch
         cut = Cut(part.origin if options.is_part else None, options.stretch, None if options.stop is None else length)
-        sink = stack.enter_context(job.target.open(job.info, options, cut))
+        same = None if key is None else fingerprint.of(job.source.files, options, key)
+        sink = stack.enter_context(job.target.open(job.info, options, cut, same))
         content = Content(options, job.info, job.target.tick(job.info, options))
         start = last = Fraction(0)
         frames = with_opacity(part, job.info) if job.has_opacity else part
-        for frame in content.exposed(interpolated(frames, between, num_frames, options, content)):
-            sink.write(frame)
-            if watch is not None:
-                watch(frame)
+        for frame in content.exposed(interpolated(frames, between, num_frames, options, content, Segments(sink))):
+            if count >= sink.finished:
+                sink.write(frame)
+                if watch is not None:
+                    watch(frame)
             start, last = start if count else frame.time, frame.time
             count += 1
             if progress is not None:

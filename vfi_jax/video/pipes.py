@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -50,6 +50,11 @@ class PipeSource:
         self._decoder = y4m.Decoder(pipe, "standard input")
         self.path, self.notes = PIPE, ()
         self.info = _describe(self._decoder.header)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """None: what a pipe has given is gone."""
+        return ()
 
     def survey(self, begin: Position, end: Position | None) -> Survey:
         """Knows the rate only."""
@@ -150,7 +155,7 @@ class PipeTarget:
         return tick_of(options, info.time_base)
 
     @contextlib.contextmanager
-    def open(self, info: VideoInfo, options: Options, cut: Cut) -> Iterator[PipeWriter]:
+    def open(self, info: VideoInfo, options: Options, cut: Cut, job: Mapping[str, str] | None) -> Iterator[PipeWriter]:
         """Writes the header; whatever else is printed meanwhile goes to standard error."""
         sys.stdout.flush()
         number = sys.stdout.fileno()
@@ -177,7 +182,13 @@ class _Output:
 
 
 class PipeWriter:
-    """Writes frames as they come."""
+    """Writes frames as they come.
+
+    Attributes:
+      finished: 0.
+    """
+
+    finished = 0
 
     def __init__(self, pipe: y4m.Writable, info: VideoInfo, options: Options) -> None:
         """Writes the header."""
@@ -198,6 +209,9 @@ class PipeWriter:
           BrokenPipeError: the reader has left.
         """
         self._encoder.write(self._convert(frame))
+
+    def begin_segment(self, frames: int) -> None:
+        """Does nothing: what is written is gone."""
 
     def finish(self, end: Fraction) -> None:
         """Does nothing: a stream has no end of its own."""

@@ -23,10 +23,13 @@ from vfi_jax.video.coding.encoders import ENCODERS, Encoding, container_of, enco
 from vfi_jax.video.options import Options
 from vfi_jax.video.pixels.convert import Converter
 from vfi_jax.video.pixels.formats import pixel_format
+from vfi_jax.video.pixels.layout import layout_of
 from vfi_jax.video.pixels.palette import Palette
+from vfi_jax.video.segments.journal import Journal
+from vfi_jax.video.segments.packets import SegmentedPackets, is_kept, is_segmented
+from vfi_jax.video.segments.records import Record, copied
 from vfi_jax.video.timeline import rate_of, tick_of, ticks_of
 from vfi_jax.video.tracks import hdr
-from vfi_jax.video.tracks.packets import EncodedPackets
 from vfi_jax.video.tracks.streams import Copier, Cut, NothingToCopy, StreamCopier, muxing_errors
 
 _MAX_TICKS = 10**9  # ticks per second that every encoder accepts
@@ -35,6 +38,8 @@ _SQUARE = ("webm", "gif", "webp", "image2")  # without a field for the shape of 
 _EXTRA = {  # options of muxers
     "apng": {"plays": "0"},  # animations repeat without end, as GIFs do by default
     "webp": {"loop": "0"},
+    "matroska": {"fflags": "+bitexact"},  # otherwise it holds numbers drawn at random
+    "webm": {"fflags": "+bitexact"},
     "avi": {"avoid_negative_ts": "disabled"},  # or the picture would be later, by a part of a frame
 }
 _TICKS = {  # seconds, of formats that count time in units of their own
@@ -116,10 +121,22 @@ def target_tick(target: Path, info: VideoInfo, options: Options) -> Fraction:
 
 
 class Writer:
-    """A target file open for encoding, its header written; a context manager. Holds one frame."""
+    """A target file open for encoding, its header written; a context manager. Holds one frame.
 
-    def __init__(self, sink: Path | io.BytesIO, target: Path, info: VideoInfo, options: Options, cut: Cut) -> None:
-        """Opens the file and writes its header.
+    Attributes:
+      finished: number of frames that an earlier run has encoded, which the file begins with.
+    """
+
+    def __init__(
+        self,
+        sink: Path | io.BytesIO,
+        target: Path,
+        info: VideoInfo,
+        options: Options,
+        cut: Cut,
+        journal: Journal | None = None,
+    ) -> None:
+        """Opens the file, and writes its header and what the journal holds.
 
         Args:
           sink: where the bytes go.
@@ -127,6 +144,7 @@ class Writer:
           info: the source, whose other streams are copied.
           options: what is asked.
           cut: how the times of the other streams change.
+          journal: where finished segments are kept; None: nowhere.
 
         Raises:
           UsageError: the target's extension is unknown.
@@ -137,16 +155,23 @@ class Writer:
         muxer, encoding = container.muxer, encoding_of(container, options)
         self._tick = target_tick(target, info, options)
         self._is_part = options.is_part
+        self._time = Fraction(0)  # of the last frame that was encoded
         self._held: tuple[Fraction, av.VideoFrame] | None = None
         self._first: Fraction | None = None
+        self._border: int | None = None
+        self._journal, self.finished = journal, 0 if journal is None else journal.frames
+        self._is_segmented, self._is_kept = is_segmented(encoding.codec), can_resume(target, info, options)
         self._muxer, self._sink = muxer, sink if isinstance(sink, Path) and muxer in durations.MUXERS else None
         self._palette = Palette(has_alpha=info.has_alpha) if encoding.codec == "gif" else None
         with contextlib.ExitStack() as stack, muxing_errors(target):
             file = sink if isinstance(sink, io.BytesIO) else os.path.abspath(sink)
             extra = _muxer_options(muxer, self._tick)
             self._container = stack.enter_context(av.open(file, "w", format=muxer, container_options=extra))
-            self._stream = _add_video_stream(self._container, info, encoding, rate_of(options, info.rate), self._tick)
-            self._packets = EncodedPackets(self._stream)
+            rate = rate_of(options, info.rate)
+            self._stream = _add_video_stream(self._container, info, encoding, rate, self._tick)
+            self._packets = SegmentedPackets(
+                self._stream, lambda: _add_video_stream(self._spare(), info, encoding, rate, self._tick)
+            )
             name = "rgba" if self._palette else self._stream.pix_fmt or ""
             self._converter = Converter(info, name, encoding.codec)
             self._copier: Copier = stack.enter_context(
@@ -156,6 +181,7 @@ class Writer:
             )
             self._container.start_encoding()
             self._open = stack.pop_all()
+        self._restore()
 
     def __enter__(self) -> Writer:
         return self
@@ -174,7 +200,14 @@ class Writer:
         self._first = frame.time if self._first is None else self._first
         if self._held is not None:
             self._encode(*self._held, until=frame.time)
+        if self._border is not None:
+            self._end_segment(self._border)
         self._held = frame.time, self._converter(frame)
+
+    def begin_segment(self, frames: int) -> None:
+        """Makes the next frame the first of a segment, before which there are so many frames."""
+        if self._is_segmented:
+            self._border = frames
 
     def finish(self, end: Fraction) -> None:
         """Encodes the frame held, copies the rest of the other streams, of a part up to its end, and closes the file.
@@ -187,8 +220,7 @@ class Writer:
         """
         if self._held is not None:
             self._encode(*self._held, until=end, is_last=True)
-        with muxing_errors(self._target):
-            self._container.mux(self._packets.encode(None))
+        self._empty_encoder()
         self._copier.finish(end if self._is_part else None)
         with muxing_errors(self._target):
             self.close()
@@ -200,6 +232,7 @@ class Writer:
         self._open.close()
 
     def _encode(self, time: Fraction, picture: av.VideoFrame, *, until: Fraction, is_last: bool = False) -> None:
+        self._time = time
         if self._palette is not None:
             picture = self._palette(picture)
         picture.pts, picture.time_base = ticks_of(time, self._tick), self._tick
@@ -208,8 +241,57 @@ class Writer:
             # MP4 gives the final duration to the frame that is stored last; a key frame is.
             picture.pict_type = PictureType.I
         with muxing_errors(self._target):
-            self._container.mux(self._packets.encode(picture))
-        self._copier.copy_until(time)
+            packets = self._packets.encode(picture)
+        self._write(Record(time, tuple(packets)))
+
+    def _write(self, record: Record) -> None:
+        """Writes what the encoder has given, and keeps it in the journal."""
+        if self._is_kept:
+            record = Record(record.time, tuple(copied(packet) for packet in record.packets))
+        with muxing_errors(self._target):
+            if self._journal is not None:
+                self._journal.add(record)
+            self._mux(record)
+
+    def _mux(self, record: Record) -> None:
+        for packet in record.packets:
+            packet.stream = self._stream
+            self._container.mux(packet)
+        self._copier.copy_until(record.time)
+
+    def _end_segment(self, frames: int) -> None:
+        self._border = None
+        self._empty_encoder()
+        if self._journal is not None:
+            self._journal.commit(frames)
+        self._packets.split()
+
+    def _empty_encoder(self) -> None:
+        with muxing_errors(self._target):
+            packets = self._packets.encode(None)
+        self._write(Record(self._time, tuple(packets)))
+
+    def _restore(self) -> None:
+        """Writes what an earlier run has encoded."""
+        if self._journal is None or not self.finished:
+            return
+        with muxing_errors(self._target):
+            for record in self._journal.records(self._tick):
+                self._packets.note(record.packets)
+                self._mux(record)
+                self._time = record.time
+        self._packets.split()
+
+    def _spare(self) -> av.container.OutputContainer:
+        """Opens a container in memory for another encoder; it is never written."""
+        return av.open(io.BytesIO(), "w", format=self._muxer)
+
+
+def can_resume(target: Path, info: VideoInfo, options: Options) -> bool:
+    """Whether a run that writes a file and is ended can be gone on with."""
+    encoding = encoding_of(container_of(target), options)
+    name = pixel_format(info, encoding.codec, is_lossless=encoding.is_lossless)
+    return is_kept(encoding.codec, has_alpha=layout_of(name).alpha)
 
 
 def _muxer_options(muxer: str, tick: Fraction) -> dict[str, str]:

@@ -41,6 +41,11 @@ class WebPSource:
     durations: tuple[Fraction, ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file."""
+        return (self.path,)
+
     def survey(self, begin: Position, end: Position | None) -> Survey:
         """Counts the frames of a part."""
         times = list(itertools.accumulate(self.durations, initial=Fraction(0)))[:-1]

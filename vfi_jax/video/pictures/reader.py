@@ -72,6 +72,11 @@ class PictureSource:
         rate = self.info.rate
         return (f"{self.pictures.order}, at {float(rate):g} frames per second", *self.pictures.notes)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The pictures."""
+        return self.pictures.files
+
     def survey(self, begin: Position, end: Position | None) -> Survey:
         """Counts the pictures of a part."""
         times = [i / self.info.rate for i in range(len(self.pictures.files))]

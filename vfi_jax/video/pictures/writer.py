@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -83,7 +83,9 @@ class PictureTarget:
         return tick_of(options, info.time_base)
 
     @contextlib.contextmanager
-    def open(self, info: VideoInfo, options: Options, cut: Cut) -> Iterator[PictureWriter]:
+    def open(
+        self, info: VideoInfo, options: Options, cut: Cut, job: Mapping[str, str] | None
+    ) -> Iterator[PictureWriter]:
         """Opens a hidden folder, whose pictures move to their own when all are complete."""
         pattern = _expression(self.path.name)
         with filled_at_once(self.path.parent, lambda file: bool(pattern.fullmatch(file.name))) as partial:
@@ -112,7 +114,13 @@ def numbered(pattern: str, number: int, width: int = 0) -> str:
 
 
 class PictureWriter:
-    """Writes pictures into a folder, one by one."""
+    """Writes pictures into a folder, one by one.
+
+    Attributes:
+      finished: 0.
+    """
+
+    finished = 0
 
     def __init__(self, folder: Path, target: PictureTarget, info: VideoInfo, options: Options) -> None:
         """Starts with the target's first number."""
@@ -133,6 +141,9 @@ class PictureWriter:
                 shutil.copyfile(frame.file, self._folder / name)
             else:
                 (self._folder / name).write_bytes(self._encode(frame))
+
+    def begin_segment(self, frames: int) -> None:
+        """Does nothing."""
 
     def finish(self, end: Fraction) -> None:
         """Does nothing: pictures have no end."""

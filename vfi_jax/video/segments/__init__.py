@@ -1,0 +1,1 @@
+"""Segments: what makes a run that was killed go on where it was."""
