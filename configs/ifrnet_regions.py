@@ -1,7 +1,7 @@
 """Region priors in IFRNet: published weights, trained further with label maps of the inputs' regions.
 
 A design of this project, in the spirit of Chunming Han et al., "Video Frame Interpolation with Region-Distinguishable
-Priors from SAM", arXiv 2312.15868, whose code is not published; docs/regions.md tells what it brings. The maps:
+Priors from SAM", arXiv 2312.15868, whose code is not published; see docs/regions.md. The maps:
 
     vfi-jax prepare regions vimeo_triplet                       (superpixels; --labels DIR takes those of any segmenter)
 

@@ -1,8 +1,8 @@
 """Writes the measured tables of README.md and docs/*.md, and the plots: `python results/tables.py`.
 
 `quality.csv` is `table.csv` of a run of eval.py, `cost.csv` of one with `--speed`. `beside_pytorch.py` writes
-`compare.csv`, and `compare_gpu.csv` on a GPU; `end_to_end.py`, `distance.py`, `encoders.py`, `keeps.py`, `pruning.py`
-and `verify.py` write files of their names. Every row says when, how and with what it was measured.
+`compare.csv`, and `compare_gpu.csv` on a GPU; `end_to_end.py`, `distance.py`, `encoders.py`, `keeps.py`, `pruning.py`,
+`regions.py` and `verify.py` write files of their names. Every row says when, how and with what it was measured.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ END_TO_END = ROOT / "results/end_to_end.csv"
 DISTANCE = ROOT / "results/distance.csv"
 ENCODERS, KEEPS, VERIFY = (ROOT / f"results/{name}.csv" for name in ("encoders", "keeps", "verify"))
 PRUNING = ROOT / "results/pruning.csv"
+REGIONS = ROOT / "results/regions.csv"
 PANELS_PER_ROW = 3
 KEY = ("model", "direction", "size", "batch", "precision", "jax")  # identifies a comparison
 BEGIN, END = "<!-- from results/{} -->\n", "<!-- end -->\n"
@@ -106,6 +107,28 @@ def _mean(rows: Sequence[Row], figure: str, kind: str, digits: int) -> str:
     means = [statistics.mean(values) for values in of_seeds.values()]
     spread = f" ± {statistics.stdev(means):.{digits}f}" if len(means) > 1 else ""
     return f"{statistics.mean(means):.{digits}f}{spread}"
+
+
+def regions(rows: Sequence[Row]) -> str:
+    """The table of training with region maps: means over seeds, a row per training and test; the spread over codes."""
+    figures = {"psnr": 2, "psnr_edges": 2, "psnr_one_frame": 2, "ssim": 4, "epe": 2}
+    names = ["all pixels", "near edges", "seen in one frame", "SSIM", "flow error, px"]
+    table = [["row", "maps in training", "maps in test", *names, "all pixels - A"]]
+    tested = [row for row in rows if row["codes"] == "0"]
+    base = {row["seed"]: float(row["psnr"]) for row in tested if row["row"] == "A"}
+    for name in dict.fromkeys(row["row"] for row in tested):
+        group = [row for row in tested if row["row"] == name]
+        gains = [float(row["psnr"]) - base[row["seed"]] for row in group]
+        cells = [_of_seeds([float(row[figure]) for row in group], digits) for figure, digits in figures.items()]
+        table.append([name, group[0]["trained"], group[0]["tested"], *cells, _of_seeds(gains, 2)])
+    codes = [float(row["psnr"]) for row in rows if row["row"] == "D" and row["seed"] == "0"]
+    about = f"{rows[0]['steps']} steps, {rows[0]['scenes']} scenes; mean ± half the range of {len(base)} seeds."
+    spread = f"Over {len(codes)} tables of codes PSNR of row D differs by {max(codes) - min(codes):.3f} dB."
+    return f"{markdown(table)}\n\n{about} {spread}\n\n{_provenance(rows[0])}"
+
+
+def _of_seeds(values: Sequence[float], digits: int) -> str:
+    return f"{statistics.mean(values):.{digits}f} ± {(max(values) - min(values)) / 2:.{digits}f}"
 
 
 def _by_model(rows: Sequence[Row]) -> dict[str, Row]:
@@ -323,6 +346,7 @@ def blocks() -> dict[str, str]:
         KEEPS.name: keeps(read(KEEPS)),
         VERIFY.name: verified(read(VERIFY)),
         PRUNING.name: pruned(read(PRUNING)),
+        **({REGIONS.name: regions(read(REGIONS))} if REGIONS.exists() else {}),
     }
 
 

@@ -325,13 +325,14 @@ def test_published_weights_give_the_same_bits(case):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ifrnet_s", "rife", "rife_m", "rife_v4_6", "rife_v4_25", "rife_lap", "rife_lap_s"])
-@pytest.mark.parametrize("channels", [8, 11])
+@pytest.mark.parametrize(
+    ("name", "channels"), [("ifrnet_s", 11), ("rife", 8), ("rife_v4_6", 8), ("rife_v4_25", 8), ("rife_lap_s", 8)]
+)
 def test_zero_start(name, channels):
     model, variables = vfi_jax.create(name, region_channels=channels)
     plain = {"params": {key: value for key, value in variables["params"].items() if not key.startswith("region_")}}
-    frames = RNG.random((2, 2, 128, 128, 3), np.float32)
-    maps = RNG.integers(0, 256, (2, 2, 64, 64), np.uint8)
+    frames = RNG.random((2, 2, 64, 64, 3), np.float32)
+    maps = RNG.integers(0, 256, (2, 2, 32, 32), np.uint8)
     without = jax.jit(registry.build(name).apply)(plain, frames, 0.5)
     found = jax.jit(model.apply)(variables, frames, 0.5, regions=maps, region_seed=3)
     assert np.array_equal(without.frame, found.frame)
