@@ -16,7 +16,7 @@ import clips
 import numpy as np
 import pytest
 
-from vfi_jax.errors import UsageError, UserError
+from vfi_jax.errors import IncompleteError, UsageError, UserError
 from vfi_jax.video import Options, Summary, forms, interpolate_video
 from vfi_jax.video.coding.decode import Reader, probe
 
@@ -382,7 +382,10 @@ def test_cut_short(tmp_path, name, kept):
     codec = "ffv1" if name == "in.avi" else "libx264"
     source = clips.make_clip(tmp_path / name, frames=60, codec=codec, sound=sound, container_options=options)
     source.write_bytes(source.read_bytes()[: int(source.stat().st_size * kept)])
-    refused(source, tmp_path / "out.mp4", "cut short")
+    if name == "late.mp4":
+        refused(source, tmp_path / "out.mp4", "cut short")
+    else:
+        incomplete(source, tmp_path / "out.mkv", "cut short")
 
 
 def test_damage_is_reported_with_its_time(tmp_path):
@@ -391,7 +394,19 @@ def test_damage_is_reported_with_its_time(tmp_path):
     middle = data.index(b"\x89PNG", len(data) // 2)
     data[middle : middle + 8] = bytes(8)
     source.write_bytes(data)
-    refused(source, tmp_path / "out.mp4", r"damaged after frame \d+ \(\d\.\d{3} s\)")
+    incomplete(source, tmp_path / "out.mp4", r"damaged after frame \d+ \(\d\.\d{3} s\)")
+
+
+def incomplete(source, target, match):
+    """What can be read is written, and the error says that this is not all; with `strict`, nothing is."""
+    with pytest.raises(IncompleteError, match=match) as error:
+        run(source, target)
+    assert_one_line(error)
+    assert len(clips.shown(target)) == int(str(error.value).split(", ")[-1].split()[0]) > 1
+    target.unlink()
+    with pytest.raises(UserError):
+        interpolate_video(source, target, hold, Options(strict=True))
+    assert not target.exists()
 
 
 def test_size_that_changes(tmp_path):

@@ -23,6 +23,10 @@ class DamagedError(UserError):
     """A picture or window that cannot be read, or is unfit. Training replaces it, up to a fraction of the samples."""
 
 
+class IncompleteError(UserError):
+    """A source that is damaged or cut short: what could be read is done and written. Exit status 3."""
+
+
 class NotFiniteError(UserError):
     """A prediction that holds NaN or infinity, of which no picture is made."""
 
@@ -30,6 +34,7 @@ class NotFiniteError(UserError):
 EXPECTED = (UserError, OSError, MemoryError, KeyboardInterrupt)  # a program reports these without a traceback
 ANY = (Exception, KeyboardInterrupt)  # what a program reports at its top: all but SystemExit
 INTERRUPTED = 130
+INCOMPLETE = 3
 INTERNAL = 70  # EX_SOFTWARE of sysexits.h
 LONGEST = 300  # characters of a message in a line
 
@@ -49,13 +54,16 @@ def one_line(error: BaseException) -> str:
 def exit_code(error: BaseException) -> int:
     """Returns the exit status of a program that ends with an error.
 
-    130 interrupted, 2 wrong usage, 70 an error that nobody expected, 1 anything else.
+    130 interrupted, 2 wrong usage, 3 a damaged source of which all that can be read is done, 70 an error that nobody
+    expected, 1 anything else.
     """
     if _is_interrupt(error):
         return INTERRUPTED
     error = _translated(error)
     if not isinstance(error, EXPECTED):
         return INTERNAL
+    if isinstance(error, IncompleteError):
+        return INCOMPLETE
     return 2 if isinstance(error, UsageError) else 1
 
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from vfi_jax.errors import UserError
+from vfi_jax.errors import IncompleteError, UserError
 from vfi_jax.video.coding.decode import TimedFrame, VideoInfo
 from vfi_jax.video.content.cuts import within_shot
 from vfi_jax.video.content.fills import filled, needs_network
@@ -61,10 +61,10 @@ class Part:
     def _read(self) -> Iterator[TimedFrame]:
         try:
             yield from self._frames
-        except UserError as error:
+        except IncompleteError as error:
             if not self._is_lenient:
                 raise
-            self.error: UserError | None = error
+            self.error: IncompleteError | None = error
 
 
 def with_opacity(frames: Iterable[TimedFrame], info: VideoInfo) -> Iterator[TimedFrame]:

@@ -16,6 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from vfi_jax.errors import IncompleteError
 from vfi_jax.video.coding.decode import TimedFrame
 from vfi_jax.video.content.cuts import Cut as ShotCut
 from vfi_jax.video.content.stage import Content
@@ -109,8 +110,9 @@ def interpolate_video(
         options and key goes on from there. None: nothing is kept.
 
     Raises:
-      UsageError, UserError: as `check`; and UserError if the source turns out damaged, cut short or of changing size,
-        or the disk is full.
+      UsageError, UserError: as `check`; and UserError if the source turns out to change its size, or the disk is full.
+      IncompleteError: the source is damaged or cut short; the target is there, and holds what can be read. Where
+        `options` are strict, it is not there.
     """
     return interpolate(check(source, target, options), between, num_frames=num_frames, progress=progress, key=key)
 
@@ -131,7 +133,7 @@ def interpolate(
     options, count, began = job.options, 0, time.perf_counter()
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(job.source.open(job.info.rate))
-        part = Part(reader, options, is_lenient=job.target.is_stream)
+        part = Part(reader, options, is_lenient=job.target.is_stream or not options.strict)
         length = (job.survey.seconds + job.survey.last) * options.stretch
         cut = Cut(part.origin if options.is_part else None, options.stretch, None if options.stop is None else length)
         same = None if key is None else fingerprint.of(job.source.files, options, key)
@@ -150,8 +152,8 @@ def interpolate(
                 progress(count, None if job.total is None else max(count, job.total))
         end = content.timeline.end(part.end, last)
         sink.finish(end)
-        if part.error is not None:
-            raise part.error
+    if error := part.error or job.damage:
+        raise IncompleteError(f"{error}; {job.target.path} holds what can be read, {count} frames")
     return Summary(
         source_frames=part.count,
         frames=count,

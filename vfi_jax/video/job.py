@@ -50,7 +50,13 @@ class Job:
     @property
     def notes(self) -> tuple[str, ...]:
         """One line for all that is worth knowing of the source before the work begins."""
-        return self.source.notes
+        return (*self.source.notes, *((f"{self.damage}; what can be read is done",) if self.damage else ()))
+
+    @property
+    def damage(self) -> str:
+        """What is known of damage in the source, with its time; "" for a source that looks whole."""
+        time = self.survey.damage
+        return "" if time is None else f"{self.source.path}: is damaged near {float(time):.3f} s"
 
     @property
     def total(self) -> int | None:
@@ -86,6 +92,10 @@ def check(source: Input, target: Path, options: Options | None = None) -> Job:
     given.check_content(info, options, packets.frames)
     lost = losses.find(info, given.path, rate_of(options, info.rate), options, packets)
     lost += (losses.BESIDE,) * (opened.info.has_tracks and options.curve is not None)
+    if packets.damage is not None and options.strict:
+        raise UserError(
+            f"{opened.path}: is damaged near {float(packets.damage):.3f} s; without --strict the rest is done"
+        )
     if lost and options.strict:
         raise UserError(f"{target}: would lack parts of the source: {'; '.join(str(one) for one in lost)}")
     check_total(opened.path, info.rate, options, packets)

@@ -10,10 +10,12 @@ from typing import NamedTuple
 
 import av
 
+from vfi_jax.video.coding import messages
 from vfi_jax.video.coding.decode import USUAL_RATE, clock_origin, exact, open_input, video_stream
 from vfi_jax.video.values import Position
 
 _HIGHEST_USUAL_RATE = 240  # frames per second that a header is believed for a single frame
+_ERROR = 16  # AV_LOG_ERROR
 _JITTER = Fraction(1, 10)  # of a frame, by which distances may differ at a constant rate
 _REORDERED = 64  # frames, by which the order of packets may differ from that of display
 _AGREEMENT = Fraction(1, 10)  # of the nominal rate with the timestamps', within which it is kept
@@ -29,6 +31,7 @@ class Survey(NamedTuple):
       last: duration of the last frame, seconds.
       rate: see `VideoInfo.rate`.
       is_constant: whether the frames of the whole clip follow each other at that rate.
+      damage: time before which FFmpeg has found the file itself damaged, seconds; None: nowhere.
     """
 
     frames: int | None
@@ -36,6 +39,7 @@ class Survey(NamedTuple):
     last: Fraction
     rate: Fraction
     is_constant: bool = True
+    damage: Fraction | None = None
 
 
 def survey(path: Path, begin: Position, end: Position | None) -> Survey:
@@ -50,12 +54,12 @@ def survey(path: Path, begin: Position, end: Position | None) -> Survey:
         tick, origin = exact(stream.time_base) or Fraction(1), clock_origin(container)
         nominal = exact(stream.guessed_rate) or exact(stream.average_rate) or USUAL_RATE
         tally = _Tally(begin, end, nominal, tick)
-        with contextlib.suppress(av.FFmpegError):  # `Reader` reports damage with its place
+        with contextlib.suppress(av.FFmpegError), messages.passed_on(_ERROR, _ERROR) as complaints:
             for packet in container.demux(stream):
                 if packet.size:
                     start = None if packet.pts is None else packet.pts * tick - origin
-                    tally.add(start, (packet.duration or 0) * tick)
-        return tally.survey()
+                    tally.add(start, (packet.duration or 0) * tick, is_damaged=bool(complaints))
+        return tally.survey(is_damaged=bool(complaints))
 
 
 class _Tally:
@@ -70,9 +74,12 @@ class _Tally:
         self._times: list[Fraction] = []  # least and greatest of all, and of the part
         self._part: list[Fraction] = []
         self._last = Fraction(0)
+        self._damage: Fraction | None = None
 
-    def add(self, time: Fraction | None, duration: Fraction) -> None:
+    def add(self, time: Fraction | None, duration: Fraction, *, is_damaged: bool) -> None:
         self._all += 1
+        if is_damaged and self._damage is None:
+            self._damage = self._times[1] if self._times else Fraction(0)
         if time is None:
             return
         heapq.heappush(self._pending, time)
@@ -94,7 +101,7 @@ class _Tally:
             self._gaps = [min([gap, *self._gaps]), max([gap, *self._gaps])]
         self._before = time
 
-    def survey(self) -> Survey:
+    def survey(self, *, is_damaged: bool) -> Survey:
         nominal = self._nominal
         span = self._times[1] - self._times[0] if self._times else Fraction(0)
         mean = (self._all - 1) / span if span else None
@@ -114,4 +121,6 @@ class _Tally:
             self._measure(heapq.heappop(self._pending))
         jitter = max(2 * self._tick, _JITTER / rate)
         is_constant = not self._gaps or self._gaps[1] - self._gaps[0] <= jitter
-        return Survey(frames, seconds, self._last or 1 / rate, rate, is_constant)
+        end = self._times[1] if self._times else Fraction(0)
+        damage = end if is_damaged and self._damage is None else self._damage
+        return Survey(frames, seconds, self._last or 1 / rate, rate, is_constant, damage)

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 import av
 
-from vfi_jax.errors import UserError
+from vfi_jax.errors import IncompleteError, UserError
 from vfi_jax.video.pixels.color import FULL, LIMITED, UNKNOWN_SITING
 
 NAME = "y4m"
@@ -156,10 +156,12 @@ class Decoder:
         size = _bytes_of(self.header)
         while (line := self._line()) is not None:
             if line.split(b" ")[0] != b"FRAME":
-                raise UserError(f"{self._name}: y4m is damaged after frame {self._count}; no further frame follows")
+                raise IncompleteError(
+                    f"{self._name}: y4m is damaged after frame {self._count}; no further frame follows"
+                )
             data = self._take(size)
             if data is None:
-                raise UserError(
+                raise IncompleteError(
                     f"{self._name}: breaks off inside frame {self._count + 1}, after {self._count} whole ones"
                 )
             self._count += 1
@@ -181,7 +183,7 @@ class Decoder:
                 raise UserError(f"{self._name}: is not y4m, or is damaged after frame {self._count}")
             if not self._read(_LONGEST):
                 if self._ahead:
-                    raise UserError(
+                    raise IncompleteError(
                         f"{self._name}: breaks off inside frame {self._count + 1}, after {self._count} whole ones"
                     )
                 return None

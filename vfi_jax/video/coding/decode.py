@@ -22,7 +22,8 @@ import numpy as np
 from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition
 
-from vfi_jax.errors import UserError
+from vfi_jax.errors import IncompleteError, UserError
+from vfi_jax.video.coding.holes import Holes
 from vfi_jax.video.coding.skip import Skip
 from vfi_jax.video.pixels.color import Color, color_of, siting_of
 from vfi_jax.video.pixels.layout import Turn, layout_of
@@ -32,6 +33,7 @@ from vfi_jax.video.values import Position
 _TEXT_ART = {"ansi", "bintext", "idf", "xbin"}  # FFmpeg decodes text and unknown binary files with these
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 USUAL_RATE = Fraction(25)  # frames per second, where nothing is known
+_TRANSPORT_PACKETS = (188, 192, 204)  # bytes, of which a whole transport stream is a multiple
 _DECLARES_LENGTH = ("mov", "matroska", "avi")  # formats whose header declares the length of the file
 
 
@@ -184,6 +186,8 @@ class Reader:
             self._to_rgb = ToRGB()
             self._count, self._damaged, self._repeated, self._reordered = 0, 0, 0, 0
             self._packets: Counter[int] = Counter()
+            self._undecodable: list[str] = []
+            self._holes = Holes()
             self._skip: Skip | None = None
             self._cut, self._end, self._last = False, Fraction(0), Fraction(0)
             self._raw = self._decode()
@@ -210,7 +214,7 @@ class Reader:
             (self._reordered, "timestamps run backwards and were replaced by the frame rate's"),
             (self._damaged, "frames are damaged in the source"),
         ]
-        return [f"{count} {text}" for count, text in candidates if count]
+        return [*(f"{count} {text}" for count, text in candidates if count), *self._holes.notes(self._count)]
 
     def frames(self, begin: Position | None = None, end: Position | None = None) -> Iterator[TimedFrame]:
         """Yields every frame once, in the order of time; times start at the start of the file's clock.
@@ -228,6 +232,7 @@ class Reader:
                 continue
             following = self._last + duration if self._count else Fraction(0)
             self._last = self._time(frame, following, is_first=not self._count)
+            self._holes.add(following if self._count else self._last, self._last, duration / 2 + self._tick)
             duration = frame.duration * self._tick or 1 / self.info.rate
             self._count += 1
             before = frame.pts
@@ -236,6 +241,10 @@ class Reader:
             if begin is None or not begin.is_behind(self._count - 1, self._last):
                 yield TimedFrame(self._last, duration, self._image(frame), frame)
         self._check_complete()
+        if self._undecodable:
+            raise IncompleteError(
+                f"{self._path}: is damaged {self._undecodable[0]}: {len(self._undecodable)} pictures cannot be decoded"
+            )
 
     def _time(self, frame: av.VideoFrame, following: Fraction, *, is_first: bool) -> Fraction:
         """Returns the frame's timestamp, or `following` if it has none or does not lie after the previous frame's."""
@@ -266,7 +275,9 @@ class Reader:
                 if packet.stream is self._stream:
                     yield from self._pictures(packet)
         except av.FFmpegError as error:
-            raise UserError(f"{self._path}: is cut short or damaged {self._where()} ({error.strerror})") from error
+            raise IncompleteError(
+                f"{self._path}: is cut short or damaged {self._where()} ({error.strerror})"
+            ) from error
 
     def _pictures(self, packet: av.Packet) -> Iterator[av.VideoFrame]:
         decoder, packets = self._decoder or self._stream.codec_context, [packet]
@@ -275,7 +286,12 @@ class Reader:
                 decoder.flush_buffers()
             self._skip = None
         for each in packets:
-            yield from decoder.decode(each)
+            try:
+                yield from decoder.decode(each)
+            except av.error.InvalidDataError:  # one picture; others may follow
+                if not self._count:
+                    raise
+                self._undecodable.append(self._where())
 
     def _note_end(self, packet: av.Packet) -> None:
         start = packet.dts if packet.pts is None else packet.pts
@@ -288,6 +304,8 @@ class Reader:
     def _check_complete(self) -> None:
         """Raises for a file that ends before its header says so; FFmpeg itself takes that for the end of the video."""
         name = self._container.format.name
+        if name == "mpegts" and all(self._path.stat().st_size % size for size in _TRANSPORT_PACKETS):
+            raise IncompleteError(f"{self._path}: is cut short: the data ends {self._where()}, inside a packet")
         if not any(word in name for word in _DECLARES_LENGTH):
             return
         missing = self._cut
@@ -298,7 +316,9 @@ class Reader:
             length = Fraction(self._container.duration, av.time_base)
             missing |= length - self._end > 2 / self.info.rate
         if missing:
-            raise UserError(f"{self._path}: is cut short: the data ends {self._where()}; fetch or copy the file again")
+            raise IncompleteError(
+                f"{self._path}: is cut short: the data ends {self._where()}; fetch or copy the file again"
+            )
 
     def _where(self) -> str:
         return f"after frame {self._count} ({float(self._last):.3f} s)" if self._count else "at its beginning"
