@@ -11,7 +11,7 @@ from typing import Any
 
 WHOLE = (  # numbers of jax and NumPy; decoding and encoding; reading, augmenting and saving; the shell; parsers
     "ops losses metrics correlation splat video video_pixels video_forms video_pictures video_pipes video_skip "
-    "video_time video_content video_losses verify encoders "
+    "video_time video_content video_losses video_segments video_damage verify encoders "
     "video_frames vapoursynth compare_video sources batches augment optimizer integrity torch_files cli config"
 )
 NAMED = {  # one stored case per family; a run that stops and resumes; one evaluation

@@ -22,7 +22,7 @@ from vfi_jax import errors, weights
 from vfi_jax.cli import common, flow, interpolate, models, prepare
 from vfi_jax.cli import main as cli_main
 from vfi_jax.errors import UsageError, UserError
-from vfi_jax.system import compiling, interrupts, progress
+from vfi_jax.system import compiling, interrupts, machine, progress
 from vfi_jax.viz.sheets import save_png
 
 ROOT = Path(__file__).parent.parent
@@ -401,3 +401,10 @@ def test_folders_are_made(tmp_path):
     for bad in (tmp_path / "file", tmp_path / "file/below"):
         with pytest.raises(UserError, match="cannot be made"):
             common.make_folder(bad)
+
+
+def test_memory_of_gpus_is_taken_as_needed_unless_the_user_says_otherwise():
+    for given in ({}, *({name: "0.5"} for name in machine.MEMORY_VARIABLES)):
+        environment = dict(given)
+        machine.share_memory(environment)
+        assert environment == (given or {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"})

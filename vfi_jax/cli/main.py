@@ -54,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from vfi_jax.system import machine
 
         machine.keep_programs()
+        machine.share_memory()
         options.run(options)
         sys.stdout.flush()
     except errors.ANY as error:
