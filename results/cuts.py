@@ -1,13 +1,13 @@
 """Measures how many cuts are found, and how many that are none, on real and on generated clips with known cuts.
 
-    python results/cuts.py DATA [--sheets DIR]
+    python results/cuts.py DATA [--only MATERIAL] [--sheets DIR]
 
 DATA holds `train/` (videos), `benchmarks/ucf101_interp_ours/` (triplets) and `photos/`. Windows of real clips are
 joined in random order, so that the only cuts are those at the joints; clips without cuts are real windows that get
 flashes, fades and camera shake, and photographs that the camera pans over and zooms into. `cuts.csv` has a row for each
 kind and detector: that of `vfi-jax interpolate`, the same without its look ahead (`--latency`), and PySceneDetect's own
-two. With `--sheets`, pictures of the frames around each mistake of the first are kept. `python results/tables.py`
-writes the table into docs/interpolate.md.
+two. `--only` measures one kind, and the rows of the others stay. With `--sheets`, pictures of the frames around each
+mistake of the first are kept. `python results/tables.py` writes the table into docs/interpolate.md.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ COLUMNS = (
     "command",
 )
 WIDTH, HEIGHT = SIZE = (320, 192)
-LENGTH, STEP, PER_CLIP, PER_JOIN = 20, 50, 3, 12  # frames of a window, between two; windows
+LENGTH, STEP, PER_CLIP, PER_JOIN = 20, 50, 2, 12  # frames of a window, between two; windows
 # Cuts that real windows hold themselves, by eye: (name of the clip, number of the window) to frames of the window.
 WITHIN: dict[tuple[str, int], tuple[int, ...]] = {("284_examples_video.mp4", 0): (1,)}
 
@@ -61,10 +61,13 @@ def main() -> None:
     """Runs the detectors over all clips; writes the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data", type=Path, metavar="DATA")
+    parser.add_argument("--only", default="", metavar="MATERIAL", help="the beginning of its name")
     parser.add_argument("--sheets", type=Path, metavar="DIR")
     options = parser.parse_args()
     tallies: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0] * 6)
-    for number, (material, frames, cuts) in enumerate(clips(options.data)):
+    for number, (material, frames, cuts) in enumerate(clips(options.data, options.only)):
+        if not material.startswith(options.only):
+            continue
         for name, detect in DETECTORS.items():
             began = time.process_time()
             found = detect(frames)
@@ -86,9 +89,14 @@ def _write(tallies: dict[tuple[str, str], list[float]]) -> None:
         f"vfi_jax {__version__}, PySceneDetect {scenedetect.__version__}, Python {platform.python_version()}",
         "python results/cuts.py DATA",
     )
+    kept = []
+    if TABLE.exists():
+        with TABLE.open(newline="") as file:
+            kept = [row for row in list(csv.reader(file))[1:] if (row[0], row[1]) not in tallies]
     with written_whole(TABLE) as part, part.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
+        writer.writerows(kept)
         for (material, name), (*counts, seconds) in tallies.items():
             writer.writerow([material, name, *map(int, counts), f"{1000 * seconds / counts[1]:.2f}", *about])
 
@@ -127,9 +135,14 @@ DETECTORS: dict[str, Callable[[Frames], set[int]]] = {
 }
 
 
-def clips(data: Path) -> Iterator[Clip]:
-    """Yields all clips."""
+def clips(data: Path, only: str = "") -> Iterator[Clip]:
+    """Yields all clips, or those of the kind that is asked for, and some of others."""
     rng = np.random.default_rng(0)
+    photos = _photos(data / "photos", rng)
+    if not only or not only.startswith(("real", "flash", "fade", "camera shake, real")):
+        yield from _of_pictures(data, photos, rng)
+    if only and only.startswith(("UCF", "pan", "zoom", "camera shake of")):
+        return
     by_number: dict[int, list[tuple[Frames, set[int]]]] = defaultdict(list)
     for number, frames, within in _windows(data / "train"):
         by_number[number].append((frames, within))
@@ -137,16 +150,29 @@ def clips(data: Path) -> Iterator[Clip]:
         order = list(rng.permutation(len(windows)))
         for at in range(0, len(order), PER_JOIN):
             yield _joined("real clips, joined", [windows[i] for i in order[at : at + PER_JOIN]])
+    for frames, within in by_number[1]:
+        if not within:
+            yield from _disturbed(frames, rng)
+
+
+def _of_pictures(data: Path, photos: Sequence[np.ndarray], rng: np.random.Generator) -> Iterator[Clip]:
     triplets = [_triplet(folder) for folder in sorted((data / "benchmarks/ucf101_interp_ours").iterdir())]
     order = list(rng.permutation(len(triplets)))
     for at in range(0, len(order), PER_JOIN):
         yield _joined("UCF101 triplets, joined", [(triplets[i], set()) for i in order[at : at + PER_JOIN]])
-    files = rng.permutation(sorted((data / "photos").glob("*.jpg")))
-    photos = [_filled(cv2.imread(str(file))[..., ::-1], (480, 320)) for file in files]
     for at in range(0, len(photos), PER_JOIN):
         shots = [(_camera(photo, _pan(10, rng.uniform(1, 4))), set()) for photo in photos[at : at + PER_JOIN]]
         yield _joined("pans over photographs, joined", shots)
-    yield from _without_cuts(by_number[1], photos[::2], rng)
+    for photo in photos[::2]:
+        yield "pans of 4 to 40 pixels per frame", _camera(photo, _pan(20, float(rng.uniform(4, 40)))), set()
+        places = [(float(x), float(y), 1.0) for x, y in rng.normal(0, 12, (20, 2))]
+        yield "camera shake of a photograph", _camera(photo, places), set()
+        yield "zooms", _camera(photo, [(0, 0, 1.04**i) for i in range(20)]), set()
+
+
+def _photos(folder: Path, rng: np.random.Generator) -> list[np.ndarray]:
+    files = rng.permutation(sorted(folder.glob("*.jpg")))
+    return [_filled(cv2.imread(str(file))[..., ::-1], (480, 320)) for file in files]
 
 
 def _joined(name: str, shots: Sequence[tuple[Frames, set[int]]]) -> Clip:
@@ -158,23 +184,11 @@ def _joined(name: str, shots: Sequence[tuple[Frames, set[int]]]) -> Clip:
     return name, frames, cuts - {0}
 
 
-def _without_cuts(
-    windows: Sequence[tuple[Frames, set[int]]], photos: Sequence[np.ndarray], rng: np.random.Generator
-) -> Iterator[Clip]:
-    plain = [frames for frames, within in windows if not within]
-    for frames in plain:
-        yield "flashes", _flashed(frames, rng), set()
-        yield "fades from and to black", _faded(frames), set()
-        shake = rng.normal(0, 6, (len(frames), 2)).round()
-        yield "camera shake, real", [_moved(frame, *offset) for frame, offset in zip(frames, shake, strict=True)], set()
-    for photo in photos:
-        yield "pans of 4 to 40 pixels per frame", _camera(photo, _pan(20, float(rng.uniform(4, 40)))), set()
-        yield (
-            "camera shake of a photograph",
-            _camera(photo, [(x, y, 1.0) for x, y in rng.normal(0, 12, (20, 2))]),
-            set(),
-        )
-        yield "zooms", _camera(photo, [(0, 0, 1.04**i) for i in range(20)]), set()
+def _disturbed(frames: Frames, rng: np.random.Generator) -> Iterator[Clip]:
+    yield "flashes", _flashed(frames, rng), set()
+    yield "fades from and to black", _faded(frames), set()
+    shake = rng.normal(0, 6, (len(frames), 2)).round()
+    yield "camera shake, real", [_moved(frame, *offset) for frame, offset in zip(frames, shake, strict=True)], set()
 
 
 def _windows(folder: Path) -> Iterator[tuple[int, Frames, set[int]]]:

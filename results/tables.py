@@ -1,8 +1,9 @@
 """Writes the measured tables of README.md and docs/*.md, and the plots: `python results/tables.py`.
 
 `quality.csv` is `table.csv` of a run of eval.py, `cost.csv` of one with `--speed`. `beside_pytorch.py` writes
-`compare.csv`, and `compare_gpu.csv` on a GPU; `end_to_end.py`, `distance.py`, `encoders.py`, `keeps.py`, `pruning.py`,
-`regions.py` and `verify.py` write files of their names. Every row says when, how and with what it was measured.
+`compare.csv`, and `compare_gpu.csv` on a GPU; `cuts.py`, `end_to_end.py`, `distance.py`, `encoders.py`, `keeps.py`,
+`pruning.py`, `regions.py` and `verify.py` write files of their names. Every row says when, how and with what it was
+measured.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 COMPARE, COMPARE_GPU = ROOT / "results/compare.csv", ROOT / "results/compare_gpu.csv"
 END_TO_END = ROOT / "results/end_to_end.csv"
 DISTANCE = ROOT / "results/distance.csv"
-ENCODERS, KEEPS, VERIFY = (ROOT / f"results/{name}.csv" for name in ("encoders", "keeps", "verify"))
+CUTS, ENCODERS, KEEPS, VERIFY = (ROOT / f"results/{name}.csv" for name in ("cuts", "encoders", "keeps", "verify"))
 PRUNING = ROOT / "results/pruning.csv"
 REGIONS = ROOT / "results/regions.csv"
 PANELS_PER_ROW = 3
@@ -206,6 +207,24 @@ def encoders(rows: Sequence[Row]) -> str:
     return f"{markdown(lines)}\n\n{'; '.join(about.values())}; `{rows[0]['command']}`.\n"
 
 
+def cuts(rows: Sequence[Row]) -> str:
+    """The table of cuts: a row per kind of clip; cuts that each detector finds, and frames that it takes for one."""
+    detectors = list(dict.fromkeys(row["detector"] for row in rows))
+    cells = {(row["material"], row["detector"]): row for row in rows}
+    lines = [["clips", "frames", "cuts", *(f"{name}: found, false" for name in detectors)]]
+    for material in dict.fromkeys(row["material"] for row in rows):
+        found = [cells[material, name] for name in detectors]
+        lines.append(
+            [material, found[0]["frames"], found[0]["cuts"], *(f"{row['found']}, {row['false']}" for row in found)]
+        )
+    ours = [row for row in rows if row["detector"] == detectors[0]]
+    sums = {name: sum(int(row[name]) for row in ours) for name in ("cuts", "found", "false", "frames")}
+    spent = sum(float(row["ms_per_frame"]) * int(row["frames"]) for row in ours) / sums["frames"]
+    share = f"{sums['found'] / sums['cuts']:.3f} of all cuts are found, {sums['false']} are false"
+    about = "; ".join(rows[0][name] for name in ("date", "versions"))
+    return f"{markdown(lines)}\n\n{share}; {spent:.1f} ms per frame; {about}; `{rows[0]['command']}`.\n"
+
+
 def keeps(rows: Sequence[Row]) -> str:
     """The table of what tools keep: a row per input, a column per tool."""
     tools = list(dict.fromkeys(row["tool"] for row in rows))
@@ -342,6 +361,7 @@ def blocks() -> dict[str, str]:
         COMPARE_GPU.name: times_beside_pytorch(read(COMPARE_GPU)),
         END_TO_END.name: end_to_end(read(END_TO_END)),
         DISTANCE.name: distances(read(DISTANCE)),
+        CUTS.name: cuts(read(CUTS)),
         ENCODERS.name: encoders(read(ENCODERS)),
         KEEPS.name: keeps(read(KEEPS)),
         VERIFY.name: verified(read(VERIFY)),

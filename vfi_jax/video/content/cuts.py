@@ -153,11 +153,11 @@ def _resemblance(a: np.ndarray, b: np.ndarray) -> float:
     """Returns the structure that two gray frames share, of which the second is moved onto the first, 1 for all of it.
 
     The whole is moved, by phase correlation, as pans and shakes do, then its parts, by DIS optical flow. Of frames
-    without content, the brightness decides.
+    without content, two are alike, and of one and another the brightness decides.
     """
     flat = [float(each.std()) < _FLAT for each in (a, b)]
     if any(flat):
-        return float(float(cv2.absdiff(a, b).mean()) < _STEP)
+        return float(all(flat) or float(cv2.absdiff(a, b).mean()) < _STEP)
     x, y = _even(a), _even(b)
     (dx, dy), _ = cv2.phaseCorrelate(np.float32(x), np.float32(y), cv2.createHanningWindow(x.shape[::-1], cv2.CV_32F))
     moved = cv2.warpAffine(y, np.float32([[1, 0, -dx], [0, 1, -dy]]), x.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
