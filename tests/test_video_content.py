@@ -349,7 +349,7 @@ def test_telecined_clips_become_film(telecined, tmp_path):
 
 def test_auto_needs_a_file():
     class Pipe:
-        path, notes, info = forms.PIPE, (), type("Info", (), {"path": forms.PIPE})
+        path, files, notes, info = forms.PIPE, (), (), type("Info", (), {"path": forms.PIPE})
 
         def survey(self, begin, end): ...
         def open(self, rate): ...

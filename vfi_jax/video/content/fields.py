@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import av
 
@@ -118,6 +119,11 @@ class Noted:
         self._source = source
         self.path, self.info, self.notes = source.path, source.info, (*source.notes, note)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that are read."""
+        return self._source.files
+
     def survey(self, begin: Position, end: Position | None) -> Survey:
         """Counts the frames of a part."""
         return self._source.survey(begin, end)
@@ -141,6 +147,11 @@ class Undone:
         self._source, self._way, self._rate = source, way, RATES[way]
         self.path, self.notes = source.path, (*source.notes, note)
         self.info = _undone(source.info, self._rate)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that are read."""
+        return self._source.files
 
     def survey(self, begin: Position, end: Position | None) -> Survey:
         """Counts the frames of a part; places that count frames count those of the source."""
