@@ -123,13 +123,14 @@ def regions(rows: Sequence[Row]) -> str:
         cells = [_of_seeds([float(row[figure]) for row in group], digits) for figure, digits in figures.items()]
         table.append([name, group[0]["trained"], group[0]["tested"], *cells, _of_seeds(gains, 2)])
     codes = [float(row["psnr"]) for row in rows if row["row"] == "D" and row["seed"] == "0"]
-    about = f"{rows[0]['steps']} steps, {rows[0]['scenes']} scenes; mean ± half the range of {len(base)} seeds."
+    about = f"{rows[0]['steps']} steps, {rows[0]['scenes']} scenes, {len(base)} seed(s): mean ± half their range."
     spread = f"Over {len(codes)} tables of codes PSNR of row D differs by {max(codes) - min(codes):.3f} dB."
     return f"{markdown(table)}\n\n{about} {spread}\n\n{_provenance(rows[0])}"
 
 
 def _of_seeds(values: Sequence[float], digits: int) -> str:
-    return f"{statistics.mean(values):.{digits}f} ± {(max(values) - min(values)) / 2:.{digits}f}"
+    spread = f" ± {(max(values) - min(values)) / 2:.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{spread}"
 
 
 def _by_model(rows: Sequence[Row]) -> dict[str, Row]:
@@ -366,7 +367,7 @@ def blocks() -> dict[str, str]:
         KEEPS.name: keeps(read(KEEPS)),
         VERIFY.name: verified(read(VERIFY)),
         PRUNING.name: pruned(read(PRUNING)),
-        **({REGIONS.name: regions(read(REGIONS))} if REGIONS.exists() else {}),
+        REGIONS.name: regions(read(REGIONS)),
     }
 
 
