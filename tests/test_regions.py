@@ -12,6 +12,7 @@ from clips import make_clip
 from parity import cases
 
 import vfi_jax
+from vfi_jax import config
 from vfi_jax.cli import main as cli_main
 from vfi_jax.config import Augment, Footage, Regions, Window
 from vfi_jax.data import region_maps
@@ -30,6 +31,7 @@ from vfi_jax.nn.regions import RegionNorm, positions, region_codes
 from vfi_jax.prepare.records import write_records
 from vfi_jax.prepare.region_matching import Numbering, compacted, matches
 from vfi_jax.prepare.regions import Brought, painted, write_map, write_regions
+from vfi_jax.training.checks import check
 from vfi_jax.viz.sheets import save_png
 
 RNG = np.random.default_rng(0)
@@ -88,8 +90,7 @@ def test_few_bits_are_no_map(tmp_path):
 
 
 def test_a_damaged_map_is_one_line(tmp_path):
-    path = tmp_path / "im1.regions.png"
-    write_map(path, labels_of(45, 61))
+    write_map(path := tmp_path / "im1.regions.png", labels_of(45, 61))
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(DamagedError, match="damaged"):
         read_map(path, (45, 61))
@@ -203,7 +204,7 @@ def test_maps_move_with_the_frames():
 
 
 def test_time_reversal_exchanges_the_maps():
-    sample = training_sample(window_of(size=(16, 16)), Window(3, (0, 2), 1), np.random.default_rng(0))
+    sample = {**window_of(2, (16, 16)), "target": np.zeros((16, 16, 3), np.uint8), "t": np.full((1, 1, 1), 0.5)}
     turned = transform(sample, Decision(False, False, False, True, 0, False))
     assert np.array_equal(turned["regions"], sample["regions"][::-1])
 
@@ -592,9 +593,6 @@ def test_bad_maps_of_a_video_are_one_line(tmp_path, capsys, change, message):
 
 
 def test_recipes_are_checked():
-    from vfi_jax import config
-    from vfi_jax.training.checks import check
-
     base = {"model": "ifrnet_s", "steps": 1, "data": {"path": "synthetic:8", "regions": {"maps": True}}}
     with pytest.raises(UsageError, match="region_channels=8"):
         check(config.parse(config.Train, base), registry.spec_of("ifrnet_s"))
