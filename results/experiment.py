@@ -1,4 +1,4 @@
-"""What small experiments of training share: recipes, figures that are kept between calls, and files of rows."""
+"""Parts that small experiments of training share: recipes, figures kept between calls, and files of rows."""
 
 from __future__ import annotations
 

@@ -404,7 +404,7 @@ def test_folders_are_made(tmp_path):
 
 
 def test_memory_of_gpus_is_taken_as_needed_unless_the_user_says_otherwise():
-    for given in ({}, *({name: "0.5"} for name in machine.MEMORY_VARIABLES)):
-        environment = dict(given)
+    for chosen in ({}, *({name: "0.5"} for name in machine.MEMORY_VARIABLES)):
+        environment = dict(chosen)
         machine.share_memory(environment)
-        assert environment == (given or {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"})
+        assert environment == (chosen or {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"})

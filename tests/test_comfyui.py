@@ -24,7 +24,7 @@ def node():
 
 
 def executed(node, **given):
-    """What ComfyUI does with a node: inputs by name, to the method that FUNCTION names; outputs in a tuple."""
+    """Runs a node as ComfyUI does: inputs by name, to the method that FUNCTION names; outputs in a tuple."""
     assert set(given) == set(type(node).INPUT_TYPES()["required"])
     outputs = getattr(node, node.FUNCTION)(**given)
     assert isinstance(outputs, tuple)

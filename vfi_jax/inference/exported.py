@@ -70,7 +70,7 @@ def description_path(path: Path) -> Path:
 
 @dataclasses.dataclass(frozen=True)
 class ExportedSpec:
-    """What the `Interpolator` has to know about a model, taken from a description; see `ModelSpec`."""
+    """A model as the `Interpolator` sees it, from a file's description; see `ModelSpec`."""
 
     num_frames: int
     padding: Padding

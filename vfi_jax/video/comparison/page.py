@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
 from vfi_jax.errors import UserError
+from vfi_jax.system import strict_json
 from vfi_jax.system.files import written_whole
 from vfi_jax.video.comparison.pair import Pair, Video
 from vfi_jax.video.interpolate import Progress
@@ -109,7 +109,7 @@ def _filled(pair: Pair, psnr: list[float], film: bytes) -> str:
         "equal": EQUAL,
         "videos": [_about(video) for video in (pair.first, pair.second)],
     }
-    text = json.dumps(about).replace("<", "\\u003c")  # a name may hold what ends a script
+    text = strict_json.dumps(about).replace("<", "\\u003c")  # a name may hold what ends a script
     before, after = _TEMPLATE.read_text().split("{{about}}")
     middle, end = after.split("{{film}}")
     return "".join([before, text, middle, base64.b64encode(film).decode(), end])

@@ -58,10 +58,10 @@ def find(source: Source) -> str:
     with source.open(info.rate) as frames:
         raws = (frame.raw for frame in itertools.islice(frames.frames(), _LOOKED_AT))
         pictures = list(graph.through(_numbered(raw for raw in raws if raw is not None)))
-    said = [
+    counts = [
         {name: picture.metadata.get(f"lavfi.idet.{name}.current_frame", "") for name in _ASKED} for picture in pictures
     ]
-    return kind_of([one["single"] for one in said], [one["repeated"] for one in said])
+    return kind_of([one["single"] for one in counts], [one["repeated"] for one in counts])
 
 
 def kind_of(single: Sequence[str], repeated: Sequence[str]) -> str:

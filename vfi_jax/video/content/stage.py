@@ -16,7 +16,7 @@ from vfi_jax.video.content.shutter import exposed
 from vfi_jax.video.options import Options
 from vfi_jax.video.timeline import Even, Timeline
 
-_HELD = {  # what is said of held frames, by `Options.held`
+_HELD = {  # notes on held frames, by `Options.held`
     "keep": "are like the one before, and are kept; --held fill puts new ones in their places",
     "fill": "are like the one before; new ones stand in their places",
     "drop": "are like the one before, and are dropped",
