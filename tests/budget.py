@@ -34,8 +34,8 @@ FAMILIES = {
     "evaluation": "evaluation figures eval_command scores benchmark_sets perceptual results_kept compare tpu_compile",
     "video": (
         "video video_pixels video_forms video_pictures video_pipes timeline video_skip video_time video_files "
-        "video_content video_losses video_segments video_damage video_frames verify encoders cli options aborts viz comfyui "
-        "vapoursynth compare_video preview"
+        "video_content video_losses video_segments video_damage video_frames verify encoders cli options aborts viz "
+        "comfyui vapoursynth compare_video preview"
     ),
     "weights": "weight_faults ways_in convert fetch flow_network torch_files torch_writer",
     "docs": "docs",
