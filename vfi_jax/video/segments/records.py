@@ -5,7 +5,6 @@ A file holds the packets' data, an index in JSON, and the index's length in 8 by
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import av
+
+from vfi_jax.system import strict_json
 
 _TAIL = 8  # bytes of the length of the index
 
@@ -43,7 +44,7 @@ class Tape:
 
     def finish(self, frames: int) -> None:
         """Writes the index, with the number of frames of the target up to its end."""
-        index = json.dumps({"frames": frames, "crc": self._crc, "records": self._index}).encode()
+        index = strict_json.dumps({"frames": frames, "crc": self._crc, "records": self._index}).encode()
         self._file.write(index + len(index).to_bytes(_TAIL, "little"))
 
 
@@ -89,7 +90,7 @@ def _index(file: BinaryIO) -> tuple[dict, int]:
     if not 0 < size <= end:
         raise ValueError("no index")
     file.seek(end - size)
-    index = json.loads(file.read(size))
+    index = strict_json.parse_object(file.read(size))
     file.seek(0)
     return index, end - size
 
