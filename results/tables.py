@@ -2,8 +2,8 @@
 
 `quality.csv` is `table.csv` of a run of eval.py, `cost.csv` of one with `--speed`. `beside_pytorch.py` writes
 `compare.csv`, and `compare_gpu.csv` on a GPU; `cuts.py`, `end_to_end.py`, `distance.py`, `encoders.py`, `keeps.py`,
-`pruning.py`, `regions.py` and `verify.py` write files of their names. Every row says when, how and with what it was
-measured.
+`pruning.py`, `regions.py`, `still.py` and `verify.py` write files of their names. Every row says when, how and with
+what it was measured.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ COMPARE, COMPARE_GPU = ROOT / "results/compare.csv", ROOT / "results/compare_gpu
 END_TO_END = ROOT / "results/end_to_end.csv"
 DISTANCE = ROOT / "results/distance.csv"
 CUTS, ENCODERS, KEEPS, VERIFY = (ROOT / f"results/{name}.csv" for name in ("cuts", "encoders", "keeps", "verify"))
-PRUNING = ROOT / "results/pruning.csv"
-REGIONS = ROOT / "results/regions.csv"
+PRUNING, REGIONS, STILL = (ROOT / f"results/{name}.csv" for name in ("pruning", "regions", "still"))
 PANELS_PER_ROW = 3
 KEY = ("model", "direction", "size", "batch", "precision", "jax")  # identifies a comparison
 BEGIN, END = "<!-- from results/{} -->\n", "<!-- end -->\n"
@@ -257,17 +256,29 @@ def verified(rows: Sequence[Row]) -> str:
 
 def pruned(rows: Sequence[Row]) -> str:
     """The table of UGSP that skips what it prunes: a row per clip, size, kind of masks and keep rate."""
-    lines = [["size", "masks", "keep rate", "blocks", "GMAC", "s", "s, skipping", "ratio", "largest difference"]]
+    lines = [
+        ["size", "masks", "keep rate", "pixels", "blocks", "GMAC", "s", "s, skipping", "ratio", "largest difference"]
+    ]
     for row in rows:
         gmac = f"{float(row['GMAC skipping']):.0f} of {float(row['GMAC masked']):.0f}"
         seconds = [
             f"{float(row[name]):.2f}" for name in ("processor s masked", "processor s skipping", "processor ratio")
         ]
-        shares = [f"{float(row[name]):.2f}" for name in ("keep rate", "share of blocks")]
+        shares = [f"{float(row[name]):.2f}" for name in ("keep rate", "share of pixels", "share of blocks")]
         lines.append([row["size"], row["masks"], *shares, gmac, *seconds, row["largest difference"]])
     names = ("video", "date", "versions", "machine")
     about = {name: "; ".join(dict.fromkeys(row[name] for row in rows)) for name in names}
     return f"{markdown(lines)}\n\n{'; '.join(about.values())}; `{rows[0]['command']}`.\n"
+
+
+def copied(rows: Sequence[Row]) -> str:
+    """The table of copying what is still: a row per model, clip and coding."""
+    lines = [["model", "clip", "frames", "computed", "s", "s, copying", "ratio", "PSNR, dB", "PSNR, copying"]]
+    for row in rows:
+        figures = [f"{float(row[name]):.2f}" for name in ("computed", "s plain", "s copying", "ratio")]
+        scores = [f"{float(row[name]):.2f}" for name in ("PSNR plain", "PSNR copying")]
+        lines.append([row["model"], row["clip"], row["coding"], *figures, *scores])
+    return f"{markdown(lines)}\n\n{rows[0]['size']}; {_provenance(rows[0])}"
 
 
 def plot_pruned(rows: Sequence[Row], path: Path) -> None:
@@ -367,6 +378,7 @@ def blocks() -> dict[str, str]:
         KEEPS.name: keeps(read(KEEPS)),
         VERIFY.name: verified(read(VERIFY)),
         PRUNING.name: pruned(read(PRUNING)),
+        STILL.name: copied(read(STILL)),
         REGIONS.name: regions(read(REGIONS)),
     }
 

@@ -18,7 +18,7 @@ from jaxtyping import Float, Float16
 
 from vfi_jax.config import Distance, Window
 from vfi_jax.data.distance_maps import of_crop, of_frame, triples
-from vfi_jax.data.labels import file_of, folder_of, mismatch, read_about, stored
+from vfi_jax.data.labels import check_complete, file_of, folder_of, mismatch, read_about, stored
 from vfi_jax.data.parts import SourceWrapper
 from vfi_jax.data.sources import Source
 from vfi_jax.data.windows import FrameSelections, Sample, frame_selections, validation_selection
@@ -109,12 +109,9 @@ def with_maps(source: Source, path: str | Path, teacher: str, window: Window, li
         raise UserError(f"{folder}: no maps: run `vfi-jax prepare distance {path} --teacher {teacher}` first")
     if about["teacher"] != teacher:
         raise _mismatch(folder, f"its flow method is {about['teacher']}")
-    if about["windows"] != len(source):
-        raise _mismatch(folder, f"it has {about['windows']} windows, and the set {len(source)}")
     if about["frames"] != window.frames:
         raise _mismatch(folder, f"its windows have {about['frames']} frames, and data.window {window.frames}")
-    if not all(file_of(folder, index, PER_FILE).exists() for index in range(0, len(source), PER_FILE)):
-        raise UserError(f"{folder} is unfinished: run the `vfi-jax prepare distance` that made it again; it continues")
+    check_complete(folder, about, len(source), per_file=PER_FILE, what="maps", command="distance")
     return MappedSource(source, folder, about)
 
 

@@ -99,12 +99,31 @@ def with_labels(source: Source, path: str | Path, teacher: str, window: Window, 
         raise UserError(f"{folder}: no labels: run `vfi-jax prepare flow {path} --teacher {teacher}{test}` first")
     if about["teacher"] != teacher:
         raise mismatch(folder, f"its teacher is {about['teacher']}")
-    if about["windows"] != len(source):
-        raise mismatch(folder, f"it has {about['windows']} windows, and the set {len(source)}")
-    if not all(file_of(folder, index, PER_FILE).exists() for index in range(0, len(source), PER_FILE)):
-        raise UserError(f"{folder} is unfinished: run the `vfi-jax prepare flow` that made it again; it continues")
+    check_complete(folder, about, len(source), per_file=PER_FILE, what="labels", command="flow")
     _check_selection(about, window)
     return LabeledSource(source, folder, about)
+
+
+def check_complete(
+    folder: Path, about: Mapping[str, Any], count: int, *, per_file: int, what: str, command: str
+) -> None:
+    """Checks that a folder of labels, masks or maps has those of every window of a set.
+
+    Args:
+      folder: of the files.
+      about: content of `labels.json`.
+      count: number of windows in the set.
+      per_file: windows per file.
+      what: the folder holds, for messages.
+      command: of `vfi-jax prepare` that wrote it.
+
+    Raises:
+      UserError: it is of another set, or unfinished.
+    """
+    if about["windows"] != count:
+        raise mismatch(folder, f"it has {about['windows']} windows, and the set {count}", what)
+    if not all(file_of(folder, index, per_file).exists() for index in range(0, count, per_file)):
+        raise UserError(f"{folder} is unfinished: run the `vfi-jax prepare {command}` that made it again; it continues")
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from vfi_jax.config import Window
-from vfi_jax.data.labels import file_of, folder_of, mismatch, read_about, stored
+from vfi_jax.data.labels import check_complete, file_of, folder_of, mismatch, read_about, stored
 from vfi_jax.data.parts import SourceWrapper
 from vfi_jax.data.sources import Source
 from vfi_jax.data.windows import frame_selections
@@ -86,10 +86,7 @@ def with_masks(source: Source, path: str | Path, model: str, window: Window, lis
         raise UserError(f"{folder}: no masks: run `vfi-jax prepare masks {path} --weights FILE` first")
     if about["model"] != model:
         raise _mismatch(folder, f"its model is {about['model']}")
-    if about["windows"] != len(source):
-        raise _mismatch(folder, f"it has {about['windows']} windows, and the set {len(source)}")
-    if not all(file_of(folder, index, PER_FILE).exists() for index in range(0, len(source), PER_FILE)):
-        raise UserError(f"{folder} is unfinished: run the `vfi-jax prepare masks` that made it again; it continues")
+    check_complete(folder, about, len(source), per_file=PER_FILE, what="masks", command="masks")
     inputs, targets, _ = frame_selections(window)
     if {tuple(map(int, row)) for row in inputs} != {tuple(about["inputs"])} or set(targets) != {about["target"]}:
         raise UsageError(
