@@ -41,6 +41,9 @@ COORDINATOR = flags.DEFINE_string(
     "coordinator", None, "address of the first of several processes, HOST:PORT, where no cluster tells it"
 )
 PROCESSES = flags.DEFINE_integer("processes", None, "number of processes")
+WAIT = flags.DEFINE_integer(
+    "wait", distributed.WAIT, "seconds within which all processes have to be there", lower_bound=1
+)
 PROCESS = flags.DEFINE_integer("process", None, "number of this process, from 0")
 
 DETERMINISTIC_OPTIONS = "--xla_gpu_deterministic_ops=true --xla_gpu_exclude_nondeterministic_ops=true"
@@ -65,7 +68,7 @@ def main(arguments: Sequence[str]) -> None:
             config.check_bounds(recipe)
             print(strict_json.dumps(config.as_dict(recipe), indent=2))
             return
-        distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+        distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value, wait=WAIT.value)
         machine.keep_programs()
         folder = path_of(WORKDIR.value)
         fit.fit(recipe, folder, lambda line: print(line, flush=True), profile=PROFILE.value, dry=DRY_RUN.value)

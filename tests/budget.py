@@ -27,8 +27,8 @@ FAMILIES = {
         "against_torch plugins"
     ),
     "training": (
-        "training faults early_stopping first_minutes unfit lock seeing overfit soak optimizer remote hosts integrity "
-        "config batches feed"
+        "training faults early_stopping first_minutes unfit lock seeing overfit soak optimizer remote hosts roll_call "
+        "integrity config batches feed"
     ),
     "data": "augment footage labels generated_sets published_sets sources synthetic",
     "evaluation": "evaluation figures eval_command scores benchmark_sets perceptual results_kept compare tpu_compile",

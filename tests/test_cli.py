@@ -408,3 +408,15 @@ def test_memory_of_gpus_is_taken_as_needed_unless_the_user_says_otherwise():
         environment = dict(chosen)
         machine.share_memory(environment)
         assert environment == (chosen or {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"})
+
+
+@pytest.mark.slow
+def test_commands_that_compute_nothing_touch_no_device(tmp_path):
+    """They run beside a training that holds the devices; here there are none."""
+    folder = tmp_path / "records"
+    commands = [["models"], ["weights"], ["prepare", "records", "synthetic:1", "-o", str(folder), "--frames", "3"]]
+    script = f"from vfi_jax.cli.main import main\nassert [main(command) for command in {commands}] == [0, 0, 0]"
+    environment = {**os.environ, "JAX_PLATFORMS": "none_such"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert any(folder.iterdir())

@@ -17,12 +17,16 @@ from jax.experimental import multihost_utils
 from jaxtyping import Float
 
 from vfi_jax.errors import UsageError, UserError
+from vfi_jax.system import roll_call
 
 SHUTDOWN_TIMEOUT = 60  # seconds that a process waits for the others at its end; JAX's default is 300
+WAIT = 300  # seconds that a process waits for the others at its start, as in JAX
 GRACE = 2  # seconds in which other processes may report their own failure
 
 
-def initialize(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
+def initialize(
+    coordinator: str | None = None, processes: int | None = None, process: int | None = None, *, wait: float = WAIT
+) -> None:
     """Connects the processes of a run; to be called before any device is used.
 
     Without arguments JAX detects the processes from the environment (TPU pod, SLURM, Open MPI, Kubernetes). If it
@@ -32,10 +36,11 @@ def initialize(coordinator: str | None = None, processes: int | None = None, pro
       coordinator: address of the first process, `HOST:PORT`.
       processes: number of processes.
       process: index of this process, from 0.
+      wait: seconds within which all processes have to be there.
 
     Raises:
       UsageError: only some of the arguments are given, or a number is out of range.
-      UserError: the other processes cannot be reached.
+      UserError: processes are missing, which the message names, or the first cannot be reached.
     """
     given = (coordinator, processes, process)
     if processes == 1 or jax.distributed.is_initialized():
@@ -44,6 +49,9 @@ def initialize(coordinator: str | None = None, processes: int | None = None, pro
         raise UsageError("--coordinator HOST:PORT, --processes N and --process I go together")
     if processes is not None and not 0 <= process < processes:
         raise UsageError(f"--process {process}: it must lie between 0 and {processes - 1}")
+    given = given if coordinator is not None else _detected(wait)
+    if None not in given:
+        roll_call.check(*given, wait)
     try:
         jax.distributed.initialize(*given, shutdown_timeout_seconds=SHUTDOWN_TIMEOUT)
     except (ValueError, RuntimeError) as error:
@@ -51,6 +59,21 @@ def initialize(coordinator: str | None = None, processes: int | None = None, pro
         alone = "coordinator_address" in str(error) or "must be called before" in str(error)
         if coordinator is not None or not alone:
             raise UserError(f"the processes cannot connect: {str(error).splitlines()[0]}") from None
+
+
+def _detected(wait: float) -> tuple[str | None, int | None, int | None]:
+    """Coordinator, processes and process of the cluster that JAX detects; None each where it detects none.
+
+    JAX has no public call for that. Where the one that it uses itself is gone or fails, all is left to
+    `jax.distributed.initialize`, and nobody calls the roll.
+    """
+    try:
+        from jax._src.clusters import ClusterEnv
+
+        found = ClusterEnv.auto_detect_unset_distributed_params(None, None, None, None, None, int(wait))
+    except Exception:  # whatever a cluster's variables lead to
+        return None, None, None
+    return found[:3] if found[1] != 1 else (None, None, None)
 
 
 def exit(code: int) -> NoReturn:
