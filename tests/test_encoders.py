@@ -194,7 +194,7 @@ def test_options_for_the_rate_replace_the_quality(tmp_path, rate):
     mp4 = container_of(tmp_path / "out.mp4")
     options = dict(encoding_of(mp4, Options(encoder_options=rate)).options)
     assert options.items() >= {("preset", dict(ENCODERS["libx264"].options)["preset"]), tuple(rate.split("="))}
-    assert set(options) == {"preset", rate.split("=")[0]}
+    assert set(options) == {"preset", "x264-params", rate.split("=")[0]}
 
 
 def test_a_bitrate_is_kept(tmp_path):

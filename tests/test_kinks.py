@@ -131,6 +131,12 @@ HARMLESS = {
     ("models/ugsp.py", "minimum"): "of epochs",
     ("models/raft.py", "norm"): "compared only",
     ("nn/initializers.py", "sqrt"): "constants",
+    ("nn/conv3d.py", "clip"): "whole numbers",
+    ("nn/regions.py", "clip"): "of labels, which nothing is trained through",
+    ("nn/regions.py", "maximum"): "of labels, which nothing is trained through",
+    ("nn/regions.py", "sqrt"): "of labels, which nothing is trained through",
+    ("models/vfit.py", "clip"): "whole numbers",
+    ("models/vfit.py", "minimum"): "whole numbers",
 }
 KINKED = {
     *("abs", "clip", "clamp", "fmax", "fmin", "hypot", "leaky_relu", "max", "maximum", "min", "minimum"),

@@ -303,8 +303,8 @@ def test_each_flag_is_a_field_or_of_the_model():
     )
     fields = {entry.name for entry in dataclasses.fields(Options)}
     others = {action.dest for action in command._actions} - fields
-    model = {"model", "weights", "step", "frozen", "precision", "objects"}  # what makes the frames between
-    assert others == {"help", "input", "output", "json", *model}
+    model = {"model", "weights", "step", "frozen", "precision", "objects", "regions"}  # what makes the frames between
+    assert others == {"help", "input", "output", "json", "preview", *model}
 
 
 @pytest.mark.parametrize(

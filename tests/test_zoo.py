@@ -204,6 +204,7 @@ def test_heavy_packages_stay_out():
 
 def test_public_names():
     names = ("MODELS", "create", "load", "save", "from_torch", "to_torch", "Interpolator", "FlowEstimator", "weights")
+    names += ("load_exported",)
     assert sorted(vfi_jax.__all__) == sorted(names)
     assert all(hasattr(vfi_jax, name) for name in names)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

@@ -232,13 +232,15 @@ class Reader:
                 continue
             following = self._last + duration if self._count else Fraction(0)
             self._last = self._time(frame, following, is_first=not self._count)
-            self._holes.add(following if self._count else self._last, self._last, duration / 2 + self._tick)
+            within = begin is None or not begin.is_behind(self._count, self._last)
+            if within:  # frames before it may have been left out
+                self._holes.add(following if self._count else self._last, self._last, duration / 2 + self._tick)
             duration = frame.duration * self._tick or 1 / self.info.rate
             self._count += 1
             before = frame.pts
             if end is not None and not end.is_behind(self._count - 1, self._last):
                 return
-            if begin is None or not begin.is_behind(self._count - 1, self._last):
+            if within:
                 yield TimedFrame(self._last, duration, self._image(frame), frame)
         self._check_complete()
         if self._undecodable:
