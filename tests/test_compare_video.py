@@ -105,7 +105,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
         (["a.mkv", "a.mkv", "-o", "none/p.html"], 1, "none: no such folder"),
         (["a.mkv", "-", "-o", "p.html"], 1, "a pipe cannot be compared"),
         (["a.mkv", "a.mkv", "-o", "p.html", "--from", "9"], 1, "no frame lies behind --from"),
-        (["cut.mp4", "cut.mp4", "-o", "p.html"], 1, "cut.mp4: is cut short"),
+        (["cut.mp4", "cut.mp4", "-o", "p.html"], 3, "cut.mp4: is cut short"),
     ],
 )
 def test_one_line_and_no_page(tmp_path, capsys, monkeypatch, arguments, status, message):

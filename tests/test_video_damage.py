@@ -40,8 +40,8 @@ def test_matroska_with_bytes_overwritten(tmp_path, share):
     source = overwritten(clips.make_clip(tmp_path / "in.mkv", frames=60, sound=["aac"]), share)
     with Reader(source) as reader:
         is_whole = sum(1 for _ in _until_damage(reader)) == 60
-    if is_whole:  # the damage lies inside a picture, which is a note
-        assert "1 frames are damaged in the source" in interpolate_video(source, tmp_path / "out.mp4", hold).notes
+    if is_whole:  # the damage lies inside a picture or in the sound
+        assert interpolate_video(source, tmp_path / "out.mp4", hold).frames == 119
         return
     with pytest.raises(IncompleteError, match=r"in\.mkv: is (damaged|cut short).*\d\.\d{3} s.*out\.mp4 holds") as error:
         interpolate_video(source, tmp_path / "out.mp4", hold)

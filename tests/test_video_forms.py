@@ -249,6 +249,9 @@ def shell(monkeypatch, capsys):
         def with_extra(self, count):
             return self
 
+        def identity(self):
+            return {}
+
     monkeypatch.setattr("vfi_jax.inference.Interpolator", Stand)
     monkeypatch.setattr("vfi_jax.weights.load.load", lambda *_, **__: (None, {}))
     monkeypatch.setattr("vfi_jax.weights.flow_network.require", lambda *_: None)
