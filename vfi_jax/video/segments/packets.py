@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -65,3 +66,4 @@ class SegmentedPackets:
         """Replaces the encoder, which has been emptied, by a new one."""
         self._ahead = deque(sorted(self._recent)[-self._delay :] if self._delay else ())
         self._encoder, self._first = EncodedPackets(self._fresh()), False
+        gc.collect()  # streams and containers refer to each other: nothing else frees the encoder before
