@@ -59,7 +59,7 @@ def check_intermediates(model, case):
             assert apart(level.merged, case.arrays[f"merged_{index}"]) < FRAME
 
     def context(module, frames, flow):
-        return module.contextnet(frames, flow)
+        return module.contextnet(frames, flow, 4 * [lambda x: x])
 
     pyramid = jax.jit(functools.partial(model.apply, method=context))
     warped = pyramid(case.variables, case.frames[:, 0], levels[-1].flow[..., :2])
