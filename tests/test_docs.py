@@ -215,6 +215,8 @@ def namespace():
         "frame0": frame0,
         "frame1": frame1,
         "after": after,
+        "map0": np.ones([-(-side // 2) for side in frame0.shape[:2]], np.uint8),
+        "map1": np.ones([-(-side // 2) for side in frame1.shape[:2]], np.uint8),
         "frames": pair,
         "t": t,
         "batch": batch,
