@@ -16,7 +16,7 @@ WHOLE = (  # numbers of jax and NumPy; decoding and encoding; reading, augmentin
 )
 NAMED = {  # one stored case per family; a run that stops and resumes; one evaluation
     "rife": "test_forward",
-    "rife_v4": "test_forward test_objective_adds_up_and_falls",
+    "rife_v4": "test_forward",
     "ifrnet": "test_forward",
     "amt": "test_forward",
     "ema_vfi": "test_forward",
