@@ -17,7 +17,7 @@ RNG = np.random.default_rng(0)
 
 @pytest.fixture
 def node():
-    """A node, as ComfyUI makes it, with a model whose answers are known in the place of the default."""
+    """A node, as ComfyUI makes it, with a model of known answers instead of the default."""
     made = comfyui.NODE_CLASS_MAPPINGS["vfi_jax.Interpolate"]()
     made._interpolator = vfi_jax.Interpolator("average")
     return made

@@ -398,7 +398,7 @@ def test_damage_is_reported_with_its_time(tmp_path):
 
 
 def incomplete(source, target, match):
-    """What can be read is written, and the error says that this is not all; with `strict`, nothing is."""
+    """Frames that can be read are written, and the error says that this is not all; with `strict`, nothing is."""
     with pytest.raises(IncompleteError, match=match) as error:
         run(source, target)
     assert_one_line(error)

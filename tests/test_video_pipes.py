@@ -292,7 +292,7 @@ PLAYER = """
 
 
 def program(folder, name, text, **values):
-    """A program for the recipe, in the place of the one that a user has."""
+    """A program for the recipe, instead of the one that a user has."""
     file = folder / name
     file.write_text(f"#!{sys.executable}\n" + textwrap.dedent(text).format(**values))
     file.chmod(0o755)

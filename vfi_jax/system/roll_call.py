@@ -106,7 +106,7 @@ def _dismiss(present: Iterable[socket.socket], problem: str) -> None:
 
 
 def _answer(host: str, port: int, introduction: str, deadline: float, seconds: float) -> str:
-    """What the first process replies; the connection waits for the others there, and a little longer than it does."""
+    """The reply of the first process; the connection waits for the others there, and a little longer than it does."""
     reached = False
     while (left := deadline - time.monotonic()) > 0:
         with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=left) as connection:

@@ -9,14 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vfi_jax.errors import UserError
-from vfi_jax.video import forms
 from vfi_jax.video.coding.decode import TimedFrame, VideoInfo
-from vfi_jax.video.content.fields import undone
 from vfi_jax.video.content.stage import Content
 from vfi_jax.video.forms import Input, Source
 from vfi_jax.video.gaps import Between, Part, Segments, interpolated, with_opacity
-from vfi_jax.video.job import check_total
+from vfi_jax.video.job import check_total, surveyed
 from vfi_jax.video.options import Options
 from vfi_jax.video.timeline import tick_of
 
@@ -57,10 +54,7 @@ def interpolated_frames(
         too many frames; while iterating, UserError if it turns out damaged, cut short or of changing size.
     """
     options = options or Options()
-    opened = undone(forms.source_of(source, options), options.fields)
-    packets = opened.survey(options.begin, options.end)
-    if options.is_part and packets.frames == 0:
-        raise UserError(f"{opened.path}: has no frame from --from to --to")
+    opened, packets = surveyed(source, options)
     info = dataclasses.replace(opened.info, rate=packets.rate)
     options = options.with_rate(info.rate)
     check_total(opened.path, info.rate, options, packets)

@@ -54,7 +54,7 @@ class Job:
 
     @property
     def damage(self) -> str:
-        """What is known of damage in the source, with its time; "" for a source that looks whole."""
+        """Damage in the source that is known so far, with its time; "" for a source that looks whole."""
         time = self.survey.damage
         return "" if time is None else f"{self.source.path}: is damaged near {float(time):.3f} s"
 
@@ -79,10 +79,7 @@ def check(source: Input, target: Path, options: Options | None = None) -> Job:
     options = options or Options()
     given = forms.target_of(target, source, options)
     given.check(options)
-    opened = undone(forms.source_of(source, options), options.fields)
-    packets = opened.survey(options.begin, options.end)
-    if options.is_part and packets.frames == 0:
-        raise UserError(f"{opened.path}: has no frame from --from to --to")
+    opened, packets = surveyed(source, options)
     info = dataclasses.replace(opened.info, rate=packets.rate)
     options = options.with_rate(info.rate)
     if options.mask is not None:
@@ -100,6 +97,19 @@ def check(source: Input, target: Path, options: Options | None = None) -> Job:
         raise UserError(f"{target}: would lack parts of the source: {'; '.join(str(one) for one in lost)}")
     check_total(opened.path, info.rate, options, packets)
     return Job(opened, given, options, info, packets, lost)
+
+
+def surveyed(source: Input, options: Options) -> tuple[Source, Survey]:
+    """Opens a source, with its fields as asked, and surveys the part that is asked for.
+
+    Raises:
+      UserError: the source is no video, or has no frames in that part.
+    """
+    opened = undone(forms.source_of(source, options), options.fields)
+    packets = opened.survey(options.begin, options.end)
+    if options.is_part and packets.frames == 0:
+        raise UserError(f"{opened.path}: has no frame from --from to --to")
+    return opened, packets
 
 
 def check_total(path: Path, rate: Fraction, options: Options, packets: Survey) -> None:

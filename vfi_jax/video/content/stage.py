@@ -55,7 +55,7 @@ class Content:
 
     @property
     def cut_style(self) -> str:
-        """What stands between two shots, as in `Options`."""
+        """The frames between two shots: `repeat`, `nearest`, `fade` or `off`, as in `Options`."""
         return self._options.cuts
 
     def marked(self, frames: Iterable[TimedFrame]) -> Iterator[TimedFrame]:
